@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR MIT */
+/*
+ * The write side: an invalidation marks the feed before and after the map changes.
+ *
+ * Everything here is inline, loops are bounded by constants, and nothing waits,
+ * allocates or fails: it runs in BPF, under spinlocks, in signal handlers.
+ * Writers exclude each other by nothing but the atomics.
+ */
+#ifndef INVLOCK_CORE_INVALIDATE_H
+#define INVLOCK_CORE_INVALIDATE_H
+
+#include "invlock.h"
+#include "stripe.h"
+
+/* Return: the largest number of invalidations that were already running on a word */
+static inline u64 invlock_words_add(const struct invlock *il, u64 start, u64 end, u64 delta)
+{
+	u64 first, nr, before, most = 0;
+
+	/* a range that wraps or is empty was decoded wrongly: everything, not nothing */
+	if (end <= start)
+		return port_fetch_add(&il->feed->wide, delta) & INVLOCK_RUNNING_MASK;
+	first = start >> il->stripe_shift;
+	nr = invlock_nr_stripes(start, end, il->stripe_shift);
+	if (nr > INVLOCK_MAX_SPAN)
+		return port_fetch_add(&il->feed->wide, delta) & INVLOCK_RUNNING_MASK;
+	for (u32 i = 0; i < INVLOCK_MAX_SPAN; i++) {
+		if (i >= nr)
+			break;
+		/* pairs with the load in words_sum() */
+		before = port_fetch_add(&il->words[invlock_stripe_word(first + i, il->word_mask)],
+					delta) & INVLOCK_RUNNING_MASK;
+		if (before > most)
+			most = before;
+	}
+	return most;
+}
+
+/* claim the next number and its slot; a slot still busy with an older event is left alone */
+static inline void invlock_record(const struct invlock *il, u64 start, u64 end,
+				  u32 kind, u32 tid, u64 time)
+{
+	/* pairs with the loads of sequence in read.c: the words moved before it */
+	u64 seq = port_fetch_add(&il->feed->sequence, 1) + 1;
+	struct invlock_event *ev;
+	u64 seen;
+
+	if (!il->events)
+		return;
+	ev = &il->events[seq & il->event_mask];
+	seen = port_load(&ev->seq);
+	if ((seen & INVLOCK_EVENT_BUSY) || seen >= seq ||
+	    port_cmpxchg(&ev->seq, seen, seq | INVLOCK_EVENT_BUSY) != seen) {
+		port_fetch_add(&il->feed->dropped, 1);
+		return;
+	}
+	/* release: a reader that sees one of these also sees BUSY; pairs with event_overlaps() */
+	port_store_release(&ev->start, start);
+	port_store_release(&ev->end, end > start ? end : INVLOCK_ADDRESS_END);
+	port_store(&ev->time, time);
+	port_store(&ev->kind, kind);
+	port_store(&ev->tid, tid);
+	port_store_release(&ev->seq, seq);
+}
+
+/**
+ * invlock_lose() - say that a change could not be recorded
+ * @il: the feed
+ *
+ * Every translation taken so far becomes stale; later ones are sound again.
+ * Context: any, never waits. Since: 0.1
+ */
+static inline void invlock_lose(const struct invlock *il)
+{
+	port_fetch_add(&il->feed->lost, 1);
+	/* no event is written: the ring can prove nothing across this number */
+	port_fetch_add(&il->feed->wide, INVLOCK_GENERATION);
+	port_fetch_add(&il->feed->sequence, 1);
+}
+
+/**
+ * invlock_close_feed() - say that this feed can never be trusted again
+ * @il: the feed
+ * @flag: INVLOCK_FEED_DEAD or INVLOCK_FEED_DEGRADED
+ *
+ * wide stays running for ever, so no reader can sample, and the flag tells it why.
+ * Context: any, never waits. Since: 0.1
+ */
+static inline void invlock_close_feed(const struct invlock *il, u64 flag)
+{
+	/* the flag first: who finds wide running also finds the reason */
+	u64 old = port_load(&il->feed->flags);
+
+	while (!(old & flag)) {
+		u64 seen = port_cmpxchg(&il->feed->flags, old, old | flag);
+
+		if (seen == old) {
+			port_fetch_add(&il->feed->wide, INVLOCK_START);
+			port_fetch_add(&il->feed->sequence, 1);
+			return;
+		}
+		old = seen;
+	}
+}
+
+/**
+ * invlock_inv_start() - the map is about to change
+ * @il: the feed
+ * @start: first byte
+ * @end: the byte after the last; not above @start means "up to the top"
+ * @kind: enum invlock_kind
+ * @tid: who, for the ring; 0 = unknown
+ * @time: when, for the ring; 0 = not recorded
+ *
+ * Each start needs one invlock_inv_end() with the same range, on whatever thread.
+ * Starts nest and overlap freely.
+ * Context: any, never waits, allocates or fails. Locks: none needed.
+ * Ordering: full; what is changed afterwards is changed after readers can know.
+ * Since: 0.1
+ */
+static inline void invlock_inv_start(const struct invlock *il, u64 start, u64 end,
+				     u32 kind, u32 tid, u64 time)
+{
+	u64 running = invlock_words_add(il, start, end, INVLOCK_START);
+
+	invlock_record(il, start, end, kind, tid, time);
+	if (unlikely(running >= INVLOCK_RUNNING_LIMIT))
+		invlock_close_feed(il, INVLOCK_FEED_DEGRADED);
+}
+
+/**
+ * invlock_inv_end() - the map has changed
+ * @il: the feed
+ * @start: as in the start that this ends
+ * @end: as in the start that this ends
+ *
+ * Context, locks: as for invlock_inv_start(). Ordering: full; a reader that samples
+ * after this sees the changed map. Since: 0.1
+ */
+static inline void invlock_inv_end(const struct invlock *il, u64 start, u64 end)
+{
+	invlock_words_add(il, start, end, INVLOCK_END);
+}
+
+#endif /* INVLOCK_CORE_INVALIDATE_H */

@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR MIT */
+/*
+ * The invalidation lock: a view of a feed, and how to make one.
+ *
+ * A feed (include/uapi/linux/invlock.h) is memory. A struct invlock is where one
+ * user of it keeps the checked geometry, so that nothing that is read from
+ * shared memory is ever used as an index again.
+ *
+ * Writers:	invalidate.h
+ * Readers:	read.h (sample and validate), section.h (the loop around them)
+ */
+#ifndef INVLOCK_CORE_INVLOCK_H
+#define INVLOCK_CORE_INVLOCK_H
+
+#include "port.h"
+#include <linux/invlock.h>
+
+/*
+ * How much of the check is done. Everything but INVLOCK_CHECK_FULL is wrong on
+ * purpose: tests and `invlock prove` use the rest to show what each part is for.
+ */
+enum invlock_check {
+	INVLOCK_CHECK_FULL = 0,
+	INVLOCK_CHECK_NONE,		/* every translation is valid for ever */
+	INVLOCK_CHECK_START_ONLY,	/* the generation, but not what is running */
+	INVLOCK_CHECK_END_ONLY,		/* only invalidations that have ended */
+};
+
+/**
+ * struct invlock - a view of one feed
+ * @feed: its header
+ * @words: the stripes' words
+ * @events: the ring; NULL when the feed has none
+ * @word_mask: number of words - 1
+ * @event_mask: number of events - 1
+ * @stripe_shift: log2 of a stripe's bytes
+ * @check: INVLOCK_CHECK_FULL, except where a test plants a fault
+ * @settle: asked before the words are trusted, for a writer that marks a change
+ *	only after it was made: false while such a change is in flight. NULL when
+ *	the writer marks every change before it is made.
+ * @settle_arg: its argument
+ */
+struct invlock {
+	struct invlock_feed *feed;
+	u64 *words;
+	struct invlock_event *events;
+	u32 word_mask;
+	u32 event_mask;
+	u32 stripe_shift;
+	u32 check;
+	bool (*settle)(void *arg);
+	void *settle_arg;
+};
+
+/**
+ * invlock_feed_bytes() - memory that a feed needs
+ * @nr_words: a power of two, 1 to 2^20
+ * @nr_events: a power of two up to 2^24, or 0 for no ring
+ *
+ * Context: any. Return: bytes, or 0 when an argument is out of range. Since: 0.1
+ */
+u64 invlock_feed_bytes(u32 nr_words, u32 nr_events);
+
+/**
+ * invlock_feed_format() - make an empty feed
+ * @mem: zeroed memory, 64-byte aligned
+ * @bytes: its size, at least invlock_feed_bytes()
+ * @nr_words: as for invlock_feed_bytes()
+ * @nr_events: as for invlock_feed_bytes()
+ * @stripe_shift: 12 to 40
+ *
+ * Context: any, never sleeps. Locks: nobody else may use @mem yet.
+ * Return: 0; -EINVAL for an argument out of range. Since: 0.1
+ */
+int invlock_feed_format(void *mem, u64 bytes, u32 nr_words, u32 nr_events, u32 stripe_shift);
+
+/**
+ * invlock_attach() - look at a feed
+ * @il: filled on success only, with the full check and no settle hook
+ * @mem: the feed
+ * @bytes: how much of it is mapped
+ *
+ * Trusts nothing: every size and offset in the header is checked against @bytes.
+ * Context: any, never sleeps.
+ * Return: 0; -EINVAL for no memory, too little of it, or a misaligned address;
+ * -EPROTO for a header that is not a feed's or contradicts itself;
+ * -EPROTONOSUPPORT for another version. Since: 0.1
+ */
+int invlock_attach(struct invlock *il, void *mem, u64 bytes);
+
+#endif /* INVLOCK_CORE_INVLOCK_H */

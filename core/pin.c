@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+#include "pin.h"
+
+struct pin_thread *pin_thread_adopt(struct pin_registry *reg)
+{
+	struct pin_thread *t;
+
+	for (t = port_load_acquire(&reg->threads); t; t = t->next)
+		/* pairs with the release in pin_thread_release() */
+		if (!port_load(&t->owned) && !port_cmpxchg(&t->owned, 0, 1))
+			return t;
+	return NULL;
+}
+
+void pin_thread_add(struct pin_registry *reg, struct pin_thread *t)
+{
+	struct pin_thread *head = port_load(&reg->threads), *seen;
+
+	t->owned = 1;
+	for (;;) {
+		t->next = head;
+		seen = port_cmpxchg(&reg->threads, head, t);
+		if (seen == head)
+			return;
+		head = seen;
+	}
+}
+
+void pin_thread_release(struct pin_thread *t)
+{
+	port_store_release(&t->owned, 0);
+}
+
+struct pin_slot *pin_slot_free(struct pin_thread *t, struct pin_chunk **ret_last)
+{
+	struct pin_chunk *c;
+
+	for (c = &t->chunk; ; c = c->next) {
+		for (u32 i = 0; i < PIN_SLOTS; i++) {
+			u32 at = (c->hint + i) % PIN_SLOTS;
+
+			/* acquire: pairs with the release of whoever put the pin */
+			if (!port_load_acquire(&c->slots[at].region)) {
+				c->hint = at;
+				return &c->slots[at];
+			}
+		}
+		if (!c->next)
+			break;
+	}
+	*ret_last = c;
+	return NULL;
+}
+
+void pin_chunk_add(struct pin_chunk *last, struct pin_chunk *chunk)
+{
+	port_store_release(&last->next, chunk);
+}
+
+static void mark_chunk(const struct pin_chunk *c, struct region_pool *pool)
+{
+	for (u32 i = 0; i < PIN_SLOTS; i++) {
+		/* acquire: what the holder read, it read before the region is reused */
+		struct region *r = port_load_acquire(&c->slots[i].region);
+
+		if (r >= pool->regions && r < pool->regions + pool->capacity)
+			r->held = true;
+	}
+}
+
+void pins_mark(const struct pin_registry *reg, struct region_pool *pool)
+{
+	const struct pin_thread *t;
+	const struct pin_chunk *c;
+
+	for (t = port_load_acquire(&reg->threads); t; t = t->next)
+		for (c = &t->chunk; c; c = port_load_acquire(&c->next))
+			mark_chunk(c, pool);
+}
+
+bool pins_walk_table(const struct pin_registry *reg, const void *table)
+{
+	const struct pin_thread *t;
+
+	for (t = port_load_acquire(&reg->threads); t; t = t->next)
+		if (port_load_acquire(&t->table) == table)
+			return true;
+	return false;
+}

@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR MIT */
+/*
+ * Pins: which regions are in use, without a store to anything shared.
+ *
+ * A pin is a slot of the thread that took it, holding the region's address. Only
+ * the owner fills a slot; whoever is done empties it, on any thread. Nobody
+ * counts: who wants to free something looks through all slots.
+ *
+ *	a lookup			who frees
+ *	slot = region			unlink region from the index
+ *	port_light_barrier()		port_heavy_barrier()
+ *	still in the index? else retry	is it in any slot? then later
+ *
+ * Either the lookup finds the region unlinked, or the scan finds the slot. The
+ * table of the index is protected in the same way (pin_thread.table).
+ *
+ * Thread records are never freed, only handed on: a pin may outlive its thread.
+ */
+#ifndef INVLOCK_CORE_PIN_H
+#define INVLOCK_CORE_PIN_H
+
+#include "region.h"
+
+#define PIN_SLOTS	60
+#define PIN_COUNTERS	64
+
+struct pin_slot {
+	struct region *region;	/* owner: NULL -> region; anyone: region -> NULL (release) */
+	u64 ticket;		/* of the latest pin; written by the owner */
+};
+
+struct pin_chunk {
+	struct pin_chunk *next;	/* set once (release) */
+	u32 hint;		/* owner: where the next free slot is likely */
+	struct pin_slot slots[PIN_SLOTS];
+};
+
+struct pin_thread {
+	struct pin_thread *next;	/* set before the record is published */
+	const void *table;		/* the index table a lookup walks now */
+	u32 owned;			/* 1 while a thread has it */
+	u64 hits[PIN_COUNTERS];		/* by cache; written by the owner */
+	struct pin_chunk chunk;
+} __attribute__((aligned(64)));
+
+/* every thread record of the process */
+struct pin_registry {
+	struct pin_thread *threads;
+};
+
+/**
+ * pin_thread_adopt() - take over a record that no thread owns
+ * @reg: the registry
+ *
+ * Context: any, never waits. Return: a record, which may hold pins; NULL = none free,
+ * add one with pin_thread_add(). Since: 0.1
+ */
+struct pin_thread *pin_thread_adopt(struct pin_registry *reg);
+
+/* publish a zeroed record, owned by the caller */
+void pin_thread_add(struct pin_registry *reg, struct pin_thread *t);
+
+/* the owner is done; its pins stay */
+void pin_thread_release(struct pin_thread *t);
+
+/**
+ * pin_slot_free() - an empty slot of the calling thread
+ * @t: its record
+ * @ret_last: the last chunk, to which pin_chunk_add() appends, when all are full
+ *
+ * Return: a slot, still empty; NULL = all full. Since: 0.1
+ */
+struct pin_slot *pin_slot_free(struct pin_thread *t, struct pin_chunk **ret_last);
+
+/* append a zeroed chunk */
+void pin_chunk_add(struct pin_chunk *last, struct pin_chunk *chunk);
+
+/* the fast part of pin_slot_free(): the slot after the last one used */
+static inline struct pin_slot *pin_slot_next(struct pin_thread *t)
+{
+	struct pin_slot *slot = &t->chunk.slots[t->chunk.hint];
+
+	return likely(!port_load_acquire(&slot->region)) ? slot : NULL;
+}
+
+/**
+ * pins_mark() - which regions of a pool are pinned?
+ * @reg: the registry
+ * @pool: every region of it gets held = 1 if a slot names it; never 0, the caller
+ *	has cleared those it asks about
+ *
+ * Context: any. Locks: the pool's. Ordering: what was unlinked before
+ * port_heavy_barrier() and is not marked by this is not in use and stays so.
+ * Since: 0.1
+ */
+void pins_mark(const struct pin_registry *reg, struct region_pool *pool);
+
+/* is an unlinked index table still walked by anyone? Ordering as for pins_mark() */
+bool pins_walk_table(const struct pin_registry *reg, const void *table);
+
+#endif /* INVLOCK_CORE_PIN_H */

@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+#include "read.h"
+#include "stripe.h"
+
+/* turns of port_relax() until an event that was numbered must have been written */
+#define EVENT_SPINS	256
+
+/* without a ring a snapshot is refreshed this seldom, only to stay clear of a wrap */
+#define NO_RING_LAG	(1u << 20)
+
+/* what one word contributes, under the check in force */
+static u64 word_value(const struct invlock *il, u64 word)
+{
+	switch (il->check) {
+	case INVLOCK_CHECK_START_ONLY:
+		return word & ~INVLOCK_RUNNING_MASK;
+	case INVLOCK_CHECK_END_ONLY:
+		return (word & ~INVLOCK_RUNNING_MASK) -
+		       (word & INVLOCK_RUNNING_MASK) * INVLOCK_GENERATION;
+	default:
+		return word;
+	}
+}
+
+static u64 load_word(const struct invlock *il, const u64 *word, u64 *running)
+{
+	/* pairs with the RMWs in invlock_words_add() */
+	u64 value = word_value(il, port_load_acquire(word));
+
+	*running |= value & INVLOCK_RUNNING_MASK;
+	return value;
+}
+
+/* the sum of the words that stand for a range; *ret_quiet: nothing is running there */
+static u64 words_sum(const struct invlock *il, u64 start, u64 end, bool *ret_quiet)
+{
+	u64 first = start >> il->stripe_shift;
+	u64 nr = invlock_nr_stripes(start, end, il->stripe_shift);
+	u64 running = 0;
+	u64 sum = load_word(il, &il->feed->wide, &running);
+
+	if (nr > il->word_mask) {
+		/* as many stripes as words, or more: every word once */
+		for (u64 i = 0; i <= il->word_mask; i++)
+			sum += load_word(il, &il->words[i], &running);
+	} else {
+		for (u64 i = 0; i < nr; i++)
+			sum += load_word(il, &il->words[invlock_stripe_word(first + i,
+						il->word_mask)], &running);
+	}
+	*ret_quiet = !running;
+	return sum;
+}
+
+int invlock_sample(const struct invlock *il, u64 start, u64 end,
+		   struct invlock_snapshot *ret_snap)
+{
+	struct invlock_snapshot snap;
+	bool quiet;
+	u64 flags;
+
+	if (il->settle && !il->settle(il->settle_arg))
+		return -EAGAIN;
+	/* the sequence before the words; both pair with the RMWs of invlock_inv_start() */
+	snap.sequence = port_load_acquire(&il->feed->sequence);
+	snap.words = words_sum(il, start, end, &quiet);
+	if (unlikely(!quiet)) {
+		flags = port_load(&il->feed->flags);
+		if (flags & INVLOCK_FEED_DEAD)
+			return -EOWNERDEAD;
+		return flags & INVLOCK_FEED_DEGRADED ? -ENOTRECOVERABLE : -EAGAIN;
+	}
+	*ret_snap = snap;
+	return 0;
+}
+
+/* true also when the event cannot be read: it is gone, or not written in time */
+static bool event_overlaps(const struct invlock_event *ev, u64 seq, u64 start, u64 end)
+{
+	u64 ev_start, ev_end;
+	u32 spins = 0;
+
+	/* pairs with the release of seq in invlock_record() */
+	while (port_load_acquire(&ev->seq) != seq) {
+		if ((port_load(&ev->seq) & ~INVLOCK_EVENT_BUSY) > seq || ++spins > EVENT_SPINS)
+			return true;
+		port_relax();
+	}
+	/* acquire: if a later event's field is seen, so is its seq; pairs with invlock_record() */
+	ev_start = port_load_acquire(&ev->start);
+	ev_end = port_load_acquire(&ev->end);
+	if (port_load(&ev->seq) != seq)
+		return true;
+	return ev_start < end && start < ev_end;
+}
+
+/* does the ring prove that no event in (from, to] overlapped? */
+static bool ring_clears(const struct invlock *il, u64 from, u64 to, u64 start, u64 end)
+{
+	if (!il->events || to - from > (u64)il->event_mask + 1)
+		return false;
+	for (u64 seq = from + 1; seq <= to; seq++)
+		if (event_overlaps(&il->events[seq & il->event_mask], seq, start, end))
+			return false;
+	return true;
+}
+
+enum invlock_verdict invlock_validate_words(const struct invlock *il,
+					    struct invlock_snapshot *snap,
+					    u64 start, u64 end, u64 sequence)
+{
+	u64 from = port_load(&snap->sequence);
+	u64 lag = sequence - from;
+	bool quiet;
+	u64 words;
+
+	if (unlikely(il->check == INVLOCK_CHECK_NONE))
+		return INVLOCK_VALID;
+	/* so far back that a word may have come round to its old value */
+	if (unlikely(lag >= 1ULL << 47))
+		return INVLOCK_STALE;
+
+	words = words_sum(il, start, end, &quiet);
+	if (likely(words == port_load(&snap->words))) {
+		/* a store to a line that other threads read: only before the ring runs out */
+		if (lag > (il->events ? il->event_mask / 4 : NO_RING_LAG))
+			port_store(&snap->sequence, sequence);
+		return INVLOCK_VALID;
+	}
+	if (il->check != INVLOCK_CHECK_FULL)
+		return INVLOCK_STALE;
+
+	/* words, then the sequence, then the events: what is in the words is scanned */
+	sequence = port_load_acquire(&il->feed->sequence);
+	if (!ring_clears(il, from, sequence, start, end))
+		return INVLOCK_STALE;
+	if (quiet)
+		port_store(&snap->words, words);
+	port_store(&snap->sequence, sequence);
+	return INVLOCK_VALID;
+}

@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR MIT */
+/*
+ * The read side: sample before the work, validate after it and at every use.
+ *
+ * Nothing here waits, and nothing is written to the feed, which may be mapped
+ * read-only. Code that translates does not call this but goes through section.h:
+ * there a sample cannot leave its loop.
+ */
+#ifndef INVLOCK_CORE_READ_H
+#define INVLOCK_CORE_READ_H
+
+#include "invlock.h"
+
+/**
+ * struct invlock_snapshot - up to where a translation is known to be valid
+ * @sequence: no event up to this number made it stale
+ * @words: the sum of the range's words and wide, taken while they were all quiet
+ *
+ * A word only grows between two quiet moments, so the sum is unchanged only if
+ * every word is. Each field alone says something true, so readers may refresh a
+ * shared snapshot without a lock: an older value stored late costs a false
+ * "stale", never a false "valid".
+ */
+struct invlock_snapshot {
+	u64 sequence;
+	u64 words;
+};
+
+/**
+ * invlock_sample() - begin: take a snapshot of a quiet range
+ * @il: the feed
+ * @start: first byte
+ * @end: the byte after the last, above @start
+ * @ret_snap: written on success only
+ *
+ * Context: any, never waits. Ordering: acquire; pairs with invlock_inv_end().
+ * Return: 0; -EAGAIN while an invalidation of the range runs; -EOWNERDEAD when the
+ * mm is gone; -ENOTRECOVERABLE when the feed is degraded. Since: 0.1
+ */
+int invlock_sample(const struct invlock *il, u64 start, u64 end,
+		   struct invlock_snapshot *ret_snap);
+
+enum invlock_verdict {
+	INVLOCK_STALE,		/* an invalidation may have overlapped: undo */
+	INVLOCK_VALID,
+	INVLOCK_UNSETTLED,	/* not known yet: wait, then ask again */
+};
+
+/* the part of invlock_validate() behind the first compare */
+enum invlock_verdict invlock_validate_words(const struct invlock *il,
+					    struct invlock_snapshot *snap,
+					    u64 start, u64 end, u64 sequence);
+
+/**
+ * invlock_validate() - did nothing collide since the snapshot?
+ * @il: the feed
+ * @snap: of [@start, @end); refreshed when that saves work later. May be shared
+ *	between threads.
+ * @start: as sampled, or a range inside it never asks for less than this one
+ * @end: as sampled
+ *
+ * Context: any, never waits. Locks: none.
+ * Ordering: acquire; pairs with invlock_inv_start(). An invalidation whose start
+ * happened before this call is seen.
+ * Return: enum invlock_verdict. INVLOCK_VALID says nothing about an invalidation
+ * that starts later. Since: 0.1
+ */
+static inline enum invlock_verdict invlock_validate(const struct invlock *il,
+						    struct invlock_snapshot *snap,
+						    u64 start, u64 end)
+{
+	u64 sequence;
+
+	if (unlikely(il->settle) && !il->settle(il->settle_arg))
+		return INVLOCK_UNSETTLED;
+	/* the sequence before the words: an event between the two is seen next time */
+	sequence = port_load_acquire(&il->feed->sequence);
+	if (likely(sequence == port_load(&snap->sequence)))
+		return INVLOCK_VALID;
+	return invlock_validate_words(il, snap, start, end, sequence);
+}
+
+#endif /* INVLOCK_CORE_READ_H */

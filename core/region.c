@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+#include "region.h"
+
+void region_pool_init(struct region_pool *pool, void *memory, u32 capacity)
+{
+	*pool = (struct region_pool){ .regions = memory, .capacity = capacity };
+}
+
+struct region *region_pool_take(struct region_pool *pool, u64 start, u64 end)
+{
+	struct region *r;
+
+	if (pool->free) {
+		r = region_at(pool, pool->free);
+		pool->free = r->next;
+	} else if (pool->nr_used < pool->capacity) {
+		r = &pool->regions[pool->nr_used++];
+	} else {
+		return NULL;
+	}
+	r->start = start;
+	r->end = end;
+	r->next = 0;
+	r->filed = false;
+	port_store(&r->referenced, (u8)true);
+	port_store(&r->state, (u8)REGION_LIVE);
+	pool->nr_live++;
+	pool->bytes += end - start;
+	return r;
+}
+
+void region_pool_kill(struct region_pool *pool, struct region *r)
+{
+	port_store(&r->state, (u8)REGION_DEAD);
+	r->next = pool->dead;
+	pool->dead = region_id_of(pool, r);
+	pool->nr_live--;
+	pool->nr_dead++;
+}
+
+void region_pool_give(struct region_pool *pool, struct region *r)
+{
+	port_store(&r->state, (u8)REGION_FREE);
+	pool->nr_dead--;
+	pool->bytes -= r->end - r->start;
+	r->next = pool->free;
+	pool->free = region_id_of(pool, r);
+}
+
+struct region *region_pool_victim(struct region_pool *pool)
+{
+	/* two turns: the first clears what hits have set */
+	for (u64 step = 0; step < 2 * (u64)pool->nr_used; step++) {
+		struct region *r = &pool->regions[pool->hand];
+
+		pool->hand = pool->hand + 1 < pool->nr_used ? pool->hand + 1 : 0;
+		if (port_load(&r->state) != REGION_LIVE || r->held || !r->filed)
+			continue;
+		if (!port_load(&r->referenced))
+			return r;
+		port_store(&r->referenced, (u8)false);
+	}
+	return NULL;
+}

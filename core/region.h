@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR MIT */
+/*
+ * A region: one cached translation, and the pool that regions live in.
+ *
+ * Life:  FREE -> LIVE    translated, found by lookups (region_pool_take, then index_insert)
+ *	  LIVE -> DEAD    unlinked from the index, perhaps still pinned
+ *	  DEAD -> FREE    no pin left, deregistered
+ * All of it happens under the cache's lock. A thread that has pinned a region
+ * reads it without.
+ */
+#ifndef INVLOCK_CORE_REGION_H
+#define INVLOCK_CORE_REGION_H
+
+#include "read.h"
+
+/* what a region is called outside the pool: its place + 1; 0 is none */
+typedef u32 region_id;
+
+enum region_state { REGION_FREE, REGION_LIVE, REGION_DEAD };
+
+struct region {
+	u64 start;			/* written before the region is in the index */
+	u64 end;
+	u64 handle;			/* the user's */
+	struct invlock_snapshot snap;	/* refreshed by readers, see read.h */
+	region_id next;			/* free or dead list; cache lock */
+	u8 state;			/* written under the cache lock, read with port_load */
+	u8 referenced;			/* set by hits, cleared by the clock hand */
+	u8 held;			/* scratch of a pin scan; cache lock */
+	u8 filed;			/* is in the index; cache lock */
+} __attribute__((aligned(64)));
+
+/* guarded by the cache's lock, but for regions, which is constant */
+struct region_pool {
+	struct region *regions;
+	u32 capacity;
+	u32 nr_used;		/* places ever taken */
+	u32 nr_live;
+	u32 nr_dead;
+	u64 bytes;		/* of all that is registered, live or dead */
+	region_id free;
+	region_id dead;
+	u32 hand;		/* the clock's */
+};
+
+static inline struct region *region_at(const struct region_pool *pool, region_id id)
+{
+	return &pool->regions[id - 1];
+}
+
+static inline region_id region_id_of(const struct region_pool *pool, const struct region *r)
+{
+	return (region_id)(r - pool->regions) + 1;
+}
+
+/* memory: capacity zeroed regions, 64-byte aligned */
+void region_pool_init(struct region_pool *pool, void *memory, u32 capacity);
+
+/* Return: a region that nobody knows yet, state LIVE; NULL when all are taken */
+struct region *region_pool_take(struct region_pool *pool, u64 start, u64 end);
+
+/* LIVE -> DEAD; the caller has unlinked it from the index */
+void region_pool_kill(struct region_pool *pool, struct region *r);
+
+/* DEAD -> off the dead list, still counted; the caller deregisters it, then gives it back */
+void region_pool_give(struct region_pool *pool, struct region *r);
+
+/*
+ * The next live region to evict, by the clock: a region that was hit since the hand
+ * last passed is spared once; one that is held (region.held) always.
+ * Return: NULL when there is none.
+ */
+struct region *region_pool_victim(struct region_pool *pool);
+
+#endif /* INVLOCK_CORE_REGION_H */

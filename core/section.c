@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+#include "section.h"
+#include "stripe.h"
+
+void invlock_section_init(struct invlock_section *s, const struct invlock *il,
+			  u64 start, u64 end, const struct invlock_budget *budget, u32 flags)
+{
+	*s = (struct invlock_section){
+		.il = il,
+		.start = start,
+		.end = end,
+		.left = {
+			.rounds = budget && budget->rounds ? budget->rounds : INVLOCK_DEFAULT_ROUNDS,
+			.time_ns = budget && budget->time_ns ? budget->time_ns
+							     : INVLOCK_DEFAULT_TIME_NS,
+		},
+		.flags = flags,
+		.error = invlock_range_ok(start, end) ? 0 : -EINVAL,
+	};
+}
+
+/* the clock starts with the first trouble: a section without any never reads it */
+static bool out_of_time(struct invlock_section *s)
+{
+	u64 now = port_now();
+
+	if (!s->deadline) {
+		s->deadline = now + s->left.time_ns;
+		if (s->deadline < now)
+			s->deadline = ~0ULL;
+	}
+	return now >= s->deadline;
+}
+
+bool invlock_attempt(struct invlock_section *s)
+{
+	u32 waits_in_a_row = 0;
+	int err;
+
+	while (!s->error && !s->done) {
+		err = invlock_sample(s->il, s->start, s->end, &s->snap);
+		if (!err) {
+			s->sampled = true;
+			return true;
+		}
+		if (err == -EAGAIN) {
+			s->waits++;
+			err = out_of_time(s) ? -EBUSY :
+			      port_wait(waits_in_a_row++,
+					s->flags & INVLOCK_SECTION_INTERRUPTIBLE);
+		}
+		s->error = err;
+	}
+	return false;
+}
+
+bool invlock_commit(struct invlock_section *s)
+{
+	if (!s->sampled) {
+		s->error = -EINVAL;
+		return false;
+	}
+	s->sampled = false;
+	if (invlock_validate(s->il, &s->snap, s->start, s->end) == INVLOCK_VALID) {
+		s->done = true;
+		return true;
+	}
+	s->collisions++;
+	if (!--s->left.rounds || out_of_time(s))
+		s->error = -EBUSY;
+	return false;
+}

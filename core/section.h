@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR MIT */
+/*
+ * The read section: the loop in which a translation is made.
+ *
+ *	struct invlock_section s;
+ *
+ *	invlock_section_init(&s, il, start, end, NULL, 0);
+ *	while (invlock_attempt(&s)) {	waits until the range is quiet, samples
+ *		translate: fault, pin, register; may sleep
+ *		if (invlock_commit(&s))	checks
+ *			break;		publish, with the snapshot s.snap
+ *		undo
+ *	}
+ *	return invlock_section_error(&s);
+ *
+ * The head samples and the commit checks: there is no other way to do either, so
+ * a sample cannot be hoisted out of the loop and grow old there.
+ */
+#ifndef INVLOCK_CORE_SECTION_H
+#define INVLOCK_CORE_SECTION_H
+
+#include "read.h"
+
+#define INVLOCK_DEFAULT_ROUNDS		64
+#define INVLOCK_DEFAULT_TIME_NS		1000000000ULL
+
+/**
+ * struct invlock_budget - when to give up
+ * @rounds: attempts that may collide; 0 = INVLOCK_DEFAULT_ROUNDS
+ * @time_ns: wall time from the first collision or wait on, work included;
+ *	0 = INVLOCK_DEFAULT_TIME_NS
+ *
+ * Whichever is spent first ends the section with -EBUSY.
+ */
+struct invlock_budget {
+	u32 rounds;
+	u64 time_ns;
+};
+
+#define INVLOCK_SECTION_INTERRUPTIBLE	1u	/* a signal ends a wait with -EINTR */
+
+/* private, but for snap after a commit that returned true */
+struct invlock_section {
+	const struct invlock *il;
+	u64 start, end;
+	struct invlock_snapshot snap;
+	struct invlock_budget left;
+	u64 deadline;		/* 0: the clock has not been started */
+	u32 flags;
+	u32 collisions;		/* rounds that were undone */
+	u32 waits;		/* times the head found the range busy */
+	int error;
+	bool sampled;
+	bool done;
+};
+
+/**
+ * invlock_section_init() - prepare the loop
+ * @s: the section, on the caller's stack
+ * @il: the feed
+ * @start: first byte
+ * @end: the byte after the last
+ * @budget: NULL for the defaults
+ * @flags: INVLOCK_SECTION_*
+ *
+ * A bad range (empty, or wrapping) is reported by invlock_section_error(); the
+ * loop then does not run. Context: any, never sleeps. Since: 0.1
+ */
+void invlock_section_init(struct invlock_section *s, const struct invlock *il,
+			  u64 start, u64 end, const struct invlock_budget *budget, u32 flags);
+
+/**
+ * invlock_attempt() - the head: wait until the range is quiet, then sample
+ * @s: the section
+ *
+ * Context: may sleep. Locks: none that an invalidation may need.
+ * Return: true = do the work; false = leave the loop, invlock_section_error() says
+ * why. Since: 0.1
+ */
+bool invlock_attempt(struct invlock_section *s);
+
+/**
+ * invlock_commit() - did nothing collide with the work?
+ * @s: the section; the attempt before this returned true
+ *
+ * Context: any, never sleeps. Locks: the one under which the result is published,
+ * if there is one; without, every use must validate with the snapshot again.
+ * Ordering: acquire; pairs with invlock_inv_start().
+ * Return: true = publish and leave; false = undo and go round. Since: 0.1
+ */
+bool invlock_commit(struct invlock_section *s);
+
+/**
+ * invlock_section_error() - how the loop ended
+ * @s: the section
+ *
+ * Return: 0 after a commit that returned true, or while undecided; -EINVAL for a bad
+ * range, or a commit without an attempt; -EBUSY when the budget is spent; -EINTR
+ * when a signal came; -EOWNERDEAD when the mm is gone; -ENOTRECOVERABLE when the
+ * feed is degraded. Since: 0.1
+ */
+static inline int invlock_section_error(const struct invlock_section *s)
+{
+	return s->error;
+}
+
+#endif /* INVLOCK_CORE_SECTION_H */

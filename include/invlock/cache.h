@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The cache: registrations of live memory, kept as long as they are good.
+ *
+ *	struct invlock_pin pin;
+ *
+ *	err = invlock_cache_get(cache, buf, len, 0, &pin);
+ *	if (!err) {
+ *		use pin.handle for [pin.addr, pin.addr + pin.len), which covers buf
+ *		invlock_cache_put(&pin);	on any thread, when the device is done
+ *	} else {
+ *		work without a registration
+ *	}
+ *
+ * A hit takes no lock and writes to nothing that threads share. The user's reg()
+ * and dereg() run with no lock of the library held, never on a thread because it
+ * unmaps, and may allocate, unmap, block, and call back into the cache.
+ */
+#ifndef INVLOCK_CACHE_H
+#define INVLOCK_CACHE_H
+
+#include <invlock/mm.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct invlock_cache;
+
+/**
+ * struct invlock_cache_ops - how to register memory
+ * @reg: register [addr, addr + len), whole pages, and write the registration's handle.
+ *	May fail with any -errno, which the get returns; after -ENOMEM the cache makes room
+ *	and tries once more. Must return (no longjmp, no pthread_exit); is not cancelled.
+ * @dereg: undo it. Each successful reg() gets exactly one dereg(), on any thread, when
+ *	no pin is left. Must not fail.
+ */
+struct invlock_cache_ops {
+	int (*reg)(void *ctx, void *addr, size_t len, uint64_t *ret_handle);
+	void (*dereg)(void *ctx, void *addr, size_t len, uint64_t handle);
+};
+
+#define INVLOCK_CACHE_REAPER	1u	/* a thread of the library deregisters dead entries */
+
+/**
+ * struct invlock_cache_options - a cache's properties
+ * @size: sizeof(struct invlock_cache_options)
+ * @flags: INVLOCK_CACHE_*
+ * @ops: how to register, copied
+ * @ctx: passed to @ops
+ * @need: mask of kinds that the mm must see; 0 = INVLOCK_KINDS_DEFAULT; not asked of the
+ *	manual monitor
+ * @max_entries: registrations, dead ones included; 0 = 131072, at most 2^24
+ * @max_bytes: registered at once, dead ones included; 0 = no limit. A cache whose
+ *	registrations are charged to RLIMIT_MEMLOCK passes what it may use of it.
+ * @granule: registrations begin and end on multiples of this where that memory is part of
+ *	the request's pages only by rounding: a power of two, at least a page; 0 = a page
+ * @rounds: registrations undone before a get gives up; 0 = 64
+ * @time_ns: the same in wall time; 0 = one second
+ * @reap_ms: how often dead entries are looked for while idle; 0 = 50
+ */
+struct invlock_cache_options {
+	size_t size;
+	unsigned int flags;
+	struct invlock_cache_ops ops;
+	void *ctx;
+	uint64_t need;
+	unsigned int max_entries;
+	uint64_t max_bytes;
+	size_t granule;
+	unsigned int rounds;
+	uint64_t time_ns;
+	unsigned int reap_ms;
+};
+
+/**
+ * struct invlock_pin - a registration in use
+ * @addr: its first byte
+ * @len: its bytes
+ * @handle: as reg() returned it
+ * Others: private. A pin may be copied, but is put once.
+ */
+struct invlock_pin {
+	void *addr;
+	size_t len;
+	uint64_t handle;
+	struct invlock_cache *cache;
+	void *slot;
+	void *region;
+	uint64_t ticket;
+};
+
+/**
+ * invlock_cache_open() - make a cache
+ * @mm: must stay open until the cache is closed
+ * @options: must have ops.reg and ops.dereg
+ * @ret_cache: written on success only
+ * @why: NULL, or filled with the reason of an error
+ *
+ * Context: may sleep, allocates.
+ * Return: 0; -EINVAL for bad options; -EOPNOTSUPP when the mm's monitor does not see a
+ * kind in options->need: no cache beats a stale cache; -EMFILE when 64 caches are open;
+ * -ENOMEM; -EOWNERDEAD in a forked child. Since: 0.1
+ */
+int invlock_cache_open(struct invlock_mm *mm, const struct invlock_cache_options *options,
+		       struct invlock_cache **ret_cache, struct invlock_why *why);
+
+/**
+ * invlock_cache_close() - deregister everything
+ * @cache: the cache; NULL is nothing
+ *
+ * Stops the reaper. In a forked child it frees the copy and calls no dereg(): the
+ * registrations are the parent's.
+ * Context: may sleep; no other call on @cache may run. Calls dereg().
+ * Return: 0; -EBUSY while a pin is held, and then the cache goes on as before.
+ * Since: 0.1
+ */
+int invlock_cache_close(struct invlock_cache *cache);
+
+#define INVLOCK_GET_BYPASS	1u	/* register for this pin alone, do not keep it */
+#define INVLOCK_GET_CACHED	2u	/* a hit or -ENOENT; never register */
+
+/**
+ * invlock_cache_get() - a valid registration that covers [addr, addr + len)
+ * @cache: the cache
+ * @addr: need not be aligned
+ * @len: bytes, not 0
+ * @flags: INVLOCK_GET_*
+ * @ret_pin: written on success only
+ *
+ * Valid: no change that happened before this call made it stale. It is not
+ * deregistered before the pin is put; a change after this call is the caller's own
+ * race with its device, as it would be without a cache.
+ *
+ * Context: a hit never waits; a miss may sleep, allocates, calls reg() and perhaps dereg().
+ * Not in a signal handler; a signal handler may change the map during any call.
+ * Not a cancellation point.
+ * Return: 0; -EINVAL for NULL, an empty range, one that wraps, unknown flags; -ENOENT for
+ * INVLOCK_GET_CACHED; -ENOSPC when the limits are reached and all is in use; -EBUSY when
+ * the map changed too often meanwhile; -EOWNERDEAD in a forked child; -ENOTRECOVERABLE when
+ * the monitor can no longer say; -ENOMEM; whatever reg() returned. Nothing is kept on
+ * error: use the memory unregistered. Since: 0.1
+ */
+int invlock_cache_get(struct invlock_cache *cache, const void *addr, size_t len,
+		      unsigned int flags, struct invlock_pin *ret_pin);
+
+/**
+ * invlock_cache_put() - the device is done
+ * @pin: from invlock_cache_get(), on whatever thread
+ *
+ * Context: never sleeps, except for a bypass pin, which calls dereg().
+ * Return: 0; -EINVAL for NULL, or a pin that was put already; -EOWNERDEAD in a forked
+ * child. Since: 0.1
+ */
+int invlock_cache_put(struct invlock_pin *pin);
+
+/**
+ * invlock_cache_drop() - forget what overlaps a range
+ * @cache: the cache
+ * @addr: first byte
+ * @len: bytes, not 0
+ *
+ * Deregisters what is not in use, the rest when its last pin is put.
+ * Context: may sleep, calls dereg(). Return: the number of entries dropped; -EINVAL for a
+ * bad range; -EOWNERDEAD in a forked child. Since: 0.1
+ */
+int invlock_cache_drop(struct invlock_cache *cache, const void *addr, size_t len);
+
+/**
+ * invlock_cache_reap() - deregister what is dead and not in use
+ * @cache: the cache
+ *
+ * To be called when invlock_cache_fd() is readable, unless the cache has a reaper.
+ * Context: may sleep, calls dereg(). Return: the number of entries deregistered; -EINVAL
+ * for NULL; -EOWNERDEAD in a forked child. Since: 0.1
+ */
+int invlock_cache_reap(struct invlock_cache *cache);
+
+/**
+ * invlock_cache_fd() - when to reap
+ * @cache: the cache
+ *
+ * Return: a file descriptor of the cache, readable (POLLIN) when it is time for
+ * invlock_cache_reap(), which makes it unreadable again; -EINVAL for NULL;
+ * -EOWNERDEAD in a forked child. Since: 0.1
+ */
+int invlock_cache_fd(const struct invlock_cache *cache);
+
+/**
+ * struct invlock_cache_stats - what happened, by cause
+ * @size: sizeof(struct invlock_cache_stats), set by the caller
+ * @entries: registered now and good as far as known
+ * @dead: stale or dropped, not yet deregistered
+ * @bytes: registered now, dead ones included
+ * @hits: gets that found a valid entry
+ * @misses: gets that had to register
+ * @bypassed: gets with INVLOCK_GET_BYPASS
+ * @stale: entries found to be stale
+ * @collided: registrations undone because the map changed meanwhile
+ * @evicted: entries that made room
+ * @refused: gets that failed, all causes
+ * @refused_full: of these, -ENOSPC
+ * @refused_busy: of these, -EBUSY
+ * @refused_reg: of these, errors of reg()
+ * @reg_calls: calls of reg() that succeeded
+ * @dereg_calls: calls of dereg()
+ */
+struct invlock_cache_stats {
+	size_t size;
+	uint64_t entries;
+	uint64_t dead;
+	uint64_t bytes;
+	uint64_t hits;
+	uint64_t misses;
+	uint64_t bypassed;
+	uint64_t stale;
+	uint64_t collided;
+	uint64_t evicted;
+	uint64_t refused;
+	uint64_t refused_full;
+	uint64_t refused_busy;
+	uint64_t refused_reg;
+	uint64_t reg_calls;
+	uint64_t dereg_calls;
+};
+
+/**
+ * invlock_cache_stats() - ask
+ * @cache: the cache
+ * @ret_stats: its size field is set by the caller; filled up to that size
+ *
+ * Context: takes the cache's lock for a moment. Return: 0; -EINVAL for NULL or a size below
+ * the first version's; -EOWNERDEAD in a forked child. Since: 0.1
+ */
+int invlock_cache_stats(const struct invlock_cache *cache, struct invlock_cache_stats *ret_stats);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* INVLOCK_CACHE_H */

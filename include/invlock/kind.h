@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Kinds of change: what can make a translation stale.
+ *
+ * The kinds are numbered in <linux/invlock.h>; a set of them is a 64-bit mask.
+ */
+#ifndef INVLOCK_KIND_H
+#define INVLOCK_KIND_H
+
+#include <stdint.h>
+#include <linux/invlock.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define INVLOCK_BIT(kind)	(UINT64_C(1) << INVLOCK_KIND_##kind)
+
+/*
+ * The kinds that move a pinned registration of private anonymous memory away
+ * from what the program sees (shown with io_uring fixed buffers).
+ */
+#define INVLOCK_KINDS_ANON	(INVLOCK_BIT(UNMAP) | INVLOCK_BIT(FIXED) | \
+				 INVLOCK_BIT(REMAP_FROM) | INVLOCK_BIT(REMAP_TO) | \
+				 INVLOCK_BIT(DISCARD) | INVLOCK_BIT(FREE) | \
+				 INVLOCK_BIT(REMOVE) | INVLOCK_BIT(GUARD) | \
+				 INVLOCK_BIT(BRK) | INVLOCK_BIT(SHMDT) | \
+				 INVLOCK_BIT(SHM_REMAP) | INVLOCK_BIT(REORDER) | \
+				 INVLOCK_BIT(URING))
+
+/* The same for memfds, shared memory and shared mapped files: truncation too. */
+#define INVLOCK_KINDS_SHARED	(INVLOCK_KINDS_ANON | INVLOCK_BIT(TRUNCATE))
+
+/* What a cache asks for unless it is told otherwise. */
+#define INVLOCK_KINDS_DEFAULT	INVLOCK_KINDS_SHARED
+
+/**
+ * invlock_kind_name() - a kind, as tools print it
+ * @kind: enum invlock_kind
+ *
+ * Context: any. Return: a constant string, "unknown" for a number that is none.
+ * Since: 0.1
+ */
+const char *invlock_kind_name(unsigned int kind);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* INVLOCK_KIND_H */

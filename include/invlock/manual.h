@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The manual monitor: the program itself, or a GPU runtime, reports the changes.
+ *
+ * It sees what it is told and nothing else. Open it by name: monitor = "manual".
+ */
+#ifndef INVLOCK_MANUAL_H
+#define INVLOCK_MANUAL_H
+
+#include <invlock/mm.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/**
+ * invlock_manual_start() - this range is about to change
+ * @mm: opened with monitor "manual"
+ * @addr: first byte
+ * @len: bytes; 0, or a range that wraps, is reported as the whole address space
+ *
+ * To be followed by invlock_manual_end() with the same range, on any thread. Starts
+ * nest and overlap freely.
+ * Context: any, also a signal handler: never sleeps, allocates or takes a lock.
+ * Return: 0; -EINVAL for NULL or an mm of another monitor; -EOWNERDEAD in a forked
+ * child. Since: 0.1
+ */
+int invlock_manual_start(struct invlock_mm *mm, const void *addr, size_t len);
+
+/**
+ * invlock_manual_end() - this range has changed
+ * @mm: as in the start
+ * @addr: as in the start
+ * @len: as in the start
+ *
+ * Context, return: as for invlock_manual_start(). An end without a start cannot be
+ * told from one that ends another's start: that is the caller's to get right.
+ * Since: 0.1
+ */
+int invlock_manual_end(struct invlock_mm *mm, const void *addr, size_t len);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* INVLOCK_MANUAL_H */

@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The mm: the address space of this process, and the monitor that watches it.
+ *
+ * One process has one feed for each monitor, however many users open it. An
+ * invlock_mm is a reference to it.
+ *
+ * fork: in the child every invlock_mm that it inherited is dead; each call that
+ * takes one answers -EOWNERDEAD, invlock_mm_close() frees the child's copy, and
+ * invlock_mm_open() works. exec closes everything. The library stays loaded after
+ * dlclose().
+ */
+#ifndef INVLOCK_MM_H
+#define INVLOCK_MM_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <invlock/kind.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct invlock_mm;
+
+/**
+ * struct invlock_why - an error, as a sentence
+ * @text: what was wrong and what to do, NUL-terminated; empty after success
+ */
+struct invlock_why {
+	char text[400];
+};
+
+#define INVLOCK_MM_NO_SELFTEST	1u	/* trust the monitor's own word */
+
+/**
+ * struct invlock_mm_options - how to open an mm
+ * @size: sizeof(struct invlock_mm_options)
+ * @flags: INVLOCK_MM_*
+ * @monitor: "bpf", "uffd", "manual"; NULL = the first in this order, manual never,
+ *	that works and sees every kind in @need
+ * @need: mask of kinds that must be seen; 0 = INVLOCK_KINDS_DEFAULT. "manual" sees
+ *	what the program reports, so it is held to none.
+ */
+struct invlock_mm_options {
+	size_t size;
+	unsigned int flags;
+	const char *monitor;
+	uint64_t need;
+};
+
+/**
+ * invlock_mm_open() - watch this process
+ * @options: NULL for the defaults
+ * @ret_mm: written on success only
+ * @why: NULL, or filled with the reason of an error
+ *
+ * Works at any time, also when many threads run. Makes real changes to a mapping of
+ * its own, to test that the monitor sees what it says (unless told not to).
+ *
+ * Context: may sleep, allocates; not in a signal handler.
+ * Return: 0; -EINVAL for bad options, or a monitor that does not exist;
+ * -EOPNOTSUPP when the monitor does not see a kind in @need, or fails its self-test;
+ * -EPERM, -ENOSYS, -ENOMEM, ... as the monitor failed; with no monitor named, the
+ * error of the last one tried, and @why has a sentence for each. Since: 0.1
+ */
+int invlock_mm_open(const struct invlock_mm_options *options, struct invlock_mm **ret_mm,
+		    struct invlock_why *why);
+
+/**
+ * invlock_mm_close() - drop a reference
+ * @mm: from invlock_mm_open(); NULL is nothing
+ *
+ * Caches of it must be closed before. Context: may sleep. Since: 0.1
+ */
+void invlock_mm_close(struct invlock_mm *mm);
+
+/**
+ * struct invlock_mm_info - what watches, and what it sees
+ * @size: sizeof(struct invlock_mm_info), set by the caller
+ * @monitor: its name
+ * @seen: mask of the kinds it sees
+ * @exact: those of them that it marks before the change is made, for every thread;
+ *	for the others a stale use is possible in a small window
+ * @sequence: invalidations so far
+ * @lost: changes that could not be recorded; each made every translation stale
+ * @dropped: events that are not in the ring
+ * @missed: runs of the monitor that the kernel skipped
+ * @feed: the feed, read-only; valid until the mm is closed
+ * @feed_size: its bytes
+ */
+struct invlock_mm_info {
+	size_t size;
+	const char *monitor;
+	uint64_t seen;
+	uint64_t exact;
+	uint64_t sequence;
+	uint64_t lost;
+	uint64_t dropped;
+	uint64_t missed;
+	const struct invlock_feed *feed;
+	size_t feed_size;
+};
+
+/**
+ * invlock_mm_info() - ask about an mm
+ * @mm: the mm
+ * @ret_info: its size field is set by the caller; filled up to that size
+ *
+ * Context: any. Return: 0; -EINVAL for NULL or a size below the first version's;
+ * -EOWNERDEAD in a forked child. Since: 0.1
+ */
+int invlock_mm_info(const struct invlock_mm *mm, struct invlock_mm_info *ret_info);
+
+/**
+ * invlock_version() - of the library
+ *
+ * Return: a constant string, "0.1.0". Since: 0.1
+ */
+const char *invlock_version(void);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* INVLOCK_MM_H */

@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The read section: make a translation of live memory, and know that it is good.
+ *
+ *	struct invlock_read rd;
+ *
+ *	invlock_read_init(&rd, mm, addr, len, NULL, 0);
+ *	while (invlock_read_attempt(&rd)) {
+ *		translate();			may sleep
+ *		if (invlock_read_commit(&rd))
+ *			break;			good until invlock_read_valid() says no
+ *		undo();
+ *	}
+ *	err = invlock_read_error(&rd);
+ *
+ * The head of the loop waits and samples, the commit checks: a sample cannot be
+ * taken anywhere else. Most programs want <invlock/cache.h>, which does this.
+ */
+#ifndef INVLOCK_SECTION_H
+#define INVLOCK_SECTION_H
+
+#include <stdbool.h>
+#include <invlock/mm.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* the struct's size is part of the ABI, its content is private */
+struct invlock_read {
+	uint64_t opaque[24];
+};
+
+/**
+ * struct invlock_read_budget - when to give up
+ * @rounds: translations that may be undone; 0 = 64
+ * @time_ns: wall time from the first collision or wait on; 0 = one second
+ */
+struct invlock_read_budget {
+	unsigned int rounds;
+	uint64_t time_ns;
+};
+
+#define INVLOCK_READ_INTERRUPTIBLE	1u	/* a signal ends a wait with -EINTR */
+
+/**
+ * invlock_read_init() - prepare the loop
+ * @rd: on the caller's stack
+ * @mm: the address space
+ * @addr: first byte; need not be aligned
+ * @len: bytes, not 0
+ * @budget: NULL for the defaults
+ * @flags: INVLOCK_READ_*
+ *
+ * Whatever is wrong is reported by invlock_read_error(), and the loop does not run.
+ * Context: may sleep (the monitor may have to begin to watch the range). Since: 0.1
+ */
+void invlock_read_init(struct invlock_read *rd, struct invlock_mm *mm, const void *addr,
+		       size_t len, const struct invlock_read_budget *budget, unsigned int flags);
+
+/**
+ * invlock_read_attempt() - wait until the range is quiet, then sample
+ * @rd: the section
+ *
+ * Context: may sleep. Locks: none that a thread may hold while it unmaps.
+ * Return: true = translate; false = leave, invlock_read_error() says why. Since: 0.1
+ */
+bool invlock_read_attempt(struct invlock_read *rd);
+
+/**
+ * invlock_read_commit() - did nothing collide?
+ * @rd: the section; the last attempt returned true
+ *
+ * Context: any, never sleeps. Ordering: acquire.
+ * Return: true = the translation is good; false = undo it and go round. Since: 0.1
+ */
+bool invlock_read_commit(struct invlock_read *rd);
+
+/**
+ * invlock_read_valid() - is a committed translation still good?
+ * @rd: the section, after a commit that returned true; may be asked from several
+ *	threads at once
+ *
+ * Context: any, never sleeps. Ordering: acquire: an invalidation that happened before
+ * this call is seen.
+ * Return: true = it was good at the time of the call; false = discard it, for good.
+ * Also false in a forked child. Since: 0.1
+ */
+bool invlock_read_valid(struct invlock_read *rd);
+
+/**
+ * invlock_read_error() - how the loop ended
+ * @rd: the section
+ *
+ * Return: 0 = committed; -EINVAL for NULL, an empty range or one that wraps, or a
+ * commit without an attempt; -EBUSY = the budget was spent; -EINTR = a signal came;
+ * -EOWNERDEAD = the mm is gone (a forked child); -ENOTRECOVERABLE = the monitor can no
+ * longer say; others as the monitor refused the range. Since: 0.1
+ */
+int invlock_read_error(const struct invlock_read *rd);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* INVLOCK_SECTION_H */
