@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The io_uring adapter: fixed-buffer speed for any pointer, without managing buffers.
+ *
+ * It owns the fixed-buffer table of a ring that the program has set up, and keeps the
+ * program's memory registered there for as long as the registration is good.
+ *
+ *	struct invlock_uring_op op;	one for each request, until its CQE
+ *
+ *	sqe = io_uring_get_sqe(&ring);
+ *	invlock_uring_prep_read(uring, sqe, fd, buf, len, offset, &op);
+ *	io_uring_sqe_set_data(sqe, &op);
+ *	io_uring_submit(&ring);
+ *	...
+ *	io_uring_wait_cqe(&ring, &cqe);
+ *	invlock_uring_done(io_uring_cqe_get_data(cqe));
+ *
+ * Memory that cannot be registered, or is not worth it, is read and written by a plain
+ * request, which gives the same bytes. That is never an error.
+ *
+ * Threads: prep_read and prep_write as for the submission queue, one thread at a time;
+ * all else on any thread. A ring that belongs to one thread (IORING_SETUP_SINGLE_ISSUER)
+ * also registers on that thread only: there nothing is reaped by a thread of the library,
+ * and calls that say so below belong on the ring's thread.
+ */
+#ifndef INVLOCK_URING_H
+#define INVLOCK_URING_H
+
+#include <liburing.h>
+#include <invlock/cache.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct invlock_uring;
+
+/*
+ * The way a request goes: fixed, or plain and why. The number is the place in
+ * invlock_uring_stats.ways. Append only.
+ */
+enum invlock_uring_way {
+	INVLOCK_URING_FIXED	= 0,	/* READ_FIXED, WRITE_FIXED */
+	INVLOCK_URING_SMALL	= 1,	/* shorter than min_len, or empty */
+	INVLOCK_URING_LARGE	= 2,	/* longer than 1 GiB, or than max_bytes */
+	INVLOCK_URING_REFUSED	= 3,	/* the kernel does not register this memory: a hole, */
+					/* read-only, a mapped file; asked now */
+	INVLOCK_URING_KNOWN	= 4,	/* the same, remembered from an earlier request */
+	INVLOCK_URING_FULL	= 5,	/* every slot, or max_bytes, is in use by requests */
+	INVLOCK_URING_MEMLOCK	= 6,	/* RLIMIT_MEMLOCK is reached */
+	INVLOCK_URING_COLLIDED	= 7,	/* the memory map changed too often meanwhile */
+	INVLOCK_URING_THREAD	= 8,	/* a SINGLE_ISSUER ring, and not its thread */
+	INVLOCK_URING_UNWATCHED	= 9,	/* the monitor cannot watch this range, or not any more */
+	INVLOCK_URING_OTHER	= 10,	/* another error of the registration */
+	INVLOCK_URING_NR_WAYS
+};
+
+/**
+ * invlock_uring_way_name() - a way, as tools print it
+ * @way: enum invlock_uring_way
+ *
+ * Context: any. Return: a constant string, "unknown" for a number that is none.
+ * Since: 0.1
+ */
+const char *invlock_uring_way_name(unsigned int way);
+
+#define INVLOCK_URING_REAPER	1u	/* a thread of the library clears the slots of dead entries; */
+					/* not used on a SINGLE_ISSUER ring */
+
+/**
+ * struct invlock_uring_options - an adapter's properties
+ * @size: sizeof(struct invlock_uring_options)
+ * @flags: INVLOCK_URING_*
+ * @slots: size of the fixed-buffer table; 0 = 1024, at most 16384
+ * @min_len: shorter requests go plain; 0 = 16 KiB, from where registered memory pays
+ *	with 4 KiB pages and O_DIRECT; 1 = none is too short
+ * @max_bytes: registered at once; 0 = RLIMIT_MEMLOCK as it stands at the open, or no
+ *	limit for a process with CAP_IPC_LOCK
+ * @granule: as in struct invlock_cache_options
+ * @need: as in struct invlock_cache_options
+ * @rounds: as in struct invlock_cache_options
+ * @time_ns: as in struct invlock_cache_options
+ * @reap_ms: as in struct invlock_cache_options
+ */
+struct invlock_uring_options {
+	size_t size;
+	unsigned int flags;
+	unsigned int slots;
+	size_t min_len;
+	uint64_t max_bytes;
+	size_t granule;
+	uint64_t need;
+	unsigned int rounds;
+	uint64_t time_ns;
+	unsigned int reap_ms;
+};
+
+/**
+ * invlock_uring_open() - take over a ring's fixed-buffer table
+ * @ring: set up by the program, without registered buffers; must stay where it is until
+ *	the adapter is closed
+ * @mm: must stay open until the adapter is closed
+ * @options: NULL for the defaults
+ * @ret_uring: written on success only
+ * @why: NULL, or filled with the reason of an error
+ *
+ * The program keeps the ring and all else on it; it registers no buffers itself.
+ * Context: may sleep, allocates; on the ring's thread.
+ * Return: 0; -EINVAL for bad options; -EBUSY when the ring has registered buffers already;
+ * -ENOSYS when the kernel is older than 5.19 and has no sparse tables; -EEXIST on another
+ * thread than a SINGLE_ISSUER ring's; otherwise as invlock_cache_open(), or as the kernel
+ * refused the table. Since: 0.1
+ */
+int invlock_uring_open(struct io_uring *ring, struct invlock_mm *mm,
+		       const struct invlock_uring_options *options,
+		       struct invlock_uring **ret_uring, struct invlock_why *why);
+
+/**
+ * invlock_uring_close() - deregister everything, give the table back
+ * @uring: the adapter; NULL is nothing
+ *
+ * To be called before io_uring_queue_exit(). In a forked child it frees the copy and
+ * leaves the ring alone, which is the parent's.
+ * Context: may sleep; on the ring's thread; no other call on @uring may run.
+ * Return: 0; -EBUSY while a fixed request is not done, and -EEXIST on the wrong thread:
+ * then the adapter goes on as before. Since: 0.1
+ */
+int invlock_uring_close(struct invlock_uring *uring);
+
+/**
+ * struct invlock_uring_op - a request, from prep to its CQE
+ * @way: how it goes, enum invlock_uring_way
+ * Others: private. Lies in the program's memory, and must stay there until it is done.
+ */
+struct invlock_uring_op {
+	struct invlock_uring *uring;
+	struct invlock_pin pin;
+	unsigned int way;
+};
+
+/**
+ * invlock_uring_prep_read() - prepare a read into any memory
+ * @uring: the adapter
+ * @sqe: from io_uring_get_sqe() of its ring
+ * @fd: as for io_uring_prep_read()
+ * @buf: where to; need not be aligned more than @fd asks for
+ * @len: bytes; like read(2), one request moves at most 0x7ffff000
+ * @offset: in the file; (uint64_t)-1 = the file's own position
+ * @op: not in use by another request
+ *
+ * Fills @sqe as io_uring_prep_read_fixed() or io_uring_prep_read(): the program sets
+ * user_data and flags afterwards. Until @op is done the slot that @sqe names holds this
+ * memory and no other, however long the request waits to be submitted, is linked,
+ * cancelled or short.
+ *
+ * What the program asks to be read is decided now: memory that changes between this
+ * call and the CQE is its own race with the device, as with any asynchronous read.
+ *
+ * Context: the first request on a range registers it, which may sleep; later ones do not.
+ * Return: enum invlock_uring_way, as in op->way; -EINVAL for NULL, -EOWNERDEAD in a
+ * forked child, and then nothing is prepared. A bad @fd, @buf or @offset is reported by
+ * the CQE, as by a plain request. Since: 0.1
+ */
+int invlock_uring_prep_read(struct invlock_uring *uring, struct io_uring_sqe *sqe, int fd,
+			    void *buf, size_t len, uint64_t offset, struct invlock_uring_op *op);
+
+/**
+ * invlock_uring_prep_write() - prepare a write from any memory
+ *
+ * Parameters, context, return: as for invlock_uring_prep_read(). Since: 0.1
+ */
+int invlock_uring_prep_write(struct invlock_uring *uring, struct io_uring_sqe *sqe, int fd,
+			     const void *buf, size_t len, uint64_t offset,
+			     struct invlock_uring_op *op);
+
+/**
+ * invlock_uring_done() - the request is over
+ * @op: its CQE has arrived, whatever it says; or it will never be submitted
+ *
+ * Context: any thread, never sleeps. Ordering: the slot is used again only afterwards.
+ * Return: 0; -EINVAL for NULL, or when it was done before; -EOWNERDEAD in a forked child.
+ * Since: 0.1
+ */
+int invlock_uring_done(struct invlock_uring_op *op);
+
+/**
+ * invlock_uring_cache() - the cache behind it
+ * @uring: the adapter
+ *
+ * For invlock_cache_stats(), and for invlock_cache_fd(), _reap() and _drop(), of which the
+ * last two belong on the ring's thread. Not to be closed.
+ * Return: the cache; NULL for NULL. Since: 0.1
+ */
+struct invlock_cache *invlock_uring_cache(const struct invlock_uring *uring);
+
+/**
+ * struct invlock_uring_stats - what happened, by cause
+ * @size: sizeof(struct invlock_uring_stats), set by the caller
+ * @slots: size of the table
+ * @slots_used: of these, with memory registered
+ * @in_flight: fixed requests prepared and not done
+ * @uncleared: slots that the kernel would not clear, because of the wrong thread; their
+ *	memory stays pinned until the slot is used again or the adapter is closed
+ * @max_bytes: the limit in force; 0 = none
+ * @ways: requests prepared, by enum invlock_uring_way; unused places are 0
+ */
+struct invlock_uring_stats {
+	size_t size;
+	uint64_t slots;
+	uint64_t slots_used;
+	uint64_t in_flight;
+	uint64_t uncleared;
+	uint64_t max_bytes;
+	uint64_t ways[16];
+};
+
+/**
+ * invlock_uring_stats() - ask
+ * @uring: the adapter
+ * @ret_stats: its size field is set by the caller; filled up to that size
+ *
+ * Context: any. Return: 0; -EINVAL for NULL or a size below the first version's;
+ * -EOWNERDEAD in a forked child. Since: 0.1
+ */
+int invlock_uring_stats(const struct invlock_uring *uring, struct invlock_uring_stats *ret_stats);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* INVLOCK_URING_H */
