@@ -23,6 +23,7 @@ struct index_table {
 	u32 bits;		/* log2 of the number of buckets */
 	u32 nr_filled;		/* buckets not empty, removed ones included; cache lock */
 	u32 nr_removed;		/* cache lock */
+	struct index_table *retired;	/* for whoever keeps replaced tables; cache lock */
 	u64 buckets[];
 };
 

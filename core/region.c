@@ -25,6 +25,7 @@ struct region *region_pool_take(struct region_pool *pool, u64 start, u64 end)
 	port_store(&r->referenced, (u8)true);
 	port_store(&r->state, (u8)REGION_LIVE);
 	pool->nr_live++;
+	pool->nr_registered++;
 	pool->bytes += end - start;
 	return r;
 }
@@ -38,13 +39,25 @@ void region_pool_kill(struct region_pool *pool, struct region *r)
 	pool->nr_dead++;
 }
 
-void region_pool_give(struct region_pool *pool, struct region *r)
+static void free_region(struct region_pool *pool, struct region *r)
 {
 	port_store(&r->state, (u8)REGION_FREE);
-	pool->nr_dead--;
+	pool->nr_registered--;
 	pool->bytes -= r->end - r->start;
 	r->next = pool->free;
 	pool->free = region_id_of(pool, r);
+}
+
+void region_pool_give(struct region_pool *pool, struct region *r)
+{
+	pool->nr_dead--;
+	free_region(pool, r);
+}
+
+void region_pool_drop(struct region_pool *pool, struct region *r)
+{
+	pool->nr_live--;
+	free_region(pool, r);
 }
 
 struct region *region_pool_victim(struct region_pool *pool)
@@ -54,7 +67,7 @@ struct region *region_pool_victim(struct region_pool *pool)
 		struct region *r = &pool->regions[pool->hand];
 
 		pool->hand = pool->hand + 1 < pool->nr_used ? pool->hand + 1 : 0;
-		if (port_load(&r->state) != REGION_LIVE || r->held || !r->filed)
+		if (port_load(&r->state) != REGION_LIVE || !r->filed)
 			continue;
 		if (!port_load(&r->referenced))
 			return r;

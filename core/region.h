@@ -25,7 +25,7 @@ struct region {
 	struct invlock_snapshot snap;	/* refreshed by readers, see read.h */
 	region_id next;			/* free or dead list; cache lock */
 	u8 state;			/* written under the cache lock, read with port_load */
-	u8 referenced;			/* set by hits, cleared by the clock hand */
+	u8 referenced;			/* set by hits, cleared by the clock's hand */
 	u8 held;			/* scratch of a pin scan; cache lock */
 	u8 filed;			/* is in the index; cache lock */
 } __attribute__((aligned(64)));
@@ -37,6 +37,7 @@ struct region_pool {
 	u32 nr_used;		/* places ever taken */
 	u32 nr_live;
 	u32 nr_dead;
+	u32 nr_registered;	/* all of them, those off the dead list included */
 	u64 bytes;		/* of all that is registered, live or dead */
 	region_id free;
 	region_id dead;
@@ -62,12 +63,15 @@ struct region *region_pool_take(struct region_pool *pool, u64 start, u64 end);
 /* LIVE -> DEAD; the caller has unlinked it from the index */
 void region_pool_kill(struct region_pool *pool, struct region *r);
 
-/* DEAD -> off the dead list, still counted; the caller deregisters it, then gives it back */
+/* DEAD -> FREE; the caller has taken it off the dead list and deregistered it */
 void region_pool_give(struct region_pool *pool, struct region *r);
 
+/* LIVE -> FREE, for a region that was never filed nor pinned */
+void region_pool_drop(struct region_pool *pool, struct region *r);
+
 /*
- * The next live region to evict, by the clock: a region that was hit since the hand
- * last passed is spared once; one that is held (region.held) always.
+ * The next region of the index to evict, by the clock: one that was hit since the hand
+ * last passed is spared once. Whether it is pinned, the caller finds out.
  * Return: NULL when there is none.
  */
 struct region *region_pool_victim(struct region_pool *pool);

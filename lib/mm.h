@@ -17,7 +17,7 @@ struct invlock_mm {
 	 * 1 as long as this is the process that opened it. Lies on a page that fork wipes
 	 * (MADV_WIPEONFORK), so that a forked child reads 0 however it was forked.
 	 */
-	const u32 *alive;
+	u32 *alive;
 	unsigned int users;	/* guarded by the lock in mm.c */
 };
 
@@ -27,8 +27,17 @@ static inline bool mm_alive(const struct invlock_mm *mm)
 	return port_load(mm->alive);
 }
 
+/* one more user; the caller is one already */
+void mm_hold(struct invlock_mm *mm);
+
+/* 0, or -EOPNOTSUPP and a sentence that names the kinds in @need that are not seen */
+int mm_sees(const struct monitor *monitor, u64 need, struct invlock_why *why);
+
 /* begin to watch a range, where the monitor needs to be told; 0 or -errno */
 int mm_watch(struct invlock_mm *mm, u64 start, u64 end);
 void mm_unwatch(struct invlock_mm *mm, u64 start, u64 end);
+
+/* zeroed memory that a forked child finds zeroed again; NULL = none */
+void *map_wiped_on_fork(size_t bytes);
 
 #endif /* INVLOCK_LIB_MM_H */

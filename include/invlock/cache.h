@@ -85,6 +85,7 @@ struct invlock_pin {
 	size_t len;
 	uint64_t handle;
 	struct invlock_cache *cache;
+	unsigned int flags;
 	void *slot;
 	void *region;
 	uint64_t ticket;
@@ -92,7 +93,7 @@ struct invlock_pin {
 
 /**
  * invlock_cache_open() - make a cache
- * @mm: must stay open until the cache is closed
+ * @mm: the cache takes a reference
  * @options: must have ops.reg and ops.dereg
  * @ret_cache: written on success only
  * @why: NULL, or filled with the reason of an error
@@ -201,7 +202,7 @@ int invlock_cache_fd(const struct invlock_cache *cache);
  * @refused: gets that failed, all causes
  * @refused_full: of these, -ENOSPC
  * @refused_busy: of these, -EBUSY
- * @refused_reg: of these, errors of reg()
+ * @refused_reg: of these, all others: errors of reg() or of the monitor
  * @reg_calls: calls of reg() that succeeded
  * @dereg_calls: calls of dereg()
  */

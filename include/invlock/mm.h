@@ -71,7 +71,7 @@ int invlock_mm_open(const struct invlock_mm_options *options, struct invlock_mm 
  * invlock_mm_close() - drop a reference
  * @mm: from invlock_mm_open(); NULL is nothing
  *
- * Caches of it must be closed before. Context: may sleep. Since: 0.1
+ * A cache keeps a reference of its own. Context: may sleep. Since: 0.1
  */
 void invlock_mm_close(struct invlock_mm *mm);
 

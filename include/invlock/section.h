@@ -12,6 +12,8 @@
  *		undo();
  *	}
  *	err = invlock_read_error(&rd);
+ *	...
+ *	invlock_read_end(&rd);			the translation is discarded
  *
  * The head of the loop waits and samples, the commit checks: a sample cannot be
  * taken anywhere else. Most programs want <invlock/cache.h>, which does this.
@@ -81,12 +83,21 @@ bool invlock_read_commit(struct invlock_read *rd);
  * @rd: the section, after a commit that returned true; may be asked from several
  *	threads at once
  *
- * Context: any, never sleeps. Ordering: acquire: an invalidation that happened before
- * this call is seen.
+ * Context: any; with the uffd monitor it waits for a change of the watched memory that is
+ * in flight. Ordering: acquire: an invalidation that happened before this call is seen.
  * Return: true = it was good at the time of the call; false = discard it, for good.
  * Also false in a forked child. Since: 0.1
  */
 bool invlock_read_valid(struct invlock_read *rd);
+
+/**
+ * invlock_read_end() - the translation, if there is one, is not used any more
+ * @rd: the section, however its loop ended
+ *
+ * The monitor need not watch the range any longer. @rd may be initialised again.
+ * Context: may sleep. Since: 0.1
+ */
+void invlock_read_end(struct invlock_read *rd);
 
 /**
  * invlock_read_error() - how the loop ended

@@ -1,0 +1,322 @@
+// SPDX-License-Identifier: MIT
+/* The cache's hot side: get and put. */
+#include <errno.h>
+#include <pthread.h>
+
+#include "cache_internal.h"
+#include "thread.h"
+
+#define PAGE		4096ULL
+#define MAX_ADDRESS	(1ULL << 57)	/* user addresses are below, everywhere */
+#define PIN_BYPASS	1u		/* invlock_pin.flags */
+#define MAKE_ROOM	16		/* regions to evict when reg() finds no memory */
+
+static void count_hit(const struct invlock_cache *cache, struct pin_thread *self)
+{
+	u64 *hits = &self->hits[cache->id];
+
+	/* only this thread writes it: no RMW */
+	port_store(hits, port_load(hits) + 1);
+}
+
+/* the slot names the region */
+static void fill_pin(struct invlock_cache *cache, struct pin_slot *slot, struct region *r,
+		     unsigned int flags, struct invlock_pin *ret_pin)
+{
+	u64 ticket = port_load(&slot->ticket) + 1;
+
+	port_store(&slot->ticket, ticket);
+	*ret_pin = (struct invlock_pin){
+		.addr = (void *)(unsigned long)r->start,
+		.len = r->end - r->start,
+		.handle = r->handle,
+		.cache = cache,
+		.flags = flags,
+		.slot = slot,
+		.region = r,
+		.ticket = ticket,
+	};
+}
+
+static void hit(struct invlock_cache *cache, struct pin_thread *self, struct pin_slot *slot,
+		struct region *r, struct invlock_pin *ret_pin)
+{
+	/* a store to a line that threads share: once for each turn of the clock */
+	if (unlikely(!port_load(&r->referenced)))
+		port_store(&r->referenced, (u8)true);
+	count_hit(cache, self);
+	fill_pin(cache, slot, r, 0, ret_pin);
+}
+
+/* the slot still names r, so r is not reused under us; empties the slot */
+static void kill_stale(struct invlock_cache *cache, struct pin_slot *slot, struct region *r)
+{
+	cache_lock(cache);
+	if (port_load(&r->state) == REGION_LIVE && r->filed) {
+		cache_kill_locked(cache, r);
+		cache->stats.stale++;
+	}
+	cache_unlock(cache);
+	port_store_release(&slot->region, NULL);
+}
+
+/* a valid region; the stale ones that are met on the way are killed. Locks: none */
+static bool find(struct invlock_cache *cache, struct pin_thread *self, struct pin_slot *slot,
+		 u64 start, u64 end, struct invlock_pin *ret_pin)
+{
+	struct region *r;
+
+	while ((r = index_find(&cache->index, self, slot, start, end))) {
+		switch (invlock_validate(&cache->il, &r->snap, r->start, r->end)) {
+		case INVLOCK_VALID:
+			hit(cache, self, slot, r, ret_pin);
+			return true;
+		case INVLOCK_STALE:
+			kill_stale(cache, slot, r);
+			break;
+		case INVLOCK_UNSETTLED:
+			port_store_release(&slot->region, NULL);
+			return false;
+		}
+	}
+	return false;
+}
+
+/* did another thread file the like while we registered? Locks: held */
+static bool find_twin(struct invlock_cache *cache, struct pin_thread *self,
+		      struct pin_slot *slot, u64 start, u64 end, struct invlock_pin *ret_pin)
+{
+	struct region *r = index_find(&cache->index, self, slot, start, end);
+
+	if (!r)
+		return false;
+	if (invlock_validate(&cache->il, &r->snap, r->start, r->end) != INVLOCK_VALID) {
+		port_store_release(&slot->region, NULL);
+		return false;
+	}
+	hit(cache, self, slot, r, ret_pin);
+	return true;
+}
+
+/* make a registered region known and pinned: the end of a miss */
+static int publish(struct invlock_cache *cache, struct region *r, bool bypass,
+		   u64 start, u64 end, struct invlock_pin *ret_pin)
+{
+	struct pin_thread *self = thread_get();
+	/* not before reg(): that may have called in here and used the slot */
+	struct pin_slot *slot = self ? thread_slot(self) : NULL;
+	bool twin;
+
+	cache_lock(cache);
+	cache->stats.reg_calls++;
+	if (!slot) {
+		cache_kill_locked(cache, r);
+		cache_unlock(cache);
+		return -ENOMEM;
+	}
+	twin = !bypass && find_twin(cache, self, slot, start, end, ret_pin);
+	if (!twin)
+		port_store_release(&slot->region, r);
+	if (twin || bypass) {
+		cache_kill_locked(cache, r);
+	} else if (!cache_file_locked(cache, r)) {
+		/* no memory for a larger index: good for this pin alone */
+		cache_kill_locked(cache, r);
+		bypass = true;
+	}
+	if (!twin)
+		fill_pin(cache, slot, r, bypass ? PIN_BYPASS : 0, ret_pin);
+	if (bypass)
+		cache->stats.bypassed++;
+	else
+		cache->stats.misses++;
+	cache_unlock(cache);
+	if (twin)
+		cache_bury(cache);
+	return 0;
+}
+
+static int call_reg(struct invlock_cache *cache, struct region *r)
+{
+	uint64_t handle = 0;
+	int err = cache->options.ops.reg(cache->options.ctx, (void *)(unsigned long)r->start,
+					 r->end - r->start, &handle);
+
+	r->handle = handle;
+	return err > 0 ? -EIO : err;
+}
+
+/* one round: register, then ask whether the map held still. -EAGAIN: it did not */
+static int register_once(struct invlock_cache *cache, struct invlock_section *s,
+			 struct region **ret_region)
+{
+	struct region *r = cache_take(cache, s->start, s->end);
+	int err;
+
+	if (!r)
+		return -ENOSPC;
+	err = call_reg(cache, r);
+	if (err == -ENOMEM) {
+		/* most likely RLIMIT_MEMLOCK: what is dead or idle may go */
+		cache_evict(cache, MAKE_ROOM);
+		if (cache_bury(cache))
+			err = call_reg(cache, r);
+	}
+	if (err) {
+		cache_untake(cache, r);
+		return err;
+	}
+	if (!invlock_commit(s)) {
+		cache->options.ops.dereg(cache->options.ctx, (void *)(unsigned long)r->start,
+					 r->end - r->start, r->handle);
+		cache_lock(cache);
+		cache->stats.reg_calls++;
+		cache->stats.dereg_calls++;
+		cache->stats.collided++;
+		cache_unlock(cache);
+		cache_untake(cache, r);
+		return -EAGAIN;
+	}
+	r->snap = s->snap;
+	*ret_region = r;
+	return 0;
+}
+
+/* the read section around reg(), for whole pages [start, end) */
+static int register_range(struct invlock_cache *cache, u64 start, u64 end,
+			  struct region **ret_region)
+{
+	struct invlock_section s;
+	int err;
+
+	invlock_section_init(&s, &cache->il, start, end, &cache->budget, 0);
+	do {
+		/* each round: a range that was unmapped meanwhile is watched no more */
+		err = mm_watch(cache->mm, start, end);
+		if (err)
+			return err;
+		err = invlock_attempt(&s) ? register_once(cache, &s, ret_region)
+					  : invlock_section_error(&s);
+		if (err)
+			mm_unwatch(cache->mm, start, end);
+	} while (err == -EAGAIN);
+	return err;
+}
+
+static int miss(struct invlock_cache *cache, u64 start, u64 end, bool bypass,
+		struct invlock_pin *ret_pin)
+{
+	u64 granule = cache->options.granule;
+	u64 first = start & ~(granule - 1), last = (end + granule - 1) & ~(granule - 1);
+	struct region *r;
+	int err = register_range(cache, first, last, &r);
+
+	if (err && err != -ENOSPC && granule > PAGE) {
+		/* the rounding may have reached into memory that cannot be registered */
+		first = start & ~(PAGE - 1);
+		last = (end + PAGE - 1) & ~(PAGE - 1);
+		err = register_range(cache, first, last, &r);
+	}
+	return err ? err : publish(cache, r, bypass, start, end, ret_pin);
+}
+
+static void count_refused(struct invlock_cache *cache, int err)
+{
+	cache_lock(cache);
+	cache->stats.refused++;
+	if (err == -ENOSPC)
+		cache->stats.refused_full++;
+	else if (err == -EBUSY)
+		cache->stats.refused_busy++;
+	else
+		cache->stats.refused_reg++;
+	cache_unlock(cache);
+}
+
+static int get_slowly(struct invlock_cache *cache, u64 start, u64 end, unsigned int flags,
+		      struct invlock_pin *ret_pin)
+{
+	bool bypass = flags & INVLOCK_GET_BYPASS;
+	struct pin_thread *self;
+	struct pin_slot *slot;
+	int err;
+
+	if (!cache_alive(cache))
+		return -EOWNERDEAD;
+	if (!bypass) {
+		self = thread_get();
+		slot = self ? thread_slot(self) : NULL;
+		if (!slot)
+			return -ENOMEM;
+		if (find(cache, self, slot, start, end, ret_pin))
+			return 0;
+		if (flags & INVLOCK_GET_CACHED)
+			return -ENOENT;
+	}
+	err = miss(cache, start, end, bypass, ret_pin);
+	if (err)
+		count_refused(cache, err);
+	return err;
+}
+
+int invlock_cache_get(struct invlock_cache *cache, const void *addr, size_t len,
+		      unsigned int flags, struct invlock_pin *ret_pin)
+{
+	u64 start = (unsigned long)addr, end = start + len;
+	struct pin_thread *self = thread_self;
+	struct pin_slot *slot;
+	struct region *r;
+	int err, old_state;
+
+	if (unlikely(!cache || !ret_pin || end <= start || end > MAX_ADDRESS ||
+		     flags & ~(INVLOCK_GET_BYPASS | INVLOCK_GET_CACHED) ||
+		     flags == (INVLOCK_GET_BYPASS | INVLOCK_GET_CACHED)))
+		return -EINVAL;
+	if (likely(self && cache_alive(cache) && !(flags & INVLOCK_GET_BYPASS))) {
+		slot = pin_slot_next(self);
+		r = slot ? index_find(&cache->index, self, slot, start, end) : NULL;
+		if (likely(r)) {
+			if (likely(invlock_validate(&cache->il, &r->snap, r->start, r->end) ==
+				   INVLOCK_VALID)) {
+				hit(cache, self, slot, r, ret_pin);
+				return 0;
+			}
+			port_store_release(&slot->region, NULL);
+		}
+	}
+	/* reg() must not be cancelled half-way, nor we with a lock held */
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old_state);
+	err = get_slowly(cache, start, end, flags, ret_pin);
+	pthread_setcancelstate(old_state, NULL);
+	return err;
+}
+
+int invlock_cache_put(struct invlock_pin *pin)
+{
+	struct invlock_cache *cache;
+	struct region *r;
+	struct pin_slot *slot;
+	bool dead;
+
+	if (unlikely(!pin || !pin->slot))
+		return -EINVAL;
+	slot = pin->slot;
+	r = pin->region;
+	if (unlikely(port_load(&slot->region) != r || port_load(&slot->ticket) != pin->ticket))
+		return -EINVAL;
+	cache = pin->cache;
+	if (unlikely(!cache_alive(cache)))
+		return -EOWNERDEAD;
+	/* while the slot still protects it; a death that comes later, the reaping finds itself */
+	dead = port_load(&r->state) == REGION_DEAD;
+	/* release: the device's work is done before the region may be reused */
+	port_store_release(&slot->region, NULL);
+	pin->slot = NULL;
+	if (unlikely(dead)) {
+		if (pin->flags & PIN_BYPASS)
+			cache_bury(cache);
+		else
+			cache_kick(cache);
+	}
+	return 0;
+}

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The cache, inside.
+ *
+ *	cache.c		open, close, get, put: the ways in
+ *	cache_room.c	limits, eviction, the dead: everything that gives memory back
+ *
+ * Lock order: cache->lock is the innermost; no callback, no wait and no call of ours that
+ * takes another lock runs under it.
+ */
+#ifndef INVLOCK_LIB_CACHE_INTERNAL_H
+#define INVLOCK_LIB_CACHE_INTERNAL_H
+
+#include <invlock/cache.h>
+#include <pthread.h>
+
+#include "core/index.h"
+#include "core/section.h"
+#include "mm.h"
+
+struct invlock_cache {
+	/* what a hit reads; constant after open, but for the index, which changes slowly */
+	const u32 *alive;	/* the mm's: 0 in a forked child */
+	struct invlock il;	/* the mm's, with this cache's check */
+	struct index index;	/* changed under lock */
+	u32 id;			/* counter of hits in each thread's record */
+
+	/* the rest of what is constant after open */
+	struct invlock_mm *mm;
+	struct invlock_cache_options options;
+	struct invlock_budget budget;
+	size_t pool_bytes;
+	int timer;		/* fd: time to reap */
+	int stop;		/* eventfd that ends the reaper; -1 = no reaper */
+	pthread_t reaper;
+
+	pthread_mutex_t lock __attribute__((aligned(64)));	/* guards the rest */
+	struct region_pool pool;
+	struct index_table *retired;
+	struct invlock_cache_stats stats;
+	bool timer_runs;
+	u64 looked_at;		/* written by whoever reaps: how far all regions were validated */
+};
+
+static inline bool cache_alive(const struct invlock_cache *cache)
+{
+	return port_load(cache->alive);
+}
+
+static inline void cache_lock(struct invlock_cache *cache)
+{
+	pthread_mutex_lock(&cache->lock);
+}
+
+static inline void cache_unlock(struct invlock_cache *cache)
+{
+	pthread_mutex_unlock(&cache->lock);
+}
+
+/* test only: break this cache's check on purpose; before its first get */
+void cache_plant_check(struct invlock_cache *cache, enum invlock_check check);
+
+/*
+ * Take a region for [start, end), evicting if need be. It counts, is not in the index, and
+ * becomes the caller's to file or to kill. NULL = the limits are reached and all is in use.
+ */
+struct region *cache_take(struct invlock_cache *cache, u64 start, u64 end);
+
+/* a region that was taken and is not registered: give it back */
+void cache_untake(struct invlock_cache *cache, struct region *r);
+
+/* put a region in the index; Locks: held. false = no memory for a larger table */
+bool cache_file_locked(struct invlock_cache *cache, struct region *r);
+
+/* LIVE -> DEAD, out of the index if it is there; Locks: held */
+void cache_kill_locked(struct invlock_cache *cache, struct region *r);
+
+/* evict up to nr regions that nobody uses; Locks: none */
+void cache_evict(struct invlock_cache *cache, u32 nr);
+
+/* undo what reg() did; Locks: none */
+void cache_deregister(struct invlock_cache *cache, struct region *r);
+
+/* is any region in use? No other call may run. */
+bool cache_is_pinned(struct invlock_cache *cache);
+
+/* find what has become stale, and kill it; Locks: none */
+void cache_kill_stale(struct invlock_cache *cache);
+
+/* deregister every dead region that is not in use; the number. Locks: none */
+int cache_bury(struct invlock_cache *cache);
+
+/* have the timer fire now, or soon; any context that may make a system call */
+void cache_kick(struct invlock_cache *cache);
+
+#endif /* INVLOCK_LIB_CACHE_INTERNAL_H */

@@ -1,0 +1,360 @@
+// SPDX-License-Identifier: MIT
+/* The cache's life: open, the reaper, reap, drop, stats, close. */
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#include "cache_internal.h"
+#include "monitor.h"
+#include "options.h"
+#include "thread.h"
+
+#define PAGE			4096ULL
+#define DEFAULT_MAX_ENTRIES	131072
+#define MAX_ENTRIES		(1u << 24)
+#define MAX_GRANULE		(1ULL << 40)
+#define DEFAULT_REAP_MS		50
+#define FIRST_INDEX_BITS	9
+#define OPTIONS_MIN		sizeof(struct invlock_cache_options)
+
+/* guards ids_taken and the preparation of the threads' records */
+static pthread_mutex_t ids_lock = PTHREAD_MUTEX_INITIALIZER;
+static u64 ids_taken;	/* which counters of the threads' records belong to a cache */
+
+static void lock_ids(void)
+{
+	pthread_mutex_lock(&ids_lock);
+}
+
+static void unlock_ids(void)
+{
+	pthread_mutex_unlock(&ids_lock);
+}
+
+/* a child must not find the lock held by a thread that it does not have */
+__attribute__((constructor)) static void survive_fork(void)
+{
+	pthread_atfork(lock_ids, unlock_ids, unlock_ids);
+}
+
+static int take_id(struct invlock_cache *cache, struct invlock_why *why)
+{
+	int err;
+
+	lock_ids();
+	err = thread_prepare();
+	if (err) {
+		explain(why, err, "out of memory");
+	} else if (ids_taken == ~0ULL) {
+		err = explain(why, -EMFILE, "%d caches are open in this process, the most there "
+			      "can be; close one or share one", PIN_COUNTERS);
+	} else {
+		cache->id = (u32)__builtin_ctzll(~ids_taken);
+		ids_taken |= 1ULL << cache->id;
+		for (struct pin_thread *t = port_load_acquire(&thread_registry.threads); t; t = t->next)
+			port_store(&t->hits[cache->id], 0);
+	}
+	unlock_ids();
+	return err;
+}
+
+static void give_id(const struct invlock_cache *cache)
+{
+	lock_ids();
+	ids_taken &= ~(1ULL << cache->id);
+	unlock_ids();
+}
+
+static int check_options(struct invlock_cache_options *o, const struct invlock_cache_options *given,
+			 struct invlock_why *why)
+{
+	int err = options_in(o, sizeof(*o), OPTIONS_MIN, given);
+
+	if (err)
+		return explain(why, err, "the options' size is wrong; set it to "
+			       "sizeof(struct invlock_cache_options)");
+	if (o->flags & ~INVLOCK_CACHE_REAPER)
+		return explain(why, -EINVAL, "unknown flags 0x%x in the options", o->flags);
+	if (!o->ops.reg || !o->ops.dereg)
+		return explain(why, -EINVAL, "options.ops needs both reg and dereg");
+	if (o->max_entries > MAX_ENTRIES)
+		return explain(why, -EINVAL, "max_entries is %u, the most is %u", o->max_entries,
+			       MAX_ENTRIES);
+	if (o->granule & (o->granule - 1) || (o->granule && o->granule < PAGE) ||
+	    o->granule > MAX_GRANULE)
+		return explain(why, -EINVAL, "granule is %zu; it must be a power of two, at least "
+			       "%llu", o->granule, PAGE);
+	if (!o->max_entries)
+		o->max_entries = DEFAULT_MAX_ENTRIES;
+	if (!o->granule)
+		o->granule = PAGE;
+	if (!o->reap_ms)
+		o->reap_ms = DEFAULT_REAP_MS;
+	if (!o->need)
+		o->need = INVLOCK_KINDS_DEFAULT;
+	return 0;
+}
+
+static void *reap_loop(void *arg)
+{
+	struct invlock_cache *cache = arg;
+	struct pollfd fds[] = {
+		{ .fd = cache->timer, .events = POLLIN },
+		{ .fd = cache->stop, .events = POLLIN },
+	};
+
+	while (!fds[1].revents) {
+		if (poll(fds, 2, -1) > 0 && fds[0].revents)
+			invlock_cache_reap(cache);
+	}
+	return NULL;
+}
+
+static int start_reaper(struct invlock_cache *cache)
+{
+	sigset_t all, old;
+	int err;
+
+	cache->stop = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (cache->stop < 0)
+		return -errno;
+	/* signals are the program's */
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	err = pthread_create(&cache->reaper, NULL, reap_loop, cache);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	if (err) {
+		close(cache->stop);
+		cache->stop = -1;
+		return -err;
+	}
+	pthread_setname_np(cache->reaper, "invlock-reaper");
+	return 0;
+}
+
+static void stop_reaper(struct invlock_cache *cache)
+{
+	if (cache->stop < 0)
+		return;
+	eventfd_write(cache->stop, 1);
+	pthread_join(cache->reaper, NULL);
+	close(cache->stop);
+	cache->stop = -1;
+}
+
+static int map_tables(struct invlock_cache *cache)
+{
+	struct index_table *t = mmap(NULL, index_table_bytes(FIRST_INDEX_BITS),
+				     PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	void *regions;
+
+	if (t == MAP_FAILED)
+		return -errno;
+	t->bits = FIRST_INDEX_BITS;
+	cache->pool_bytes = cache->options.max_entries * sizeof(struct region);
+	/* as many as may be needed; memory only for those that are */
+	regions = mmap(NULL, cache->pool_bytes, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (regions == MAP_FAILED) {
+		munmap(t, index_table_bytes(FIRST_INDEX_BITS));
+		return -errno;
+	}
+	region_pool_init(&cache->pool, regions, cache->options.max_entries);
+	cache->index.table = t;
+	cache->index.pool = &cache->pool;
+	return 0;
+}
+
+static void unmap_tables(struct invlock_cache *cache)
+{
+	cache->index.table->retired = cache->retired;
+	while (cache->index.table) {
+		struct index_table *t = cache->index.table;
+
+		cache->index.table = t->retired;
+		munmap(t, index_table_bytes(t->bits));
+	}
+	munmap(cache->pool.regions, cache->pool_bytes);
+}
+
+int invlock_cache_open(struct invlock_mm *mm, const struct invlock_cache_options *options,
+		       struct invlock_cache **ret_cache, struct invlock_why *why)
+{
+	struct invlock_cache_options o;
+	struct invlock_cache *cache;
+	int err;
+
+	if (why)
+		why->text[0] = '\0';
+	if (!mm || !options || !ret_cache)
+		return explain(why, -EINVAL, "mm, options and ret_cache must not be NULL");
+	if (!mm_alive(mm))
+		return explain(why, -EOWNERDEAD, "this mm was opened before a fork; open a new one");
+	err = check_options(&o, options, why);
+	if (!err)
+		err = mm_sees(mm->monitor, o.need, why);
+	if (err)
+		return err;
+	cache = aligned_alloc(64, sizeof(*cache));
+	if (!cache)
+		return explain(why, -ENOMEM, "out of memory");
+	*cache = (struct invlock_cache){
+		.alive = mm->alive,
+		.il = mm->il,
+		.mm = mm,
+		.options = o,
+		.budget = { .rounds = o.rounds, .time_ns = o.time_ns },
+		.stop = -1,
+		.lock = PTHREAD_MUTEX_INITIALIZER,
+	};
+	err = take_id(cache, why);
+	if (err)
+		goto free_cache;
+	err = map_tables(cache);
+	if (err) {
+		explain(why, err, "no memory for %u entries: %s", o.max_entries, strerror(-err));
+		goto free_id;
+	}
+	cache->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	if (cache->timer < 0) {
+		err = explain(why, -errno, "no file descriptor for a timer: %s", strerror(errno));
+		goto unmap;
+	}
+	if (o.flags & INVLOCK_CACHE_REAPER) {
+		err = start_reaper(cache);
+		if (err) {
+			explain(why, err, "cannot start the reaper: %s", strerror(-err));
+			goto close_timer;
+		}
+	}
+	mm_hold(mm);
+	*ret_cache = cache;
+	return 0;
+
+close_timer:
+	close(cache->timer);
+unmap:
+	unmap_tables(cache);
+free_id:
+	give_id(cache);
+free_cache:
+	free(cache);
+	return err;
+}
+
+int invlock_cache_close(struct invlock_cache *cache)
+{
+	struct region_pool *pool;
+
+	if (!cache)
+		return 0;
+	pool = &cache->pool;
+	if (cache_alive(cache)) {
+		if (cache_is_pinned(cache))
+			return -EBUSY;
+		stop_reaper(cache);
+		/* nobody else is here: no lock, and no need to unlink first */
+		for (u32 i = 0; i < pool->nr_used; i++)
+			if (pool->regions[i].state != REGION_FREE)
+				cache_deregister(cache, &pool->regions[i]);
+	} else if (cache->stop >= 0) {
+		close(cache->stop);
+	}
+	close(cache->timer);
+	unmap_tables(cache);
+	give_id(cache);
+	invlock_mm_close(cache->mm);
+	free(cache);
+	return 0;
+}
+
+int invlock_cache_reap(struct invlock_cache *cache)
+{
+	int old_state, nr;
+	u64 expirations;
+
+	if (!cache)
+		return -EINVAL;
+	if (!cache_alive(cache))
+		return -EOWNERDEAD;
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old_state);
+	/* nothing to read is as good: the descriptor is unreadable afterwards */
+	if (read(cache->timer, &expirations, sizeof(expirations)) < 0)
+		expirations = 0;
+	cache_kill_stale(cache);
+	nr = cache_bury(cache);
+	pthread_setcancelstate(old_state, NULL);
+	return nr;
+}
+
+int invlock_cache_fd(const struct invlock_cache *cache)
+{
+	if (!cache)
+		return -EINVAL;
+	return cache_alive(cache) ? cache->timer : -EOWNERDEAD;
+}
+
+int invlock_cache_drop(struct invlock_cache *cache, const void *addr, size_t len)
+{
+	u64 start = (unsigned long)addr, end = start + len;
+	int old_state, nr = 0;
+
+	if (!cache || end <= start)
+		return -EINVAL;
+	if (!cache_alive(cache))
+		return -EOWNERDEAD;
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old_state);
+	cache_lock(cache);
+	for (u32 i = 0; i < cache->pool.nr_used; i++) {
+		struct region *r = &cache->pool.regions[i];
+
+		if (port_load(&r->state) == REGION_LIVE && r->filed && r->start < end &&
+		    start < r->end) {
+			cache_kill_locked(cache, r);
+			nr++;
+		}
+	}
+	cache_unlock(cache);
+	cache_bury(cache);
+	pthread_setcancelstate(old_state, NULL);
+	return nr;
+}
+
+static u64 count_hits(const struct invlock_cache *cache)
+{
+	u64 hits = 0;
+
+	for (struct pin_thread *t = port_load_acquire(&thread_registry.threads); t; t = t->next)
+		hits += port_load(&t->hits[cache->id]);
+	return hits;
+}
+
+int invlock_cache_stats(const struct invlock_cache *cache, struct invlock_cache_stats *ret_stats)
+{
+	struct invlock_cache *c = (struct invlock_cache *)cache;
+	struct invlock_cache_stats stats;
+
+	if (!cache || !ret_stats)
+		return -EINVAL;
+	if (!cache_alive(cache))
+		return -EOWNERDEAD;
+	cache_lock(c);
+	stats = c->stats;
+	stats.entries = c->pool.nr_live;
+	stats.dead = c->pool.nr_registered - c->pool.nr_live;
+	stats.bytes = c->pool.bytes;
+	cache_unlock(c);
+	stats.hits = count_hits(cache);
+	return options_out(ret_stats, sizeof(stats), &stats, sizeof(stats));
+}
+
+void cache_plant_check(struct invlock_cache *cache, enum invlock_check check)
+{
+	cache->il.check = check;
+}

@@ -1,0 +1,278 @@
+// SPDX-License-Identifier: MIT
+/* Limits, eviction, and the dead: everything in the cache that gives memory back. */
+#include <errno.h>
+#include <sys/mman.h>
+#include <sys/timerfd.h>
+
+#include "cache_internal.h"
+#include "thread.h"
+
+#define BATCH		32	/* regions that one scan of the pins decides about */
+#define LOOK_BATCH	256	/* regions that are validated under the lock at once */
+
+/* of the regions in a batch, which are pinned? Locks: held. false = cannot be known now */
+static bool mark_held(struct invlock_cache *cache, struct region **batch, u32 nr)
+{
+	for (u32 i = 0; i < nr; i++)
+		batch[i]->held = false;
+	if (!port_heavy_barrier())
+		return false;
+	pins_mark(&thread_registry, &cache->pool);
+	return true;
+}
+
+/* take up to BATCH regions that are not in use off the dead list; Locks: held */
+static u32 collect_dead(struct invlock_cache *cache, struct region **batch)
+{
+	struct region_pool *pool = &cache->pool;
+	region_id *link = &pool->dead;
+	u32 nr = 0;
+
+	for (region_id id = pool->dead; id; id = region_at(pool, id)->next)
+		region_at(pool, id)->held = false;
+	/* they were unlinked before; who still uses one is in a slot by now */
+	if (!pool->dead || !port_heavy_barrier())
+		return 0;
+	pins_mark(&thread_registry, pool);
+	while (*link && nr < BATCH) {
+		struct region *r = region_at(pool, *link);
+
+		if (r->held) {
+			link = &r->next;
+		} else {
+			*link = r->next;
+			batch[nr++] = r;
+		}
+	}
+	return nr;
+}
+
+void cache_deregister(struct invlock_cache *cache, struct region *r)
+{
+	cache->options.ops.dereg(cache->options.ctx, (void *)(unsigned long)r->start,
+				 r->end - r->start, r->handle);
+	mm_unwatch(cache->mm, r->start, r->end);
+}
+
+/* tables that no lookup walks any more; Locks: held */
+static void free_tables(struct invlock_cache *cache)
+{
+	struct index_table **link = &cache->retired;
+
+	if (!*link || !port_heavy_barrier())
+		return;
+	while (*link) {
+		struct index_table *t = *link;
+
+		if (pins_walk_table(&thread_registry, t)) {
+			link = &t->retired;
+			continue;
+		}
+		*link = t->retired;
+		munmap(t, index_table_bytes(t->bits));
+	}
+}
+
+/* runs as long as there is something to look after; Locks: held */
+static void set_timer(struct invlock_cache *cache)
+{
+	bool wanted = cache->pool.nr_live || cache->pool.nr_dead;
+	struct itimerspec t = {};
+
+	if (wanted == cache->timer_runs)
+		return;
+	if (wanted) {
+		t.it_interval.tv_sec = cache->options.reap_ms / 1000;
+		t.it_interval.tv_nsec = cache->options.reap_ms % 1000 * 1000000L;
+		t.it_value = t.it_interval;
+	}
+	timerfd_settime(cache->timer, 0, &t, NULL);
+	cache->timer_runs = wanted;
+}
+
+void cache_kick(struct invlock_cache *cache)
+{
+	struct itimerspec t = {
+		.it_value.tv_nsec = 1,
+		.it_interval.tv_sec = cache->options.reap_ms / 1000,
+		.it_interval.tv_nsec = cache->options.reap_ms % 1000 * 1000000L,
+	};
+
+	timerfd_settime(cache->timer, 0, &t, NULL);
+}
+
+int cache_bury(struct invlock_cache *cache)
+{
+	struct region *batch[BATCH];
+	int total = 0;
+	u32 nr;
+
+	do {
+		cache_lock(cache);
+		nr = collect_dead(cache, batch);
+		cache_unlock(cache);
+
+		/* nobody else knows these regions now: no lock around the user's callback */
+		for (u32 i = 0; i < nr; i++)
+			cache_deregister(cache, batch[i]);
+
+		cache_lock(cache);
+		for (u32 i = 0; i < nr; i++)
+			region_pool_give(&cache->pool, batch[i]);
+		cache->stats.dereg_calls += nr;
+		free_tables(cache);
+		set_timer(cache);
+		cache_unlock(cache);
+		total += nr;
+	} while (nr == BATCH);
+	return total;
+}
+
+void cache_kill_locked(struct invlock_cache *cache, struct region *r)
+{
+	if (r->filed)
+		index_remove(&cache->index, r);
+	region_pool_kill(&cache->pool, r);
+}
+
+bool cache_is_pinned(struct invlock_cache *cache)
+{
+	struct region_pool *pool = &cache->pool;
+	bool pinned = false;
+
+	cache_lock(cache);
+	for (u32 i = 0; i < pool->nr_used; i++)
+		pool->regions[i].held = false;
+	pins_mark(&thread_registry, pool);
+	for (u32 i = 0; i < pool->nr_used; i++)
+		pinned |= pool->regions[i].held;
+	cache_unlock(cache);
+	return pinned;
+}
+
+/* Locks: held. Return: where to go on, 0 = at the end */
+static u32 kill_stale_from(struct invlock_cache *cache, u32 at)
+{
+	struct region_pool *pool = &cache->pool;
+
+	for (u32 nr = 0; nr < LOOK_BATCH; nr++, at++) {
+		struct region *r = &pool->regions[at];
+
+		if (at >= pool->nr_used)
+			return 0;
+		if (port_load(&r->state) != REGION_LIVE || !r->filed ||
+		    invlock_validate(&cache->il, &r->snap, r->start, r->end) != INVLOCK_STALE)
+			continue;
+		cache_kill_locked(cache, r);
+		cache->stats.stale++;
+	}
+	return at;
+}
+
+void cache_kill_stale(struct invlock_cache *cache)
+{
+	u64 sequence = port_load_acquire(&cache->il.feed->sequence);
+	u32 at = 0;
+
+	if (port_load(&cache->looked_at) == sequence)
+		return;
+	do {
+		cache_lock(cache);
+		at = kill_stale_from(cache, at);
+		cache_unlock(cache);
+	} while (at);
+	port_store(&cache->looked_at, sequence);
+}
+
+void cache_evict(struct invlock_cache *cache, u32 nr_wanted)
+{
+	struct region *batch[BATCH];
+	u32 nr = 0;
+
+	cache_lock(cache);
+	while (nr < BATCH && nr < nr_wanted) {
+		batch[nr] = region_pool_victim(&cache->pool);
+		if (!batch[nr])
+			break;
+		/* not to be chosen twice; whoever is spared keeps it */
+		port_store(&batch[nr++]->referenced, (u8)true);
+	}
+	if (mark_held(cache, batch, nr)) {
+		for (u32 i = 0; i < nr; i++) {
+			/* two turns of a small clock may have come by again */
+			if (batch[i]->held || port_load(&batch[i]->state) != REGION_LIVE)
+				continue;
+			cache_kill_locked(cache, batch[i]);
+			cache->stats.evicted++;
+		}
+	}
+	cache_unlock(cache);
+}
+
+/* Locks: held */
+static bool has_room(const struct invlock_cache *cache, u64 bytes)
+{
+	const struct region_pool *pool = &cache->pool;
+	u64 max = cache->options.max_bytes;
+
+	return pool->nr_registered < cache->options.max_entries &&
+	       (!max || (bytes <= max && pool->bytes <= max - bytes));
+}
+
+struct region *cache_take(struct invlock_cache *cache, u64 start, u64 end)
+{
+	struct region *r = NULL;
+	u32 evict = 1;
+
+	for (;;) {
+		cache_lock(cache);
+		if (has_room(cache, end - start))
+			r = region_pool_take(&cache->pool, start, end);
+		cache_unlock(cache);
+		if (r || (cache->options.max_bytes && end - start > cache->options.max_bytes))
+			return r;
+		/* the dead first; then more victims each time, until there is nothing left */
+		if (cache_bury(cache))
+			continue;
+		cache_evict(cache, evict);
+		if (!cache_bury(cache))
+			return NULL;
+		if (evict < BATCH)
+			evict *= 2;
+	}
+}
+
+void cache_untake(struct invlock_cache *cache, struct region *r)
+{
+	cache_lock(cache);
+	region_pool_drop(&cache->pool, r);
+	set_timer(cache);
+	cache_unlock(cache);
+}
+
+/* Locks: held */
+static bool grow_index(struct invlock_cache *cache)
+{
+	struct index *ix = &cache->index;
+	u32 bits = index_next_bits(ix->table);
+	struct index_table *t = mmap(NULL, index_table_bytes(bits), PROT_READ | PROT_WRITE,
+				     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (t == MAP_FAILED)
+		return false;
+	t->bits = bits;
+	t = index_replace(ix, t);
+	t->retired = cache->retired;
+	cache->retired = t;
+	free_tables(cache);
+	return true;
+}
+
+bool cache_file_locked(struct invlock_cache *cache, struct region *r)
+{
+	if (!index_has_room(cache->index.table) && !grow_index(cache))
+		return false;
+	index_insert(&cache->index, r);
+	set_timer(cache);
+	return true;
+}

@@ -1,0 +1,265 @@
+// SPDX-License-Identifier: MIT
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "mm.h"
+#include "monitor.h"
+#include "options.h"
+#ifdef HAVE_SELFTEST
+#include "selftest.h"
+#endif
+
+#define NR_MONITORS 3
+
+const struct monitor *const monitors[NR_MONITORS + 1] = {
+#ifdef HAVE_MONITOR_BPF
+	&monitor_bpf,
+#endif
+#ifdef HAVE_MONITOR_UFFD
+	&monitor_uffd,
+#endif
+	&monitor_manual,
+	NULL,
+};
+
+/*
+ * Guards opened[] and every mm's users. Held while a monitor opens and closes, which
+ * may take seconds, but never by a get, a put or a section.
+ */
+static pthread_mutex_t mm_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct invlock_mm *opened[NR_MONITORS];
+
+static void lock_mms(void)
+{
+	pthread_mutex_lock(&mm_lock);
+}
+
+static void unlock_mms(void)
+{
+	pthread_mutex_unlock(&mm_lock);
+}
+
+/* a child must not find the lock held by a thread that it does not have */
+__attribute__((constructor)) static void survive_fork(void)
+{
+	pthread_atfork(lock_mms, unlock_mms, unlock_mms);
+}
+
+void *map_wiped_on_fork(size_t bytes)
+{
+	void *mem = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (mem == MAP_FAILED)
+		return NULL;
+	if (madvise(mem, bytes, MADV_WIPEONFORK)) {
+		munmap(mem, bytes);
+		return NULL;
+	}
+	return mem;
+}
+
+int mm_sees(const struct monitor *monitor, u64 need, struct invlock_why *why)
+{
+	u64 missing = monitor->sees_what_it_is_told ? 0 : need & ~monitor->seen;
+	char names[300] = "";
+	size_t len = 0;
+
+	if (!missing)
+		return 0;
+	for (unsigned int kind = 0; kind < 64 && len < sizeof(names); kind++)
+		if (missing >> kind & 1)
+			len += snprintf(names + len, sizeof(names) - len, "%s%s", len ? ", " : "",
+					invlock_kind_name(kind));
+	return explain(why, -EOPNOTSUPP,
+		       "monitor %s does not see these kinds of change: %s; name another monitor, "
+		       "or need fewer kinds if they cannot happen", monitor->name, names);
+}
+
+static int create(const struct monitor *monitor, unsigned int flags,
+		  struct invlock_mm **ret_mm, struct invlock_why *why)
+{
+	struct invlock_mm *mm = calloc(1, sizeof(*mm));
+	int err;
+
+	if (!mm)
+		return explain(why, -ENOMEM, "out of memory");
+	mm->monitor = monitor;
+	mm->users = 1;
+	mm->alive = map_wiped_on_fork(sizeof(*mm->alive));
+	if (!mm->alive) {
+		err = explain(why, -ENOMEM, "cannot map a page that is wiped on fork: %s",
+			      strerror(errno));
+		goto free_mm;
+	}
+	err = monitor->open(mm, why);
+	if (err)
+		goto unmap_alive;
+	port_store(mm->alive, 1);
+#ifdef HAVE_SELFTEST
+	if (!(flags & INVLOCK_MM_NO_SELFTEST) && !monitor->sees_what_it_is_told) {
+		err = selftest(mm, why);
+		if (err)
+			goto close_monitor;
+	}
+#else
+	(void)flags;
+#endif
+	*ret_mm = mm;
+	return 0;
+
+#ifdef HAVE_SELFTEST
+close_monitor:
+	monitor->close(mm, true);
+#endif
+unmap_alive:
+	munmap(mm->alive, sizeof(*mm->alive));
+free_mm:
+	free(mm);
+	return err;
+}
+
+/* Locks: mm_lock */
+static int open_one(unsigned int nr, const struct invlock_mm_options *options,
+		    struct invlock_mm **ret_mm, struct invlock_why *why)
+{
+	int err = mm_sees(monitors[nr], options->need, why);
+
+	if (err)
+		return err;
+	/* what a forked child inherited is its holders' to close; it gets a new one */
+	if (!opened[nr] || !mm_alive(opened[nr])) {
+		err = create(monitors[nr], options->flags, ret_mm, why);
+		if (!err)
+			opened[nr] = *ret_mm;
+		return err;
+	}
+	opened[nr]->users++;
+	*ret_mm = opened[nr];
+	return 0;
+}
+
+static int open_named(const struct invlock_mm_options *options, struct invlock_mm **ret_mm,
+		      struct invlock_why *why)
+{
+	for (unsigned int i = 0; monitors[i]; i++)
+		if (!strcmp(monitors[i]->name, options->monitor))
+			return open_one(i, options, ret_mm, why);
+	return explain(why, -EINVAL, "there is no monitor named \"%.40s\"; "
+		       "see `invlock doctor` for those there are", options->monitor);
+}
+
+static int open_first(const struct invlock_mm_options *options, struct invlock_mm **ret_mm,
+		      struct invlock_why *why)
+{
+	struct invlock_why one;
+	int err = -EOPNOTSUPP;
+	size_t len = 0;
+
+	for (unsigned int i = 0; monitors[i]; i++) {
+		if (monitors[i]->sees_what_it_is_told)
+			continue;
+		one.text[0] = '\0';
+		err = open_one(i, options, ret_mm, &one);
+		if (!err)
+			return 0;
+		if (why && len < sizeof(why->text))
+			len += snprintf(why->text + len, sizeof(why->text) - len, "%s%s: %s",
+					len ? "; " : "", monitors[i]->name, one.text);
+	}
+	return err;
+}
+
+int invlock_mm_open(const struct invlock_mm_options *options, struct invlock_mm **ret_mm,
+		    struct invlock_why *why)
+{
+	struct invlock_mm_options o = { .size = sizeof(o) };
+	int err = 0;
+
+	if (why)
+		why->text[0] = '\0';
+	if (!ret_mm)
+		return explain(why, -EINVAL, "no place for the result: ret_mm is NULL");
+	if (options)
+		err = options_in(&o, sizeof(o), sizeof(o), options);
+	if (err || o.flags & ~INVLOCK_MM_NO_SELFTEST)
+		return explain(why, err ? err : -EINVAL, "the options have a wrong size or unknown "
+			       "flags; set size to sizeof(struct invlock_mm_options)");
+	if (!o.need)
+		o.need = INVLOCK_KINDS_DEFAULT;
+	lock_mms();
+	err = o.monitor ? open_named(&o, ret_mm, why) : open_first(&o, ret_mm, why);
+	unlock_mms();
+	if (!err && why)
+		why->text[0] = '\0';
+	return err;
+}
+
+void mm_hold(struct invlock_mm *mm)
+{
+	lock_mms();
+	mm->users++;
+	unlock_mms();
+}
+
+void invlock_mm_close(struct invlock_mm *mm)
+{
+	if (!mm)
+		return;
+	lock_mms();
+	if (!--mm->users) {
+		bool mine = mm_alive(mm);
+
+		for (unsigned int i = 0; i < NR_MONITORS; i++)
+			if (opened[i] == mm)
+				opened[i] = NULL;
+		port_store(mm->alive, 0);
+		mm->monitor->close(mm, mine);
+		munmap(mm->alive, sizeof(*mm->alive));
+		free(mm);
+	}
+	unlock_mms();
+}
+
+int invlock_mm_info(const struct invlock_mm *mm, struct invlock_mm_info *ret_info)
+{
+	struct invlock_mm_info info;
+	struct invlock_feed *feed;
+
+	if (!mm || !ret_info)
+		return -EINVAL;
+	if (!mm_alive(mm))
+		return -EOWNERDEAD;
+	feed = mm->il.feed;
+	info = (struct invlock_mm_info){
+		.monitor = mm->monitor->name,
+		.seen = mm->monitor->seen,
+		.exact = mm->monitor->exact,
+		.sequence = port_load_acquire(&feed->sequence),
+		.lost = port_load(&feed->lost),
+		.dropped = port_load(&feed->dropped),
+		.missed = port_load(&feed->missed),
+		.feed = feed,
+		.feed_size = mm->feed_bytes,
+	};
+	return options_out(ret_info, sizeof(info), &info, sizeof(info));
+}
+
+int mm_watch(struct invlock_mm *mm, u64 start, u64 end)
+{
+	return mm->monitor->watch ? mm->monitor->watch(mm, start, end) : 0;
+}
+
+void mm_unwatch(struct invlock_mm *mm, u64 start, u64 end)
+{
+	if (mm->monitor->unwatch)
+		mm->monitor->unwatch(mm, start, end);
+}
+
+const char *invlock_version(void)
+{
+	return INVLOCK_VERSION;
+}

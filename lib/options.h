@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: MIT */
+/* Structs that grow: options come in and information goes out with a size first. */
+#ifndef INVLOCK_LIB_OPTIONS_H
+#define INVLOCK_LIB_OPTIONS_H
+
+#include <stddef.h>
+
+/**
+ * options_in() - copy a caller's options, older or newer than ours
+ * @dst: zeroed where the caller's are shorter
+ * @size: of @dst
+ * @min: the size of the first version
+ * @src: begins with a size_t that says how long it is
+ *
+ * Return: 0; -EINVAL when @src is shorter than @min; -E2BIG when it has something set
+ * that we do not know.
+ */
+int options_in(void *dst, size_t size, size_t min, const void *src);
+
+/* the reverse: @dst begins with its size; -EINVAL when that is below @min */
+int options_out(void *dst, size_t min, const void *src, size_t size);
+
+#endif /* INVLOCK_LIB_OPTIONS_H */
