@@ -47,7 +47,7 @@ enum invlock_uring_way {
 					/* read-only, a mapped file; asked now */
 	INVLOCK_URING_KNOWN	= 4,	/* the same, remembered from an earlier request */
 	INVLOCK_URING_FULL	= 5,	/* every slot, or max_bytes, is in use by requests */
-	INVLOCK_URING_MEMLOCK	= 6,	/* RLIMIT_MEMLOCK is reached */
+	INVLOCK_URING_MEMLOCK	= 6,	/* RLIMIT_MEMLOCK is reached, or memory is short */
 	INVLOCK_URING_COLLIDED	= 7,	/* the memory map changed too often meanwhile */
 	INVLOCK_URING_THREAD	= 8,	/* a SINGLE_ISSUER ring, and not its thread */
 	INVLOCK_URING_UNWATCHED	= 9,	/* the monitor cannot watch this range, or not any more */
@@ -64,8 +64,11 @@ enum invlock_uring_way {
  */
 const char *invlock_uring_way_name(unsigned int way);
 
-#define INVLOCK_URING_REAPER	1u	/* a thread of the library clears the slots of dead entries; */
-					/* not used on a SINGLE_ISSUER ring */
+/*
+ * A thread of the library clears the slots of dead entries. On a SINGLE_ISSUER ring, where
+ * it may not, prep does so when it registers; see invlock_uring_cache() for idle times.
+ */
+#define INVLOCK_URING_REAPER	1u
 
 /**
  * struct invlock_uring_options - an adapter's properties
@@ -99,7 +102,7 @@ struct invlock_uring_options {
  * invlock_uring_open() - take over a ring's fixed-buffer table
  * @ring: set up by the program, without registered buffers; must stay where it is until
  *	the adapter is closed
- * @mm: must stay open until the adapter is closed
+ * @mm: the adapter takes a reference
  * @options: NULL for the defaults
  * @ret_uring: written on success only
  * @why: NULL, or filled with the reason of an error

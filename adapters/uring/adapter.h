@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The io_uring adapter, inside.
+ *
+ *	adapter.c	open, close, stats
+ *	prep.c		a request: which way it goes, and its end
+ *	slots.c		the fixed-buffer table: how the cache registers memory
+ *	refused.c	memory that the kernel does not register, so as not to ask each time
+ *
+ * Lock order: slots.lock is the innermost, and never held across a system call.
+ */
+#ifndef INVLOCK_URING_ADAPTER_H
+#define INVLOCK_URING_ADAPTER_H
+
+#include <invlock/uring.h>
+#include <pthread.h>
+
+#include "core/port.h"
+#include "refused.h"
+
+#define URING_MAX_SLOTS		(1u << 14)	/* the kernel's own limit */
+#define URING_MAX_BUFFER	(1ULL << 30)	/* the same */
+
+/* which slots of the ring's table are free */
+struct slots {
+	unsigned int nr;	/* constant */
+	pthread_mutex_t lock;	/* guards the rest */
+	unsigned int nr_free;
+	unsigned int nr_uncleared;
+	uint16_t *free;		/* a stack: what was used last is used next */
+	bool *uncleared;	/* free, but the kernel would not let go of its memory */
+};
+
+struct invlock_uring {
+	/* constant after open */
+	struct io_uring *ring;
+	struct invlock_mm *mm;	/* the cache's reference */
+	struct invlock_cache *cache;
+	struct invlock_read_budget budget;
+	u64 page;
+	size_t min_len;
+	u64 max_bytes;		/* 0 = no limit */
+	bool max_is_memlock;
+	bool one_thread;	/* IORING_SETUP_SINGLE_ISSUER */
+	bool reap_here;		/* a reaper was asked for and cannot be had */
+
+	struct slots slots;
+
+	u64 ways[16];		/* written by the thread that prepares; stats read it */
+
+	/* the thread that prepares, alone */
+	struct refused refused;
+	bool full;		/* all was in use when this many requests were done: */
+	u64 full_at;
+	unsigned int memlock_skip;	/* registrations not to try, after RLIMIT_MEMLOCK */
+	unsigned int memlock_next;	/* and how many after the next time */
+
+	u64 done __attribute__((aligned(64)));	/* fixed requests that are over; any thread */
+};
+
+int slots_init(struct slots *slots, unsigned int nr);
+void slots_free(struct slots *slots);
+
+/* the cache's callbacks; ctx is the adapter */
+int slot_register(void *ctx, void *addr, size_t len, uint64_t *ret_handle);
+void slot_clear(void *ctx, void *addr, size_t len, uint64_t handle);
+
+/* may this thread register on the ring? Asks the kernel, whose answer alone counts */
+bool ring_is_ours(const struct invlock_uring *uring);
+
+/* 0, or -EOWNERDEAD in a forked child */
+int uring_alive(const struct invlock_uring *uring);
+
+#endif /* INVLOCK_URING_ADAPTER_H */

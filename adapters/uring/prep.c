@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: MIT
+/*
+ * One request: which way it goes, and its end.
+ *
+ * What has been tried in vain is not tried again for each request, since a failed
+ * registration costs as much as a good one:
+ *	memory refused		until the map changes there (refused.h)
+ *	all in use		until a fixed request is done
+ *	RLIMIT_MEMLOCK		for 1, 2, 4, ... MEMLOCK_SKIP_MAX registrations
+ */
+#include <errno.h>
+#include <poll.h>
+
+#include "adapter.h"
+
+#define MOVED_MAX		0x7ffff000u	/* bytes that one request moves, as read(2) */
+#define MEMLOCK_SKIP_MAX	1024u
+
+static u64 in_flight(const struct invlock_uring *uring)
+{
+	return port_load(&uring->ways[INVLOCK_URING_FIXED]) - port_load(&uring->done);
+}
+
+static bool still_full(struct invlock_uring *uring)
+{
+	if (uring->full && (!in_flight(uring) || port_load_acquire(&uring->done) != uring->full_at))
+		uring->full = false;
+	return uring->full;
+}
+
+static bool still_memlock(struct invlock_uring *uring)
+{
+	if (!uring->memlock_skip)
+		return false;
+	uring->memlock_skip--;
+	return true;
+}
+
+/* Return: enum invlock_uring_way, or an error that is the caller's to know */
+static int way_of(int err)
+{
+	switch (err) {
+	case 0:
+		return INVLOCK_URING_FIXED;
+	case -EOWNERDEAD:
+		return err;
+	case -EFAULT:
+	case -EINVAL:
+	case -EOPNOTSUPP:	/* a mapped file, from older kernels */
+		return INVLOCK_URING_REFUSED;
+	case -ENOSPC:
+		return INVLOCK_URING_FULL;
+	case -ENOMEM:
+		return INVLOCK_URING_MEMLOCK;
+	case -EBUSY:
+		return INVLOCK_URING_COLLIDED;
+	case -EEXIST:
+		return INVLOCK_URING_THREAD;
+	case -ENOTRECOVERABLE:
+		return INVLOCK_URING_UNWATCHED;
+	default:
+		return INVLOCK_URING_OTHER;
+	}
+}
+
+/* a thread of the library must not touch this ring: do its work, when there is some */
+static void reap_if_due(struct invlock_uring *uring)
+{
+	struct pollfd due = { .fd = invlock_cache_fd(uring->cache), .events = POLLIN };
+
+	if (poll(&due, 1, 0) > 0)
+		invlock_cache_reap(uring->cache);
+}
+
+/* what this attempt tells about the next ones */
+static void remember(struct invlock_uring *uring, int way, u64 done)
+{
+	if (way == INVLOCK_URING_FULL) {
+		uring->full = true;
+		uring->full_at = done;
+	} else if (way == INVLOCK_URING_MEMLOCK) {
+		uring->memlock_skip = uring->memlock_next;
+		if (uring->memlock_next < MEMLOCK_SKIP_MAX)
+			uring->memlock_next *= 2;
+	} else if (way == INVLOCK_URING_FIXED) {
+		uring->memlock_next = 1;
+	}
+}
+
+/* [start, end): the request's pages */
+static int register_range(struct invlock_uring *uring, u64 start, u64 end,
+			  struct invlock_pin *pin)
+{
+	struct invlock_read *read = refused_place(&uring->refused);
+	u64 done = port_load_acquire(&uring->done);
+	void *addr = (void *)(unsigned long)start;
+	int way;
+
+	invlock_read_init(read, uring->mm, addr, end - start, &uring->budget, 0);
+	if (!invlock_read_attempt(read)) {
+		int err = invlock_read_error(read);
+
+		invlock_read_end(read);
+		return err == -EBUSY || err == -EOWNERDEAD ? way_of(err) : INVLOCK_URING_UNWATCHED;
+	}
+	way = way_of(invlock_cache_get(uring->cache, addr, end - start, 0, pin));
+	remember(uring, way, done);
+	/* refused as the map was at the sample: only then is it known for later */
+	if (way == INVLOCK_URING_REFUSED && invlock_read_commit(read))
+		refused_keep(&uring->refused, start, end);
+	else
+		invlock_read_end(read);
+	return way;
+}
+
+/* Return: why memory like this is never registered; INVLOCK_URING_FIXED = it may be */
+static int unfit(const struct invlock_uring *uring, size_t len, u64 start, u64 end)
+{
+	if (len < uring->min_len)
+		return INVLOCK_URING_SMALL;
+	if (len > URING_MAX_BUFFER || end - start > URING_MAX_BUFFER)
+		return INVLOCK_URING_LARGE;
+	if (end <= start)
+		return INVLOCK_URING_REFUSED;
+	if (uring->max_bytes && end - start > uring->max_bytes)
+		return uring->max_is_memlock ? INVLOCK_URING_MEMLOCK : INVLOCK_URING_LARGE;
+	return INVLOCK_URING_FIXED;
+}
+
+static int choose(struct invlock_uring *uring, const void *addr, size_t len,
+		  struct invlock_pin *pin)
+{
+	u64 first = (unsigned long)addr, start = first & -uring->page;
+	u64 end = (first + len + uring->page - 1) & -uring->page;
+	int way = unfit(uring, len, start, end), err;
+
+	if (way) {
+		err = uring_alive(uring);
+		return err ? err : way;
+	}
+	err = invlock_cache_get(uring->cache, addr, len, INVLOCK_GET_CACHED, pin);
+	if (err != -ENOENT)
+		return way_of(err);
+	if (refused_find(&uring->refused, start, end))
+		return INVLOCK_URING_KNOWN;
+	if (still_full(uring))
+		return INVLOCK_URING_FULL;
+	if (still_memlock(uring))
+		return INVLOCK_URING_MEMLOCK;
+	if (!ring_is_ours(uring))
+		return INVLOCK_URING_THREAD;
+	if (uring->reap_here)
+		reap_if_due(uring);
+	return register_range(uring, start, end, pin);
+}
+
+/* decide, and fill op; a way or -errno */
+static int begin(struct invlock_uring *uring, const struct io_uring_sqe *sqe, const void *addr,
+		 size_t len, struct invlock_uring_op *op)
+{
+	int way;
+
+	if (!uring || !sqe || !op)
+		return -EINVAL;
+	way = choose(uring, addr, len, &op->pin);
+	if (way < 0)
+		return way;
+	op->uring = uring;
+	op->way = way;
+	/* one thread prepares: no RMW */
+	port_store(&uring->ways[way], port_load(&uring->ways[way]) + 1);
+	return way;
+}
+
+static unsigned int moved(size_t len)
+{
+	return len < MOVED_MAX ? len : MOVED_MAX;
+}
+
+int invlock_uring_prep_read(struct invlock_uring *uring, struct io_uring_sqe *sqe, int fd,
+			    void *buf, size_t len, uint64_t offset, struct invlock_uring_op *op)
+{
+	int way = begin(uring, sqe, buf, len, op);
+
+	if (way == INVLOCK_URING_FIXED)
+		io_uring_prep_read_fixed(sqe, fd, buf, moved(len), offset, op->pin.handle);
+	else if (way > 0)
+		io_uring_prep_read(sqe, fd, buf, moved(len), offset);
+	return way;
+}
+
+int invlock_uring_prep_write(struct invlock_uring *uring, struct io_uring_sqe *sqe, int fd,
+			     const void *buf, size_t len, uint64_t offset,
+			     struct invlock_uring_op *op)
+{
+	int way = begin(uring, sqe, buf, len, op);
+
+	if (way == INVLOCK_URING_FIXED)
+		io_uring_prep_write_fixed(sqe, fd, buf, moved(len), offset, op->pin.handle);
+	else if (way > 0)
+		io_uring_prep_write(sqe, fd, buf, moved(len), offset);
+	return way;
+}
+
+int invlock_uring_done(struct invlock_uring_op *op)
+{
+	struct invlock_uring *uring = op ? op->uring : NULL;
+	int err;
+
+	if (!uring)
+		return -EINVAL;
+	if (op->way == INVLOCK_URING_FIXED) {
+		err = invlock_cache_put(&op->pin);
+		if (err)
+			return err;
+		/* after the put: who sees this finds the slot free; pairs with still_full() */
+		port_fetch_add(&uring->done, 1);
+	} else {
+		err = uring_alive(uring);
+		if (err)
+			return err;
+	}
+	op->uring = NULL;
+	return 0;
+}
