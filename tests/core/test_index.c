@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: MIT
+/* The index, the pool and the pins, against a list that is searched from end to end. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/test.h"
+#include "core/index.h"
+
+#define NR	2000
+#define PAGE	4096ULL
+
+static struct region regions[NR];
+static struct region_pool pool;
+static struct index ix;
+static struct pin_registry registry;
+static struct pin_thread self;
+
+static struct index_table *new_table(u32 bits)
+{
+	struct index_table *t = calloc(1, index_table_bytes(bits));
+
+	assert_non_null(t);
+	t->bits = bits;
+	return t;
+}
+
+static int setup(void **state)
+{
+	(void)state;
+	memset(regions, 0, sizeof(regions));
+	memset(&self, 0, sizeof(self));
+	region_pool_init(&pool, regions, NR);
+	ix = (struct index){ .table = new_table(4), .pool = &pool };
+	registry = (struct pin_registry){};
+	pin_thread_add(&registry, &self);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	free(ix.table);
+	return 0;
+}
+
+static struct region *add(u64 start, u64 end)
+{
+	struct region *r = region_pool_take(&pool, start, end);
+
+	assert_non_null(r);
+	if (!index_has_room(ix.table))
+		free(index_replace(&ix, new_table(index_next_bits(ix.table))));
+	index_insert(&ix, r);
+	return r;
+}
+
+static void remove_region(struct region *r)
+{
+	index_remove(&ix, r);
+	region_pool_kill(&pool, r);
+	pool.dead = r->next;
+	region_pool_give(&pool, r);
+}
+
+static struct pin_slot *free_slot(void)
+{
+	struct pin_chunk *last;
+	struct pin_slot *slot = pin_slot_free(&self, &last);
+
+	assert_non_null(slot);
+	return slot;
+}
+
+static struct region *find(u64 start, u64 end)
+{
+	struct pin_slot *slot = free_slot();
+	struct region *r = index_find(&ix, &self, slot, start, end);
+
+	assert_ptr_equal(slot->region, r);
+	assert_null(self.table);
+	slot->region = NULL;
+	return r;
+}
+
+static bool covered(u64 start, u64 end)
+{
+	for (u32 i = 0; i < pool.nr_used; i++)
+		if (regions[i].state == REGION_LIVE && regions[i].start <= start &&
+		    end <= regions[i].end)
+			return true;
+	return false;
+}
+
+TEST(one_region_serves_any_range_inside_it_and_none_outside)
+{
+	u64 sizes[] = { 1, 2, 3, 4, 5, 7, 8, 9, 1000, 262144, 262145 };
+
+	for (unsigned int i = 0; i < sizeof(sizes) / sizeof(*sizes); i++) {
+		for (u64 first = 0; first < 9; first++) {
+			u64 start = (0x7f0000000ULL + first) * PAGE, end = start + sizes[i] * PAGE;
+			struct region *r = add(start, end);
+
+			assert_ptr_equal(find(start, end), r);
+			assert_ptr_equal(find(start, start + 1), r);
+			assert_ptr_equal(find(end - 1, end), r);
+			assert_ptr_equal(find((start + end) / 2, end), r);
+			assert_null(find(start - 1, end));
+			assert_null(find(start, end + 1));
+			assert_null(find(start - PAGE, start));
+			assert_null(find(end, end + 1));
+			remove_region(r);
+			assert_null(find(start, end));
+		}
+	}
+}
+
+TEST(the_index_agrees_with_a_list_under_random_changes)
+{
+	unsigned int seed = 1;
+	u32 found = 0;
+
+	for (int step = 0; step < 60000; step++) {
+		u64 start = (u64)(rand_r(&seed) % 4000) * PAGE;
+		u64 end = start + (1 + (u64)(rand_r(&seed) % (rand_r(&seed) % 64 + 1))) * PAGE;
+
+		if (rand_r(&seed) % 3 == 0 && pool.nr_live < NR) {
+			add(start, end);
+		} else if (rand_r(&seed) % 3 == 0) {
+			struct region *r = &regions[rand_r(&seed) % NR];
+
+			if (r->state == REGION_LIVE)
+				remove_region(r);
+		}
+		if (step % 16 == 0) {
+			struct region *r = find(start, end);
+
+			assert_int_equal(!!r, covered(start, end));
+			if (r) {
+				assert_true(r->start <= start && end <= r->end);
+				found++;
+			}
+		}
+	}
+	assert_true(found > 100);
+}
+
+TEST(the_pool_gives_out_what_it_has_and_no_more)
+{
+	for (u32 i = 0; i < NR; i++)
+		assert_non_null(region_pool_take(&pool, i * PAGE, (i + 1) * PAGE));
+	assert_null(region_pool_take(&pool, 0, PAGE));
+	assert_int_equal(pool.bytes, NR * PAGE);
+	region_pool_drop(&pool, &regions[7]);
+	assert_int_equal(pool.nr_registered, NR - 1);
+	assert_ptr_equal(region_pool_take(&pool, 0, 2 * PAGE), &regions[7]);
+	assert_int_equal(pool.bytes, (NR + 1) * PAGE);
+}
+
+TEST(the_clock_spares_what_was_hit_since_it_last_came_by)
+{
+	struct region *r[4];
+
+	assert_null(region_pool_victim(&pool));
+	for (u32 i = 0; i < 4; i++)
+		r[i] = add(i * PAGE, (i + 1) * PAGE);
+	/* all were just made: the first turn clears them */
+	assert_ptr_equal(region_pool_victim(&pool), r[0]);
+	r[1]->referenced = true;
+	assert_ptr_equal(region_pool_victim(&pool), r[2]);
+}
+
+TEST(a_scan_finds_every_pin_and_only_those_of_its_pool)
+{
+	struct region other = {};
+	struct pin_chunk *last, more = {};
+	struct region *r[3 * PIN_SLOTS];
+	struct pin_slot *slot;
+
+	for (u32 i = 0; i < 3 * PIN_SLOTS; i++)
+		r[i] = add(i * PAGE, (i + 1) * PAGE);
+	for (u32 i = 0; i < PIN_SLOTS; i++)
+		free_slot()->region = r[2 * i];
+	assert_null(pin_slot_free(&self, &last));
+	pin_chunk_add(last, &more);
+	free_slot()->region = &other;
+	slot = free_slot();
+	slot->region = r[1];
+	pins_mark(&registry, &pool);
+	for (u32 i = 0; i < 3 * PIN_SLOTS; i++)
+		assert_int_equal(r[i]->held, i == 1 || (i % 2 == 0 && i < 2 * PIN_SLOTS));
+	assert_false(other.held);
+
+	/* an emptied slot is found again, also in the first chunk */
+	self.chunk.slots[17].region = NULL;
+	assert_ptr_equal(free_slot(), &self.chunk.slots[17]);
+}
+
+TEST(a_record_outlives_its_thread_and_is_adopted_with_its_pins)
+{
+	struct region *r = add(0, PAGE);
+
+	free_slot()->region = r;
+	assert_null(pin_thread_adopt(&registry));
+	pin_thread_release(&self);
+	pins_mark(&registry, &pool);
+	assert_true(r->held);
+	assert_ptr_equal(pin_thread_adopt(&registry), &self);
+	assert_null(pin_thread_adopt(&registry));
+}
+
+TEST(a_table_that_is_walked_is_not_free)
+{
+	struct index_table *old = ix.table;
+
+	assert_false(pins_walk_table(&registry, old));
+	self.table = old;
+	assert_true(pins_walk_table(&registry, old));
+	self.table = NULL;
+}
+
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+TEST_MAIN(
+	T(one_region_serves_any_range_inside_it_and_none_outside),
+	T(the_index_agrees_with_a_list_under_random_changes),
+	T(the_pool_gives_out_what_it_has_and_no_more),
+	T(the_clock_spares_what_was_hit_since_it_last_came_by),
+	T(a_scan_finds_every_pin_and_only_those_of_its_pool),
+	T(a_record_outlives_its_thread_and_is_adopted_with_its_pins),
+	T(a_table_that_is_walked_is_not_free))
