@@ -184,28 +184,42 @@ void cache_kill_stale(struct invlock_cache *cache)
 	port_store(&cache->looked_at, sequence);
 }
 
-void cache_evict(struct invlock_cache *cache, u32 nr_wanted)
+/* ask the clock for up to size regions and evict those that nobody uses; Locks: held */
+static u32 evict_batch(struct invlock_cache *cache, u32 nr_wanted, u32 size)
 {
 	struct region *batch[BATCH];
-	u32 nr = 0;
+	u32 nr, nr_evicted = 0;
 
-	cache_lock(cache);
-	while (nr < BATCH && nr < nr_wanted) {
+	for (nr = 0; nr < size; nr++) {
 		batch[nr] = region_pool_victim(&cache->pool);
 		if (!batch[nr])
 			break;
-		/* not to be chosen twice; whoever is spared keeps it */
-		port_store(&batch[nr++]->referenced, (u8)true);
+		/* so that the clock goes on to another */
+		port_store(&batch[nr]->referenced, (u8)true);
 	}
-	if (mark_held(cache, batch, nr)) {
-		for (u32 i = 0; i < nr; i++) {
-			/* two turns of a small clock may have come by again */
-			if (batch[i]->held || port_load(&batch[i]->state) != REGION_LIVE)
-				continue;
-			cache_kill_locked(cache, batch[i]);
-			cache->stats.evicted++;
-		}
+	if (!mark_held(cache, batch, nr))
+		return 0;
+	for (u32 i = 0; i < nr && nr_evicted < nr_wanted; i++) {
+		/* in a small cache the clock may have named one twice */
+		if (batch[i]->held || port_load(&batch[i]->state) != REGION_LIVE)
+			continue;
+		cache_kill_locked(cache, batch[i]);
+		nr_evicted++;
 	}
+	cache->stats.evicted += nr_evicted;
+	return nr_evicted;
+}
+
+void cache_evict(struct invlock_cache *cache, u32 nr_wanted)
+{
+	u32 size = nr_wanted < BATCH ? nr_wanted : BATCH;
+	u32 nr_evicted = 0;
+
+	cache_lock(cache);
+	/* all may be in use: everything is tried once, not for ever */
+	for (u32 nr_tried = 0; nr_evicted < nr_wanted && nr_tried <= cache->pool.nr_live;
+	     nr_tried += size, size = BATCH)
+		nr_evicted += evict_batch(cache, nr_wanted - nr_evicted, size);
 	cache_unlock(cache);
 }
 
