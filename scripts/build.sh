@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+#
+# build.sh DIR [TARGET...] [-- MESON-OPTION...] - configure DIR as asked, and build
+#
+# Quiet while all goes well; the whole log when it does not.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+dir=$1
+shift
+targets=()
+while [ $# != 0 ] && [ "$1" != -- ]; do
+	targets+=("$1")
+	shift
+done
+[ $# = 0 ] || shift
+
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+
+quietly()
+{
+	if ! "$@" >"$log" 2>&1 </dev/null; then
+		cat "$log" >&2
+		echo "build.sh: this failed: $*" >&2
+		exit 1
+	fi
+}
+
+if [ ! -e "$dir/build.ninja" ]; then
+	echo "configuring $dir"
+	quietly meson setup "$dir" "$@"
+elif [ $# != 0 ]; then
+	quietly meson configure "$dir" "$@"
+fi
+echo "building $dir"
+quietly ninja -C "$dir" "${targets[@]}"
