@@ -32,6 +32,7 @@ static void fill_pin(struct invlock_cache *cache, struct pin_slot *slot, struct 
 		.handle = r->handle,
 		.cache = cache,
 		.flags = flags,
+		.epoch = thread_epoch,
 		.slot = slot,
 		.region = r,
 		.ticket = ticket,
@@ -303,7 +304,7 @@ int invlock_cache_put(struct invlock_pin *pin)
 	slot = pin->slot;
 	r = pin->region;
 	if (unlikely(port_load(&slot->region) != r || port_load(&slot->ticket) != pin->ticket))
-		return -EINVAL;
+		return pin->epoch == thread_epoch ? -EINVAL : -EOWNERDEAD;
 	cache = pin->cache;
 	if (unlikely(!cache_alive(cache)))
 		return -EOWNERDEAD;

@@ -9,6 +9,7 @@
 #include "mm.h"
 
 struct pin_registry thread_registry;
+u32 thread_epoch;
 _Thread_local struct pin_thread *thread_self;
 
 static pthread_key_t exit_key;
@@ -91,6 +92,7 @@ int thread_prepare(void)
 			forget_pins(t);
 			t->owned = t == thread_self;
 		}
+		thread_epoch++;
 		*prepared = 1;
 	}
 	return 0;

@@ -7,6 +7,9 @@
 
 extern struct pin_registry thread_registry;
 
+/* how often this process is a forked child that forgot its parent's pins; changes with them */
+extern u32 thread_epoch;
+
 /* initial-exec: no call, and no allocation on the first use in a thread */
 extern _Thread_local struct pin_thread *thread_self __attribute__((tls_model("initial-exec")));
 

@@ -1,0 +1,480 @@
+// SPDX-License-Identifier: MIT
+/* The cache on one thread: hits, misses, staleness, limits, callbacks, bad input. */
+#include <poll.h>
+#include <string.h>
+
+#include "tests/test.h"
+#include "tests/lib/toy.h"
+#include "lib/cache_internal.h"
+
+#define PAGE	4096UL
+
+static struct toy toy;
+/* never touched: the toy does not look at it */
+static char *const mem = (char *)0x100000000;
+
+static int setup(void **state)
+{
+	(void)state;
+	toy_open(&toy, NULL);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	toy_close(&toy);
+	return 0;
+}
+
+static struct invlock_pin get(const void *addr, size_t len)
+{
+	struct invlock_pin pin;
+
+	assert_int_equal(invlock_cache_get(toy.cache, addr, len, 0, &pin), 0);
+	assert_true((char *)pin.addr <= (char *)addr);
+	assert_true((char *)addr + len <= (char *)pin.addr + pin.len);
+	assert_true(toy_is_live(&toy, pin.handle));
+	return pin;
+}
+
+static void put(struct invlock_pin pin)
+{
+	assert_int_equal(invlock_cache_put(&pin), 0);
+}
+
+TEST(the_second_get_is_a_hit_and_pages_are_whole)
+{
+	struct invlock_pin a = get(mem + 100, 10), b = get(mem, PAGE);
+
+	assert_ptr_equal(a.addr, mem);
+	assert_int_equal(a.len, PAGE);
+	assert_int_equal(a.handle, b.handle);
+	put(a);
+	put(b);
+	assert_int_equal(toy.nr_reg, 1);
+	assert_int_equal(toy_stats(&toy).hits, 1);
+	assert_int_equal(toy_stats(&toy).misses, 1);
+}
+
+TEST(a_reported_change_ends_the_life_of_what_it_overlaps)
+{
+	struct invlock_pin a = get(mem, PAGE), b = get(mem + 4 * PAGE, PAGE), c;
+
+	toy_change(&toy, mem, PAGE);
+	c = get(mem, PAGE);
+	assert_int_not_equal(a.handle, c.handle);
+	/* a is still pinned: stale, but not pulled from under its user */
+	assert_true(toy_is_live(&toy, a.handle));
+	put(a);
+	put(c);
+	put(b);
+	assert_int_equal(invlock_cache_reap(toy.cache), 1);
+	assert_false(toy_is_live(&toy, a.handle));
+	b = get(mem + 4 * PAGE, PAGE);
+	put(b);
+	assert_int_equal(toy.nr_reg, 3);
+	assert_int_equal(toy_stats(&toy).stale, 1);
+}
+
+TEST(without_the_check_a_stale_entry_is_a_hit)
+{
+	struct invlock_pin a, b;
+
+	cache_plant_check(toy.cache, INVLOCK_CHECK_NONE);
+	a = get(mem, PAGE);
+	toy_change(&toy, mem, PAGE);
+	b = get(mem, PAGE);
+	assert_int_equal(a.handle, b.handle);
+	put(a);
+	put(b);
+}
+
+TEST(the_dead_are_deregistered_while_idle_when_the_descriptor_says_so)
+{
+	struct pollfd fd = { .fd = invlock_cache_fd(toy.cache), .events = POLLIN };
+
+	put(get(mem, PAGE));
+	toy_change(&toy, mem, PAGE);
+	assert_int_equal(poll(&fd, 1, 60000), 1);
+	assert_int_equal(invlock_cache_reap(toy.cache), 1);
+	assert_int_equal(toy.nr_live, 0);
+	/* nothing left to look after: it falls silent */
+	assert_int_equal(poll(&fd, 1, 200), 0);
+}
+
+TEST(regions_of_all_sizes_overlap_freely)
+{
+	struct invlock_pin pins[40];
+
+	for (int i = 0; i < 40; i++)
+		pins[i] = get(mem + i * PAGE, (i + 1) * PAGE * 3);
+	for (int i = 0; i < 40; i++)
+		put(pins[i]);
+	for (int i = 0; i < 40; i++)
+		put(get(mem + i * PAGE, (i + 1) * PAGE * 3));
+	assert_int_equal(toy_stats(&toy).hits >= 40, 1);
+	toy_change(&toy, mem, 200 * PAGE);
+	assert_true(invlock_cache_reap(toy.cache) > 0);
+	assert_int_equal(toy_stats(&toy).entries, 0);
+}
+
+TEST(bad_ranges_and_flags_are_refused)
+{
+	struct invlock_pin pin = { .ticket = 42 };
+
+	assert_int_equal(invlock_cache_get(NULL, mem, 1, 0, &pin), -EINVAL);
+	assert_int_equal(invlock_cache_get(toy.cache, mem, 1, 0, NULL), -EINVAL);
+	assert_int_equal(invlock_cache_get(toy.cache, mem, 0, 0, &pin), -EINVAL);
+	assert_int_equal(invlock_cache_get(toy.cache, (void *)-1, 2, 0, &pin), -EINVAL);
+	assert_int_equal(invlock_cache_get(toy.cache, (void *)-4096, 4096, 0, &pin), -EINVAL);
+	assert_int_equal(invlock_cache_get(toy.cache, mem, ~0UL, 0, &pin), -EINVAL);
+	assert_int_equal(invlock_cache_get(toy.cache, mem, 1, 1u << 9, &pin), -EINVAL);
+	assert_int_equal(invlock_cache_get(toy.cache, mem, 1,
+					   INVLOCK_GET_BYPASS | INVLOCK_GET_CACHED, &pin), -EINVAL);
+	assert_int_equal(pin.ticket, 42);
+	assert_int_equal(invlock_cache_drop(toy.cache, mem, 0), -EINVAL);
+	assert_int_equal(invlock_cache_drop(NULL, mem, 1), -EINVAL);
+	assert_int_equal(invlock_cache_reap(NULL), -EINVAL);
+	assert_int_equal(invlock_cache_fd(NULL), -EINVAL);
+	assert_int_equal(invlock_cache_close(NULL), 0);
+}
+
+TEST(a_pin_is_put_once)
+{
+	struct invlock_pin a = get(mem, PAGE), copy = a, none = {};
+
+	assert_int_equal(invlock_cache_put(&a), 0);
+	assert_int_equal(invlock_cache_put(&a), -EINVAL);
+	assert_int_equal(invlock_cache_put(&copy), -EINVAL);
+	/* also when the slot holds the same region again */
+	a = get(mem, PAGE);
+	assert_int_equal(invlock_cache_put(&copy), -EINVAL);
+	put(a);
+	assert_int_equal(invlock_cache_put(NULL), -EINVAL);
+	assert_int_equal(invlock_cache_put(&none), -EINVAL);
+}
+
+TEST(close_waits_for_nobody_but_refuses_while_a_pin_is_held)
+{
+	struct invlock_pin a = get(mem, PAGE), b;
+
+	assert_int_equal(invlock_cache_close(toy.cache), -EBUSY);
+	b = get(mem, PAGE);
+	put(b);
+	put(a);
+}
+
+TEST(a_put_after_close_is_an_error)
+{
+	struct invlock_pin a = get(mem, PAGE), copy = a;
+
+	put(a);
+	toy_close(&toy);
+	assert_int_equal(invlock_cache_put(&copy), -EINVAL);
+	toy_open(&toy, NULL);
+}
+
+TEST(bypass_registers_for_one_pin_and_keeps_nothing)
+{
+	struct invlock_pin a, b;
+
+	assert_int_equal(invlock_cache_get(toy.cache, mem, PAGE, INVLOCK_GET_BYPASS, &a), 0);
+	assert_int_equal(invlock_cache_get(toy.cache, mem, PAGE, INVLOCK_GET_BYPASS, &b), 0);
+	assert_int_not_equal(a.handle, b.handle);
+	put(a);
+	assert_false(toy_is_live(&toy, a.handle));
+	assert_true(toy_is_live(&toy, b.handle));
+	put(b);
+	assert_int_equal(toy.nr_live, 0);
+	assert_int_equal(invlock_cache_get(toy.cache, mem, PAGE, INVLOCK_GET_CACHED, &a), -ENOENT);
+	assert_int_equal(toy_stats(&toy).bypassed, 2);
+}
+
+TEST(cached_only_never_registers)
+{
+	struct invlock_pin pin;
+
+	assert_int_equal(invlock_cache_get(toy.cache, mem, PAGE, INVLOCK_GET_CACHED, &pin), -ENOENT);
+	put(get(mem, PAGE));
+	assert_int_equal(invlock_cache_get(toy.cache, mem, PAGE, INVLOCK_GET_CACHED, &pin), 0);
+	put(pin);
+	assert_int_equal(toy.nr_reg, 1);
+}
+
+TEST(drop_forgets_what_overlaps_and_spares_what_is_in_use)
+{
+	struct invlock_pin a = get(mem, 2 * PAGE);
+
+	put(get(mem + 4 * PAGE, PAGE));
+	put(get(mem + 9 * PAGE, PAGE));
+	assert_int_equal(invlock_cache_drop(toy.cache, mem + PAGE, 4 * PAGE), 2);
+	assert_int_equal(toy.nr_dereg, 1);
+	assert_true(toy_is_live(&toy, a.handle));
+	put(a);
+	assert_int_equal(invlock_cache_reap(toy.cache), 1);
+	assert_int_equal(toy_stats(&toy).entries, 1);
+}
+
+TEST(an_entry_limit_evicts_the_idle_and_never_what_is_in_use)
+{
+	struct invlock_cache_options o = { .size = sizeof(o), .max_entries = 8 };
+	struct invlock_pin kept[7], pin;
+
+	toy_close(&toy);
+	toy_open(&toy, &o);
+	for (int i = 0; i < 7; i++)
+		kept[i] = get(mem + i * PAGE, PAGE);
+	for (int i = 0; i < 100; i++)
+		put(get(mem + (100 + i) * PAGE, PAGE));
+	for (int i = 0; i < 7; i++)
+		assert_true(toy_is_live(&toy, kept[i].handle));
+	assert_true(toy.nr_live <= 8);
+	/* none of the seven was unlinked either */
+	for (int i = 0; i < 7; i++) {
+		pin = get(mem + i * PAGE, PAGE);
+		assert_int_equal(pin.handle, kept[i].handle);
+		put(pin);
+	}
+	pin = get(mem + 900 * PAGE, PAGE);
+	assert_int_equal(invlock_cache_get(toy.cache, mem + 901 * PAGE, PAGE, 0, &kept[0]), -ENOSPC);
+	put(pin);
+	assert_int_equal(toy_stats(&toy).refused_full, 1);
+	for (int i = 0; i < 7; i++)
+		put(kept[i]);
+}
+
+TEST(a_byte_limit_counts_what_is_registered)
+{
+	struct invlock_cache_options o = { .size = sizeof(o), .max_bytes = 10 * PAGE };
+	struct invlock_pin pin;
+
+	toy_close(&toy);
+	toy_open(&toy, &o);
+	for (int i = 0; i < 50; i++) {
+		put(get(mem + 16 * i * PAGE, (1 + i % 10) * PAGE));
+		assert_true(toy_stats(&toy).bytes <= 10 * PAGE);
+	}
+	assert_int_equal(invlock_cache_get(toy.cache, mem, 11 * PAGE, 0, &pin), -ENOSPC);
+	assert_true(toy_stats(&toy).entries > 0);
+}
+
+TEST(an_error_of_reg_is_passed_on_and_nothing_is_kept)
+{
+	struct invlock_pin pin;
+
+	toy.fail_with = -EFAULT;
+	toy.fail_times = 1;
+	assert_int_equal(invlock_cache_get(toy.cache, mem, PAGE, 0, &pin), -EFAULT);
+	assert_int_equal(toy_stats(&toy).entries, 0);
+	assert_int_equal(toy_stats(&toy).bytes, 0);
+	assert_int_equal(toy_stats(&toy).refused_reg, 1);
+	toy.fail_with = 5;
+	toy.fail_times = 1;
+	assert_int_equal(invlock_cache_get(toy.cache, mem, PAGE, 0, &pin), -EIO);
+	put(get(mem, PAGE));
+}
+
+TEST(no_memory_in_reg_makes_room_and_tries_once_more)
+{
+	struct invlock_pin pin;
+
+	put(get(mem + 100 * PAGE, PAGE));
+	toy.fail_with = -ENOMEM;
+	toy.fail_times = 1;
+	pin = get(mem, PAGE);
+	put(pin);
+	assert_int_equal(toy_stats(&toy).evicted, 1);
+	toy.fail_times = 2;
+	assert_int_equal(invlock_cache_get(toy.cache, mem + 7 * PAGE, PAGE, 0, &pin), -ENOMEM);
+	toy.fail_times = 0;
+}
+
+static void change_once(struct toy *t, void *addr, size_t len)
+{
+	t->during_reg = NULL;
+	toy_change(t, addr, len);
+}
+
+static void change_always(struct toy *t, void *addr, size_t len)
+{
+	toy_change(t, addr, len);
+}
+
+TEST(a_change_during_reg_undoes_it_and_goes_round)
+{
+	struct invlock_pin pin;
+
+	toy.during_reg = change_once;
+	pin = get(mem, PAGE);
+	put(pin);
+	assert_int_equal(toy.nr_reg, 2);
+	assert_int_equal(toy.nr_dereg, 1);
+	assert_int_equal(toy_stats(&toy).collided, 1);
+	toy.during_reg = change_always;
+	assert_int_equal(invlock_cache_get(toy.cache, mem + PAGE, PAGE, 0, &pin), -EBUSY);
+	assert_int_equal(toy.nr_live, 1);
+	assert_int_equal(toy_stats(&toy).refused_busy, 1);
+	toy.during_reg = NULL;
+}
+
+static struct invlock_pin inner[3];
+static int nr_inner;
+
+static void call_back(struct toy *t, void *addr, size_t len)
+{
+	int err;
+
+	(void)len;
+	if (nr_inner == 3)
+		return;
+	err = invlock_cache_get(t->cache, (char *)addr + 64 * PAGE, PAGE, 0, &inner[nr_inner++]);
+	if (err)
+		abort();
+}
+
+TEST(reg_and_dereg_may_call_back_into_the_cache)
+{
+	struct invlock_pin pin;
+
+	nr_inner = 0;
+	toy.during_reg = call_back;
+	pin = get(mem, PAGE);
+	toy.during_reg = NULL;
+	assert_int_equal(nr_inner, 3);
+	for (int i = 0; i < 3; i++) {
+		assert_int_not_equal(inner[i].handle, pin.handle);
+		put(inner[i]);
+	}
+	put(pin);
+	nr_inner = 0;
+	toy.during_dereg = call_back;
+	toy_change(&toy, mem, PAGE);
+	assert_int_equal(invlock_cache_reap(toy.cache), 1);
+	toy.during_dereg = NULL;
+	assert_int_equal(nr_inner, 1);
+	put(inner[0]);
+}
+
+TEST(a_granule_that_reaches_too_far_falls_back_to_pages)
+{
+	struct invlock_cache_options o = { .size = sizeof(o), .granule = 2 << 20 };
+	struct invlock_pin pin;
+
+	toy_close(&toy);
+	toy_open(&toy, &o);
+	pin = get(mem + 5 * PAGE, PAGE);
+	assert_int_equal(pin.len, 2 << 20);
+	put(pin);
+	toy.fail_with = -EFAULT;
+	toy.fail_times = 1;
+	pin = get(mem + (8 << 20) + 5 * PAGE, PAGE);
+	assert_int_equal(pin.len, PAGE);
+	put(pin);
+}
+
+TEST(options_are_checked)
+{
+	struct invlock_cache_options good = {
+		.size = sizeof(good), .ops = { toy_reg, toy_dereg }, .ctx = &toy,
+	}, o;
+	struct invlock_cache *cache = (void *)1;
+	struct invlock_why why;
+
+	assert_int_equal(invlock_cache_open(NULL, &good, &cache, &why), -EINVAL);
+	assert_int_equal(invlock_cache_open(toy.mm, NULL, &cache, &why), -EINVAL);
+	assert_int_equal(invlock_cache_open(toy.mm, &good, NULL, &why), -EINVAL);
+#define REFUSED(field, value)							\
+	do {									\
+		o = good;							\
+		o.field = value;						\
+		assert_int_equal(invlock_cache_open(toy.mm, &o, &cache, &why), -EINVAL); \
+		assert_true(why.text[0]);					\
+	} while (0)
+	REFUSED(size, 8);
+	REFUSED(flags, 1u << 30);
+	REFUSED(ops.reg, NULL);
+	REFUSED(ops.dereg, NULL);
+	REFUSED(max_entries, ~0u);
+	REFUSED(granule, 4095);
+	REFUSED(granule, 12288);
+	REFUSED(granule, 512);
+#undef REFUSED
+	assert_ptr_equal(cache, (void *)1);
+}
+
+TEST(sixty_four_caches_can_be_open_and_one_more_says_so)
+{
+	struct invlock_cache_options o = {
+		.size = sizeof(o), .ops = { toy_reg, toy_dereg }, .ctx = &toy, .max_entries = 4,
+	};
+	struct invlock_cache *caches[64];
+	struct invlock_why why;
+	struct invlock_pin pin;
+
+	for (int i = 1; i < 64; i++) {
+		assert_int_equal(invlock_cache_open(toy.mm, &o, &caches[i], NULL), 0);
+		assert_int_equal(invlock_cache_get(caches[i], mem, PAGE, 0, &pin), 0);
+		put(pin);
+	}
+	assert_int_equal(invlock_cache_open(toy.mm, &o, &caches[0], &why), -EMFILE);
+	assert_non_null(strstr(why.text, "64"));
+	for (int i = 1; i < 64; i++)
+		assert_int_equal(invlock_cache_close(caches[i]), 0);
+	assert_int_equal(invlock_cache_open(toy.mm, &o, &caches[0], NULL), 0);
+	assert_int_equal(invlock_cache_close(caches[0]), 0);
+}
+
+TEST(more_pins_than_a_record_has_slots_are_held_at_once)
+{
+	struct invlock_pin pins[1000];
+
+	for (int i = 0; i < 1000; i++)
+		pins[i] = get(mem + (i % 10) * PAGE, PAGE);
+	toy_change(&toy, mem, 10 * PAGE);
+	assert_int_equal(invlock_cache_reap(toy.cache), 0);
+	for (int i = 0; i < 1000; i++)
+		put(pins[i]);
+	assert_int_equal(invlock_cache_reap(toy.cache), 10);
+}
+
+TEST(thousands_of_entries_come_and_go)
+{
+	for (int i = 0; i < 20000; i++)
+		put(get(mem + i * PAGE, PAGE));
+	for (int i = 0; i < 20000; i++)
+		put(get(mem + i * PAGE, PAGE));
+	assert_int_equal(toy.nr_reg, 20000);
+	toy_change(&toy, NULL, 0);
+	assert_int_equal(invlock_cache_reap(toy.cache), 20000);
+	for (int i = 0; i < 5000; i++)
+		put(get(mem + i * PAGE, PAGE));
+	assert_int_equal(toy_stats(&toy).entries, 5000);
+}
+
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+TEST_MAIN(
+	T(the_second_get_is_a_hit_and_pages_are_whole),
+	T(a_reported_change_ends_the_life_of_what_it_overlaps),
+	T(without_the_check_a_stale_entry_is_a_hit),
+	T(the_dead_are_deregistered_while_idle_when_the_descriptor_says_so),
+	T(regions_of_all_sizes_overlap_freely),
+	T(bad_ranges_and_flags_are_refused),
+	T(a_pin_is_put_once),
+	T(close_waits_for_nobody_but_refuses_while_a_pin_is_held),
+	T(a_put_after_close_is_an_error),
+	T(bypass_registers_for_one_pin_and_keeps_nothing),
+	T(cached_only_never_registers),
+	T(drop_forgets_what_overlaps_and_spares_what_is_in_use),
+	T(an_entry_limit_evicts_the_idle_and_never_what_is_in_use),
+	T(a_byte_limit_counts_what_is_registered),
+	T(an_error_of_reg_is_passed_on_and_nothing_is_kept),
+	T(no_memory_in_reg_makes_room_and_tries_once_more),
+	T(a_change_during_reg_undoes_it_and_goes_round),
+	T(reg_and_dereg_may_call_back_into_the_cache),
+	T(a_granule_that_reaches_too_far_falls_back_to_pages),
+	T(options_are_checked),
+	T(sixty_four_caches_can_be_open_and_one_more_says_so),
+	T(more_pins_than_a_record_has_slots_are_held_at_once),
+	T(thousands_of_entries_come_and_go))

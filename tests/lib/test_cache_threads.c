@@ -1,0 +1,314 @@
+// SPDX-License-Identifier: MIT
+/*
+ * The cache on many threads: every hit is a live registration that no reported change made
+ * stale, while others change, evict, drop, reap, exit, are cancelled, and take signals.
+ *
+ * The oracle: each page has a version, which its changer raises between the reported start
+ * and end. The toy remembers the versions at registration. A pin whose registration is older
+ * than what the thread read before its get is a stale use.
+ */
+#include <pthread.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+#include "tests/test.h"
+#include "tests/lib/toy.h"
+#include "lib/cache_internal.h"
+
+#define PAGE		4096UL
+#define NR_PAGES	64
+#define ROUNDS		30000
+
+static struct toy toy;
+static char *const mem = (char *)0x100000000;
+static unsigned int version[NR_PAGES];			/* atomics */
+static unsigned int registered[TOY_HANDLES];		/* the page's version, by handle */
+static unsigned int nr_stale, nr_not_live, nr_hits;	/* atomics */
+static bool stop;
+
+static unsigned int page_of(const void *addr)
+{
+	return ((char *)addr - mem) / PAGE % NR_PAGES;
+}
+
+static int versioned_reg(void *ctx, void *addr, size_t len, uint64_t *ret_handle)
+{
+	unsigned int v = __atomic_load_n(&version[page_of(addr)], __ATOMIC_ACQUIRE);
+	int err = toy_reg(ctx, addr, len, ret_handle);
+
+	__atomic_store_n(&registered[*ret_handle], v, __ATOMIC_RELAXED);
+	return err;
+}
+
+static void open_versioned(unsigned int max_entries, unsigned int flags)
+{
+	struct invlock_mm_options mo = { .size = sizeof(mo), .monitor = "manual" };
+	struct invlock_cache_options co = {
+		.size = sizeof(co), .flags = flags, .ops = { versioned_reg, toy_dereg },
+		.ctx = &toy, .max_entries = max_entries, .reap_ms = 1,
+	};
+
+	memset(&toy, 0, sizeof(toy));
+	nr_stale = nr_not_live = nr_hits = 0;
+	stop = false;
+	assert_int_equal(invlock_mm_open(&mo, &toy.mm, NULL), 0);
+	assert_int_equal(invlock_cache_open(toy.mm, &co, &toy.cache, NULL), 0);
+}
+
+static void get_check_put(unsigned int page)
+{
+	unsigned int before = __atomic_load_n(&version[page], __ATOMIC_ACQUIRE);
+	struct invlock_pin pin;
+
+	if (invlock_cache_get(toy.cache, mem + page * PAGE, PAGE, 0, &pin))
+		return;
+	if ((int)(__atomic_load_n(&registered[pin.handle], __ATOMIC_RELAXED) - before) < 0)
+		__atomic_add_fetch(&nr_stale, 1, __ATOMIC_RELAXED);
+	if (!toy_is_live(&toy, pin.handle))
+		__atomic_add_fetch(&nr_not_live, 1, __ATOMIC_RELAXED);
+	__atomic_add_fetch(&nr_hits, 1, __ATOMIC_RELAXED);
+	invlock_cache_put(&pin);
+}
+
+static void *user(void *arg)
+{
+	unsigned int seed = (unsigned int)(uintptr_t)arg;
+
+	for (int i = 0; i < ROUNDS; i++)
+		get_check_put((unsigned int)rand_r(&seed) % NR_PAGES);
+	return NULL;
+}
+
+static void change_page(unsigned int page)
+{
+	invlock_manual_start(toy.mm, mem + page * PAGE, PAGE);
+	__atomic_add_fetch(&version[page], 1, __ATOMIC_RELEASE);
+	invlock_manual_end(toy.mm, mem + page * PAGE, PAGE);
+}
+
+static void *changer(void *arg)
+{
+	unsigned int seed = (unsigned int)(uintptr_t)arg;
+
+	while (!__atomic_load_n(&stop, __ATOMIC_RELAXED)) {
+		change_page((unsigned int)rand_r(&seed) % NR_PAGES);
+		if (rand_r(&seed) % 64 == 0)
+			usleep(50);
+	}
+	return NULL;
+}
+
+static void *meddler(void *arg)
+{
+	unsigned int seed = (unsigned int)(uintptr_t)arg;
+
+	while (!__atomic_load_n(&stop, __ATOMIC_RELAXED)) {
+		invlock_cache_drop(toy.cache, mem + rand_r(&seed) % NR_PAGES * PAGE, 3 * PAGE);
+		invlock_cache_reap(toy.cache);
+		usleep(20);
+	}
+	return NULL;
+}
+
+static void storm(void)
+{
+	pthread_t users[3], c, m;
+
+	assert_int_equal(pthread_create(&c, NULL, changer, (void *)1), 0);
+	assert_int_equal(pthread_create(&m, NULL, meddler, (void *)2), 0);
+	for (uintptr_t i = 0; i < 3; i++)
+		assert_int_equal(pthread_create(&users[i], NULL, user, (void *)(i + 10)), 0);
+	for (int i = 0; i < 3; i++)
+		pthread_join(users[i], NULL);
+	__atomic_store_n(&stop, true, __ATOMIC_RELAXED);
+	pthread_join(c, NULL);
+	pthread_join(m, NULL);
+}
+
+TEST(no_hit_is_stale_or_deregistered_in_a_storm)
+{
+	open_versioned(0, INVLOCK_CACHE_REAPER);
+	storm();
+	assert_true(nr_hits > ROUNDS);
+	assert_int_equal(nr_stale, 0);
+	assert_int_equal(nr_not_live, 0);
+	toy_close(&toy);
+}
+
+TEST(no_hit_is_stale_or_deregistered_while_entries_are_evicted)
+{
+	open_versioned(16, 0);
+	storm();
+	assert_true(nr_hits > ROUNDS);
+	assert_int_equal(nr_stale, 0);
+	assert_int_equal(nr_not_live, 0);
+	assert_true(toy_stats(&toy).evicted > 0);
+	toy_close(&toy);
+}
+
+TEST(the_storm_finds_stale_hits_when_the_check_is_off)
+{
+	open_versioned(0, 0);
+	cache_plant_check(toy.cache, INVLOCK_CHECK_NONE);
+	storm();
+	assert_true(nr_stale > 0);
+	toy_close(&toy);
+}
+
+static void *put_here(void *pin)
+{
+	assert_int_equal(invlock_cache_put(pin), 0);
+	return NULL;
+}
+
+TEST(a_pin_may_be_put_on_another_thread)
+{
+	struct invlock_pin pin;
+	pthread_t t;
+
+	open_versioned(0, 0);
+	assert_int_equal(invlock_cache_get(toy.cache, mem, PAGE, 0, &pin), 0);
+	assert_int_equal(pthread_create(&t, NULL, put_here, &pin), 0);
+	pthread_join(t, NULL);
+	toy_close(&toy);
+}
+
+static struct invlock_pin left_behind[8];
+
+static void *get_and_exit(void *arg)
+{
+	uintptr_t i = (uintptr_t)arg;
+
+	if (invlock_cache_get(toy.cache, mem + i * PAGE, PAGE, 0, &left_behind[i]))
+		abort();
+	pthread_exit(NULL);
+}
+
+TEST(a_pin_outlives_the_thread_that_took_it)
+{
+	open_versioned(0, 0);
+	for (uintptr_t i = 0; i < 8; i++) {
+		pthread_t t;
+
+		assert_int_equal(pthread_create(&t, NULL, get_and_exit, (void *)i), 0);
+		pthread_join(t, NULL);
+		change_page((unsigned int)i);
+	}
+	assert_int_equal(invlock_cache_reap(toy.cache), 0);
+	for (int i = 0; i < 8; i++) {
+		assert_true(toy_is_live(&toy, left_behind[i].handle));
+		assert_int_equal(invlock_cache_put(&left_behind[i]), 0);
+	}
+	assert_int_equal(invlock_cache_reap(toy.cache), 8);
+	toy_close(&toy);
+}
+
+static void *until_cancelled(void *arg)
+{
+	unsigned int seed = (unsigned int)(uintptr_t)arg;
+
+	for (;;) {
+		get_check_put((unsigned int)rand_r(&seed) % NR_PAGES);
+		pthread_testcancel();
+	}
+	return NULL;
+}
+
+static void slow_reg(struct toy *t, void *addr, size_t len)
+{
+	(void)t, (void)addr, (void)len;
+	usleep(100);	/* a cancellation point: must not be taken inside reg() */
+}
+
+TEST(cancelled_threads_leave_nothing_locked_registered_or_pinned)
+{
+	open_versioned(0, 0);
+	toy.during_reg = slow_reg;
+	for (uintptr_t i = 0; i < 100; i++) {
+		pthread_t t;
+
+		assert_int_equal(pthread_create(&t, NULL, until_cancelled, (void *)i), 0);
+		change_page((unsigned int)i % NR_PAGES);
+		usleep(i * 13 % 400);
+		pthread_cancel(t);
+		pthread_join(t, NULL);
+	}
+	toy.during_reg = NULL;
+	assert_true(nr_hits > 0);
+	toy_close(&toy);
+}
+
+static unsigned int nr_signals;
+
+/* a real unmap and a reported change, in the middle of whatever the thread does */
+static void unmap_in_handler(int sig)
+{
+	void *p = mmap(NULL, PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	(void)sig;
+	munmap(p, PAGE);
+	change_page(nr_signals++ % NR_PAGES);
+}
+
+TEST(a_signal_handler_that_unmaps_during_any_call_hangs_nothing)
+{
+	struct sigaction sa = { .sa_handler = unmap_in_handler, .sa_flags = SA_RESTART }, old;
+	struct itimerval t = { { 0, 200 }, { 0, 200 } }, off = {};
+
+	open_versioned(0, INVLOCK_CACHE_REAPER);
+	sigaction(SIGALRM, &sa, &old);
+	setitimer(ITIMER_REAL, &t, NULL);
+	for (int i = 0; i < 20; i++)
+		user((void *)(uintptr_t)i);
+	setitimer(ITIMER_REAL, &off, NULL);
+	sigaction(SIGALRM, &old, NULL);
+	assert_true(nr_signals > 0);
+	assert_int_equal(nr_stale, 0);
+	assert_int_equal(nr_not_live, 0);
+	toy_close(&toy);
+}
+
+static pthread_key_t late_key;
+
+static void get_in_destructor(void *again)
+{
+	get_check_put(1);
+	if (again)
+		pthread_setspecific(late_key, NULL);
+}
+
+static void *with_destructor(void *arg)
+{
+	(void)arg;
+	get_check_put(0);
+	pthread_setspecific(late_key, (void *)1);
+	return NULL;
+}
+
+TEST(a_get_in_another_librarys_thread_destructor_works)
+{
+	open_versioned(0, 0);
+	assert_int_equal(pthread_key_create(&late_key, get_in_destructor), 0);
+	for (int i = 0; i < 50; i++) {
+		pthread_t t;
+
+		assert_int_equal(pthread_create(&t, NULL, with_destructor, NULL), 0);
+		pthread_join(t, NULL);
+	}
+	pthread_key_delete(late_key);
+	assert_int_equal(nr_hits, 100);
+	toy_close(&toy);
+}
+
+TEST_MAIN(
+	cmocka_unit_test(no_hit_is_stale_or_deregistered_in_a_storm),
+	cmocka_unit_test(no_hit_is_stale_or_deregistered_while_entries_are_evicted),
+	cmocka_unit_test(the_storm_finds_stale_hits_when_the_check_is_off),
+	cmocka_unit_test(a_pin_may_be_put_on_another_thread),
+	cmocka_unit_test(a_pin_outlives_the_thread_that_took_it),
+	cmocka_unit_test(cancelled_threads_leave_nothing_locked_registered_or_pinned),
+	cmocka_unit_test(a_signal_handler_that_unmaps_during_any_call_hangs_nothing),
+	cmocka_unit_test(a_get_in_another_librarys_thread_destructor_works))

@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: MIT
+/* fork, raw clone, vfork, exec: an inherited context is dead, with one errno. */
+#include <invlock/section.h>
+#include <sched.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "tests/test.h"
+#include "tests/lib/toy.h"
+
+#define PAGE	4096UL
+
+static struct toy toy;
+static char *const mem = (char *)0x100000000;
+
+/* in a child: no cmocka, an exit code that names the line */
+#define CHECK(cond) do { if (!(cond)) _exit(__LINE__ & 0x7f ? __LINE__ & 0x7f : 1); } while (0)
+
+static void in_child(void (*what)(void), bool raw)
+{
+	pid_t pid = raw ? (pid_t)syscall(SYS_clone, 17 /* SIGCHLD */, 0, 0, 0, 0) : fork();
+	int status;
+
+	assert_true(pid >= 0);
+	if (!pid) {
+		what();
+		_exit(0);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), 0);
+}
+
+static struct invlock_pin held;
+static struct invlock_read translated;
+
+static void everything_is_dead(void)
+{
+	struct invlock_cache_stats s = { .size = sizeof(s) };
+	struct invlock_mm_info i = { .size = sizeof(i) };
+	struct invlock_pin pin;
+	struct invlock_read rd;
+
+	CHECK(invlock_cache_get(toy.cache, mem, PAGE, 0, &pin) == -EOWNERDEAD);
+	CHECK(invlock_cache_get(toy.cache, mem, PAGE, INVLOCK_GET_CACHED, &pin) == -EOWNERDEAD);
+	CHECK(invlock_cache_get(toy.cache, mem, PAGE, INVLOCK_GET_BYPASS, &pin) == -EOWNERDEAD);
+	CHECK(invlock_cache_put(&held) == -EOWNERDEAD);
+	CHECK(invlock_cache_drop(toy.cache, mem, PAGE) == -EOWNERDEAD);
+	CHECK(invlock_cache_reap(toy.cache) == -EOWNERDEAD);
+	CHECK(invlock_cache_fd(toy.cache) == -EOWNERDEAD);
+	CHECK(invlock_cache_stats(toy.cache, &s) == -EOWNERDEAD);
+	CHECK(invlock_mm_info(toy.mm, &i) == -EOWNERDEAD);
+	CHECK(invlock_manual_start(toy.mm, mem, PAGE) == -EOWNERDEAD);
+	CHECK(invlock_manual_end(toy.mm, mem, PAGE) == -EOWNERDEAD);
+	CHECK(!invlock_read_valid(&translated));
+	invlock_read_end(&translated);
+	invlock_read_init(&rd, toy.mm, mem, PAGE, NULL, 0);
+	CHECK(!invlock_read_attempt(&rd));
+	CHECK(invlock_read_error(&rd) == -EOWNERDEAD);
+}
+
+static void dead_then_reopened(void)
+{
+	unsigned int nr_dereg = toy.nr_dereg;
+	struct invlock_pin pin;
+
+	everything_is_dead();
+	/* the parent's registrations are the parent's: no dereg() here, and pins do not matter */
+	CHECK(invlock_cache_close(toy.cache) == 0);
+	invlock_mm_close(toy.mm);
+	CHECK(toy.nr_dereg == nr_dereg);
+
+	toy_open(&toy, NULL);
+	CHECK(invlock_cache_get(toy.cache, mem, PAGE, 0, &pin) == 0);
+	CHECK(toy.nr_reg == 1);
+	CHECK(invlock_cache_put(&pin) == 0);
+	toy_change(&toy, mem, PAGE);
+	/* what the parent's threads had pinned is nobody's here */
+	CHECK(invlock_cache_reap(toy.cache) == 1);
+	CHECK(invlock_cache_close(toy.cache) == 0);
+	invlock_mm_close(toy.mm);
+}
+
+static void reopened_while_the_old_one_is_still_there(void)
+{
+	struct toy second;
+	struct invlock_pin pin;
+
+	toy_open(&second, NULL);
+	CHECK(invlock_cache_get(second.cache, mem, PAGE, 0, &pin) == 0);
+	everything_is_dead();
+	CHECK(invlock_cache_put(&pin) == 0);
+	toy_close(&second);
+}
+
+static int setup(void **state)
+{
+	struct invlock_cache_options o = { .size = sizeof(o), .flags = INVLOCK_CACHE_REAPER };
+
+	(void)state;
+	toy_open(&toy, &o);
+	assert_int_equal(invlock_cache_get(toy.cache, mem, PAGE, 0, &held), 0);
+	invlock_read_init(&translated, toy.mm, mem, PAGE, NULL, 0);
+	assert_true(invlock_read_attempt(&translated));
+	assert_true(invlock_read_commit(&translated));
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct invlock_pin pin;
+
+	(void)state;
+	/* the parent noticed nothing */
+	assert_true(invlock_read_valid(&translated));
+	assert_int_equal(invlock_cache_get(toy.cache, mem, PAGE, INVLOCK_GET_CACHED, &pin), 0);
+	assert_int_equal(pin.handle, held.handle);
+	assert_int_equal(invlock_cache_put(&pin), 0);
+	assert_int_equal(invlock_cache_put(&held), 0);
+	invlock_read_end(&translated);
+	toy_close(&toy);
+	return 0;
+}
+
+TEST(a_forked_child_finds_everything_dead)
+{
+	in_child(everything_is_dead, false);
+}
+
+TEST(a_child_of_a_raw_clone_finds_everything_dead)
+{
+	in_child(everything_is_dead, true);
+}
+
+TEST(a_forked_child_closes_and_reopens)
+{
+	in_child(dead_then_reopened, false);
+}
+
+TEST(a_child_of_a_raw_clone_closes_and_reopens)
+{
+	in_child(dead_then_reopened, true);
+}
+
+TEST(a_forked_child_may_open_before_it_closes)
+{
+	in_child(reopened_while_the_old_one_is_still_there, false);
+}
+
+TEST(a_vfork_child_shares_the_mm_and_nothing_dies)
+{
+	volatile int err = 1;
+	pid_t pid = vfork();
+
+	if (!pid) {
+		err = invlock_manual_start(toy.mm, mem + 64 * PAGE, PAGE);
+		err |= invlock_manual_end(toy.mm, mem + 64 * PAGE, PAGE);
+		_exit(0);
+	}
+	assert_true(pid > 0);
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
+	assert_int_equal(err, 0);
+}
+
+static void run_true(void)
+{
+	execl("/bin/true", "true", NULL);
+	_exit(1);
+}
+
+TEST(a_child_that_execs_disturbs_nobody)
+{
+	in_child(run_true, false);
+}
+
+static void forks_again(void)
+{
+	int status;
+	pid_t pid;
+
+	toy_open(&toy, NULL);
+	pid = fork();
+	if (!pid) {
+		struct invlock_pin pin;
+
+		CHECK(invlock_cache_get(toy.cache, mem, PAGE, 0, &pin) == -EOWNERDEAD);
+		_exit(0);
+	}
+	CHECK(waitpid(pid, &status, 0) == pid);
+	CHECK(status == 0);
+	toy_close(&toy);
+}
+
+TEST(a_grandchild_is_dead_to_what_the_child_opened)
+{
+	in_child(forks_again, false);
+}
+
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+TEST_MAIN(
+	T(a_forked_child_finds_everything_dead),
+	T(a_child_of_a_raw_clone_finds_everything_dead),
+	T(a_forked_child_closes_and_reopens),
+	T(a_child_of_a_raw_clone_closes_and_reopens),
+	T(a_forked_child_may_open_before_it_closes),
+	T(a_vfork_child_shares_the_mm_and_nothing_dies),
+	T(a_child_that_execs_disturbs_nobody),
+	T(a_grandchild_is_dead_to_what_the_child_opened))

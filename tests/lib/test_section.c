@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: MIT
+/* The public read section, on the manual monitor. */
+#include <errno.h>
+#include <invlock/manual.h>
+#include <invlock/section.h>
+
+#include "tests/test.h"
+
+static struct invlock_mm *mm;
+static char memory[65536];
+
+static int open_manual(void **state)
+{
+	struct invlock_mm_options o = { .size = sizeof(o), .monitor = "manual" };
+
+	(void)state;
+	return invlock_mm_open(&o, &mm, NULL);
+}
+
+static int close_manual(void **state)
+{
+	(void)state;
+	invlock_mm_close(mm);
+	return 0;
+}
+
+static void report(const void *addr, size_t len)
+{
+	assert_int_equal(invlock_manual_start(mm, addr, len), 0);
+	assert_int_equal(invlock_manual_end(mm, addr, len), 0);
+}
+
+TEST(a_translation_is_good_until_its_range_changes)
+{
+	struct invlock_read rd;
+
+	invlock_read_init(&rd, mm, memory, 4096, NULL, 0);
+	assert_false(invlock_read_valid(&rd));
+	assert_true(invlock_read_attempt(&rd));
+	assert_true(invlock_read_commit(&rd));
+	assert_int_equal(invlock_read_error(&rd), 0);
+	assert_true(invlock_read_valid(&rd));
+	report(memory + 8192, 4096);
+	assert_true(invlock_read_valid(&rd));
+	report(memory + 4095, 1);
+	assert_false(invlock_read_valid(&rd));
+	assert_false(invlock_read_valid(&rd));
+	invlock_read_end(&rd);
+}
+
+TEST(a_collision_goes_round_again)
+{
+	struct invlock_read rd;
+	int rounds = 0;
+
+	invlock_read_init(&rd, mm, memory, sizeof(memory), NULL, 0);
+	while (invlock_read_attempt(&rd)) {
+		if (!rounds++)
+			report(memory, 1);
+		if (invlock_read_commit(&rd))
+			break;
+	}
+	assert_int_equal(rounds, 2);
+	assert_int_equal(invlock_read_error(&rd), 0);
+	invlock_read_end(&rd);
+}
+
+TEST(a_budget_ends_it_with_ebusy)
+{
+	struct invlock_read_budget budget = { .rounds = 3 };
+	struct invlock_read rd;
+	int rounds = 0;
+
+	invlock_read_init(&rd, mm, memory, sizeof(memory), &budget, 0);
+	while (invlock_read_attempt(&rd)) {
+		rounds++;
+		report(memory, 1);
+		if (invlock_read_commit(&rd))
+			break;
+	}
+	assert_int_equal(rounds, 3);
+	assert_int_equal(invlock_read_error(&rd), -EBUSY);
+	assert_false(invlock_read_valid(&rd));
+	invlock_read_end(&rd);
+}
+
+TEST(bad_input_never_enters_the_loop)
+{
+	struct invlock_read rd;
+
+	invlock_read_init(NULL, mm, memory, 1, NULL, 0);
+	assert_false(invlock_read_attempt(NULL));
+	assert_false(invlock_read_commit(NULL));
+	assert_false(invlock_read_valid(NULL));
+	invlock_read_end(NULL);
+	assert_int_equal(invlock_read_error(NULL), -EINVAL);
+
+	invlock_read_init(&rd, NULL, memory, 1, NULL, 0);
+	assert_false(invlock_read_attempt(&rd));
+	assert_int_equal(invlock_read_error(&rd), -EINVAL);
+	invlock_read_init(&rd, mm, memory, 0, NULL, 0);
+	assert_false(invlock_read_attempt(&rd));
+	assert_int_equal(invlock_read_error(&rd), -EINVAL);
+	invlock_read_init(&rd, mm, (void *)-4096, 8192, NULL, 0);
+	assert_false(invlock_read_attempt(&rd));
+	assert_int_equal(invlock_read_error(&rd), -EINVAL);
+	invlock_read_init(&rd, mm, memory, 1, NULL, 1u << 30);
+	assert_false(invlock_read_attempt(&rd));
+	invlock_read_init(&rd, mm, memory, 1, NULL, 0);
+	assert_false(invlock_read_commit(&rd));
+	assert_int_equal(invlock_read_error(&rd), -EINVAL);
+}
+
+#define T(name) cmocka_unit_test_setup_teardown(name, open_manual, close_manual)
+
+TEST_MAIN(
+	T(a_translation_is_good_until_its_range_changes),
+	T(a_collision_goes_round_again),
+	T(a_budget_ends_it_with_ebusy),
+	T(bad_input_never_enters_the_loop))
