@@ -21,12 +21,13 @@
 #define PAGE		4096UL
 #define NR_PAGES	64
 #define ROUNDS		30000
+#define CHANGES		2000	/* that a storm must have seen, however the threads are scheduled */
 
 static struct toy toy;
 static char *const mem = (char *)0x100000000;
 static unsigned int version[NR_PAGES];			/* atomics */
 static unsigned int registered[TOY_HANDLES];		/* the page's version, by handle */
-static unsigned int nr_stale, nr_not_live, nr_hits;	/* atomics */
+static unsigned int nr_stale, nr_not_live, nr_hits, nr_changes;	/* atomics */
 static bool stop;
 
 static unsigned int page_of(const void *addr)
@@ -52,7 +53,7 @@ static void open_versioned(unsigned int max_entries, unsigned int flags)
 	};
 
 	memset(&toy, 0, sizeof(toy));
-	nr_stale = nr_not_live = nr_hits = 0;
+	nr_stale = nr_not_live = nr_hits = nr_changes = 0;
 	stop = false;
 	assert_int_equal(invlock_mm_open(&mo, &toy.mm, NULL), 0);
 	assert_int_equal(invlock_cache_open(toy.mm, &co, &toy.cache, NULL), 0);
@@ -77,7 +78,7 @@ static void *user(void *arg)
 {
 	unsigned int seed = (unsigned int)(uintptr_t)arg;
 
-	for (int i = 0; i < ROUNDS; i++)
+	for (int i = 0; i < ROUNDS || __atomic_load_n(&nr_changes, __ATOMIC_RELAXED) < CHANGES; i++)
 		get_check_put((unsigned int)rand_r(&seed) % NR_PAGES);
 	return NULL;
 }
@@ -87,6 +88,7 @@ static void change_page(unsigned int page)
 	invlock_manual_start(toy.mm, mem + page * PAGE, PAGE);
 	__atomic_add_fetch(&version[page], 1, __ATOMIC_RELEASE);
 	invlock_manual_end(toy.mm, mem + page * PAGE, PAGE);
+	__atomic_add_fetch(&nr_changes, 1, __ATOMIC_RELAXED);
 }
 
 static void *changer(void *arg)
@@ -261,8 +263,7 @@ TEST(a_signal_handler_that_unmaps_during_any_call_hangs_nothing)
 	open_versioned(0, INVLOCK_CACHE_REAPER);
 	sigaction(SIGALRM, &sa, &old);
 	setitimer(ITIMER_REAL, &t, NULL);
-	for (int i = 0; i < 20; i++)
-		user((void *)(uintptr_t)i);
+	user((void *)1);
 	setitimer(ITIMER_REAL, &off, NULL);
 	sigaction(SIGALRM, &old, NULL);
 	assert_true(nr_signals > 0);
