@@ -33,7 +33,7 @@ test:
 	@scripts/test.sh all
 
 test-quick:
-	@scripts/deps.sh build test
+	@scripts/deps.sh build test lint
 	@scripts/test.sh quick
 
 lint:

@@ -28,8 +28,8 @@ if [ $# = 0 ]; then
 	exit 2
 fi
 if ! command -v dpkg-query >/dev/null; then
-	echo "deps.sh: not a Debian system, so nothing is installed; this is needed (Debian's names):" \
-	     "$(wanted "$@" | xargs)"
+	echo "deps.sh: not a Debian system, so nothing is installed." \
+	     "This is needed, by Debian's names: $(wanted "$@" | xargs)"
 	exit 0
 fi
 

@@ -1,0 +1,197 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""lint.py [--root DIR] [CHECK...] - the rules of the tree that need no build, as TAP
+
+Each check is one function below; its first line is its name in the output. tests/repo plants
+a fault for each and sees it turn red.
+"""
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+MAX_LINES = 650
+MAX_COLUMNS = 100
+C = ('.c', '.h')
+SOURCE = C + ('.sh', '.py', '.S')
+# what carries no comment, or is not ours to write in
+NO_SPDX = ('.json', '.svg', '.png', '.txt', '.bin', '.patch')
+
+MIT = 'MIT'
+DUAL = 'GPL-2.0-only OR MIT'
+GPL = 'GPL-2.0-only'
+UAPI = '(GPL-2.0-only WITH Linux-syscall-note) OR MIT'
+LICENCES = [    # the first that fits: what its name begins and ends with, the licence
+    ('include/uapi/', C, UAPI),
+    ('core/', C, DUAL),
+    ('bpf/', C, DUAL),
+    ('kmod/', '', GPL),
+    ('tests/vm/', C, (MIT, GPL)),
+    ('', '', MIT),
+]
+
+# put together here, so that this file does not have them
+UNFINISHED = re.compile(r'\b(' + '|'.join(('TO' + 'DO', 'FIX' + 'ME', 'X' * 3)) + r')\b')
+FENCE = re.compile(r'\b(__atomic_(?:thread|signal)_fence|atomic_(?:thread|signal)_fence'
+                   r'|__sync_synchronize|smp_(?:mb|rmb|wmb)|barrier|asm|__asm__)\s*\(')
+INCLUDE = re.compile(r'\s*#\s*include\s*([<"])([^>"]+)[>"]')
+
+
+def tree(root):
+    """Every file that belongs to it: path from the root, and text."""
+    files = {}
+    for folder, folders, names in os.walk(root):
+        folders[:] = [f for f in folders
+                      if not f.startswith('build') and f not in ('.git', '__pycache__', 'corpus')]
+        for name in names:
+            path = os.path.join(folder, name)
+            with open(path, errors='replace') as f:
+                files[os.path.relpath(path, root)] = f.read()
+    return files
+
+
+def lines_of(files, ends=SOURCE, begins=''):
+    for path, text in sorted(files.items()):
+        if path.startswith(begins) and path.endswith(ends):
+            for nr, line in enumerate(text.splitlines(), 1):
+                yield path, nr, line
+
+
+def licence_of(path):
+    for begins, ends, licence in LICENCES:
+        if path.startswith(begins) and path.endswith(ends):
+            return licence
+    return None
+
+
+def spdx(root, files):
+    """every file names its licence, the right one for its folder"""
+    for path, text in sorted(files.items()):
+        if path.startswith('LICENSES/') or path.endswith(NO_SPDX):
+            continue
+        want = licence_of(path)
+        found = re.search(r'SPDX-License-Identifier: (.*?)\s*(?:\*/|-->)?$',
+                          '\n'.join(text.splitlines()[:3]), re.M)
+        if not found:
+            yield f'{path}: no SPDX line in the first three'
+        elif found[1] not in (want if isinstance(want, tuple) else (want,)):
+            yield f'{path}: licence "{found[1]}", not "{want}"'
+
+
+def kernel_macro(root, files):
+    """only core/port.h and the kernel ABI ask whether they are in the kernel"""
+    for path, nr, line in lines_of(files, C):
+        if '__KERNEL__' in line and path != 'core/port.h' and not path.startswith('include/uapi/'):
+            yield f'{path}:{nr}: ask core/port.h for what differs'
+
+
+def fences(root, files):
+    """core has no bare fence, which sanitizers cannot see"""
+    for path, nr, line in lines_of(files, C, 'core/'):
+        if FENCE.search(line) and not path.startswith('core/port_'):
+            yield f'{path}:{nr}: use an acquire, a release or an RMW, and name its partner'
+
+
+def core_includes(root, files):
+    """core includes itself and the kernel ABI, nothing else"""
+    for path, nr, line in lines_of(files, C, 'core/'):
+        found = INCLUDE.match(line)
+        if not found or path.startswith('core/port_'):
+            continue
+        own = found[1] == '"' and f'core/{found[2]}' in files
+        if not own and found[2] != 'linux/invlock.h':
+            yield f'{path}:{nr}: {found[2]}'
+
+
+def length(root, files):
+    """no source file is too long to read"""
+    for path, text in sorted(files.items()):
+        nr = text.count('\n')
+        if path.endswith(SOURCE) and nr > MAX_LINES:
+            yield f'{path}: {nr} lines, the limit is {MAX_LINES}'
+
+
+def layout(root, files):
+    """lines are within the margin, clean at their end, indented by tabs in C"""
+    for path, nr, line in lines_of(files, SOURCE + ('meson.build', 'Makefile')):
+        if len(line.expandtabs(8)) > MAX_COLUMNS:
+            yield f'{path}:{nr}: {len(line.expandtabs(8))} columns, the limit is {MAX_COLUMNS}'
+        if line != line.rstrip():
+            yield f'{path}:{nr}: white space at the end'
+        if path.endswith(C) and line.startswith(' ' * 8):
+            yield f'{path}:{nr}: indented by spaces'
+    for path, text in sorted(files.items()):
+        if text and path.endswith(SOURCE) and not text.endswith('\n'):
+            yield f'{path}: the last line does not end'
+
+
+def unfinished(root, files):
+    """nothing says that it is unfinished"""
+    for path, text in sorted(files.items()):
+        if path.startswith('LICENSES/'):
+            continue
+        for nr, line in enumerate(text.splitlines(), 1):
+            if UNFINISHED.search(line):
+                yield f'{path}:{nr}: {line.strip()}'
+
+
+def is_shell(path, text):
+    """A script; what it sources is read as a part of it."""
+    return re.match(r'#!.*\b(ba)?sh\b', text)
+
+
+def run(command, root):
+    if not shutil.which(command[0]):
+        return [f'{command[0]} is not installed: scripts/deps.sh lint']
+    done = subprocess.run(command, cwd=root, text=True, stdin=subprocess.DEVNULL,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    return done.stdout.splitlines() or ['failed'] if done.returncode else []
+
+
+def shellcheck(root, files):
+    """shellcheck finds nothing in the scripts"""
+    scripts = sorted(p for p, text in files.items() if is_shell(p, text))
+    return run(['shellcheck', '-f', 'gcc', '-S', 'warning', '-x', '-P', 'SCRIPTDIR', *scripts],
+               root) if scripts else []
+
+
+def cppcheck(root, files):
+    """cppcheck finds nothing in the library and the tools"""
+    folders = [f for f in ('core', 'lib', 'adapters', 'tool') if os.path.isdir(f'{root}/{f}')]
+    return run(['cppcheck', '--quiet', '--error-exitcode=1', '--inline-suppr', '-j2',
+                '--enable=warning,performance,portability', '--std=c11', '--platform=unix64',
+                '--suppress=missingInclude', '-Iinclude', '-Iinclude/uapi', '-I.',
+                '-D__x86_64__', '-DLIBBPF_OPTS(type, name, ...)=struct type name = {}',
+                '-U__KERNEL__', '-U__bpf__', '-UINVLOCK_PORT_SIM',
+                *folders], root) if folders else []
+
+
+CHECKS = (spdx, kernel_macro, fences, core_includes, length, layout, unfinished, shellcheck,
+          cppcheck)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--root', default=os.path.join(os.path.dirname(__file__), '..'))
+    parser.add_argument('check', nargs='*', help=', '.join(c.__name__ for c in CHECKS))
+    args = parser.parse_args()
+    unknown = set(args.check) - {c.__name__ for c in CHECKS}
+    if unknown:
+        parser.error(f'no such check: {", ".join(sorted(unknown))}')
+    checks = [c for c in CHECKS if not args.check or c.__name__ in args.check]
+    files = tree(args.root)
+    red = 0
+    print(f'1..{len(checks)}')
+    for nr, check in enumerate(checks, 1):
+        problems = list(check(args.root, files))
+        print(f'{"not ok" if problems else "ok"} {nr} - {check.__doc__} ({check.__name__})')
+        for problem in problems:
+            print(f'# {problem}')
+        red += bool(problems)
+    return 1 if red or not files else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,176 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+#
+# test.sh quick|all [TIER...] - run the tests and count them
+#
+# A tier is one way to run tests; `all` runs every tier below, or those named, `quick` only
+# the quick tests of the plain one. The last line is the count over all; docs in
+# CONTRIBUTING.md. What a tier prints is in build/tests/TIER.log.
+set -uo pipefail
+cd "$(dirname "$0")/.." || exit 1
+
+results=build/tests
+every_tier=(lint plain asan tsan valgrind jemalloc mimalloc tcmalloc vm)
+# who allocates, hooks and races: what another allocator can upset
+allocator_areas="lib bpf uffd race uring"
+
+# quick tests that are programs, by folder of tests/: names for `meson test`
+programs_of()
+{
+	local dir=$1 areas=$2
+
+	meson introspect --tests "$dir" | python3 -c '
+import json, os, sys
+areas = sys.argv[1].split()
+for test in json.load(sys.stdin):
+    folder = os.path.basename(os.path.dirname(test["cmd"][0]))
+    program = "/build" in test["cmd"][0]
+    quick = any(s.endswith(":quick") for s in test["suite"])
+    if program and quick and (not areas or folder in areas):
+        print(test["name"])
+' "$areas"
+}
+
+build()
+{
+	local dir=$1
+
+	shift
+	scripts/build.sh "$dir" -- -Dtests=enabled "$@"
+}
+
+# meson_test TIER DIR ARGUMENT... - the results go to $results/TIER.json
+meson_test()
+{
+	local tier=$1 dir=$2
+
+	shift 2
+	rm -f "$dir"/meson-logs/testlog-"$tier"*.json
+	INVLOCK_TEST_TIER=$tier meson test -C "$dir" --no-rebuild --logbase "testlog-$tier" "$@"
+	# with a wrapper its name is part of the file's
+	mv "$dir"/meson-logs/testlog-"$tier"*.json "$results/$tier.json"
+}
+
+# some_tests TIER DIR AREAS ARGUMENT... - quick programs of some folders; no AREAS is all
+some_tests()
+{
+	local tier=$1 dir=$2 names
+
+	mapfile -t names < <(programs_of "$dir" "$3")
+	shift 3
+	if [ ${#names[@]} = 0 ]; then
+		echo "no quick test to run"
+		return
+	fi
+	meson_test "$tier" "$dir" "$@" "${names[@]}"
+}
+
+tier_plain()
+{
+	build build && meson_test plain build
+}
+
+tier_quick()
+{
+	build build && meson_test quick build --suite quick
+}
+
+tier_lint()
+{
+	scripts/lint.py >"$results/lint.tap"
+}
+
+tier_asan()
+{
+	local all="halt_on_error=1:abort_on_error=0:print_stacktrace=1"
+
+	build build-asan -Db_sanitize=address,undefined || return
+	ASAN_OPTIONS=$all:detect_stack_use_after_return=1 UBSAN_OPTIONS=$all \
+		some_tests asan build-asan "" -t 5
+}
+
+tier_tsan()
+{
+	# gcc says that TSan does not see fences: the pins' barrier is one, and not what it checks
+	build build-tsan -Db_sanitize=thread -Dc_args=-Wno-tsan || return
+	TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1 \
+		some_tests tsan build-tsan "" -t 10 --wrap "$(without_aslr)"
+}
+
+# TSan of this age wants its shadow where a kernel with much randomness puts other things
+without_aslr()
+{
+	if setarch -R true 2>/dev/null; then
+		echo "setarch -R"
+	else
+		echo env
+	fi
+}
+
+tier_valgrind()
+{
+	build build || return
+	some_tests valgrind build "core lib" -t 20 --wrap \
+		"valgrind --quiet --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite"
+}
+
+# with_allocator TIER LIBRARY SETTING: the most eager settings, so that memory really goes
+with_allocator()
+{
+	if [ -n "$(LD_PRELOAD=$2 /bin/true 2>&1)" ]; then
+		echo "$2 cannot be preloaded"
+		return
+	fi
+	build build && some_tests "$1" build "$allocator_areas" --wrap "env LD_PRELOAD=$2 $3"
+}
+
+tier_jemalloc()
+{
+	with_allocator jemalloc libjemalloc.so.2 MALLOC_CONF=dirty_decay_ms:0,muzzy_decay_ms:0
+}
+
+tier_mimalloc()
+{
+	with_allocator mimalloc libmimalloc.so.2 "MIMALLOC_RESET_DELAY=0 MIMALLOC_DECOMMIT_DELAY=0"
+}
+
+tier_tcmalloc()
+{
+	with_allocator tcmalloc libtcmalloc_minimal.so.4 TCMALLOC_RELEASE_RATE=10000
+}
+
+tier_vm()
+{
+	tests/vm/run.sh >"$results/vm.tap" </dev/null
+}
+
+main()
+{
+	local mode=${1:-all} tier start files=()
+	local tiers=("${@:2}")
+
+	if [ "$mode" = quick ]; then
+		tiers=(quick)
+	elif [ "$mode" != all ]; then
+		echo "usage: test.sh quick|all [TIER...]; tiers: ${every_tier[*]}" >&2
+		exit 2
+	elif [ ${#tiers[@]} = 0 ]; then
+		tiers=("${every_tier[@]}")
+	fi
+	rm -rf "$results"
+	mkdir -p "$results"
+	for tier in "${tiers[@]}"; do
+		start=$SECONDS
+		# a tier that leaves no results is counted as one failure, with the end of its log
+		: >"$results/$tier.log"
+		"tier_$tier" >"$results/$tier.log" 2>&1
+		local result=$results/$tier.json
+		[ -e "$result" ] || result=$results/$tier.tap
+		files+=("$result")
+		echo "$tier: $(scripts/tally.py "$result" | tail -n 1) ($((SECONDS - start)) s)"
+		[ -s "$result" ] || tail -n 60 "$results/$tier.log"
+	done
+	scripts/tally.py "${files[@]}"
+}
+
+main "$@"

@@ -1,0 +1,100 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Each check of scripts/lint.py turns red when its fault is planted, and only then."""
+import os
+import subprocess
+import sys
+import tempfile
+
+import tap
+
+LINT = os.path.join(os.path.dirname(__file__), '../../scripts/lint.py')
+MIT = '/* SPDX-License-Identifier: MIT */\n'
+DUAL = '/* SPDX-License-Identifier: GPL-2.0-only OR MIT */\n'
+SHELL = '#!/bin/sh\n# SPDX-License-Identifier: MIT\n'
+UNFINISHED = 'TO' + 'DO'
+
+GOOD = {
+    'core/port.h': DUAL + '#ifdef __KERNEL__\n#include "port_user.h"\n#endif\n',
+    'core/port_user.h': DUAL + '#include <errno.h>\nstatic inline void port_barrier(void)\n{\n'
+                               '\t__atomic_thread_fence(__ATOMIC_SEQ_CST);\n}\n',
+    'core/read.c': DUAL + '#include "port.h"\n#include <linux/invlock.h>\n',
+    'lib/mm.c': MIT + '#include <stdlib.h>\n',
+    'scripts/run.sh': SHELL + 'echo "$1"\n',
+    'LICENSES/MIT.txt': 'as is, ' + UNFINISHED + '\n',
+    'README.md': '<!-- SPDX-License-Identifier: MIT -->\n# A tree\n',
+}
+
+# check, what is planted where, what its complaint names
+FAULTS = [
+    ('spdx', 'lib/new.c', 'int x;\n', 'lib/new.c: no SPDX'),
+    ('spdx', 'core/new.h', MIT, 'core/new.h: licence "MIT"'),
+    ('spdx', 'kmod/new.c', DUAL, 'kmod/new.c: licence'),
+    ('spdx', 'docs/new.md', '# Words\n', 'docs/new.md: no SPDX'),
+    ('kernel_macro', 'lib/new.c', MIT + '#ifdef __KERNEL__\n#endif\n', 'lib/new.c:2'),
+    ('kernel_macro', 'core/new.h', DUAL + '#ifdef __KERNEL__\n#endif\n', 'core/new.h:2'),
+    ('fences', 'core/new.c', DUAL + '\tsmp_mb();\n', 'core/new.c:2'),
+    ('fences', 'core/new.c', DUAL + '\t__atomic_thread_fence(__ATOMIC_ACQUIRE);\n',
+     'core/new.c:2'),
+    ('core_includes', 'core/new.c', DUAL + '#include <stdlib.h>\n', 'core/new.c:2: stdlib.h'),
+    ('core_includes', 'core/new.c', DUAL + '#include "lib/mm.h"\n', 'core/new.c:2: lib/mm.h'),
+    ('length', 'lib/new.c', MIT + 'int x;\n' * 650, 'lib/new.c: 651 lines'),
+    ('layout', 'lib/new.c', MIT + 'int x;' + ' ' * 94 + '/\n', 'lib/new.c:2: 101 columns'),
+    ('layout', 'lib/new.c', MIT + '\t' * 13 + 'x\n', 'lib/new.c:2: 105 columns'),
+    ('layout', 'lib/new.c', MIT + 'int x; \n', 'lib/new.c:2: white space'),
+    ('layout', 'lib/new.c', MIT + '        int x;\n', 'lib/new.c:2: indented'),
+    ('layout', 'lib/new.c', MIT + 'int x;', 'lib/new.c: the last line'),
+    ('unfinished', 'docs/new.md', UNFINISHED + ': write this\n', 'docs/new.md:1'),
+    ('shellcheck', 'scripts/new.sh', SHELL + 'if [ $1 = x ]; then echo; done\n',
+     'scripts/new.sh'),
+    ('shellcheck', 'tests/run', SHELL + 'cd /nowhere\nrm -rf *\nread x\necho $y\n', 'tests/run'),
+    ('cppcheck', 'lib/new.c', MIT + 'int f(void)\n{\n\tint a[2] = {0};\n\treturn a[2];\n}\n',
+     'lib/new.c:5'),
+    ('cppcheck', 'core/new.c', DUAL + 'int f(int n)\n{\n\tint x;\n\treturn n + x;\n}\n',
+     'core/new.c:5'),
+]
+
+
+def _lint(check, *planted):
+    """lint.py's status and words, on a good tree with something planted"""
+    with tempfile.TemporaryDirectory() as root:
+        for path, text in [*GOOD.items(), *planted]:
+            os.makedirs(os.path.join(root, os.path.dirname(path)), exist_ok=True)
+            with open(os.path.join(root, path), 'w') as f:
+                f.write(text)
+        done = subprocess.run([sys.executable, LINT, '--root', root, *check], text=True,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        return done.returncode, done.stdout
+
+
+def a_good_tree_passes_every_check():
+    status, said = _lint([])
+    assert status == 0 and 'not ok' not in said, said
+    assert said.startswith('1..9\n'), said
+
+
+def every_check_has_a_planted_fault():
+    with open(LINT) as f:
+        checks = f.read().split('\nCHECKS = (')[1].split(')')[0]
+    assert {c.strip() for c in checks.split(',')} == {fault[0] for fault in FAULTS}, checks
+
+
+def each_planted_fault_turns_its_check_red():
+    for check, path, text, complaint in FAULTS:
+        status, said = _lint([check], (path, text))
+        assert status == 1 and 'not ok 1' in said and complaint in said, (check, path, said)
+
+
+def a_planted_fault_makes_the_whole_run_red():
+    check, path, text, complaint = FAULTS[0]
+    status, said = _lint([], (path, text))
+    assert status == 1 and said.count('not ok') == 1 and complaint in said, said
+
+
+def a_check_that_does_not_exist_is_refused():
+    status, said = _lint(['spelling'])
+    assert status == 2 and 'no such check: spelling' in said, said
+
+
+if __name__ == '__main__':
+    tap.run(tap.in_order(globals()))
