@@ -91,7 +91,8 @@ static inline void invlock_close_feed(const struct invlock *il, u64 flag)
 	/* the flag first: who finds wide running also finds the reason */
 	u64 old = port_load(&il->feed->flags);
 
-	while (!(old & flag)) {
+	/* flags are only ever set: an exchange fails no more often than there are bits */
+	for (u32 i = 0; i < 64 && !(old & flag); i++) {
 		u64 seen = port_cmpxchg(&il->feed->flags, old, old | flag);
 
 		if (seen == old) {

@@ -1,0 +1,348 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+/*
+ * The BPF monitor, kernel side: it writes the feed of the one process that armed it.
+ *
+ * sys_enter starts an invalidation and sys_exit ends it, for every call that can change a
+ * map and every thread that shares the mm: clone(CLONE_VM) and vfork children too, forked
+ * ones not. Files and io_uring have their own headers.
+ *
+ * Whatever cannot be recorded closes the feed: see feed_close().
+ */
+#include "uring.h"
+
+char LICENSE[] SEC("license") = "Dual MIT/GPL";
+
+/* A call that runs. Only its own thread touches a slot that it owns. */
+struct slot {
+	u64 owner;	/* tid; 0 = free; claimed by compare-exchange */
+	u64 nr;
+	u64 start[2];
+	u64 end[2];
+};
+
+#define SLOT_PROBES	32
+
+struct slots {
+	struct slot slot[BPF_NR_CALLS];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, struct slots);
+} calls SEC(".maps");
+
+/* the slot of a thread, or, if it has none and claim, a free one that is now its own */
+static inline struct slot *slot_of(u32 tid, bool claim)
+{
+	u32 zero = 0;
+	struct slots *table = bpf_map_lookup_elem(&calls, &zero);
+
+	if (!table)
+		return NULL;
+	for (u32 i = 0; i < SLOT_PROBES; i++) {
+		struct slot *s = &table->slot[(tid + i) & (nr_slots - 1) & (BPF_NR_CALLS - 1)];
+		u64 owner = port_load(&s->owner);
+
+		if (owner == tid)
+			return s;
+		if (claim && !owner && !port_cmpxchg(&s->owner, 0, (u64)tid))
+			return s;
+	}
+	return NULL;
+}
+
+static inline void slot_end(struct slot *s)
+{
+	feed_end(s->start[0], s->end[0]);
+	if (s->nr > 1)
+		feed_end(s->start[1], s->end[1]);
+}
+
+/* class of a call, for the ABI it was made through */
+static inline u32 class_of(u8 both, struct task_struct *task)
+{
+	return task->thread_info.status & TS_COMPAT ? both >> 4 : both & 15;
+}
+
+static inline void read_call(struct call *call, struct task_struct *task, struct pt_regs *regs,
+			     u64 nr)
+{
+	if (task->thread_info.status & TS_COMPAT) {
+		u32 vec[6];
+
+		call->foreign = true;
+		call->arg[0] = (u32)regs->bx;
+		call->arg[1] = (u32)regs->cx;
+		call->arg[2] = (u32)regs->dx;
+		call->arg[3] = (u32)regs->si;
+		call->arg[4] = (u32)regs->di;
+		call->arg[5] = (u64)(u32)regs->bp << VM_PAGE_SHIFT;
+		if (call->class != CALL_OLD_MMAP)
+			return;
+		call->class = CALL_MMAP;
+		if (bpf_probe_read_user(vec, sizeof(vec), (void *)call->arg[0])) {
+			/* not known: as if it mapped a file over everything */
+			call->arg[0] = 0;
+			call->arg[1] = INVLOCK_ADDRESS_END & VM_PAGE_MASK;
+			call->arg[3] = MAP_FIXED;
+			call->arg[4] = ~0U;
+			return;
+		}
+		call->arg[0] = vec[0];
+		call->arg[1] = vec[1];
+		call->arg[2] = vec[2];
+		call->arg[3] = vec[3];
+		call->arg[4] = vec[4];
+		call->arg[5] = vec[5];
+	} else {
+		call->foreign = nr & X32_BIT;
+		call->arg[0] = regs->di;
+		call->arg[1] = regs->si;
+		call->arg[2] = regs->dx;
+		call->arg[3] = regs->r10;
+		call->arg[4] = regs->r8;
+		call->arg[5] = regs->r9;
+	}
+}
+
+/* once, for whoever first shows the cookie */
+static inline void arm(struct bpf_state *st, struct task_struct *task, const struct pt_regs *regs)
+{
+	if (regs->di != BPF_ARM_OPTION || regs->si != cookie || port_cmpxchg(&st->armed, 0, 1))
+		return;
+	st->tgid = bpf_get_current_pid_tgid() >> 32;
+	port_store_release(&st->mm, (u64)task->mm);
+}
+
+SEC("tp_btf/sys_enter")
+int BPF_PROG(call_enters, struct pt_regs *regs, long nr)
+{
+	u8 both = call_classes[nr & NR_MASK];
+	u32 tid = (u32)bpf_get_current_pid_tgid();
+	struct task_struct *task;
+	struct bpf_state *st;
+	struct change c = {};
+	struct call call;
+	struct slot *s;
+
+	if (likely(!both))
+		return 0;
+	st = get_state();
+	if (!st)
+		return 0;
+	task = bpf_get_current_task_btf();
+	call.class = class_of(both, task);
+	if ((u64)task->mm != st->mm || !st->mm) {
+		if (call.class == CALL_PRCTL && !st->armed)
+			arm(st, task, regs);
+		return 0;
+	}
+	if (call.class == CALL_NONE || call.class == CALL_PRCTL)
+		return 0;
+	read_call(&call, task, regs, nr);
+	decode(&c, &call, task, false);
+	if (!c.nr)
+		return 0;
+	s = slot_of(tid, true);
+	if (!s) {
+		feed_close(INVLOCK_FEED_DEGRADED);
+		return 0;
+	}
+	if (unlikely(s->nr)) {
+		/* the exit of this thread's last call was not seen, but it is over */
+		slot_end(s);
+		port_fetch_add(&st->nr_healed, 1);
+	}
+	s->nr = c.nr;
+	s->start[0] = c.range[0].start;
+	s->end[0] = c.range[0].end;
+	s->start[1] = c.range[1].start;
+	s->end[1] = c.range[1].end;
+	feed_start(c.range[0].start, c.range[0].end, c.range[0].kind);
+	if (c.nr > 1)
+		feed_start(c.range[1].start, c.range[1].end, c.range[1].kind);
+	return 0;
+}
+
+/* remember the file that this call has mapped; before its invalidation ends */
+static inline void note_file(struct bpf_state *st, struct task_struct *task,
+			     const struct call *call, u64 ret)
+{
+	u64 addr = ret, len = VM_PAGE_SIZE;
+	struct vma_look look;
+	bool fd = false;
+	u64 mapping;
+	long err;
+
+	switch (call->class) {
+	case CALL_MMAP:
+		fd = !(call->arg[3] & MAP_ANONYMOUS);
+		/* shared anonymous memory is a file that others may have mapped, too */
+		if (!fd && !(call->arg[3] & MAP_SHARED_BIT))
+			return;
+		len = page_up(call->arg[1]);
+		break;
+	case CALL_MREMAP:
+		len = page_up(call->arg[2]);
+		break;
+	case CALL_SHMAT:
+		break;
+	case CALL_IPC:
+		/* the address was stored in memory: ask where the caller wanted it */
+		if ((call->arg[0] & 0xffff) != IPC_SHMAT)
+			return;
+		port_store(&st->any_file, st->any_file | BPF_FILES_UNKNOWN);
+		return;
+	case CALL_REMAP_FILE_PAGES:
+		addr = call->arg[0] & ADDRESS_MASK;
+		len = call->arg[1];
+		break;
+	default:
+		return;
+	}
+
+	err = find_vma(task, addr, &look);
+	if (!err) {
+		file_mapped(st, look.mapping, look.start, look.end, look.offset);
+		/* a move of several mappings at once */
+		if (call->class == CALL_MREMAP && look.end < addr + len)
+			port_store(&st->any_place, 1);
+		return;
+	}
+	if (err != -16 /* EBUSY */)
+		return;
+	if (call->class == CALL_MREMAP || call->class == CALL_REMAP_FILE_PAGES) {
+		/* no new file, but an old one may be elsewhere now */
+		port_store(&st->any_place, 1);
+		return;
+	}
+	mapping = fd ? mapping_of_fd(task, (u32)call->arg[4]) : 0;
+	if (mapping)
+		file_mapped(st, mapping, addr, addr + len, call->arg[5] & VM_PAGE_MASK);
+	else
+		port_store(&st->any_file, st->any_file | BPF_FILES_UNKNOWN);
+}
+
+SEC("tp_btf/sys_exit")
+int BPF_PROG(call_exits, struct pt_regs *regs, long ret)
+{
+	u64 nr = regs->orig_ax;
+	u8 both = call_classes[nr & NR_MASK];
+	u32 tid = (u32)bpf_get_current_pid_tgid();
+	struct task_struct *task;
+	struct bpf_state *st;
+	struct change c = {};
+	struct call call;
+	struct slot *s;
+
+	if (likely(!both))
+		return 0;
+	st = get_state();
+	if (!st)
+		return 0;
+	task = bpf_get_current_task_btf();
+	if ((u64)task->mm != st->mm || !st->mm)
+		return 0;
+	call.class = class_of(both, task);
+	if (call.class == CALL_NONE || call.class == CALL_PRCTL)
+		return 0;
+	read_call(&call, task, regs, nr);
+	/* an address, not an error */
+	if ((u64)ret < -4095ULL)
+		note_file(st, task, &call, ret);
+	s = slot_of(tid, false);
+	if (likely(s)) {
+		slot_end(s);
+		s->nr = 0;
+		port_store_release(&s->owner, 0);
+		return 0;
+	}
+	/* its enter was not seen: it began before the program was armed, or was missed */
+	decode(&c, &call, task, true);
+	if (!c.nr)
+		return 0;
+	port_fetch_add(&st->nr_unpaired, 1);
+	feed_bump(c.range[0].start, c.range[0].end, c.range[0].kind);
+	if (c.nr > 1)
+		feed_bump(c.range[1].start, c.range[1].end, c.range[1].kind);
+	return 0;
+}
+
+static inline void mm_dies(struct bpf_state *st)
+{
+	port_store(&st->mm, 0);
+	feed_close(INVLOCK_FEED_DEAD);
+}
+
+SEC("tp_btf/sched_process_exit")
+int BPF_PROG(task_exits, struct task_struct *task)
+{
+	struct bpf_state *st = get_state();
+
+	/* the mm is gone from the task by now: the process is told by its number */
+	if (st && st->mm && (u32)task->tgid == st->tgid && !task->signal->live.counter)
+		mm_dies(st);
+	return 0;
+}
+
+SEC("tp_btf/sched_process_exec")
+int BPF_PROG(task_execs, struct task_struct *task)
+{
+	struct bpf_state *st = get_state();
+
+	if (st && st->mm && (u32)task->tgid == st->tgid)
+		mm_dies(st);
+	return 0;
+}
+
+/*
+ * Tasks that may be inside a call which began before the monitor was armed. The frame at the
+ * top of a task's kernel stack holds the number of the call that it is in; anything else
+ * there (another call, an interrupt or a fault from user mode) says that it is in none of
+ * ours. The library arms, runs a barrier on every CPU, then asks until nobody is left.
+ */
+SEC("iter/task")
+int scan_calls(struct bpf_iter__task *ctx)
+{
+	struct task_struct *task = ctx->task;
+	struct bpf_state *st = get_state();
+	struct bpf_busy busy = {};
+	struct pt_regs *regs;
+	struct pid *pid;
+	u32 level;
+	u64 nr;
+	u8 both;
+
+	if (!task || !st || !st->mm || (u64)task->mm != st->mm || (task->flags & PF_IO_WORKER))
+		return 0;
+	regs = (struct pt_regs *)bpf_task_pt_regs(task);
+	nr = BPF_CORE_READ(regs, orig_ax);
+	if (nr & ~(u64)(NR_MASK | X32_BIT))
+		return 0;
+	both = call_classes[nr & NR_MASK];
+	/* which ABI is not known for certain: either table will do */
+	if (!both || both == NATIVE(CALL_PRCTL) || slot_of((u32)task->pid, false))
+		return 0;
+	pid = task->thread_pid;
+	level = BPF_CORE_READ(pid, level) & 31;
+	bpf_core_read(&busy.tid, sizeof(busy.tid), &pid->numbers[level].nr);
+	busy.nr = nr;
+	bpf_seq_write(ctx->meta->seq, &busy, sizeof(busy));
+	return 0;
+}
+
+/* run by the library, which alone can ask the kernel for this number */
+SEC("syscall")
+int note_missed(struct bpf_note *note)
+{
+	u64 missed = note->missed;
+	struct invlock il;
+
+	if (!get_feed(&il) || port_load(&il.feed->missed) >= missed)
+		return 0;
+	port_store(&il.feed->missed, missed);
+	feed_lose();
+	return 0;
+}

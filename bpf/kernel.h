@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR MIT */
+/*
+ * The kernel's own types, as far as we read them: names and fields only. Where a field
+ * lies is looked up in the running kernel's BTF when the program is loaded.
+ */
+#ifndef INVLOCK_BPF_KERNEL_H
+#define INVLOCK_BPF_KERNEL_H
+
+#include "core/port.h"
+
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+
+struct pt_regs {
+	unsigned long r15, r14, r13, r12, bp, bx, r11, r10, r9, r8;
+	unsigned long ax, cx, dx, si, di, orig_ax, ip, cs, flags, sp, ss;
+};
+
+typedef struct {
+	int counter;
+} atomic_t;
+
+struct thread_info {
+	u32 status;
+};
+
+struct mm_struct {
+	atomic_t mm_users;
+	unsigned long end_data;
+	unsigned long brk;
+};
+
+struct upid {
+	int nr;
+};
+
+struct pid {
+	unsigned int level;
+	struct upid numbers[];
+};
+
+struct signal_struct {
+	atomic_t live;
+};
+
+struct super_block {
+	unsigned long s_magic;
+};
+
+struct inode {
+	struct super_block *i_sb;
+	long long i_size;
+};
+
+struct rb_node;
+
+struct rb_root {
+	struct rb_node *rb_node;
+};
+
+struct rb_root_cached {
+	struct rb_root rb_root;
+};
+
+struct address_space {
+	struct inode *host;
+	struct rb_root_cached i_mmap;
+};
+
+struct file {
+	struct address_space *f_mapping;
+	struct inode *f_inode;
+};
+
+struct fdtable {
+	unsigned int max_fds;
+	struct file **fd;
+};
+
+struct files_struct {
+	struct fdtable *fdt;
+};
+
+struct task_struct {
+	struct thread_info thread_info;
+	struct mm_struct *mm;
+	unsigned int flags;
+	int pid;
+	int tgid;
+	struct files_struct *files;
+	struct signal_struct *signal;
+	struct pid *thread_pid;
+	void *worker_private;
+};
+
+struct vm_area_struct {
+	unsigned long vm_start;
+	unsigned long vm_end;
+	unsigned long vm_pgoff;
+	struct file *vm_file;
+};
+
+struct folio {
+	struct address_space *mapping;
+	unsigned long index;
+	unsigned long _flags_1;
+};
+
+/* up to 6.5 */
+struct folio___byte_order {
+	unsigned char _folio_order;
+};
+
+enum pageflags {
+	PG_head,
+};
+
+struct io_ring_ctx;
+
+struct io_cqe {
+	u64 user_data;
+};
+
+struct io_wq_work;
+
+struct io_kiocb {
+	u8 opcode;
+	u64 flags;
+	struct io_cqe cqe;
+	struct io_ring_ctx *ctx;
+};
+
+struct io_madvise {
+	u64 addr;
+	u64 len;
+	u32 advice;
+};
+
+struct seq_file;
+
+struct bpf_iter_meta {
+	struct seq_file *seq;
+};
+
+struct bpf_iter__task {
+	struct bpf_iter_meta *meta;
+	struct task_struct *task;
+};
+
+struct bpf_iter__task_vma {
+	struct bpf_iter_meta *meta;
+	struct task_struct *task;
+	struct vm_area_struct *vma;
+};
+
+#pragma clang attribute pop
+
+/* constants that BTF does not hold */
+#define TS_COMPAT		0x0002
+#define PF_IO_WORKER		0x00000010
+#define HUGETLBFS_MAGIC		0x958458f6
+
+#define VM_PAGE_SHIFT		12
+#define VM_PAGE_SIZE		(1ULL << VM_PAGE_SHIFT)
+#define VM_PAGE_MASK		(~(VM_PAGE_SIZE - 1))
+
+static inline u64 page_up(u64 n)
+{
+	return (n + VM_PAGE_SIZE - 1) & VM_PAGE_MASK;
+}
+
+#endif /* INVLOCK_BPF_KERNEL_H */

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: MIT */
+/* What tests and tools may know of the BPF monitor beyond its struct monitor. */
+#ifndef INVLOCK_LIB_MONITOR_BPF_H
+#define INVLOCK_LIB_MONITOR_BPF_H
+
+#include "bpf/shared.h"
+#include "mm.h"
+
+/**
+ * struct monitor_bpf_options - taken at the next open; tests make the tables small
+ * @nr_calls: calls that may run at once, a power of two up to BPF_NR_CALLS
+ * @nr_files: files that may be mapped
+ * @count_protect: mprotect is an invalidation, too (INVLOCK_KIND_PROTECT)
+ */
+struct monitor_bpf_options {
+	unsigned int nr_calls;
+	unsigned int nr_files;
+	bool count_protect;
+};
+
+extern struct monitor_bpf_options monitor_bpf_options;
+
+/**
+ * monitor_bpf_state() - look into the program
+ * @mm: opened with monitor_bpf
+ * @ret_state: filled on success
+ *
+ * Context: may sleep. Return: 0, or what the kernel said.
+ */
+int monitor_bpf_state(const struct invlock_mm *mm, struct bpf_state *ret_state);
+
+/**
+ * monitor_bpf_note_missed() - ask the kernel whether it skipped a run of the program
+ * @mm: opened with monitor_bpf
+ *
+ * If it did since the last time, feed.missed grows and every translation becomes stale.
+ * Context: a few system calls. Return: 0, or what the kernel said.
+ */
+int monitor_bpf_note_missed(const struct invlock_mm *mm);
+
+#endif /* INVLOCK_LIB_MONITOR_BPF_H */
