@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: MIT
+/* Requests that go plain: each cause by its name, and the same bytes as ever. */
+#include "core/invalidate.h"
+#include "lib/mm.h"
+#include "rig.h"
+
+/* every request so far went one of these ways, and was counted */
+static void assert_counted(const struct rig *rig, unsigned int way, uint64_t nr)
+{
+	assert_int_equal(uring_stats(rig).ways[way], nr);
+}
+
+TEST(a_short_request_goes_plain_and_the_threshold_is_an_option)
+{
+	struct invlock_uring_options o = { .size = sizeof(o) };
+	unsigned char *buf = memory(BUF, 0);
+	struct rig rig;
+	int way;
+
+	RIG_OPEN(&rig, "manual", 0, &o);
+	assert_int_equal(read_one(&rig, rig.fd, buf, 12 * KIB, 4096, &way), 12 * KIB);
+	assert_int_equal(way, INVLOCK_URING_SMALL);
+	assert_true(holds(buf, 4096, 12 * KIB));
+	assert_int_equal(read_one(&rig, rig.fd, buf, 16 * KIB, 0, &way), 16 * KIB);
+	assert_int_equal(way, INVLOCK_URING_FIXED);
+	assert_counted(&rig, INVLOCK_URING_SMALL, 1);
+	rig_close(&rig);
+
+	o.min_len = 1;
+	RIG_OPEN(&rig, "manual", 0, &o);
+	assert_int_equal(read_one(&rig, rig.fd, buf, 512, 4096, &way), 512);
+	assert_int_equal(way, INVLOCK_URING_FIXED);
+	assert_true(holds(buf, 4096, 512));
+	rig_close(&rig);
+	munmap(buf, BUF);
+}
+
+TEST(an_empty_request_moves_nothing_and_is_no_error)
+{
+	const struct invlock_uring_options o = { .size = sizeof(o), .min_len = 1 };
+	unsigned char *buf = memory(BUF, 0xee);
+	struct rig rig;
+	int way;
+
+	RIG_OPEN(&rig, "manual", 0, &o);
+	assert_int_equal(read_one(&rig, rig.fd, buf, 0, 0, &way), 0);
+	assert_int_equal(way, INVLOCK_URING_SMALL);
+	assert_int_equal(read_one(&rig, rig.fd, NULL, 0, 0, &way), 0);
+	assert_int_equal(buf[0], 0xee);
+	rig_close(&rig);
+	munmap(buf, BUF);
+}
+
+TEST(more_than_a_gib_goes_plain)
+{
+	size_t len = 5 * 1024 * MIB;
+	struct invlock_uring_op op;
+	struct io_uring_sqe sqe;
+	struct rig rig;
+	unsigned char *buf;
+	int way, fd;
+
+	RIG_OPEN(&rig, "manual", 0, NULL);
+	fd = known_file(0);
+	buf = mmap(NULL, len, PROT_READ | PROT_WRITE,
+		   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	assert_ptr_not_equal(buf, MAP_FAILED);
+	/* a length that does not fit into the request: as much as read(2) would move */
+	assert_int_equal(invlock_uring_prep_read(rig.uring, &sqe, fd, buf, len, 0, &op),
+			 INVLOCK_URING_LARGE);
+	assert_int_equal(sqe.len, 0x7ffff000);
+	assert_int_equal(invlock_uring_done(&op), 0);
+	assert_int_equal(read_one(&rig, fd, buf, len, 0, &way), FILE_SIZE);
+	assert_int_equal(way, INVLOCK_URING_LARGE);
+	assert_true(holds(buf, 0, FILE_SIZE));
+	/* not by its length, but by its pages */
+	assert_int_equal(read_one(&rig, fd, buf + 100, 1024 * MIB, 8, &way), FILE_SIZE - 8);
+	assert_int_equal(way, INVLOCK_URING_LARGE);
+	assert_true(holds(buf + 100, 8, FILE_SIZE - 8));
+	munmap(buf, len);
+	close(fd);
+	rig_close(&rig);
+}
+
+TEST(memory_that_the_kernel_does_not_register_goes_plain)
+{
+	unsigned char *mapped, *readable, *in = memory(BUF, 0);
+	struct rig rig;
+	int way, fd;
+
+	RIG_OPEN(&rig, "manual", 0, NULL);
+
+	/* a mapped file: read into it */
+	fd = known_file(0);
+	mapped = mmap(NULL, BUF, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	assert_ptr_not_equal(mapped, MAP_FAILED);
+	assert_int_equal(read_one(&rig, rig.fd, mapped, BUF, MIB, &way), BUF);
+	assert_int_equal(way, INVLOCK_URING_REFUSED);
+	assert_true(holds(mapped, MIB, BUF));
+	invlock_manual_start(rig.mm, mapped, BUF);
+	munmap(mapped, BUF);
+	invlock_manual_end(rig.mm, mapped, BUF);
+	close(fd);
+
+	/* memory that may only be read: write from it */
+	readable = memory(BUF, 0x77);
+	mprotect(readable, BUF, PROT_READ);
+	assert_int_equal(write_one(&rig, rig.fd, readable, BUF, 0, &way), BUF);
+	assert_int_equal(way, INVLOCK_URING_REFUSED);
+	assert_int_equal(pread(rig.fd, in, BUF, 0), BUF);
+	assert_memory_equal(in, readable, BUF);
+	/* and a read into it fails as it should */
+	assert_int_equal(read_one(&rig, rig.fd, readable, BUF, MIB, &way), -EFAULT);
+	assert_int_equal(way, INVLOCK_URING_KNOWN);
+	rig_close(&rig);
+	munmap(readable, BUF);
+	munmap(in, BUF);
+}
+
+TEST(a_hole_a_null_pointer_and_a_range_that_wraps_are_the_cqes_to_report)
+{
+	unsigned char *buf = memory(BUF, 0xee);
+	struct rig rig;
+	int way, res;
+
+	RIG_OPEN(&rig, "manual", 0, NULL);
+	munmap(buf + BUF / 2, BUF / 2);
+	res = read_one(&rig, rig.fd, buf, BUF, 0, &way);
+	assert_int_equal(way, INVLOCK_URING_REFUSED);
+	/* the kernel decides between a short read and an error */
+	assert_true(res == -EFAULT || (res > 0 && holds(buf, 0, res)));
+	/* a part without the hole is not refused */
+	assert_int_equal(read_one(&rig, rig.fd, buf, BUF / 2, 0, &way), BUF / 2);
+	assert_int_equal(way, INVLOCK_URING_FIXED);
+
+	assert_int_equal(read_one(&rig, rig.fd, NULL, BUF, 0, &way), -EFAULT);
+	assert_int_equal(way, INVLOCK_URING_REFUSED);
+	assert_int_equal(read_one(&rig, rig.fd, (void *)-4096ul, BUF, 0, &way), -EFAULT);
+	assert_int_equal(way, INVLOCK_URING_REFUSED);
+	assert_int_equal(read_one(&rig, rig.fd, (void *)-BUF, BUF, 0, &way), -EFAULT);
+	assert_int_equal(way, INVLOCK_URING_REFUSED);
+	assert_int_equal(read_one(&rig, rig.fd, (void *)(1ul << 60), BUF, 0, &way), -EFAULT);
+	assert_int_equal(way, INVLOCK_URING_REFUSED);
+	rig_close(&rig);
+	munmap(buf, BUF / 2);
+}
+
+TEST(a_map_that_does_not_hold_still_goes_plain)
+{
+	const struct invlock_uring_options o = { .size = sizeof(o), .time_ns = 1000000 };
+	unsigned char *buf = memory(BUF, 0);
+	struct rig rig;
+	int way;
+
+	RIG_OPEN(&rig, "manual", 0, &o);
+	invlock_manual_start(rig.mm, buf, BUF);
+	assert_int_equal(read_one(&rig, rig.fd, buf, BUF, 0, &way), BUF);
+	assert_int_equal(way, INVLOCK_URING_COLLIDED);
+	assert_true(holds(buf, 0, BUF));
+	invlock_manual_end(rig.mm, buf, BUF);
+	assert_int_equal(read_one(&rig, rig.fd, buf, BUF, MIB, &way), BUF);
+	assert_int_equal(way, INVLOCK_URING_FIXED);
+	assert_true(holds(buf, MIB, BUF));
+	rig_close(&rig);
+	munmap(buf, BUF);
+}
+
+TEST(a_monitor_that_can_no_longer_say_means_plain)
+{
+	unsigned char *buf = memory(BUF, 0), *other = memory(BUF, 0);
+	struct rig rig;
+	int way;
+
+	RIG_OPEN(&rig, "manual", 0, NULL);
+	assert_int_equal(read_one(&rig, rig.fd, buf, BUF, 0, &way), BUF);
+	assert_int_equal(way, INVLOCK_URING_FIXED);
+	invlock_close_feed(&rig.mm->il, INVLOCK_FEED_DEGRADED);
+	assert_int_equal(read_one(&rig, rig.fd, buf, BUF, MIB, &way), BUF);
+	assert_int_equal(way, INVLOCK_URING_UNWATCHED);
+	assert_true(holds(buf, MIB, BUF));
+	assert_int_equal(read_one(&rig, rig.fd, other, BUF, MIB, &way), BUF);
+	assert_int_equal(way, INVLOCK_URING_UNWATCHED);
+	assert_true(holds(other, MIB, BUF));
+	rig_close(&rig);
+	munmap(buf, BUF);
+	munmap(other, BUF);
+}
+
+TEST(a_registration_that_fails_otherwise_means_plain)
+{
+	unsigned char *buf = memory(BUF, 0);
+	struct rig rig;
+	int way;
+
+	RIG_OPEN(&rig, "manual", 0, NULL);
+	/* the program breaks its word and takes the table away */
+	assert_int_equal(io_uring_unregister_buffers(&rig.ring), 0);
+	assert_int_equal(read_one(&rig, rig.fd, buf, BUF, 0, &way), BUF);
+	assert_int_equal(way, INVLOCK_URING_OTHER);
+	assert_true(holds(buf, 0, BUF));
+	assert_counted(&rig, INVLOCK_URING_OTHER, 1);
+	rig_close(&rig);
+	munmap(buf, BUF);
+}
+
+TEST(every_way_has_a_name_of_its_own)
+{
+	for (unsigned int i = 0; i < INVLOCK_URING_NR_WAYS; i++)
+		for (unsigned int j = 0; j <= i; j++)
+			assert_int_equal(!strcmp(invlock_uring_way_name(i), invlock_uring_way_name(j)),
+					 i == j);
+	assert_string_equal(invlock_uring_way_name(0), "fixed");
+	assert_string_equal(invlock_uring_way_name(INVLOCK_URING_NR_WAYS), "unknown");
+	assert_string_equal(invlock_uring_way_name(-1), "unknown");
+}
+
+TEST_MAIN(
+	cmocka_unit_test(a_short_request_goes_plain_and_the_threshold_is_an_option),
+	cmocka_unit_test(an_empty_request_moves_nothing_and_is_no_error),
+	cmocka_unit_test(more_than_a_gib_goes_plain),
+	cmocka_unit_test(memory_that_the_kernel_does_not_register_goes_plain),
+	cmocka_unit_test(a_hole_a_null_pointer_and_a_range_that_wraps_are_the_cqes_to_report),
+	cmocka_unit_test(a_map_that_does_not_hold_still_goes_plain),
+	cmocka_unit_test(a_monitor_that_can_no_longer_say_means_plain),
+	cmocka_unit_test(a_registration_that_fails_otherwise_means_plain),
+	cmocka_unit_test(every_way_has_a_name_of_its_own))

@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: MIT
+/* Limits in bytes: the program's own, and RLIMIT_MEMLOCK without CAP_IPC_LOCK. */
+#include <linux/capability.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+
+#include "rig.h"
+
+TEST(max_bytes_that_are_all_in_flight_mean_plain)
+{
+	const struct invlock_uring_options o = { .size = sizeof(o), .max_bytes = 2 * BUF };
+	struct invlock_uring_op ops[3];
+	unsigned char *buf = memory(4 * BUF, 0);
+	struct rig rig;
+	int way;
+
+	RIG_OPEN(&rig, "manual", 0, &o);
+	assert_int_equal(uring_stats(&rig).max_bytes, 2 * BUF);
+	/* more than there is for all of them */
+	assert_int_equal(read_one(&rig, rig.fd, buf, 3 * BUF, 0, &way), 3 * BUF);
+	assert_int_equal(way, INVLOCK_URING_LARGE);
+	assert_true(holds(buf, 0, 3 * BUF));
+
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(prepare(&rig, rig.fd, buf + i * BUF, BUF, i * BUF, &ops[i]),
+				 i < 2 ? INVLOCK_URING_FIXED : INVLOCK_URING_FULL);
+	assert_true(cache_stats(&rig).bytes <= 2 * BUF);
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(finish(&rig), BUF);
+	assert_true(holds(buf, 0, 3 * BUF));
+	assert_int_equal(read_one(&rig, rig.fd, buf + 3 * BUF, BUF, 0, &way), BUF);
+	assert_int_equal(way, INVLOCK_URING_FIXED);
+	assert_true(cache_stats(&rig).bytes <= 2 * BUF);
+	rig_close(&rig);
+	munmap(buf, 4 * BUF);
+}
+
+/* ---- without CAP_IPC_LOCK: in a child, where cmocka's asserts do not work ---- */
+
+static bool give_up_lock_rights(rlim_t limit)
+{
+	struct rlimit memlock = { .rlim_cur = limit, .rlim_max = limit };
+	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct caps[_LINUX_CAPABILITY_U32S_3] = {};
+
+	if (setrlimit(RLIMIT_MEMLOCK, &memlock) || syscall(SYS_capget, &header, caps))
+		return false;
+	caps[CAP_TO_INDEX(CAP_IPC_LOCK)].effective &= ~CAP_TO_MASK(CAP_IPC_LOCK);
+	if (syscall(SYS_capset, &header, caps))
+		return false;
+	/* what is locked counts for the user: be one that nobody else is, where we may */
+	return geteuid() || !setuid(61000 + getpid() % 1000) || errno == EINVAL;
+}
+
+struct limited {
+	rlim_t limit;
+	uint64_t max_bytes;
+};
+
+static struct rig rig;
+
+static int open_limited(const struct limited *l)
+{
+	const struct invlock_uring_options o = { .size = sizeof(o), .max_bytes = l->max_bytes };
+
+	EXPECT(give_up_lock_rights(l->limit));
+	EXPECT(!rig_open(&rig, "manual", 0, &o));
+	return 0;
+}
+
+static int way_of_a_read(unsigned char *buf, size_t len, uint64_t offset)
+{
+	struct io_uring_sqe *sqe = io_uring_get_sqe(&rig.ring);
+	struct invlock_uring_op op;
+	struct io_uring_cqe *cqe;
+	int way;
+
+	memset(buf, 0xee, len);
+	way = invlock_uring_prep_read(rig.uring, sqe, rig.fd, buf, len, offset, &op);
+	io_uring_sqe_set_data(sqe, &op);
+	if (io_uring_submit_and_wait(&rig.ring, 1) != 1 || io_uring_peek_cqe(&rig.ring, &cqe) ||
+	    cqe->res != (int)len || !holds(buf, offset, len) || invlock_uring_done(&op))
+		return -1;
+	io_uring_cqe_seen(&rig.ring, cqe);
+	return way;
+}
+
+static struct invlock_uring_stats stats_now(void)
+{
+	struct invlock_uring_stats s = { .size = sizeof(s) };
+
+	invlock_uring_stats(rig.uring, &s);
+	return s;
+}
+
+/* more buffers than fit take turns */
+static int live_within(void *arg)
+{
+	const struct limited *l = arg;
+	unsigned char *buf;
+
+	EXPECT(!open_limited(l));
+	EXPECT(stats_now().max_bytes == l->limit);
+	buf = mmap(NULL, MIB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	madvise(buf, MIB, MADV_NOHUGEPAGE);
+	for (int round = 0; round < 3; round++)
+		for (unsigned int i = 0; i < MIB / BUF; i++)
+			EXPECT(way_of_a_read(buf + i * BUF, BUF, i * BUF) == INVLOCK_URING_FIXED);
+	/* more than the limit at once */
+	EXPECT(way_of_a_read(buf, l->limit + 4096, 0) == INVLOCK_URING_MEMLOCK);
+	EXPECT(!invlock_uring_close(rig.uring));
+	return 0;
+}
+
+TEST(rlimit_memlock_is_the_limit_without_the_right_to_lock_more)
+{
+	struct limited l = { .limit = 256 * KIB };
+
+	RIG_OPEN(&rig, "manual", 0, NULL);
+	rig_close(&rig);
+	in_child(live_within, &l);
+}
+
+/* the program promised more than it may have: the kernel says so, and data still comes */
+static int live_beyond(void *arg)
+{
+	struct invlock_uring_op ops[3];
+	struct io_uring_sqe sqe;
+	unsigned char *buf;
+	int way, nr = 0;
+
+	EXPECT(!open_limited(arg));
+	buf = mmap(NULL, MIB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	madvise(buf, MIB, MADV_NOHUGEPAGE);
+	memset(buf, 0, MIB);
+	for (int i = 0; i < 3; i++) {
+		way = invlock_uring_prep_read(rig.uring, &sqe, rig.fd, buf + i * BUF, BUF, 0,
+					      &ops[i]);
+		EXPECT(way == (i < 2 ? INVLOCK_URING_FIXED : INVLOCK_URING_MEMLOCK));
+	}
+	/* not asked for each time: 1, 2, 4, ... requests are let pass */
+	for (int i = 0; i < 100; i++)
+		EXPECT(way_of_a_read(buf + 2 * BUF, BUF, i * 4096) == INVLOCK_URING_MEMLOCK);
+	{
+		struct invlock_cache_stats s = { .size = sizeof(s) };
+
+		EXPECT(!invlock_cache_stats(invlock_uring_cache(rig.uring), &s));
+		EXPECT(s.refused_reg > 3 && s.refused_reg < 10);
+	}
+	EXPECT(!invlock_uring_done(&ops[0]));
+	EXPECT(!invlock_uring_done(&ops[1]));
+	EXPECT(!invlock_uring_done(&ops[2]));
+	/* it recovers when memory is free again */
+	do
+		way = way_of_a_read(buf + 2 * BUF, BUF, 0);
+	while (way == INVLOCK_URING_MEMLOCK && ++nr < 1000);
+	EXPECT(way == INVLOCK_URING_FIXED);
+	EXPECT(!invlock_uring_close(rig.uring));
+	return 0;
+}
+
+TEST(a_kernel_that_has_no_memlock_left_means_plain_until_it_has)
+{
+	/* the ring takes a few pages of it */
+	struct limited l = { .limit = 2 * BUF + BUF / 2, .max_bytes = 1024 * MIB };
+
+	RIG_OPEN(&rig, "manual", 0, NULL);
+	rig_close(&rig);
+	in_child(live_beyond, &l);
+}
+
+static int live_on_nothing(void *arg)
+{
+	const struct limited *l = arg;
+	unsigned char *buf;
+
+	/* the ring itself may take some: it comes first */
+	EXPECT(!rig_open(&rig, "manual", 0, NULL));
+	EXPECT(!invlock_uring_close(rig.uring));
+	EXPECT(give_up_lock_rights(l->limit));
+	EXPECT(!invlock_uring_open(&rig.ring, rig.mm, NULL, &rig.uring, NULL));
+	EXPECT(stats_now().max_bytes == 1);
+	buf = mmap(NULL, BUF, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	EXPECT(way_of_a_read(buf, BUF, 0) == INVLOCK_URING_MEMLOCK);
+	EXPECT(way_of_a_read(buf, 4096, 0) == INVLOCK_URING_SMALL);
+	EXPECT(!invlock_uring_close(rig.uring));
+	return 0;
+}
+
+TEST(without_any_memlock_all_goes_plain)
+{
+	struct limited l = { .limit = 0 };
+
+	RIG_OPEN(&rig, "manual", 0, NULL);
+	rig_close(&rig);
+	in_child(live_on_nothing, &l);
+}
+
+TEST_MAIN(
+	cmocka_unit_test(max_bytes_that_are_all_in_flight_mean_plain),
+	cmocka_unit_test(rlimit_memlock_is_the_limit_without_the_right_to_lock_more),
+	cmocka_unit_test(a_kernel_that_has_no_memlock_left_means_plain_until_it_has),
+	cmocka_unit_test(without_any_memlock_all_goes_plain))

@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: MIT
+/* Memory that was refused is not tried each time, and not for ever. */
+#include <sys/syscall.h>
+
+#include "adapters/uring/refused.h"
+#include "rig.h"
+
+/* what becomes writable as soon as the kernel has been asked for the next time */
+static struct invlock_mm *meanwhile_mm;
+static unsigned char *meanwhile_buf;
+
+/* liburing's, with something happening before the answer is seen */
+int io_uring_register_buffers_update_tag(struct io_uring *ring, unsigned int off,
+					 const struct iovec *iovecs, const __u64 *tags,
+					 unsigned int nr)
+{
+	struct io_uring_rsrc_update2 update = {
+		.offset = off,
+		.data = (unsigned long)iovecs,
+		.tags = (unsigned long)tags,
+		.nr = nr,
+	};
+	long ret = syscall(SYS_io_uring_register, ring->ring_fd, IORING_REGISTER_BUFFERS_UPDATE,
+			   &update, sizeof(update));
+	int err = ret < 0 ? -errno : ret;
+
+	if (meanwhile_buf) {
+		invlock_manual_start(meanwhile_mm, meanwhile_buf, BUF);
+		mprotect(meanwhile_buf, BUF, PROT_READ | PROT_WRITE);
+		invlock_manual_end(meanwhile_mm, meanwhile_buf, BUF);
+		meanwhile_buf = NULL;
+	}
+	return err;
+}
+
+static uint64_t tries(const struct rig *rig)
+{
+	return cache_stats(rig).refused_reg;
+}
+
+TEST(refused_memory_is_not_tried_again_while_the_map_stands)
+{
+	unsigned char *buf = memory(BUF, 0);
+	struct rig rig;
+	int way;
+
+	RIG_OPEN(&rig, "manual", 0, NULL);
+	mprotect(buf, BUF, PROT_READ);
+	write_one(&rig, rig.fd, buf, BUF, 0, &way);
+	assert_int_equal(way, INVLOCK_URING_REFUSED);
+	for (int i = 0; i < 100; i++) {
+		write_one(&rig, rig.fd, buf, BUF, 0, &way);
+		assert_int_equal(way, INVLOCK_URING_KNOWN);
+	}
+	assert_int_equal(tries(&rig), 1);
+	assert_int_equal(uring_stats(&rig).ways[INVLOCK_URING_KNOWN], 100);
+	rig_close(&rig);
+	munmap(buf, BUF);
+}
+
+TEST(a_change_of_the_map_makes_it_worth_another_try)
+{
+	unsigned char *buf = memory(BUF, 0);
+	struct rig rig;
+	int way;
+
+	RIG_OPEN(&rig, "manual", 0, NULL);
+	mprotect(buf, BUF, PROT_READ);
+	write_one(&rig, rig.fd, buf, BUF, 0, &way);
+	write_one(&rig, rig.fd, buf, BUF, 0, &way);
+	assert_int_equal(way, INVLOCK_URING_KNOWN);
+	invlock_manual_start(rig.mm, buf, BUF);
+	mprotect(buf, BUF, PROT_READ | PROT_WRITE);
+	invlock_manual_end(rig.mm, buf, BUF);
+	assert_int_equal(read_one(&rig, rig.fd, buf, BUF, MIB, &way), BUF);
+	assert_int_equal(way, INVLOCK_URING_FIXED);
+	assert_true(holds(buf, MIB, BUF));
+	rig_close(&rig);
+	munmap(buf, BUF);
+}
+
+TEST(memory_in_a_former_hole_is_found_although_nobody_reports_it)
+{
+	unsigned char *buf = memory(BUF, 0);
+	struct rig rig;
+	int way, nr;
+
+	RIG_OPEN(&rig, "manual", 0, NULL);
+	munmap(buf + BUF / 2, BUF / 2);
+	read_one(&rig, rig.fd, buf, BUF, 0, &way);
+	assert_int_equal(way, INVLOCK_URING_REFUSED);
+	assert_ptr_equal(mmap(buf + BUF / 2, BUF / 2, PROT_READ | PROT_WRITE,
+			      MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0),
+			 buf + BUF / 2);
+	for (nr = 1; way != INVLOCK_URING_FIXED && nr <= REFUSED_RETRY; nr++)
+		assert_int_equal(read_one(&rig, rig.fd, buf, BUF, MIB, &way), BUF);
+	assert_int_equal(way, INVLOCK_URING_FIXED);
+	assert_int_equal(nr, REFUSED_RETRY + 1);
+	assert_true(holds(buf, MIB, BUF));
+	rig_close(&rig);
+	munmap(buf, BUF);
+}
+
+TEST(a_request_that_covers_refused_memory_is_refused_and_one_inside_is_tried)
+{
+	unsigned char *buf = memory(4 * BUF, 0);
+	struct invlock_uring_op op;
+	struct rig rig;
+	int way;
+
+	RIG_OPEN(&rig, "manual", 0, NULL);
+	mprotect(buf + BUF, BUF, PROT_READ);
+	write_one(&rig, rig.fd, buf + BUF, BUF, 0, &way);
+	assert_int_equal(way, INVLOCK_URING_REFUSED);
+	assert_int_equal(prepare(&rig, rig.fd, buf, 4 * BUF, 0, &op), INVLOCK_URING_KNOWN);
+	finish(&rig);
+	/* it covers part of what was refused: perhaps not the part that matters */
+	assert_int_equal(prepare(&rig, rig.fd, buf + BUF, BUF / 2, 0, &op), INVLOCK_URING_REFUSED);
+	finish(&rig);
+	assert_int_equal(prepare(&rig, rig.fd, buf, BUF, 0, &op), INVLOCK_URING_FIXED);
+	assert_int_equal(finish(&rig), BUF);
+	assert_int_equal(prepare(&rig, rig.fd, buf + 2 * BUF, 2 * BUF, 0, &op),
+			 INVLOCK_URING_FIXED);
+	assert_int_equal(finish(&rig), 2 * BUF);
+	rig_close(&rig);
+	munmap(buf, 4 * BUF);
+}
+
+TEST(a_change_while_the_kernel_is_asked_is_not_missed)
+{
+	unsigned char *buf = memory(BUF, 0);
+	struct rig rig;
+	int way;
+
+	RIG_OPEN(&rig, "manual", 0, NULL);
+	mprotect(buf, BUF, PROT_READ);
+	meanwhile_mm = rig.mm;
+	meanwhile_buf = buf;
+	write_one(&rig, rig.fd, buf, BUF, 0, &way);
+	assert_null(meanwhile_buf);
+	assert_int_equal(way, INVLOCK_URING_REFUSED);
+	/* true when it was said, and not any more */
+	assert_int_equal(read_one(&rig, rig.fd, buf, BUF, MIB, &way), BUF);
+	assert_int_equal(way, INVLOCK_URING_FIXED);
+	rig_close(&rig);
+	munmap(buf, BUF);
+}
+
+TEST(the_oldest_refused_range_makes_room)
+{
+	unsigned char *buf = memory((NR_REFUSED + 1) * BUF, 0);
+	struct rig rig;
+	int way;
+
+	RIG_OPEN(&rig, "manual", 0, NULL);
+	mprotect(buf, (NR_REFUSED + 1) * BUF, PROT_READ);
+	for (int round = 0; round < 2; round++) {
+		for (int i = 0; i < NR_REFUSED; i++) {
+			write_one(&rig, rig.fd, buf + i * BUF, BUF, 0, &way);
+			assert_int_equal(way, round ? INVLOCK_URING_KNOWN : INVLOCK_URING_REFUSED);
+		}
+	}
+	write_one(&rig, rig.fd, buf + NR_REFUSED * BUF, BUF, 0, &way);
+	assert_int_equal(way, INVLOCK_URING_REFUSED);
+	write_one(&rig, rig.fd, buf + BUF, BUF, 0, &way);
+	assert_int_equal(way, INVLOCK_URING_KNOWN);
+	write_one(&rig, rig.fd, buf, BUF, 0, &way);
+	assert_int_equal(way, INVLOCK_URING_REFUSED);
+	rig_close(&rig);
+	munmap(buf, (NR_REFUSED + 1) * BUF);
+}
+
+TEST_MAIN(
+	cmocka_unit_test(refused_memory_is_not_tried_again_while_the_map_stands),
+	cmocka_unit_test(a_change_of_the_map_makes_it_worth_another_try),
+	cmocka_unit_test(memory_in_a_former_hole_is_found_although_nobody_reports_it),
+	cmocka_unit_test(a_request_that_covers_refused_memory_is_refused_and_one_inside_is_tried),
+	cmocka_unit_test(a_change_while_the_kernel_is_asked_is_not_missed),
+	cmocka_unit_test(the_oldest_refused_range_makes_room))

@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: MIT
+#include <fcntl.h>
+#include <sys/wait.h>
+
+#include "rig.h"
+
+unsigned char byte_at(uint64_t offset)
+{
+	uint64_t word = (offset / 8 + 1) * UINT64_C(0x9e3779b97f4a7c15);
+
+	return word >> offset % 8 * 8;
+}
+
+bool holds(const void *buf, uint64_t offset, size_t len)
+{
+	const unsigned char *bytes = buf;
+
+	for (size_t i = 0; i < len; i++)
+		if (bytes[i] != byte_at(offset + i))
+			return false;
+	return true;
+}
+
+void *memory(size_t len, unsigned char fill)
+{
+	void *mem = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	assert_ptr_not_equal(mem, MAP_FAILED);
+	memset(mem, fill, len);
+	return mem;
+}
+
+/* where tests run; tmpfs has no O_DIRECT before 6.6, so there is a second choice */
+static int temporary_file(int flags)
+{
+	static const char *const places[] = { "invlock-XXXXXX", "/var/tmp/invlock-XXXXXX" };
+	char path[40];
+	int fd;
+
+	for (unsigned int i = 0; i < 2; i++) {
+		strcpy(path, places[i]);
+		fd = mkostemp(path, O_CLOEXEC | flags);
+		if (fd >= 0) {
+			unlink(path);
+			return fd;
+		}
+		/* a file system without O_DIRECT makes the file before it says so */
+		unlink(path);
+	}
+	return -1;
+}
+
+int known_file(int flags)
+{
+	int fd = temporary_file(flags);
+	unsigned char *bytes;
+
+	if (fd < 0)
+		return -1;
+	bytes = aligned_alloc(4096, FILE_SIZE);
+	for (uint64_t i = 0; i < FILE_SIZE; i++)
+		bytes[i] = byte_at(i);
+	if (pwrite(fd, bytes, FILE_SIZE, 0) != FILE_SIZE) {
+		close(fd);
+		fd = -1;
+	}
+	free(bytes);
+	return fd;
+}
+
+static int cannot(struct rig *rig, const char *what, int err)
+{
+	bool here = err == -EPERM || err == -ENOSYS || err == -EACCES;
+
+	snprintf(rig->why, sizeof(rig->why), "%s: %s", what, strerror(-err));
+	return here ? 1 : err;
+}
+
+int rig_open(struct rig *rig, const char *monitor, unsigned int ring_flags,
+	     const struct invlock_uring_options *options)
+{
+	struct invlock_mm_options mm = { .size = sizeof(mm), .monitor = monitor };
+	struct invlock_why why;
+	int err;
+
+	*rig = (struct rig){};
+	err = io_uring_queue_init(64, &rig->ring, ring_flags);
+	/* a kernel that does not know the ring's flags is a place where this cannot run */
+	if (err == -EINVAL && ring_flags)
+		err = -ENOSYS;
+	if (err)
+		return cannot(rig, "io_uring cannot be used here", err);
+	rig->fd = known_file(O_DIRECT);
+	if (rig->fd < 0) {
+		err = cannot(rig, "no file with O_DIRECT", -errno);
+		io_uring_queue_exit(&rig->ring);
+		return err == -EINVAL ? 1 : err;
+	}
+	err = invlock_mm_open(&mm, &rig->mm, &why);
+	if (!err) {
+		err = invlock_uring_open(&rig->ring, rig->mm, options, &rig->uring, &why);
+		if (err)
+			invlock_mm_close(rig->mm);
+	}
+	if (err) {
+		/* the manual monitor works everywhere */
+		if (strcmp(monitor, "manual"))
+			err = 1;
+		snprintf(rig->why, sizeof(rig->why), "%s", why.text);
+		close(rig->fd);
+		io_uring_queue_exit(&rig->ring);
+	}
+	return err;
+}
+
+void rig_close(struct rig *rig)
+{
+	const struct iovec one = { .iov_base = rig, .iov_len = 1 };
+
+	assert_int_equal(uring_stats(rig).in_flight, 0);
+	assert_int_equal(invlock_cache_drop(rig->uring ? invlock_uring_cache(rig->uring) : NULL,
+					    (void *)1, ~0ul - 1) < 0, 0);
+	assert_int_equal(uring_stats(rig).slots_used, 0);
+	assert_int_equal(invlock_uring_close(rig->uring), 0);
+	/* the table was given back: there is room for another one */
+	assert_int_equal(io_uring_register_buffers(&rig->ring, &one, 1), 0);
+	invlock_mm_close(rig->mm);
+	io_uring_queue_exit(&rig->ring);
+	close(rig->fd);
+}
+
+int finish(struct rig *rig)
+{
+	struct io_uring_cqe *cqe;
+	int res;
+
+	assert_true(io_uring_submit(&rig->ring) >= 0);
+	assert_int_equal(io_uring_wait_cqe(&rig->ring, &cqe), 0);
+	assert_int_equal(invlock_uring_done(io_uring_cqe_get_data(cqe)), 0);
+	res = cqe->res;
+	io_uring_cqe_seen(&rig->ring, cqe);
+	return res;
+}
+
+int prepare(struct rig *rig, int fd, void *buf, size_t len, uint64_t offset,
+	    struct invlock_uring_op *op)
+{
+	struct io_uring_sqe *sqe = io_uring_get_sqe(&rig->ring);
+	int way = invlock_uring_prep_read(rig->uring, sqe, fd, buf, len, offset, op);
+
+	io_uring_sqe_set_data(sqe, op);
+	return way;
+}
+
+static int one(struct rig *rig, int way, struct io_uring_sqe *sqe, struct invlock_uring_op *op,
+	       int *ret_way)
+{
+	assert_true(way >= 0);
+	assert_int_equal(way, op->way);
+	if (way == INVLOCK_URING_FIXED)
+		assert_true(sqe->opcode == IORING_OP_READ_FIXED ||
+			    sqe->opcode == IORING_OP_WRITE_FIXED);
+	else
+		assert_true(sqe->opcode == IORING_OP_READ || sqe->opcode == IORING_OP_WRITE);
+	io_uring_sqe_set_data(sqe, op);
+	if (ret_way)
+		*ret_way = way;
+	return finish(rig);
+}
+
+int read_one(struct rig *rig, int fd, void *buf, size_t len, uint64_t offset, int *ret_way)
+{
+	struct io_uring_sqe *sqe = io_uring_get_sqe(&rig->ring);
+	struct invlock_uring_op op;
+
+	return one(rig, invlock_uring_prep_read(rig->uring, sqe, fd, buf, len, offset, &op), sqe,
+		   &op, ret_way);
+}
+
+int write_one(struct rig *rig, int fd, const void *buf, size_t len, uint64_t offset, int *ret_way)
+{
+	struct io_uring_sqe *sqe = io_uring_get_sqe(&rig->ring);
+	struct invlock_uring_op op;
+
+	return one(rig, invlock_uring_prep_write(rig->uring, sqe, fd, buf, len, offset, &op), sqe,
+		   &op, ret_way);
+}
+
+struct invlock_uring_stats uring_stats(const struct rig *rig)
+{
+	struct invlock_uring_stats s = { .size = sizeof(s) };
+
+	assert_int_equal(invlock_uring_stats(rig->uring, &s), 0);
+	return s;
+}
+
+struct invlock_cache_stats cache_stats(const struct rig *rig)
+{
+	struct invlock_cache_stats s = { .size = sizeof(s) };
+
+	assert_int_equal(invlock_cache_stats(invlock_uring_cache(rig->uring), &s), 0);
+	return s;
+}
+
+void in_child(int (*run)(void *arg), void *arg)
+{
+	pid_t pid = fork();
+	int status;
+
+	assert_true(pid >= 0);
+	if (!pid)
+		_exit(run(arg));
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+}

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the adapter's tests share: a file with known bytes, opened O_DIRECT, a ring and an
+ * adapter on it.
+ */
+#ifndef INVLOCK_TESTS_URING_RIG_H
+#define INVLOCK_TESTS_URING_RIG_H
+
+#include <errno.h>
+#include <stdbool.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+#include <invlock/manual.h>
+#include <invlock/uring.h>
+
+#include "tests/test.h"
+
+#define KIB		1024ul
+#define MIB		(1024ul * KIB)
+#define FILE_SIZE	(4 * MIB)
+#define BUF		(64 * KIB)	/* the usual buffer */
+
+struct rig {
+	struct io_uring ring;
+	struct invlock_mm *mm;
+	struct invlock_uring *uring;
+	int fd;			/* O_DIRECT, FILE_SIZE bytes, byte_at() in each place */
+	char why[500];		/* why it could not be set up */
+};
+
+/* the rig's open failed because of where we run: skip; anything else is a failure */
+#define RIG_OPEN(rig, monitor, ring_flags, options)			\
+do {									\
+	int __err = rig_open(rig, monitor, ring_flags, options);	\
+									\
+	if (__err > 0)							\
+		TEST_SKIP("%.160s", (rig)->why);				\
+	if (__err)							\
+		fail_msg("%s", (rig)->why);				\
+} while (0)
+
+/* Return: 0; 1 = this machine does not allow it; -errno */
+int rig_open(struct rig *rig, const char *monitor, unsigned int ring_flags,
+	     const struct invlock_uring_options *options);
+
+/* asserts that nothing is in flight and that no slot stays in use */
+void rig_close(struct rig *rig);
+
+/* a file with the known bytes, unlinked; -1 and errno. flags: O_DIRECT or 0 */
+int known_file(int flags);
+
+unsigned char byte_at(uint64_t offset);
+
+/* does buf hold what the file has at offset? */
+bool holds(const void *buf, uint64_t offset, size_t len);
+
+/* private anonymous memory, filled with a byte */
+void *memory(size_t len, unsigned char fill);
+
+/* submit what is prepared, wait for one CQE, done with its op; the CQE's result */
+int finish(struct rig *rig);
+
+/* one request from prep to done; its result. ret_way may be NULL */
+int read_one(struct rig *rig, int fd, void *buf, size_t len, uint64_t offset, int *ret_way);
+int write_one(struct rig *rig, int fd, const void *buf, size_t len, uint64_t offset, int *ret_way);
+
+/* prepare a read and leave it there; the way */
+int prepare(struct rig *rig, int fd, void *buf, size_t len, uint64_t offset,
+	    struct invlock_uring_op *op);
+
+struct invlock_uring_stats uring_stats(const struct rig *rig);
+struct invlock_cache_stats cache_stats(const struct rig *rig);
+
+/* run in a forked child; fails unless the child returns 0. Asserts do not work there */
+void in_child(int (*run)(void *arg), void *arg);
+
+/* in a child: say what was wrong, and leave the function with 1 */
+#define EXPECT(cond)							\
+do {									\
+	if (!(cond)) {							\
+		dprintf(2, "%s:%d: not so: %s\n", __FILE__, __LINE__, #cond); \
+		return 1;						\
+	}								\
+} while (0)
+
+#endif /* INVLOCK_TESTS_URING_RIG_H */

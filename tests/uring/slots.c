@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: MIT
+/* A slot belongs to a request from prep to done, whatever happens meanwhile. */
+#include <fcntl.h>
+
+#include "rig.h"
+
+#define SLOTS 4
+
+static const struct invlock_uring_options few = {
+	.size = sizeof(few), .slots = SLOTS, .min_len = 1,
+};
+
+/* all that gives memory back */
+static void take_back(struct rig *rig, void *buf)
+{
+	assert_true(invlock_cache_drop(invlock_uring_cache(rig->uring), buf, BUF) >= 0);
+	assert_true(invlock_cache_reap(invlock_uring_cache(rig->uring)) >= 0);
+}
+
+TEST(a_request_that_is_not_yet_submitted_keeps_its_slot)
+{
+	unsigned char *bufs[SLOTS + 2];
+	struct invlock_uring_op op;
+	struct rig rig;
+	int way;
+
+	RIG_OPEN(&rig, "manual", 0, &few);
+	for (int i = 0; i < SLOTS + 2; i++)
+		bufs[i] = memory(BUF, 0xee);
+	assert_int_equal(prepare(&rig, rig.fd, bufs[0], BUF, MIB, &op), INVLOCK_URING_FIXED);
+	take_back(&rig, bufs[0]);
+	assert_int_equal(uring_stats(&rig).slots_used, 1);
+
+	/* others come and go through all the slots that are left */
+	for (int i = 0; i < 3 * SLOTS; i++) {
+		struct invlock_uring_op other;
+		struct io_uring_sqe sqe;
+		unsigned char *buf = bufs[1 + i % (SLOTS + 1)];
+
+		way = invlock_uring_prep_read(rig.uring, &sqe, rig.fd, buf, BUF, 0, &other);
+		assert_int_equal(way, INVLOCK_URING_FIXED);
+		assert_int_not_equal(sqe.buf_index, op.pin.handle);
+		assert_int_equal(invlock_uring_done(&other), 0);
+	}
+	assert_true(cache_stats(&rig).evicted > 0);
+	assert_int_equal(finish(&rig), BUF);
+	assert_true(holds(bufs[0], MIB, BUF));
+	rig_close(&rig);
+	for (int i = 0; i < SLOTS + 2; i++)
+		munmap(bufs[i], BUF);
+}
+
+/* what the test above would see if the slot were not kept */
+TEST(a_request_that_is_done_too_early_loses_its_slot)
+{
+	unsigned char *bufs[2] = { memory(BUF, 0xee), memory(BUF, 0xee) };
+	const struct invlock_uring_options o = { .size = sizeof(o), .slots = 1 };
+	struct invlock_uring_op early, other;
+	struct io_uring_cqe *cqe;
+	struct io_uring_sqe sqe;
+	struct rig rig;
+
+	RIG_OPEN(&rig, "manual", 0, &o);
+	assert_int_equal(prepare(&rig, rig.fd, bufs[0], BUF, 0, &early), INVLOCK_URING_FIXED);
+	assert_int_equal(invlock_uring_done(&early), 0);
+	assert_int_equal(invlock_uring_prep_read(rig.uring, &sqe, rig.fd, bufs[1], BUF, 0, &other),
+			 INVLOCK_URING_FIXED);
+	assert_int_equal(invlock_uring_done(&other), 0);
+	assert_int_equal(io_uring_submit_and_wait(&rig.ring, 1), 1);
+	assert_int_equal(io_uring_peek_cqe(&rig.ring, &cqe), 0);
+	assert_int_equal(cqe->res, -EFAULT);
+	assert_int_equal(bufs[0][0], 0xee);
+	io_uring_cqe_seen(&rig.ring, cqe);
+	rig_close(&rig);
+	munmap(bufs[0], BUF);
+	munmap(bufs[1], BUF);
+}
+
+TEST(a_request_that_the_device_holds_keeps_its_slot_and_the_adapter_open)
+{
+	unsigned char *buf = memory(BUF, 0xee);
+	struct invlock_uring_op op;
+	struct rig rig;
+	int fds[2], way;
+
+	RIG_OPEN(&rig, "manual", 0, &few);
+	assert_int_equal(pipe(fds), 0);
+	assert_int_equal(prepare(&rig, fds[0], buf, BUF, 0, &op), INVLOCK_URING_FIXED);
+	assert_int_equal(io_uring_submit(&rig.ring), 1);
+	take_back(&rig, buf);
+	assert_int_equal(uring_stats(&rig).slots_used, 1);
+	assert_int_equal(uring_stats(&rig).in_flight, 1);
+	assert_int_equal(invlock_uring_close(rig.uring), -EBUSY);
+
+	/* and goes on as before */
+	assert_int_equal(write(fds[1], "pipe", 4), 4);
+	assert_int_equal(finish(&rig), 4);
+	assert_memory_equal(buf, "pipe", 4);
+	assert_int_equal(read_one(&rig, rig.fd, buf, BUF, 0, &way), BUF);
+	assert_int_equal(way, INVLOCK_URING_FIXED);
+	assert_true(holds(buf, 0, BUF));
+	rig_close(&rig);
+	close(fds[0]);
+	close(fds[1]);
+	munmap(buf, BUF);
+}
+
+TEST(a_cancelled_request_gives_its_slot_back_when_its_cqe_says_so)
+{
+	unsigned char *buf = memory(BUF, 0xee);
+	struct invlock_uring_op op;
+	struct io_uring_cqe *cqe;
+	struct io_uring_sqe *sqe;
+	struct rig rig;
+	int fds[2], cancelled = 0;
+
+	RIG_OPEN(&rig, "manual", 0, &few);
+	assert_int_equal(pipe(fds), 0);
+	assert_int_equal(prepare(&rig, fds[0], buf, BUF, 0, &op), INVLOCK_URING_FIXED);
+	assert_int_equal(io_uring_submit(&rig.ring), 1);
+	sqe = io_uring_get_sqe(&rig.ring);
+	io_uring_prep_cancel(sqe, &op, 0);
+	io_uring_sqe_set_data(sqe, NULL);
+	assert_int_equal(io_uring_submit(&rig.ring), 1);
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(io_uring_wait_cqe(&rig.ring, &cqe), 0);
+		if (io_uring_cqe_get_data(cqe)) {
+			assert_int_equal(invlock_uring_close(rig.uring), -EBUSY);
+			assert_int_equal(invlock_uring_done(io_uring_cqe_get_data(cqe)), 0);
+			cancelled = cqe->res;
+		}
+		io_uring_cqe_seen(&rig.ring, cqe);
+	}
+	assert_int_equal(cancelled, -ECANCELED);
+	rig_close(&rig);
+	close(fds[0]);
+	close(fds[1]);
+	munmap(buf, BUF);
+}
+
+TEST(a_table_that_is_all_in_flight_means_plain_until_one_is_done)
+{
+	struct invlock_uring_op ops[SLOTS], op;
+	unsigned char *bufs[SLOTS + 1];
+	struct rig rig;
+	int way;
+
+	RIG_OPEN(&rig, "manual", 0, &few);
+	for (int i = 0; i <= SLOTS; i++)
+		bufs[i] = memory(BUF, 0);
+	for (int i = 0; i < SLOTS; i++) {
+		way = prepare(&rig, rig.fd, bufs[i], BUF, i * BUF, &ops[i]);
+		assert_int_equal(way, INVLOCK_URING_FIXED);
+	}
+	for (int i = 0; i < 10; i++) {
+		struct io_uring_sqe sqe;
+
+		way = invlock_uring_prep_read(rig.uring, &sqe, rig.fd, bufs[SLOTS], BUF, 0, &op);
+		assert_int_equal(way, INVLOCK_URING_FULL);
+		assert_int_equal(sqe.opcode, IORING_OP_READ);
+		assert_int_equal(invlock_uring_done(&op), 0);
+	}
+	/* and was not asked for in vain each time */
+	assert_int_equal(cache_stats(&rig).refused_full, 1);
+	/* what is registered is still served */
+	assert_int_equal(prepare(&rig, rig.fd, bufs[0], BUF, 0, &op), INVLOCK_URING_FIXED);
+	assert_int_equal(invlock_uring_close(rig.uring), -EBUSY);
+	for (int i = 0; i <= SLOTS; i++)
+		assert_int_equal(finish(&rig), BUF);
+	for (int i = 0; i < SLOTS; i++)
+		assert_true(holds(bufs[i], i * BUF, BUF));
+	assert_int_equal(read_one(&rig, rig.fd, bufs[SLOTS], BUF, MIB, &way), BUF);
+	assert_int_equal(way, INVLOCK_URING_FIXED);
+	assert_true(holds(bufs[SLOTS], MIB, BUF));
+	rig_close(&rig);
+	for (int i = 0; i <= SLOTS; i++)
+		munmap(bufs[i], BUF);
+}
+
+TEST(one_request_that_is_done_makes_room_for_one)
+{
+	struct invlock_uring_op ops[SLOTS], op;
+	unsigned char *bufs = memory((SLOTS + 1) * BUF, 0);
+	struct io_uring_sqe sqe;
+	struct rig rig;
+
+	RIG_OPEN(&rig, "manual", 0, &few);
+	for (int i = 0; i < SLOTS; i++)
+		assert_int_equal(invlock_uring_prep_read(rig.uring, &sqe, rig.fd, bufs + i * BUF,
+							 BUF, 0, &ops[i]), INVLOCK_URING_FIXED);
+	for (int i = 0; i < SLOTS; i++) {
+		assert_int_equal(invlock_uring_prep_read(rig.uring, &sqe, rig.fd,
+							 bufs + SLOTS * BUF, BUF, 0, &op),
+				 INVLOCK_URING_FULL);
+		assert_int_equal(invlock_uring_done(&op), 0);
+		assert_int_equal(invlock_uring_done(&ops[i]), 0);
+		assert_int_equal(invlock_uring_prep_read(rig.uring, &sqe, rig.fd,
+							 bufs + SLOTS * BUF, BUF, 0, &op),
+				 INVLOCK_URING_FIXED);
+		assert_int_equal(sqe.buf_index, ops[i].pin.handle);
+		assert_int_equal(invlock_uring_done(&op), 0);
+		assert_int_equal(invlock_uring_prep_read(rig.uring, &sqe, rig.fd, bufs + i * BUF,
+							 BUF, 0, &ops[i]), INVLOCK_URING_FIXED);
+	}
+	for (int i = 0; i < SLOTS; i++)
+		assert_int_equal(invlock_uring_done(&ops[i]), 0);
+	rig_close(&rig);
+	munmap(bufs, (SLOTS + 1) * BUF);
+}
+
+TEST_MAIN(
+	cmocka_unit_test(a_request_that_is_not_yet_submitted_keeps_its_slot),
+	cmocka_unit_test(a_request_that_is_done_too_early_loses_its_slot),
+	cmocka_unit_test(a_request_that_the_device_holds_keeps_its_slot_and_the_adapter_open),
+	cmocka_unit_test(a_cancelled_request_gives_its_slot_back_when_its_cqe_says_so),
+	cmocka_unit_test(a_table_that_is_all_in_flight_means_plain_until_one_is_done),
+	cmocka_unit_test(one_request_that_is_done_makes_room_for_one))

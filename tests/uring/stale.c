@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: MIT
+/* Stale, told by the data: what is read must arrive in the memory the program sees. */
+#include "lib/cache_internal.h"
+#include "rig.h"
+
+#define LEN	MIB	/* beyond malloc's threshold: free() unmaps */
+
+/* changes of [buf, buf + LEN): it stays mapped, with other pages behind it */
+static bool unmap_and_map(unsigned char *buf)
+{
+	return !munmap(buf, LEN) &&
+	       mmap(buf, LEN, PROT_READ | PROT_WRITE,
+		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) == buf;
+}
+
+static bool map_over(unsigned char *buf)
+{
+	return mmap(buf, LEN, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED,
+		    -1, 0) == buf;
+}
+
+static bool discard(unsigned char *buf)
+{
+	return !madvise(buf, LEN, MADV_DONTNEED);
+}
+
+static bool move_onto(unsigned char *buf)
+{
+	return mremap(memory(LEN, 0), LEN, LEN, MREMAP_MAYMOVE | MREMAP_FIXED, buf) == buf;
+}
+
+static const struct {
+	const char *name;
+	bool (*make)(unsigned char *buf);
+} changes[] = {
+	{ "munmap and mmap", unmap_and_map },
+	{ "mmap MAP_FIXED", map_over },
+	{ "MADV_DONTNEED", discard },
+	{ "mremap onto it", move_onto },
+};
+
+#define NR_CHANGES	(sizeof(changes) / sizeof(changes[0]))
+
+/* how many reads and writes of two for each kind of change miss the new memory */
+static unsigned int stale_after_each_change(struct rig *rig, bool report)
+{
+	unsigned char *buf = memory(LEN, 0), *in = memory(LEN, 0);
+	unsigned int nr = 0;
+	int way;
+
+	for (unsigned int i = 0; i < NR_CHANGES; i++) {
+		for (int write = 0; write < 2; write++) {
+			assert_int_equal(read_one(rig, rig->fd, buf, LEN, MIB, &way), LEN);
+			assert_int_equal(way, INVLOCK_URING_FIXED);
+			if (report)
+				invlock_manual_start(rig->mm, buf, LEN);
+			assert_true(changes[i].make(buf));
+			if (report)
+				invlock_manual_end(rig->mm, buf, LEN);
+			memset(buf, 0xee, LEN);
+			if (write) {
+				write_one(rig, rig->fd, buf, LEN, 3 * MIB, &way);
+				assert_int_equal(pread(rig->fd, in, LEN, 3 * MIB), LEN);
+				nr += memcmp(in, buf, LEN) != 0;
+			} else {
+				read_one(rig, rig->fd, buf, LEN, 2 * MIB, &way);
+				nr += !holds(buf, 2 * MIB, LEN);
+			}
+			assert_int_equal(way, INVLOCK_URING_FIXED);
+		}
+	}
+	/* the adapter forgets it before the next test maps something here */
+	assert_true(invlock_cache_drop(invlock_uring_cache(rig->uring), buf, LEN) >= 0);
+	munmap(buf, LEN);
+	munmap(in, LEN);
+	return nr;
+}
+
+TEST(after_a_reported_change_data_goes_to_the_new_memory)
+{
+	struct rig rig;
+
+	RIG_OPEN(&rig, "manual", 0, NULL);
+	assert_int_equal(stale_after_each_change(&rig, true), 0);
+	assert_int_equal(cache_stats(&rig).stale, 2 * NR_CHANGES);
+	rig_close(&rig);
+}
+
+/* what the others would see if the changes were not heard of, or not asked for */
+TEST(after_an_unreported_change_data_goes_to_memory_that_is_gone)
+{
+	struct rig rig;
+
+	RIG_OPEN(&rig, "manual", 0, NULL);
+	assert_int_equal(stale_after_each_change(&rig, false), 2 * NR_CHANGES);
+	assert_int_equal(cache_stats(&rig).stale, 0);
+	rig_close(&rig);
+}
+
+TEST(without_validation_data_goes_to_memory_that_is_gone)
+{
+	struct rig rig;
+
+	RIG_OPEN(&rig, "manual", 0, NULL);
+	cache_plant_check(invlock_uring_cache(rig.uring), INVLOCK_CHECK_NONE);
+	assert_int_equal(stale_after_each_change(&rig, true), 2 * NR_CHANGES);
+	rig_close(&rig);
+}
+
+TEST(with_the_bpf_monitor_nothing_need_be_reported)
+{
+	struct rig rig;
+
+	RIG_OPEN(&rig, "bpf", 0, NULL);
+	assert_int_equal(stale_after_each_change(&rig, false), 0);
+	rig_close(&rig);
+}
+
+static unsigned char *page_in(unsigned char *mem)
+{
+	return mem + (-(uintptr_t)mem & 4095);
+}
+
+/* the way it hurts in practice: no map call in sight. Under the bpf monitor */
+TEST(free_and_malloc_do_not_lead_astray)
+{
+	unsigned int nr_same = 0;
+	struct rig rig;
+	int way;
+
+	RIG_OPEN(&rig, "bpf", 0, NULL);
+	for (int i = 0; i < 20; i++) {
+		unsigned char *old = malloc(LEN), *new;
+
+		assert_int_equal(read_one(&rig, rig.fd, page_in(old), LEN / 2, 0, &way), LEN / 2);
+		assert_int_equal(way, INVLOCK_URING_FIXED);
+		free(old);
+		new = malloc(LEN);
+		nr_same += (uintptr_t)new == (uintptr_t)old;
+		memset(new, 0xee, LEN);
+		assert_int_equal(read_one(&rig, rig.fd, page_in(new), LEN / 2, MIB, &way), LEN / 2);
+		assert_true(holds(page_in(new), MIB, LEN / 2));
+		free(new);
+	}
+	assert_true(nr_same > 0);
+	rig_close(&rig);
+}
+
+TEST_MAIN(
+	cmocka_unit_test(after_a_reported_change_data_goes_to_the_new_memory),
+	cmocka_unit_test(after_an_unreported_change_data_goes_to_memory_that_is_gone),
+	cmocka_unit_test(without_validation_data_goes_to_memory_that_is_gone),
+	cmocka_unit_test(with_the_bpf_monitor_nothing_need_be_reported),
+	cmocka_unit_test(free_and_malloc_do_not_lead_astray))
