@@ -88,18 +88,22 @@ static inline void invlock_lose(const struct invlock *il)
  */
 static inline void invlock_close_feed(const struct invlock *il, u64 flag)
 {
-	/* the flag first: who finds wide running also finds the reason */
-	u64 old = port_load(&il->feed->flags);
+	/* acquire: who finds the flag finds wide running; pairs with the exchange below */
+	u64 old = port_load_acquire(&il->feed->flags), seen;
 
+	if (old & flag)
+		return;
+	/*
+	 * The flag last: another writer that finds it records nothing more, and goes on to
+	 * change the map. Until then readers wait.
+	 */
+	port_fetch_add(&il->feed->wide, INVLOCK_START);
+	port_fetch_add(&il->feed->sequence, 1);
 	/* flags are only ever set: an exchange fails no more often than there are bits */
 	for (u32 i = 0; i < 64 && !(old & flag); i++) {
-		u64 seen = port_cmpxchg(&il->feed->flags, old, old | flag);
-
-		if (seen == old) {
-			port_fetch_add(&il->feed->wide, INVLOCK_START);
-			port_fetch_add(&il->feed->sequence, 1);
+		seen = port_cmpxchg(&il->feed->flags, old, old | flag);
+		if (seen == old)
 			return;
-		}
 		old = seen;
 	}
 }
