@@ -2,8 +2,13 @@
 /*
  * Changes: every way to change a memory map that we know, made for real.
  *
- * The self-test at open makes the cheap ones; `invlock doctor` and the tests make all.
+ * Each prepares memory of its own, translates it in a read section, changes the map, and
+ * asks whether the translation is still valid. The self-test at open makes the quick ones,
+ * which are in the library; `invlock doctor` and the tests make all.
  * Private to this project: the tool and the tests link it statically.
+ *
+ *	for (unsigned int i = 0; (c = change_at(i)); i++)
+ *		change_test(c, mm, &result);
  */
 #ifndef INVLOCK_LIB_CHANGE_H
 #define INVLOCK_LIB_CHANGE_H
@@ -15,39 +20,57 @@
 enum change_verdict {
 	CHANGE_MISSED,		/* the map changed, a translation of it still validates */
 	CHANGE_SEEN,
+	CHANGE_REFUSED,		/* the monitor does not let such memory be translated: safe */
 	CHANGE_UNKNOWN,		/* could not be made here; see the reason */
+	NR_CHANGE_VERDICTS
 };
 
 struct change_result {
 	enum change_verdict verdict;
-	char reason[160];	/* of CHANGE_UNKNOWN and CHANGE_MISSED */
+	char reason[160];	/* of UNKNOWN and REFUSED; of SEEN, where there is more to say */
 };
+
+struct trial;
 
 /**
  * struct change - one way
- * @name: for people and JSON, as "munmap (raw syscall)": unique
+ * @name: for people and JSON, as "munmap (raw system call)"; unique
  * @kind: enum invlock_kind
- * @quick: cheap and harmless enough for the self-test at every open: no fork, no file, no
- *	thread, no large memory
+ * @run: private: makes it, and says what came of it; see change_trial.h
+ * @make: private, for run functions that serve several changes: 0, or -1 and errno
+ * @how: private, the same
  */
 struct change {
 	const char *name;
 	enum invlock_kind kind;
-	bool quick;
-	/* private: prepares memory, translates it, changes the map, asks whether it is valid */
-	void (*run)(const struct change *c, struct invlock_mm *mm, struct change_result *ret);
+	void (*run)(struct trial *t);
+	int (*make)(void *addr, size_t len);
+	unsigned int how;
 };
 
-extern const struct change changes[];
-extern const unsigned int nr_changes;
+/* each list ends with a change that has no name */
+extern const struct change map_changes[];	/* quick: no fork, no file, no thread */
+extern const struct change advise_changes[];	/* quick */
+extern const struct change truncate_changes[];	/* quick: memfds */
+extern const struct change file_changes[];
+extern const struct change process_changes[];
+extern const struct change libc_changes[];
+extern const struct change stack_changes[];
+
+/* all lists as one; NULL = there are no more. Not in the shared library. */
+const struct change *change_at(unsigned int nr);
+
+/* "seen", "missed", "refused", "unknown" */
+const char *change_verdict_name(enum change_verdict verdict);
 
 /**
  * change_test() - make one change and see whether the monitor saw it
- * @c: one of changes[]
+ * @c: the change
  * @mm: the mm
  * @ret: always filled
  *
- * Leaves the map as it was. Context: may sleep; not thread safe towards itself.
+ * Other threads may run, and change other memory. Leaves the map as it was.
+ * Context: may sleep; not in a signal handler.
  */
 void change_test(const struct change *c, struct invlock_mm *mm, struct change_result *ret);
 
