@@ -190,7 +190,7 @@ static inline void note_file(struct bpf_state *st, struct task_struct *task,
 	case CALL_SHMAT:
 		break;
 	case CALL_IPC:
-		/* the address was stored in memory: ask where the caller wanted it */
+		/* the address is not in ret but somewhere in the caller's memory */
 		if ((call->arg[0] & 0xffff) != IPC_SHMAT)
 			return;
 		port_store(&st->any_file, st->any_file | BPF_FILES_UNKNOWN);
@@ -313,7 +313,7 @@ int scan_calls(struct bpf_iter__task *ctx)
 	struct pid *pid;
 	u32 level;
 	u64 nr;
-	u8 both;
+	u32 class;
 
 	if (!task || !st || !st->mm || (u64)task->mm != st->mm || (task->flags & PF_IO_WORKER))
 		return 0;
@@ -321,9 +321,9 @@ int scan_calls(struct bpf_iter__task *ctx)
 	nr = BPF_CORE_READ(regs, orig_ax);
 	if (nr & ~(u64)(NR_MASK | X32_BIT))
 		return 0;
-	both = call_classes[nr & NR_MASK];
-	/* which ABI is not known for certain: either table will do */
-	if (!both || both == NATIVE(CALL_PRCTL) || slot_of((u32)task->pid, false))
+	class = class_of(call_classes[nr & NR_MASK], task);
+	if (class == CALL_NONE || class == CALL_PRCTL ||
+	    (class == CALL_MPROTECT && !count_protect) || slot_of((u32)task->pid, false))
 		return 0;
 	pid = task->thread_pid;
 	level = BPF_CORE_READ(pid, level) & 31;

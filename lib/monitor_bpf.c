@@ -347,7 +347,7 @@ int monitor_bpf_note_missed(const struct invlock_mm *mm)
 	return bpf_prog_test_run_opts(bpf_program__fd(skel->progs.note_missed), &run);
 }
 
-#define SEEN	(INVLOCK_KINDS_SHARED | INVLOCK_BIT(UNKNOWN) | INVLOCK_BIT(RELEASE))
+#define SEEN	(INVLOCK_KINDS_SHARED | INVLOCK_BIT(RELEASE))
 
 const struct monitor monitor_bpf = {
 	.name = "bpf",

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: MIT
+#include <dirent.h>
+#include "watch.h"
+
+void watch_open(struct invlock_mm *mm)
+{
+	struct invlock_why why = {};
+	int err;
+
+	memset(mm, 0, sizeof(*mm));
+	mm->monitor = &monitor_bpf;
+	err = monitor_bpf.open(mm, &why);
+	if (err == -EPERM || err == -EOPNOTSUPP)
+		TEST_SKIP("%.190s", why.text);
+	if (err)
+		fail_msg("open: %d: %s", err, why.text);
+}
+
+void watch_close(struct invlock_mm *mm)
+{
+	monitor_bpf.close(mm, true);
+}
+
+char *stripe_new(void)
+{
+	char *mem = mmap(NULL, 2 * STRIPE, PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
+	char *stripe;
+
+	assert_ptr_not_equal(mem, MAP_FAILED);
+	stripe = (char *)(((uintptr_t)mem + STRIPE - 1) & ~(STRIPE - 1));
+	if (stripe > mem)
+		munmap(mem, stripe - mem);
+	munmap(stripe + STRIPE, mem + STRIPE - stripe);
+	madvise(stripe, STRIPE, MADV_NOHUGEPAGE);
+	memset(stripe, 1, STRIPE);
+	return stripe;
+}
+
+void stripe_free(char *stripe)
+{
+	munmap(stripe, STRIPE);
+}
+
+bool feed_quiet(const struct invlock_mm *mm)
+{
+	u64 running = port_load(&mm->il.feed->wide) & INVLOCK_RUNNING_MASK;
+
+	for (u32 i = 0; i <= mm->il.word_mask; i++)
+		running |= port_load(&mm->il.words[i]) & INVLOCK_RUNNING_MASK;
+	return !running;
+}
+
+void watched_sample(struct watched *w, struct invlock_mm *mm, char *at)
+{
+	w->mm = mm;
+	w->at = at;
+	assert_int_equal(invlock_sample(&mm->il, (u64)at, (u64)at + GROUP, &w->snap), 0);
+}
+
+enum invlock_verdict watched_verdict(struct watched *w)
+{
+	return invlock_validate(&w->mm->il, &w->snap, (u64)w->at, (u64)w->at + GROUP);
+}
+
+const struct invlock_event *last_event(const struct invlock_mm *mm, u32 kind, const char *at)
+{
+	u64 seq = port_load_acquire(&mm->il.feed->sequence);
+
+	for (; seq; seq--) {
+		const struct invlock_event *ev = &mm->il.events[seq & mm->il.event_mask];
+
+		if (port_load_acquire(&ev->seq) != seq)
+			return NULL;
+		if (ev->kind == kind && ev->start < (u64)at + GROUP && (u64)at < ev->end)
+			return ev;
+	}
+	return NULL;
+}
+
+struct bpf_state watch_state(const struct invlock_mm *mm)
+{
+	struct bpf_state state;
+
+	assert_int_equal(monitor_bpf_state(mm, &state), 0);
+	return state;
+}
+
+long int80(long nr, long a, long b, long c, long d, long e, long f)
+{
+	long ret;
+
+	/* rbp holds the sixth argument, and rbx is not the compiler's to lend with -fPIC */
+	__asm__ volatile("push %%rbp\n\tmov %[f], %%rbp\n\tint $0x80\n\tpop %%rbp"
+			 : "=a"(ret)
+			 : "a"(nr), "b"(a), "c"(b), "d"(c), "S"(d), "D"(e), [f] "r"(f)
+			 : "memory", "r8", "r9", "r10", "r11");
+	return (int)ret;
+}
+
+unsigned int count_fds(void)
+{
+	DIR *dir = opendir("/proc/self/fd");
+	unsigned int nr = 0;
+
+	assert_non_null(dir);
+	while (readdir(dir))
+		nr++;
+	closedir(dir);
+	return nr;
+}

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The rig of these tests: the BPF monitor, opened as lib/mm.c would, and memory to change.
+ *
+ * struct stripe is one stripe of the feed with three groups of pages: a change of the victim
+ * must make its snapshot stale, and leave the bystander's, whose word it moves, valid.
+ */
+#ifndef INVLOCK_TESTS_BPF_WATCH_H
+#define INVLOCK_TESTS_BPF_WATCH_H
+
+#include "tests/test.h"
+#include <errno.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+#include "core/read.h"
+#include "lib/monitor.h"
+#include "lib/monitor_bpf.h"
+
+#define PAGE		4096UL
+#define STRIPE		(1UL << INVLOCK_STRIPE_SHIFT)
+#define GROUP		(16 * PAGE)
+
+/* where in a stripe; what is open above begins at the victim, so the bystander is below */
+#define BYSTANDER	(32 * PAGE)
+#define VICTIM		(128 * PAGE)
+
+/* opens, or skips when this host does not let us, which only a privilege may decide */
+void watch_open(struct invlock_mm *mm);
+void watch_close(struct invlock_mm *mm);
+
+/* a stripe of zeroed, touched private memory below 4 GiB, where i386 calls reach it */
+char *stripe_new(void);
+void stripe_free(char *stripe);
+
+/* is nothing running on any word? */
+bool feed_quiet(const struct invlock_mm *mm);
+
+struct watched {
+	struct invlock_mm *mm;
+	char *at;
+	struct invlock_snapshot snap;
+};
+
+void watched_sample(struct watched *w, struct invlock_mm *mm, char *at);
+enum invlock_verdict watched_verdict(struct watched *w);
+
+/* the newest event of a kind that overlaps [at, at + GROUP); NULL = none in the ring */
+const struct invlock_event *last_event(const struct invlock_mm *mm, u32 kind, const char *at);
+
+struct bpf_state watch_state(const struct invlock_mm *mm);
+
+/* an i386 system call, from 64-bit code */
+long int80(long nr, long a, long b, long c, long d, long e, long f);
+
+/* open descriptors of this process */
+unsigned int count_fds(void);
+
+static inline void nap_ms(unsigned int ms)
+{
+	struct timespec t = { ms / 1000, ms % 1000 * 1000000L };
+
+	nanosleep(&t, NULL);
+}
+
+#endif /* INVLOCK_TESTS_BPF_WATCH_H */
