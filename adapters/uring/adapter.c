@@ -98,7 +98,7 @@ static int take_table(struct io_uring *ring, unsigned int slots, struct invlock_
 	case 0:
 		return 0;
 	case -EBUSY:
-		return explain(why, err, "the ring has registered buffers already, and there can be "
+		return explain(why, err, "the ring has registered buffers already, and can have "
 			       "one table: unregister them, or give the adapter another ring");
 	case -EINVAL:
 		return explain(why, -ENOSYS, "this kernel has no sparse buffer tables: io_uring's "

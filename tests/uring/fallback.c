@@ -205,10 +205,10 @@ TEST(a_registration_that_fails_otherwise_means_plain)
 
 TEST(every_way_has_a_name_of_its_own)
 {
-	for (unsigned int i = 0; i < INVLOCK_URING_NR_WAYS; i++)
-		for (unsigned int j = 0; j <= i; j++)
-			assert_int_equal(!strcmp(invlock_uring_way_name(i), invlock_uring_way_name(j)),
-					 i == j);
+	for (unsigned int i = 1; i < INVLOCK_URING_NR_WAYS; i++)
+		for (unsigned int j = 0; j < i; j++)
+			assert_string_not_equal(invlock_uring_way_name(i),
+						invlock_uring_way_name(j));
 	assert_string_equal(invlock_uring_way_name(0), "fixed");
 	assert_string_equal(invlock_uring_way_name(INVLOCK_URING_NR_WAYS), "unknown");
 	assert_string_equal(invlock_uring_way_name(-1), "unknown");

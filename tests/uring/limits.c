@@ -35,6 +35,28 @@ TEST(max_bytes_that_are_all_in_flight_mean_plain)
 	munmap(buf, 4 * BUF);
 }
 
+TEST(a_request_that_found_no_room_does_not_keep_others_out)
+{
+	/* rounded to the granule, two of them are more than the limit */
+	const struct invlock_uring_options o = {
+		.size = sizeof(o), .max_bytes = 3 * BUF, .granule = 2 * BUF,
+	};
+	unsigned char *mem = memory(6 * BUF, 0);
+	unsigned char *buf = (void *)(((uintptr_t)mem + 2 * BUF - 1) & -2 * BUF);
+	struct rig rig;
+	int way;
+
+	RIG_OPEN(&rig, "manual", 0, &o);
+	assert_int_equal(read_one(&rig, rig.fd, buf + BUF, 2 * BUF, 0, &way), 2 * BUF);
+	assert_int_equal(way, INVLOCK_URING_FULL);
+	assert_true(holds(buf + BUF, 0, 2 * BUF));
+	assert_int_equal(read_one(&rig, rig.fd, buf, BUF, MIB, &way), BUF);
+	assert_int_equal(way, INVLOCK_URING_FIXED);
+	assert_int_equal(cache_stats(&rig).bytes, 2 * BUF);
+	rig_close(&rig);
+	munmap(mem, 6 * BUF);
+}
+
 /* ---- without CAP_IPC_LOCK: in a child, where cmocka's asserts do not work ---- */
 
 static bool give_up_lock_rights(rlim_t limit)
@@ -198,6 +220,7 @@ TEST(without_any_memlock_all_goes_plain)
 
 TEST_MAIN(
 	cmocka_unit_test(max_bytes_that_are_all_in_flight_mean_plain),
+	cmocka_unit_test(a_request_that_found_no_room_does_not_keep_others_out),
 	cmocka_unit_test(rlimit_memlock_is_the_limit_without_the_right_to_lock_more),
 	cmocka_unit_test(a_kernel_that_has_no_memlock_left_means_plain_until_it_has),
 	cmocka_unit_test(without_any_memlock_all_goes_plain))

@@ -51,7 +51,8 @@ TEST(longer_options_of_a_later_version_are_taken_if_they_ask_for_nothing_new)
 	assert_int_equal(uring_stats(&rig).slots, 7);
 	assert_int_equal(invlock_uring_close(rig.uring), 0);
 	o.later = 1;
-	assert_int_equal(invlock_uring_open(&rig.ring, rig.mm, &o.known, &rig.uring, NULL), -EINVAL);
+	assert_int_equal(invlock_uring_open(&rig.ring, rig.mm, &o.known, &rig.uring, NULL),
+			 -EINVAL);
 	assert_int_equal(invlock_uring_open(&rig.ring, rig.mm, NULL, &rig.uring, NULL), 0);
 	assert_int_equal(uring_stats(&rig).slots, 1024);
 	rig_close(&rig);
@@ -182,7 +183,8 @@ TEST(a_forked_childs_adapter_is_dead_and_the_parents_lives)
 	/* something in each table */
 	assert_int_equal(prepare(&rig, rig.fd, NULL, BUF, 0, &known), INVLOCK_URING_REFUSED);
 	finish(&rig);
-	assert_int_equal(prepare(&rig, rig.fd, (void *)4096, BUF, 0, &known), INVLOCK_URING_REFUSED);
+	assert_int_equal(prepare(&rig, rig.fd, (void *)4096, BUF, 0, &known),
+			 INVLOCK_URING_REFUSED);
 	finish(&rig);
 	assert_int_equal(prepare(&rig, rig.fd, i.buf, BUF, MIB, &op), INVLOCK_URING_FIXED);
 	in_child(use_what_the_parent_has, &i);

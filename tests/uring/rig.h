@@ -25,7 +25,7 @@ struct rig {
 	struct io_uring ring;
 	struct invlock_mm *mm;
 	struct invlock_uring *uring;
-	int fd;			/* O_DIRECT, FILE_SIZE bytes, byte_at() in each place */
+	int fd;			/* O_DIRECT, FILE_SIZE bytes, each known */
 	char why[500];		/* why it could not be set up */
 };
 
@@ -49,8 +49,6 @@ void rig_close(struct rig *rig);
 
 /* a file with the known bytes, unlinked; -1 and errno. flags: O_DIRECT or 0 */
 int known_file(int flags);
-
-unsigned char byte_at(uint64_t offset);
 
 /* does buf hold what the file has at offset? */
 bool holds(const void *buf, uint64_t offset, size_t len);
