@@ -1,0 +1,425 @@
+// SPDX-License-Identifier: MIT
+/* `invlock prove`: the command line, the run, the verdict. What it does is told in prove.h. */
+#include <errno.h>
+#include <getopt.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/resource.h>
+#include <time.h>
+
+#include "lib/monitor.h"
+#include "prove.h"
+
+#define DEFAULT_SECONDS	20
+#define MAX_SECONDS	86400
+#define DEFAULT_THREADS	2
+#define MAX_THREADS	1024
+#define MAX_STORM_THREADS 16
+#define TICK_NS		100000000
+#define PATIENCE_S	60	/* for a thread to end */
+
+static volatile sig_atomic_t signalled;
+
+static const char usage[] =
+	"usage: invlock prove [--file F] [--seconds N] [--threads N] [--monitor M]\n"
+	"                     [--device uring|soft] [--plant none|start|end] [--json]\n"
+	"\n"
+	"Does direct I/O on memory that is being torn apart, through no cache, through invlock\n"
+	"and through a cache that never checks, and compares every byte.\n"
+	"\n"
+	"  --file F      read this file (the first 64 MiB); default: one made for the run\n"
+	"  --seconds N   how long, 1 to 86400; default 20\n"
+	"  --threads N   that do I/O, 1 to 1024; default 2; as many, up to 16, change memory\n"
+	"  --monitor M   bpf, uffd, manual; default: the first that works\n"
+	"  --device D    uring, or soft: a device in software, that needs no privilege;\n"
+	"                default: uring where there is io_uring, else soft\n"
+	"  --plant C     break invlock's check on purpose: do no check (none), or only one half\n"
+	"                of it (start, end); the run must then fail\n"
+	"  --json        one JSON object instead of text\n"
+	"\n"
+	"Exit: 0 proved: invlock never stale, naive stale, hit rate at least 20%; 1 not proved;\n"
+	"2 bad usage; 3 could not run; 130 cut short by a signal.\n";
+
+void prove_fail(struct prove *p, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	pthread_mutex_lock(&p->failure_lock);
+	if (!p->failed)
+		vsnprintf(p->failure, sizeof(p->failure), format, args);
+	port_store_release(&p->failed, 1u);
+	port_store(&p->stop, 1u);
+	pthread_mutex_unlock(&p->failure_lock);
+	va_end(args);
+}
+
+void prove_note(struct prove *p, const char *format, ...)
+{
+	va_list args;
+
+	if (p->nr_notes == sizeof(p->notes) / sizeof(p->notes[0]))
+		return;
+	va_start(args, format);
+	vsnprintf(p->notes[p->nr_notes++], sizeof(p->notes[0]), format, args);
+	va_end(args);
+}
+
+__attribute__((format(printf, 2, 3)))
+static int complain(int code, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	fprintf(stderr, "invlock prove: ");
+	vfprintf(stderr, format, args);
+	fprintf(stderr, "\n");
+	va_end(args);
+	return code;
+}
+
+static int parse_number(const char *name, const char *text, unsigned int most, unsigned int *ret)
+{
+	char *end;
+	unsigned long long value;
+
+	errno = 0;
+	value = strtoull(text, &end, 10);
+	if (text[0] < '0' || text[0] > '9' || *end || errno || !value || value > most)
+		return complain(PROVE_USAGE, "--%s wants a number from 1 to %u, not '%s'", name,
+				most, text);
+	*ret = (unsigned int)value;
+	return 0;
+}
+
+static int parse_plant(const char *text, enum invlock_check *ret)
+{
+	if (!strcmp(text, "none"))
+		*ret = INVLOCK_CHECK_NONE;
+	else if (!strcmp(text, "start"))
+		*ret = INVLOCK_CHECK_START_ONLY;
+	else if (!strcmp(text, "end"))
+		*ret = INVLOCK_CHECK_END_ONLY;
+	else
+		return complain(PROVE_USAGE, "--plant wants none, start or end, not '%s'", text);
+	return 0;
+}
+
+static int parse_device(const char *text, const struct device **ret)
+{
+	if (!strcmp(text, device_uring.name))
+		*ret = &device_uring;
+	else if (!strcmp(text, device_soft.name))
+		*ret = &device_soft;
+	else
+		return complain(PROVE_USAGE, "unknown device '%s': there are uring and soft", text);
+	return 0;
+}
+
+/* -1 = run; else an exit code */
+static int parse(struct prove *p, int argc, char **argv)
+{
+	static const struct option longs[] = {
+		{ "file", required_argument, NULL, 'f' },
+		{ "seconds", required_argument, NULL, 's' },
+		{ "threads", required_argument, NULL, 't' },
+		{ "monitor", required_argument, NULL, 'm' },
+		{ "device", required_argument, NULL, 'd' },
+		{ "plant", required_argument, NULL, 'p' },
+		{ "json", no_argument, NULL, 'j' },
+		{ "help", no_argument, NULL, 'h' },
+		{}
+	};
+	struct prove_options *o = &p->options;
+	int c, err = 0;
+
+	*o = (struct prove_options){ .seconds = DEFAULT_SECONDS, .threads = DEFAULT_THREADS };
+	optind = 0;
+	opterr = 0;
+	while (!err && (c = getopt_long(argc, argv, ":h", longs, NULL)) != -1) {
+		switch (c) {
+		case 'f':
+			o->file = optarg;
+			break;
+		case 's':
+			err = parse_number("seconds", optarg, MAX_SECONDS, &o->seconds);
+			break;
+		case 't':
+			err = parse_number("threads", optarg, MAX_THREADS, &o->threads);
+			break;
+		case 'm':
+			o->monitor = optarg;
+			break;
+		case 'd':
+			err = parse_device(optarg, &p->device);
+			break;
+		case 'p':
+			err = parse_plant(optarg, &o->plant);
+			break;
+		case 'j':
+			o->json = true;
+			break;
+		case 'h':
+			fputs(usage, stdout);
+			return PROVE_PROVED;
+		case ':':
+			return complain(PROVE_USAGE, "%s wants a value; see invlock prove --help",
+					argv[optind - 1]);
+		default:
+			return complain(PROVE_USAGE, "unknown option '%s'; see invlock prove --help",
+					argv[optind - 1]);
+		}
+	}
+	if (!err && optind < argc)
+		return complain(PROVE_USAGE, "'%s' is one argument too many; see invlock prove "
+				"--help", argv[optind]);
+	return err ? err : -1;
+}
+
+static void on_signal(int nr)
+{
+	signalled = nr;
+}
+
+static void catch_signals(struct sigaction old[2])
+{
+	struct sigaction action = { .sa_handler = on_signal };
+
+	signalled = 0;
+	sigaction(SIGINT, &action, &old[0]);
+	sigaction(SIGTERM, &action, &old[1]);
+}
+
+static void release_signals(const struct sigaction old[2])
+{
+	sigaction(SIGINT, &old[0], NULL);
+	sigaction(SIGTERM, &old[1], NULL);
+}
+
+static void close_engines(struct prove *p)
+{
+	for (unsigned int i = 0; i < p->nr_engines; i++) {
+		p->device->close(&p->engines[i]);
+		free(p->engines[i].back);
+		pthread_mutex_destroy(&p->engines[i].lock);
+	}
+	p->nr_engines = 0;
+}
+
+static int open_engines(struct prove *p, struct invlock_why *why)
+{
+	unsigned int nr = p->nr_engines;
+	size_t back_bytes = 0;
+	int err = 0;
+
+	for (unsigned int i = 0; i < p->nr_areas; i++)
+		if (NR_BUFFERS * p->areas[i].len > back_bytes)
+			back_bytes = NR_BUFFERS * p->areas[i].len;
+	err = scratch_open(p, nr * back_bytes, why);
+	for (p->nr_engines = 0; p->nr_engines < nr && !err; p->nr_engines++) {
+		struct engine *e = &p->engines[p->nr_engines];
+
+		*e = (struct engine){ .prove = p, .scratch_offset = p->nr_engines * back_bytes };
+		pthread_mutex_init(&e->lock, NULL);
+		if (posix_memalign((void **)&e->back, 4096, back_bytes))
+			err = explain(why, -ENOMEM, "no memory for %zu bytes", back_bytes);
+		else
+			err = p->device->open(p, e, why);
+	}
+	return err;
+}
+
+/* the device that was asked for, or the first that works */
+static int choose_device(struct prove *p, struct invlock_why *why)
+{
+	struct engine trial = { .prove = p };
+	int err;
+
+	if (p->device)
+		return 0;
+	p->device = &device_uring;
+	err = p->device->open(p, &trial, why);
+	p->device->close(&trial);
+	if (err) {
+		prove_note(p, "%s; the soft device is used", why->text);
+		p->device = &device_soft;
+	}
+	return 0;
+}
+
+static int set_up(struct prove *p, struct invlock_why *why)
+{
+	struct rlimit files;
+	int err;
+
+	/* a registration of the soft device is a pipe */
+	if (!getrlimit(RLIMIT_NOFILE, &files)) {
+		files.rlim_cur = files.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &files);
+	}
+	err = data_open(p, why);
+	if (!err)
+		err = monitor_choose(p, why);
+	if (!err)
+		err = choose_device(p, why);
+	if (err)
+		return err;
+	p->nr_io = p->options.threads;
+	p->nr_storm = p->nr_io < MAX_STORM_THREADS ? p->nr_io : MAX_STORM_THREADS;
+	p->nr_engines = p->nr_io < p->device->max_engines ? p->nr_io : p->device->max_engines;
+	err = areas_open(p, why);
+	return err ? err : open_engines(p, why);
+}
+
+static void tear_down(struct prove *p)
+{
+	close_engines(p);
+	areas_close(p);
+	invlock_mm_close(p->mm);
+	data_close(&p->data);
+	free(p->workers);
+	pthread_mutex_destroy(&p->failure_lock);
+}
+
+static unsigned int start_threads(struct prove *p)
+{
+	unsigned int nr = p->nr_io + p->nr_storm, i;
+	int err;
+
+	for (i = 0; i < nr; i++) {
+		struct worker *w = &p->workers[i];
+		bool io = i < p->nr_io;
+
+		w->prove = p;
+		w->nr = i;
+		w->engine = io ? &p->engines[i % p->nr_engines] : NULL;
+		if (getrandom(&w->random, sizeof(w->random), 0) != sizeof(w->random) || !w->random)
+			w->random = i + 1;
+		err = pthread_create(&w->thread, NULL, io ? io_thread : storm_thread, w);
+		if (err) {
+			prove_fail(p, "cannot start thread %u of %u: %s", i + 1, nr, strerror(err));
+			break;
+		}
+	}
+	return i;
+}
+
+/* false: a thread does not end, so nothing that it may use can be freed */
+static bool join_threads(struct prove *p, unsigned int nr)
+{
+	struct timespec until;
+
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += PATIENCE_S;
+	for (unsigned int i = 0; i < nr; i++)
+		if (pthread_timedjoin_np(p->workers[i].thread, NULL, &until))
+			return false;
+	return true;
+}
+
+static bool run(struct prove *p)
+{
+	const struct timespec tick = { .tv_nsec = TICK_NS };
+	u64 length = p->options.seconds * 1000000000ULL;
+	unsigned int nr;
+	bool joined;
+
+	p->started_ns = now_ns(CLOCK_MONOTONIC);
+	nr = start_threads(p);
+	while (!prove_stopped(p) && !signalled &&
+	       now_ns(CLOCK_MONOTONIC) - p->started_ns < length) {
+		nanosleep(&tick, NULL);
+		progress(p, false);
+	}
+	port_store(&p->stop, 1u);
+	joined = join_threads(p, nr);
+	p->ended_ns = now_ns(CLOCK_MONOTONIC);
+	progress(p, true);
+	return joined;
+}
+
+/* the exit code, and the sentence that says it */
+static int judge(const struct prove *p, char *sentence, size_t size)
+{
+	struct counts plain = counts_of(p, COLUMN_PLAIN);
+	struct counts invlock = counts_of(p, COLUMN_INVLOCK);
+	struct counts naive = counts_of(p, COLUMN_NAIVE);
+	unsigned int percent = hit_percent(&invlock);
+	bool exact = p->manual || !(p->need & ~p->info.exact);
+
+	if (plain.stale) {
+		snprintf(sentence, size, "The run is void: plain I/O got wrong data %llu times, so the "
+			 "fault is the test's or the host's.", (unsigned long long)plain.stale);
+		return PROVE_CANNOT;
+	}
+	if (invlock.stale) {
+		snprintf(sentence, size, "NOT PROVED: invlock acted on a stale registration.%s%s",
+			 exact ? "" : " This monitor is inexact, and this is what it costs: ",
+			 exact ? "" : p->info.monitor);
+		return PROVE_NOT;
+	}
+	if (signalled) {
+		snprintf(sentence, size, "Cut short by a signal: nothing is proved.");
+		return PROVE_CUT;
+	}
+	if (!naive.stale) {
+		snprintf(sentence, size, "The run proved nothing: the naive cache was never stale "
+			 "either. Give it more --seconds.");
+		return PROVE_NOT;
+	}
+	if (percent < MIN_HIT_PERCENT) {
+		snprintf(sentence, size, "The run proved nothing: only %u%% of the I/Os that could be "
+			 "cached were hits, %u%% are asked for.", percent, MIN_HIT_PERCENT);
+		return PROVE_NOT;
+	}
+	snprintf(sentence, size, "Proved: every byte of invlock's column was right, at a hit rate of "
+		 "%u%%.", percent);
+	return PROVE_PROVED;
+}
+
+int cmd_prove(int argc, char **argv)
+{
+	/* static: large, and threads that do not end may still use it */
+	static struct prove prove;
+	struct prove *p = &prove;
+	struct sigaction old[2];
+	struct invlock_why why = {};
+	char sentence[300];
+	int code;
+
+	*p = (struct prove){ .failure_lock = PTHREAD_MUTEX_INITIALIZER };
+	p->data = (struct data){ .fd = -1, .plain = -1, .scratch = -1 };
+	code = parse(p, argc, argv);
+	if (code >= 0)
+		return code;
+	code = set_up(p, &why);
+	if (code) {
+		tear_down(p);
+		return complain(code == -EINVAL || code == -ENOENT || code == -EISDIR ? PROVE_USAGE :
+				PROVE_CANNOT, "%s", why.text);
+	}
+	p->workers = calloc(p->nr_io + p->nr_storm, sizeof(*p->workers));
+	if (!p->workers) {
+		tear_down(p);
+		return complain(PROVE_CANNOT, "out of memory");
+	}
+	catch_signals(old);
+	if (!run(p)) {
+		complain(PROVE_CANNOT, "a thread did not end within %u seconds%s%s", PATIENCE_S,
+			 p->failed ? "; before that: " : "", p->failure);
+		fflush(stdout);
+		_exit(PROVE_CANNOT);
+	}
+	release_signals(old);
+	if (p->failed) {
+		code = complain(PROVE_CANNOT, "%s", p->failure);
+	} else {
+		code = judge(p, sentence, sizeof(sentence));
+		report(p, code, sentence);
+	}
+	tear_down(p);
+	return code;
+}

@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: MIT
+/*
+ * A device in software, for where there is no io_uring: no privilege, no special kernel.
+ *
+ * Its translation of a range is a pipe that holds the range's pages: vmsplice() takes references
+ * to the pages themselves, for as long as the pipe lives, whatever becomes of the mapping; tee()
+ * and read() fetch what those pages hold at this moment. So a registration that has gone stale
+ * delivers old data, on memory of any kind, as a real device's does.
+ *
+ * It works in one direction: a program cannot write into pages that it no longer has mapped.
+ * Writes to the file go through registrations, reads are plain in every column.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "lib/cache_internal.h"
+#include "lib/monitor.h"
+#include "prove.h"
+
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE	23
+#endif
+
+#define PIPE_BYTES	((size_t)1 << 20)	/* what anyone may have; more than any buffer */
+
+struct soft_engine {
+	struct invlock_cache *caches[NR_COLUMNS];	/* NULL for plain */
+	int copies[2];		/* a pipe for what tee() takes from a registration */
+	u8 *bounce;		/* the device's own memory */
+	u64 ways[NR_COLUMNS][NR_WAYS];	/* written by the engine's thread */
+};
+
+enum soft_way { SOFT_REGISTERED, SOFT_READ, SOFT_REFUSED, NR_SOFT_WAYS };
+
+struct soft_pages {
+	int pipe[2];
+};
+
+static int soft_reg(void *ctx, void *addr, size_t len, uint64_t *ret_handle)
+{
+	struct soft_pages *pages = malloc(sizeof(*pages));
+	struct iovec iov = { addr, len };
+	int err;
+
+	(void)ctx;
+	if (!pages)
+		return -ENOMEM;
+	/* a page that was never written is a zero page, which the first write replaces */
+	if (madvise(addr, len, MADV_POPULATE_WRITE) ||
+	    pipe2(pages->pipe, O_CLOEXEC | O_NONBLOCK)) {
+		err = -errno;
+		goto free_pages;
+	}
+	err = fcntl(pages->pipe[1], F_SETPIPE_SZ, len) < 0 ? -errno : 0;
+	while (!err && iov.iov_len) {
+		ssize_t n = vmsplice(pages->pipe[1], &iov, 1, SPLICE_F_NONBLOCK);
+
+		if (n <= 0) {
+			err = n < 0 ? -errno : -EFAULT;
+			break;
+		}
+		iov.iov_base = (u8 *)iov.iov_base + n;
+		iov.iov_len -= n;
+	}
+	if (err)
+		goto close_pipe;
+	*ret_handle = (uintptr_t)pages;
+	return 0;
+
+close_pipe:
+	close(pages->pipe[0]);
+	close(pages->pipe[1]);
+free_pages:
+	free(pages);
+	return err;
+}
+
+static void soft_dereg(void *ctx, void *addr, size_t len, uint64_t handle)
+{
+	struct soft_pages *pages = (struct soft_pages *)(uintptr_t)handle;
+
+	(void)ctx;
+	(void)addr;
+	(void)len;
+	close(pages->pipe[0]);
+	close(pages->pipe[1]);
+	free(pages);
+}
+
+static int soft_open(const struct prove *p, struct engine *e, struct invlock_why *why)
+{
+	struct soft_engine *s = calloc(1, sizeof(*s));
+	struct invlock_cache_options options = {
+		.size = sizeof(options),
+		.flags = INVLOCK_CACHE_REAPER,
+		.ops = { .reg = soft_reg, .dereg = soft_dereg },
+		.need = p->need,
+	};
+	int err = 0;
+
+	if (!s)
+		return explain(why, -ENOMEM, "out of memory");
+	e->data = s;
+	s->copies[0] = s->copies[1] = -1;
+	if (pipe2(s->copies, O_CLOEXEC | O_NONBLOCK) ||
+	    fcntl(s->copies[1], F_SETPIPE_SZ, PIPE_BYTES) < 0)
+		return explain(why, -errno, "the soft device cannot make a pipe of %zu KiB: %s",
+			       PIPE_BYTES >> 10, strerror(errno));
+	if (posix_memalign((void **)&s->bounce, 4096, PIPE_BYTES)) {
+		s->bounce = NULL;
+		return explain(why, -ENOMEM, "out of memory");
+	}
+	if (madvise(s->bounce, PIPE_BYTES, MADV_POPULATE_WRITE))
+		return explain(why, -EOPNOTSUPP, "the soft device needs Linux 5.14 or newer");
+	for (unsigned int column = COLUMN_INVLOCK; column < NR_COLUMNS && !err; column++) {
+		err = invlock_cache_open(p->mm, &options, &s->caches[column], why);
+		if (!err)
+			cache_plant_check(s->caches[column], column == COLUMN_NAIVE ?
+					  INVLOCK_CHECK_NONE : p->options.plant);
+	}
+	return err;
+}
+
+static void soft_close(struct engine *e)
+{
+	struct soft_engine *s = e->data;
+
+	if (!s)
+		return;
+	for (unsigned int column = 0; column < NR_COLUMNS; column++)
+		invlock_cache_close(s->caches[column]);
+	for (unsigned int i = 0; i < 2; i++)
+		if (s->copies[i] >= 0)
+			close(s->copies[i]);
+	free(s->bounce);
+	free(s);
+	e->data = NULL;
+}
+
+/* what the registered pages hold, into the device's memory; 0 or -errno */
+static int fetch(struct soft_engine *s, const struct invlock_pin *pin)
+{
+	const struct soft_pages *pages = (const struct soft_pages *)(uintptr_t)pin->handle;
+	ssize_t n = tee(pages->pipe[0], s->copies[1], pin->len, SPLICE_F_NONBLOCK);
+	size_t left = pin->len;
+
+	if (n != (ssize_t)pin->len)
+		return n < 0 ? -errno : -EIO;
+	while (left) {
+		n = read(s->copies[0], s->bounce + (pin->len - left), left);
+		if (n <= 0)
+			return n < 0 ? -errno : -EIO;
+		left -= n;
+	}
+	return 0;
+}
+
+static void soft_write(struct engine *e, enum column column, struct transfer *t)
+{
+	struct soft_engine *s = e->data;
+	struct invlock_cache *cache = s->caches[column];
+	const u8 *from = t->buf;
+	struct invlock_pin pin;
+	int err = 0;
+
+	t->eligible = cache;
+	if (cache && !invlock_cache_get(cache, t->buf, t->len, 0, &pin)) {
+		err = fetch(s, &pin);
+		/* the file asks for alignment of the device's memory too */
+		from = memmove(s->bounce, s->bounce + (t->buf - (u8 *)pin.addr), t->len);
+		invlock_cache_put(&pin);
+		s->ways[column][SOFT_REGISTERED]++;
+	} else {
+		s->ways[column][SOFT_REFUSED]++;
+	}
+	if (err)
+		t->res = err;
+	else
+		t->res = pwrite(e->prove->data.scratch, from, t->len, t->offset);
+	if (t->res == -1)
+		t->res = -errno;
+}
+
+static int soft_transfer(struct engine *e, enum column column, struct transfer *t,
+			 unsigned int nr)
+{
+	struct soft_engine *s = e->data;
+
+	for (unsigned int i = 0; i < nr; i++) {
+		if (t[i].write) {
+			soft_write(e, column, &t[i]);
+			continue;
+		}
+		s->ways[column][SOFT_READ]++;
+		t[i].res = pread(e->prove->data.fd, t[i].buf, t[i].len, t[i].offset);
+		if (t[i].res < 0)
+			t[i].res = -errno;
+	}
+	return 0;
+}
+
+static struct invlock_cache *soft_cache(const struct engine *e, enum column column)
+{
+	return ((const struct soft_engine *)e->data)->caches[column];
+}
+
+static void soft_ways(const struct engine *e, enum column column, u64 ret_ways[NR_WAYS])
+{
+	const struct soft_engine *s = e->data;
+
+	for (unsigned int i = 0; i < NR_WAYS && column != COLUMN_PLAIN; i++)
+		ret_ways[i] += s->ways[column][i];
+}
+
+static const char *soft_way_name(unsigned int way)
+{
+	static const char *const names[NR_SOFT_WAYS] = {
+		[SOFT_REGISTERED]	= "registered",
+		[SOFT_READ]		= "read",
+		[SOFT_REFUSED]		= "refused",
+	};
+
+	return way < NR_SOFT_WAYS ? names[way] : NULL;
+}
+
+/* two engines: a pipe for each registration counts against the user's pipe pages */
+const struct device device_soft = {
+	.name = "soft",
+	.max_engines = 2,
+	.open = soft_open,
+	.close = soft_close,
+	.transfer = soft_transfer,
+	.cache = soft_cache,
+	.ways = soft_ways,
+	.way_name = soft_way_name,
+};

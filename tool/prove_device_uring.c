@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: MIT
+/*
+ * The real device: io_uring, one ring for each column. The two cached columns differ in
+ * nothing but the check of their caches; the plain one has no registered buffers.
+ */
+#include <errno.h>
+#include <liburing.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <invlock/uring.h>
+#include "lib/cache_internal.h"
+#include "lib/monitor.h"
+#include "prove.h"
+
+struct uring_engine {
+	struct io_uring rings[NR_COLUMNS];
+	unsigned int nr_rings;
+	struct invlock_uring *urings[NR_COLUMNS];	/* NULL for plain */
+};
+
+static struct invlock_cache *uring_cache(const struct engine *e, enum column column)
+{
+	const struct uring_engine *u = e->data;
+
+	return invlock_uring_cache(u->urings[column]);
+}
+
+static int open_column(struct uring_engine *u, const struct prove *p, enum column column,
+		       struct invlock_why *why)
+{
+	/* a small file is put to the test too: no request is too short */
+	struct invlock_uring_options options = {
+		.size = sizeof(options),
+		.flags = INVLOCK_URING_REAPER,
+		.min_len = 1,
+		.max_bytes = p->pin_limit,
+		.need = p->need,
+	};
+	int err;
+
+	err = io_uring_queue_init(2 * NR_BUFFERS, &u->rings[column], 0);
+	if (err)
+		return explain(why, err, "cannot set up an io_uring: %s; --device soft does "
+			       "without", err == -EPERM ? "forbidden here (seccomp, or "
+			       "/proc/sys/kernel/io_uring_disabled)" : strerror(-err));
+	u->nr_rings++;
+	if (column == COLUMN_PLAIN)
+		return 0;
+	err = invlock_uring_open(&u->rings[column], p->mm, &options, &u->urings[column], why);
+	if (err)
+		return err;
+	cache_plant_check(invlock_uring_cache(u->urings[column]),
+			  column == COLUMN_NAIVE ? INVLOCK_CHECK_NONE : p->options.plant);
+	return 0;
+}
+
+static int uring_open(const struct prove *p, struct engine *e, struct invlock_why *why)
+{
+	struct uring_engine *u = calloc(1, sizeof(*u));
+	int err = 0;
+
+	if (!u)
+		return explain(why, -ENOMEM, "out of memory");
+	e->data = u;
+	for (unsigned int column = 0; column < NR_COLUMNS && !err; column++)
+		err = open_column(u, p, column, why);
+	return err;
+}
+
+static void uring_close(struct engine *e)
+{
+	struct uring_engine *u = e->data;
+
+	if (!u)
+		return;
+	for (unsigned int i = 0; i < u->nr_rings; i++) {
+		invlock_uring_close(u->urings[i]);
+		io_uring_queue_exit(&u->rings[i]);
+	}
+	free(u);
+	e->data = NULL;
+}
+
+static int prepare(struct uring_engine *u, enum column column, int fd, struct transfer *t,
+		   struct invlock_uring_op *op)
+{
+	/* never NULL: the queue has room for all that is prepared before it is submitted */
+	struct io_uring_sqe *sqe = io_uring_get_sqe(&u->rings[column]);
+	int way = 0;
+
+	t->eligible = column != COLUMN_PLAIN;
+	if (column == COLUMN_PLAIN && t->write)
+		io_uring_prep_write(sqe, fd, t->buf, t->len, t->offset);
+	else if (column == COLUMN_PLAIN)
+		io_uring_prep_read(sqe, fd, t->buf, t->len, t->offset);
+	else if (t->write)
+		way = invlock_uring_prep_write(u->urings[column], sqe, fd, t->buf, t->len,
+					       t->offset, op);
+	else
+		way = invlock_uring_prep_read(u->urings[column], sqe, fd, t->buf, t->len,
+					      t->offset, op);
+	if (way < 0)
+		io_uring_prep_nop(sqe);	/* it is in the queue: something has to become of it */
+	io_uring_sqe_set_data(sqe, t);
+	return way < 0 ? way : 0;
+}
+
+/* a signal, or a kernel short of memory, is no reason to leave with I/O in flight */
+static bool again(int err)
+{
+	return err == -EINTR || err == -EAGAIN || err == -EBUSY;
+}
+
+static int submit_and_reap(struct io_uring *ring, unsigned int nr)
+{
+	struct io_uring_cqe *cqe;
+	struct transfer *t;
+	int err;
+
+	do
+		err = io_uring_submit_and_wait(ring, nr);
+	while (again(err) || (err >= 0 && io_uring_sq_ready(ring)));
+	while (err >= 0 && nr) {
+		err = io_uring_wait_cqe(ring, &cqe);
+		if (again(err)) {
+			err = 0;
+			continue;
+		}
+		if (err)
+			break;
+		t = io_uring_cqe_get_data(cqe);
+		t->res = cqe->res;
+		io_uring_cqe_seen(ring, cqe);
+		nr--;
+	}
+	return err < 0 ? err : 0;
+}
+
+static int uring_transfer(struct engine *e, enum column column, struct transfer *t,
+			  unsigned int nr)
+{
+	struct uring_engine *u = e->data;
+	const struct data *data = &e->prove->data;
+	struct invlock_uring_op ops[NR_BUFFERS];
+	unsigned int nr_ops;
+	int err = 0, reaped;
+
+	for (nr_ops = 0; nr_ops < nr; nr_ops++) {
+		struct transfer *one = &t[nr_ops];
+
+		err = prepare(u, column, one->write ? data->scratch : data->fd, one, &ops[nr_ops]);
+		if (err)
+			break;
+	}
+	reaped = submit_and_reap(&u->rings[column], nr_ops + !!err);
+	for (unsigned int i = 0; i < nr_ops && column != COLUMN_PLAIN; i++)
+		invlock_uring_done(&ops[i]);
+	return err ? err : reaped;
+}
+
+static void uring_ways(const struct engine *e, enum column column, u64 ret_ways[NR_WAYS])
+{
+	const struct uring_engine *u = e->data;
+	struct invlock_uring_stats stats = { .size = sizeof(stats) };
+
+	if (!u->urings[column] || invlock_uring_stats(u->urings[column], &stats))
+		return;
+	for (unsigned int i = 0; i < NR_WAYS; i++)
+		ret_ways[i] += stats.ways[i];
+}
+
+static const char *uring_way_name(unsigned int way)
+{
+	return way < INVLOCK_URING_NR_WAYS ? invlock_uring_way_name(way) : NULL;
+}
+
+const struct device device_uring = {
+	.name = "uring",
+	.max_engines = MAX_ENGINES,
+	.open = uring_open,
+	.close = uring_close,
+	.transfer = uring_transfer,
+	.cache = uring_cache,
+	.ways = uring_ways,
+	.way_name = uring_way_name,
+};

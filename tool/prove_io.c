@@ -1,0 +1,276 @@
+// SPDX-License-Identifier: MIT
+/*
+ * The I/O threads, and the oracle that finds a stale use by its data.
+ *
+ * A read: every byte of the buffer is first made to differ from what the file holds there. A
+ * byte that is not the file's afterwards was not written by the device: it wrote elsewhere.
+ * A write: the buffer is filled with data that never was anywhere before. The scratch file is
+ * read back through memory that nothing ever changed: what is not that data came from elsewhere.
+ */
+#include <errno.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "prove.h"
+
+static u64 mix(u64 x)
+{
+	x ^= x >> 32;
+	x *= 0xd6e8feb86659fd93ULL;
+	return x ^ x >> 32;
+}
+
+static u64 word_of(u64 key, size_t place)
+{
+	return mix(key + place * 0x9e3779b97f4a7c15ULL);
+}
+
+/* lengths and addresses are multiples of 8: direct I/O asks for more than that */
+static void fill(u8 *buf, size_t len, u64 key)
+{
+	for (size_t i = 0; i < len; i += 8) {
+		u64 word = word_of(key, i);
+
+		memcpy(buf + i, &word, 8);
+	}
+}
+
+static bool is_filled(const u8 *buf, size_t len, u64 key)
+{
+	u64 differences = 0;
+
+	for (size_t i = 0; i < len; i += 8) {
+		u64 word;
+
+		memcpy(&word, buf + i, 8);
+		differences |= word ^ word_of(key, i);
+	}
+	return !differences;
+}
+
+static void poison(u8 *buf, const u8 *expected, size_t len, u64 key)
+{
+	u64 flip = (key & 0x7f7f7f7f7f7f7f7fULL) | 0x8080808080808080ULL;
+
+	for (size_t i = 0; i < len; i += 8) {
+		u64 word;
+
+		memcpy(&word, expected + i, 8);
+		word ^= flip;
+		memcpy(buf + i, &word, 8);
+	}
+}
+
+static void prepare(struct worker *w, struct area *a, struct transfer t[NR_BUFFERS])
+{
+	const struct data *data = &w->prove->data;
+	size_t blocks = (data->bytes - a->len) / data->block + 1;
+
+	for (unsigned int i = 0; i < NR_BUFFERS; i++) {
+		u64 random = next_random(&w->random);
+
+		t[i] = (struct transfer){
+			.write = random >> 63,
+			.buf = a->buffers[i].addr,
+			.len = a->len,
+			.key = mix(random),
+		};
+		if (t[i].write) {
+			t[i].offset = w->engine->scratch_offset + i * a->len;
+			fill(t[i].buf, t[i].len, t[i].key);
+		} else {
+			t[i].offset = random % blocks * data->block;
+			poison(t[i].buf, data->reference + t[i].offset, t[i].len, t[i].key);
+		}
+	}
+}
+
+static u64 hits_and_misses(const struct engine *e, enum column column, u64 *ret_misses)
+{
+	struct invlock_cache *cache = e->prove->device->cache(e, column);
+	struct invlock_cache_stats stats = { .size = sizeof(stats) };
+
+	if (!cache || invlock_cache_stats(cache, &stats))
+		memset(&stats, 0, sizeof(stats));
+	*ret_misses = stats.misses;
+	return stats.hits;
+}
+
+/* what was written, as the file has it now */
+static bool read_back(struct worker *w, struct transfer *t)
+{
+	for (unsigned int i = 0; i < NR_BUFFERS; i++) {
+		ssize_t n;
+
+		if (!t[i].write)
+			continue;
+		n = pread(w->prove->data.scratch, w->engine->back + i * t[i].len, t[i].len,
+			  t[i].offset);
+		if (n != (ssize_t)t[i].len) {
+			prove_fail(w->prove, "cannot read the scratch file back: %s",
+				   n < 0 ? strerror(errno) : "it is short");
+			return false;
+		}
+	}
+	return true;
+}
+
+static bool check_results(struct worker *w, enum column column, const struct transfer *t)
+{
+	for (unsigned int i = 0; i < NR_BUFFERS; i++) {
+		if (t[i].res == (ssize_t)t[i].len)
+			continue;
+		prove_fail(w->prove, "column %s: a %s of %zu bytes at offset %llu %s%s",
+			   column_names[column], t[i].write ? "write" : "read", t[i].len,
+			   (unsigned long long)t[i].offset,
+			   t[i].res < 0 ? "failed: " : "was short",
+			   t[i].res < 0 ? strerror((int)-t[i].res) : "");
+		return false;
+	}
+	return true;
+}
+
+static u64 count_wrong(const u8 *got, const u8 *expected, size_t len)
+{
+	u64 wrong = 0;
+
+	for (size_t i = 0; i < len; i++)
+		wrong += got[i] != expected[i];
+	return wrong;
+}
+
+/* the bytes of one I/O that are not what they must be */
+static u64 wrong_bytes(struct worker *w, const struct transfer *t, unsigned int nr)
+{
+	const struct data *data = &w->prove->data;
+	const u8 *back = w->engine->back + nr * t->len;
+	const u8 *expected = data->reference + t->offset;
+	u64 wrong = 0;
+
+	if (t->write) {
+		if (is_filled(back, t->len, t->key))
+			return 0;
+		for (size_t i = 0; i < t->len; i += 8) {
+			u64 word = word_of(t->key, i);
+
+			wrong += count_wrong(back + i, (const u8 *)&word, 8);
+		}
+		return wrong;
+	}
+	if (!memcmp(t->buf, expected, t->len))
+		return 0;
+	if (!data_unchanged(data, t->offset, t->len)) {
+		prove_fail(w->prove, "%s was changed by someone else meanwhile: give prove a file "
+			   "that stays as it is", data->path ? data->path : "the data file");
+		return 0;
+	}
+	return count_wrong(t->buf, expected, t->len);
+}
+
+static void verify(struct worker *w, enum column column, const struct area *a,
+		   const struct transfer *t)
+{
+	struct counts *c = &w->counts[column];
+
+	for (unsigned int i = 0; i < NR_BUFFERS; i++) {
+		u64 wrong = wrong_bytes(w, &t[i], i);
+		u64 *by_storm = &c->stale_by_storm[a->buffers[i].storm];
+
+		if (!wrong || port_load(&w->prove->failed))
+			continue;
+		port_store(&c->stale, c->stale + 1);
+		port_store(&c->stale_bytes, c->stale_bytes + wrong);
+		port_store(by_storm, *by_storm + 1);
+		port_store(&c->stale_by_memory[a->memory], c->stale_by_memory[a->memory] + 1);
+	}
+}
+
+/* the I/O itself, with what it cost */
+static bool transfer_all(struct worker *w, enum column column, struct transfer *t)
+{
+	struct counts *c = &w->counts[column];
+	u64 hits, misses, hits0, misses0, wall, cpu, bytes = 0, eligible = 0;
+	int err;
+
+	hits0 = hits_and_misses(w->engine, column, &misses0);
+	wall = now_ns(CLOCK_MONOTONIC);
+	cpu = now_ns(CLOCK_THREAD_CPUTIME_ID);
+	err = w->prove->device->transfer(w->engine, column, t, NR_BUFFERS);
+	cpu = now_ns(CLOCK_THREAD_CPUTIME_ID) - cpu;
+	wall = now_ns(CLOCK_MONOTONIC) - wall;
+	hits = hits_and_misses(w->engine, column, &misses);
+	if (err) {
+		prove_fail(w->prove, "column %s: the device failed: %s", column_names[column],
+			   strerror(-err));
+		return false;
+	}
+	for (unsigned int i = 0; i < NR_BUFFERS; i++) {
+		bytes += t[i].len;
+		eligible += t[i].eligible;
+	}
+	port_store(&c->ios, c->ios + NR_BUFFERS);
+	port_store(&c->bytes, c->bytes + bytes);
+	port_store(&c->wall_ns, c->wall_ns + wall);
+	port_store(&c->cpu_ns, c->cpu_ns + cpu);
+	port_store(&c->eligible, c->eligible + eligible);
+	port_store(&c->hits, c->hits + hits - hits0);
+	port_store(&c->misses, c->misses + misses - misses0);
+	return true;
+}
+
+static void io_on(struct worker *w, enum column column, struct area *a)
+{
+	struct transfer t[NR_BUFFERS];
+
+	prepare(w, a, t);
+	pthread_mutex_lock(&w->engine->lock);
+	if (transfer_all(w, column, t) && check_results(w, column, t) && read_back(w, t))
+		verify(w, column, a, t);
+	pthread_mutex_unlock(&w->engine->lock);
+}
+
+/*
+ * Look up memory that another thread may be changing at this moment, and use nothing of it: a
+ * registration that races with the change may be kept only if the owner may use it later.
+ */
+static void look_up_foreign(struct worker *w, enum column column)
+{
+	const struct prove *p = w->prove;
+	const struct area *a = &p->areas[next_random(&w->random) % p->nr_areas];
+	const struct buffer *b = &a->buffers[next_random(&w->random) % NR_BUFFERS];
+	struct invlock_pin pin;
+
+	pthread_mutex_lock(&w->engine->lock);
+	if (!invlock_cache_get(p->device->cache(w->engine, column), port_load(&b->addr), a->len,
+			       0, &pin))
+		invlock_cache_put(&pin);
+	pthread_mutex_unlock(&w->engine->lock);
+	port_store(&w->lookups, w->lookups + 1);
+}
+
+void *io_thread(void *worker)
+{
+	struct worker *w = worker;
+	const struct timespec idle = { .tv_nsec = 100000 };
+
+	/* each thread begins with another column, then they take turns */
+	for (u64 turn = w->nr; !prove_stopped(w->prove); turn++) {
+		enum column column = turn % NR_COLUMNS;
+		struct area *a = area_take(w, 0);
+
+		if (!a) {
+			nanosleep(&idle, NULL);
+			continue;
+		}
+		/* now and then this thread's own change, with nothing between it and the lookup */
+		if (port_load(&a->uses) < USES_PER_ENGINE * w->prove->nr_engines ||
+		    next_random(&w->random) % 4 || storm_change(w, a, true))
+			io_on(w, column, a);
+		port_store(&a->uses, a->uses + 1);
+		area_release(a);
+		if (column != COLUMN_PLAIN && next_random(&w->random) % 4 == 0)
+			look_up_foreign(w, column);
+	}
+	return NULL;
+}

@@ -1,0 +1,308 @@
+// SPDX-License-Identifier: MIT
+/* The areas: memory of every kind that a program does I/O with, each owned by one thread. */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <malloc.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "lib/monitor.h"
+#include "prove.h"
+
+#define PAGE		((size_t)4096)
+#define SLOT		((size_t)16 << 20)	/* of address space, for each area */
+#define SIDE		((size_t)8 << 20)	/* in it: the place for mremap */
+#define TAIL		((size_t)1 << 20)	/* makes the munmap of a handover long */
+#define HUGE		((size_t)2 << 20)
+#define BUFFER_LEN	((size_t)64 << 10)
+#define BUFFER_LEN_MIN	((size_t)16 << 10)
+#define NO_LIMIT	(~0ULL)
+#define CLAIM_TRIES	2000000
+#define CLAIM_YIELD	1000
+
+const char *const memory_names[NR_MEMORIES] = {
+	[MEMORY_MALLOC]	= "malloc",
+	[MEMORY_MMAP]	= "mmap",
+	[MEMORY_MEMFD]	= "memfd",
+	[MEMORY_BRK]	= "brk",
+	[MEMORY_HUGE]	= "huge pages",
+};
+
+int area_map(const struct area *a, u8 *addr, size_t len, int flags)
+{
+	bool shared = a->memory == MEMORY_MEMFD;
+	void *mem;
+
+	flags |= shared ? MAP_SHARED : MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+	mem = mmap(addr, len, PROT_READ | PROT_WRITE, flags, shared ? a->fd : -1,
+		   shared ? addr - a->base : 0);
+	if (mem == MAP_FAILED)
+		return -errno;
+	if (mem != addr) {
+		munmap(mem, len);	/* before 4.17 MAP_FIXED_NOREPLACE is a wish */
+		return -EEXIST;
+	}
+	if (a->memory == MEMORY_HUGE)
+		madvise(addr, len, MADV_HUGEPAGE);
+	return 0;
+}
+
+/* the address of an area whose owner is, or was, inside munmap: ours as soon as it is free */
+static bool claim(struct worker *w, struct area *a)
+{
+	int err = -EEXIST;
+
+	for (unsigned int i = 0; err == -EEXIST && i < CLAIM_TRIES; i++) {
+		if (i > CLAIM_YIELD)
+			sched_yield();
+		err = area_map(a, a->base, a->span, MAP_FIXED_NOREPLACE);
+		/* it failed at first: this time the other thread was still on its way */
+		if (!err && i)
+			port_store(&w->handovers, w->handovers + 1);
+	}
+	if (err) {
+		prove_fail(w->prove, "cannot map %zu bytes at the address that was unmapped: %s",
+			   a->span, strerror(-err));
+		return false;
+	}
+	a->going = false;
+	return true;
+}
+
+struct area *area_take(struct worker *w, u32 min_uses)
+{
+	struct prove *p = w->prove;
+	unsigned int first = next_random(&w->random) % p->nr_areas;
+
+	for (unsigned int i = 0; i < p->nr_areas; i++) {
+		struct area *a = &p->areas[(first + i) % p->nr_areas];
+
+		if (port_load(&a->owned) || port_load(&a->uses) < min_uses)
+			continue;
+		/* acquires what the owner before left; pairs with area_release() */
+		if (port_cmpxchg(&a->owned, 0u, 1u))
+			continue;
+		if (a->going && !claim(w, a))
+			return NULL;	/* the run is over; nobody may take it */
+		return a;
+	}
+	return NULL;
+}
+
+void area_release(struct area *a)
+{
+	port_store_release(&a->owned, 0u);
+}
+
+int area_malloc(struct area *a, unsigned int nr)
+{
+	const struct prove *p = a->prove;
+	struct buffer *b = &a->buffers[nr];
+	size_t align = p->data.mem_align;
+
+	b->chunk = malloc(a->len + align);
+	if (!b->chunk)
+		return -ENOMEM;
+	/* what the allocator did to these pages meanwhile is over now */
+	report_start(p, b->chunk, a->len + align);
+	report_end(p, b->chunk, a->len + align);
+	port_store(&b->addr, (u8 *)(((uintptr_t)b->chunk + align - 1) & ~(align - 1)));
+	return 0;
+}
+
+/*
+ * The heap's end, so that shrinking it takes our pages and nobody else's. Above them lies a
+ * guard, so an allocator finds no room to grow even while they are given back: it asks for
+ * at least M_TOP_PAD, which is more than we ever give back. Below them lies a page of ours
+ * that stays, so no allocator finds its own heap at the end and trims it.
+ */
+static int brk_open(struct area *a)
+{
+	size_t len = NR_BUFFERS * a->len;
+	u8 *old = sbrk(0);
+	u8 *base = (u8 *)(((uintptr_t)old + PAGE - 1) & ~(PAGE - 1)) + PAGE;
+	u8 *guard = base + len + PAGE;
+
+	mallopt(M_TOP_PAD, (int)(2 * len));
+	if (sbrk(base + len - old) != old)
+		return -ENOMEM;
+	if (mmap(guard, PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE,
+		 -1, 0) != guard) {
+		sbrk(old - (base + len));
+		return -EEXIST;
+	}
+	a->base = base;
+	a->span = len;
+	return 0;
+}
+
+/* a range of addresses where the kernel puts nothing by itself */
+static u8 *find_zone(size_t bytes)
+{
+	/* far below the mappings and above the program; one of them is free under sanitizers too */
+	static const uintptr_t hints[] = {
+		UINT64_C(0x2000000000), UINT64_C(0x200000000000), UINT64_C(0x600000000000),
+	};
+
+	for (unsigned int i = 0; i < sizeof(hints) / sizeof(hints[0]); i++) {
+		void *zone = mmap((void *)hints[i], bytes, PROT_NONE,
+				  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE |
+				  MAP_FIXED_NOREPLACE, -1, 0);
+
+		if (zone == MAP_FAILED)
+			continue;
+		munmap(zone, bytes);
+		if (zone == (void *)hints[i])
+			return zone;
+	}
+	return NULL;
+}
+
+static bool huge_pages_are_off(void)
+{
+	char text[64] = "[never]";
+	int fd = open("/sys/kernel/mm/transparent_hugepage/enabled", O_RDONLY | O_CLOEXEC);
+
+	if (fd >= 0) {
+		ssize_t n = read(fd, text, sizeof(text) - 1);
+
+		text[n > 0 ? n : 0] = '\0';
+		close(fd);
+	}
+	return strstr(text, "[never]");
+}
+
+static int area_open(struct prove *p, struct area *a, u8 *slot, struct invlock_why *why)
+{
+	int err = 0;
+
+	for (unsigned int i = 0; i < NR_BUFFERS; i++)
+		a->buffers[i].storm = STORM_NONE;
+	a->prove = p;
+	a->fd = -1;
+	if (a->memory == MEMORY_MALLOC) {
+		for (unsigned int i = 0; i < NR_BUFFERS && !err; i++)
+			err = area_malloc(a, i);
+	} else if (a->memory == MEMORY_BRK) {
+		err = brk_open(a);
+	} else {
+		a->base = slot;
+		a->side = slot + SIDE;
+		a->span = NR_BUFFERS * a->len + (a->memory == MEMORY_MMAP ? TAIL : 0);
+		if (a->memory == MEMORY_MEMFD) {
+			a->fd = memfd_create("invlock-prove", MFD_CLOEXEC);
+			if (a->fd < 0 || ftruncate(a->fd, a->span))
+				err = -errno;
+		}
+		if (!err)
+			err = area_map(a, a->base, a->span, MAP_FIXED_NOREPLACE);
+	}
+	if (err)
+		return explain(why, err, "cannot make memory of the kind '%s': %s",
+			       memory_names[a->memory], strerror(-err));
+	for (unsigned int i = 0; i < NR_BUFFERS && a->base; i++)
+		a->buffers[i].addr = a->base + i * a->len;
+	return 0;
+}
+
+static void add_areas(struct prove *p, enum memory memory, size_t len, unsigned int nr)
+{
+	while (nr-- && p->nr_areas < MAX_AREAS) {
+		struct area *a = &p->areas[p->nr_areas++];
+
+		a->memory = memory;
+		a->len = len < p->data.bytes ? len : p->data.bytes;
+	}
+}
+
+static bool may_lock_all(void)
+{
+	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct caps[_LINUX_CAPABILITY_U32S_3] = {};
+
+	return !syscall(SYS_capget, &header, caps) &&
+	       caps[CAP_TO_INDEX(CAP_IPC_LOCK)].effective & CAP_TO_MASK(CAP_IPC_LOCK);
+}
+
+/* what the caches may pin, all of them together */
+static u64 pin_limit(const struct prove *p)
+{
+	struct rlimit limit;
+
+	/* the soft device's pages are charged to its pipes */
+	if (p->device != &device_uring || may_lock_all() || getrlimit(RLIMIT_MEMLOCK, &limit) ||
+	    limit.rlim_cur == RLIM_INFINITY)
+		return NO_LIMIT;
+	return limit.rlim_cur;
+}
+
+/* how many of each kind, and how large, so that all caches together may pin all of it */
+static void plan(struct prove *p)
+{
+	unsigned int nr = p->nr_io / 2;
+	u64 limit = pin_limit(p);
+	u64 caches = 2 * p->nr_engines;
+	size_t len = BUFFER_LEN, huge_len = HUGE / NR_BUFFERS;
+
+	nr = nr < 2 ? 2 : nr > 24 ? 24 : nr;
+	/* about 4 of them and brk; half as much again for what is dead and not yet buried */
+	while (len > BUFFER_LEN_MIN &&
+	       (4 * nr + 1) * NR_BUFFERS * len * caches * 3 / 2 > limit)
+		len /= 2;
+	p->pin_limit = limit == NO_LIMIT ? 0 : limit / caches;
+	add_areas(p, MEMORY_MMAP, len, nr);
+	add_areas(p, MEMORY_MEMFD, len, nr);
+	/* glibc takes small ones from a heap and gives large ones a mapping each */
+	add_areas(p, MEMORY_MALLOC, len, nr / 2);
+	add_areas(p, MEMORY_MALLOC, 2 * len, nr - nr / 2);
+	add_areas(p, MEMORY_BRK, len, 1);
+	if (limit != NO_LIMIT) {
+		prove_note(p, "no huge pages: RLIMIT_MEMLOCK is %llu KiB, which one of them in "
+			   "each of %llu caches would spend (see ulimit -l)",
+			   (unsigned long long)limit >> 10, (unsigned long long)caches);
+		return;
+	}
+	add_areas(p, MEMORY_HUGE, huge_len, nr > 4 ? nr / 4 : 1);
+	if (huge_pages_are_off())
+		prove_note(p, "this host gives no transparent huge pages: memory of that kind "
+			   "has small ones");
+}
+
+int areas_open(struct prove *p, struct invlock_why *why)
+{
+	u8 *zone = find_zone(MAX_AREAS * SLOT);
+	int err = 0;
+
+	if (!zone)
+		return explain(why, -ENOMEM, "no %zu MiB of free addresses where areas of memory "
+			       "could be unmapped and mapped again", MAX_AREAS * SLOT >> 20);
+	/* free() is to go on giving memory back: the threshold stays where it starts */
+	mallopt(M_MMAP_THRESHOLD, 128 << 10);
+	plan(p);
+	for (unsigned int i = 0; i < p->nr_areas && !err; i++)
+		err = area_open(p, &p->areas[i], zone + i * SLOT, why);
+	return err;
+}
+
+/* after all threads are gone */
+void areas_close(struct prove *p)
+{
+	for (unsigned int i = 0; i < p->nr_areas; i++) {
+		struct area *a = &p->areas[i];
+
+		if (a->memory == MEMORY_MALLOC)
+			for (unsigned int b = 0; b < NR_BUFFERS; b++)
+				free(a->buffers[b].chunk);
+		else if (a->memory != MEMORY_BRK && a->base && !a->going)
+			munmap(a->base, a->span);
+		if (a->fd > 0)
+			close(a->fd);
+	}
+	p->nr_areas = 0;
+}

@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Which monitor watches, and which changes are made under it.
+ *
+ * A change that the monitor does not see would make registrations stale without its fault or
+ * ours: it is left out, and the report says so. What it sees inexactly is attempted.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <invlock/manual.h>
+#include "lib/monitor.h"
+#include "prove.h"
+
+void name_kinds(char *text, size_t size, u64 kinds)
+{
+	size_t len = 0;
+
+	text[0] = '\0';
+	for (unsigned int kind = 0; kind < INVLOCK_NR_KINDS && len < size; kind++)
+		if (kinds >> kind & 1)
+			len += snprintf(text + len, size - len, "%s%s", len ? ", " : "",
+					invlock_kind_name(kind));
+}
+
+bool storm_is_attempted(const struct prove *p, unsigned int nr)
+{
+	return !p->not_attempted[nr][0];
+}
+
+static u64 kinds_attempted(const struct prove *p)
+{
+	u64 kinds = 0;
+
+	for (unsigned int i = 0; i < nr_storms; i++)
+		if (storm_is_attempted(p, i))
+			kinds |= storms[i].kinds;
+	return kinds;
+}
+
+static void leave_out_unseen(struct prove *p, const struct monitor *monitor)
+{
+	char names[100];
+
+	for (unsigned int i = 0; i < nr_storms && !monitor->sees_what_it_is_told; i++) {
+		u64 unseen = storms[i].kinds & ~monitor->seen;
+
+		if (!unseen || !storm_is_attempted(p, i))
+			continue;
+		name_kinds(names, sizeof(names), unseen);
+		snprintf(p->not_attempted[i], sizeof(p->not_attempted[i]),
+			 "monitor %s does not see: %s", monitor->name, names);
+	}
+}
+
+static int open_one(struct prove *p, const struct monitor *monitor, struct invlock_why *why)
+{
+	struct invlock_mm_options options = {
+		.size = sizeof(options),
+		.monitor = monitor->name,
+	};
+	char kept[MAX_STORMS][sizeof(p->not_attempted[0])];
+	int err;
+
+	memcpy(kept, p->not_attempted, sizeof(kept));
+	leave_out_unseen(p, monitor);
+	p->need = kinds_attempted(p);
+	options.need = p->need;
+	if (!p->need) {
+		err = explain(why, -EOPNOTSUPP, "monitor %s sees none of the changes that prove "
+			      "makes", monitor->name);
+	} else {
+		err = invlock_mm_open(&options, &p->mm, why);
+	}
+	if (err) {
+		memcpy(p->not_attempted, kept, sizeof(kept));
+		return err;
+	}
+	p->manual = monitor->sees_what_it_is_told;
+	p->info.size = sizeof(p->info);
+	return invlock_mm_info(p->mm, &p->info);
+}
+
+static int open_named(struct prove *p, struct invlock_why *why)
+{
+	char names[200] = "";
+	size_t len = 0;
+
+	for (unsigned int i = 0; monitors[i] && len < sizeof(names); i++) {
+		if (!strcmp(monitors[i]->name, p->options.monitor))
+			return open_one(p, monitors[i], why);
+		len += snprintf(names + len, sizeof(names) - len, "%s%s", len ? ", " : "",
+				monitors[i]->name);
+	}
+	return explain(why, -EINVAL, "unknown monitor '%s': this build has %s",
+		       p->options.monitor, names);
+}
+
+int monitor_choose(struct prove *p, struct invlock_why *why)
+{
+	int err = -EOPNOTSUPP;
+
+	storms_probe(p);
+	if (p->options.monitor)
+		return open_named(p, why);
+	/* in order of preference; the last is manual, which needs nothing */
+	for (unsigned int i = 0; monitors[i]; i++) {
+		err = open_one(p, monitors[i], why);
+		if (!err)
+			break;
+		prove_note(p, "%s", why->text);
+	}
+	if (!err && p->manual)
+		prove_note(p, "no monitor works here: the threads that change memory report what "
+			   "they do (monitor manual)");
+	return err;
+}
+
+void report_start(const struct prove *p, void *addr, size_t len)
+{
+	if (p->manual)
+		invlock_manual_start(p->mm, addr, len);
+}
+
+void report_end(const struct prove *p, void *addr, size_t len)
+{
+	if (p->manual)
+		invlock_manual_end(p->mm, addr, len);
+}
