@@ -119,6 +119,12 @@ struct index_table *index_replace(struct index *ix, struct index_table *table)
 	port_store_release(&ix->table, table);
 	/* after the table: a class that is not in it needs no probe */
 	port_store(&ix->classes, classes);
+	/*
+	 * From now on regions leave the new table only: a lookup that is still in the old one
+	 * must find nothing there. Release: it then finds the new one; pairs with probe().
+	 */
+	for (u64 at = 0; at < 1ULL << old->bits; at++)
+		port_store_release(&old->buckets[at], EMPTY);
 	return old;
 }
 
@@ -142,7 +148,7 @@ static struct region *probe(const struct index *ix, const struct index_table *t,
 	u64 at = first_bucket(t, hash), tag = tag_of(hash);
 	u64 word;
 
-	/* acquire: pairs with the release in file_under() */
+	/* acquire: pairs with the releases in file_under() and index_replace() */
 	while ((word = port_load_acquire(&t->buckets[at])) != EMPTY) {
 		if ((word & ~0xffffffffULL) == tag && (region_id)word) {
 			struct region *r = region_at(ix->pool, (region_id)word);
@@ -162,11 +168,12 @@ static struct region *probe(const struct index *ix, const struct index_table *t,
 struct region *index_find(const struct index *ix, struct pin_thread *self,
 			  struct pin_slot *slot, u64 start, u64 end)
 {
-	const struct index_table *t = walk_begin(ix, self);
+	const struct index_table *t;
 	struct region *r = NULL;
 	u64 classes;
 
-	if (likely(t)) {
+	do {
+		t = walk_begin(ix, self);
 		/* a region covers the range only if its class does */
 		classes = port_load(&ix->classes) & ~0ULL << class_of(end - start);
 		for (; classes && !r; classes &= classes - 1) {
@@ -174,7 +181,8 @@ struct region *index_find(const struct index *ix, struct pin_thread *self,
 
 			r = probe(ix, t, slot, hash_of(block_of(start, class), class), start, end);
 		}
-	}
+		/* nothing in a table that was replaced meanwhile says nothing about the new one */
+	} while (unlikely(!r && port_load_acquire(&ix->table) != t));
 	if (!r)
 		port_store_release(&slot->region, NULL);
 	port_store_release(&self->table, NULL);
