@@ -1,0 +1,220 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""The library as it is installed: headers, libraries, pkg-config, and what is built on them.
+
+usage: test_install.py SOURCE-ROOT BUILD-ROOT
+"""
+import glob
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+
+import tap
+
+ROOT, BUILD = sys.argv[1:3]
+WORK = tempfile.mkdtemp(prefix='invlock-install-')
+DEST = os.path.join(WORK, 'dest')
+WARN = ['-Wall', '-Wextra', '-Wpedantic', '-Werror']
+NO_MONITOR = 'monitor'      # how an example begins to say that this machine has none
+
+
+def _run(*command, env=None, status=0):
+    done = subprocess.run(command, text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, env=dict(os.environ, **(env or {})))
+    assert done.returncode == status, f'{" ".join(command)}: {done.returncode}\n{done.stdout}'
+    return done.stdout
+
+
+def _one(pattern):
+    found = glob.glob(os.path.join(DEST, pattern), recursive=True)
+    assert len(found) == 1, (pattern, found)
+    return found[0]
+
+
+def _libdir():
+    return os.path.dirname(_one('**/libinvlock.so'))
+
+
+def _pkg_config(*arguments):
+    return _run('pkg-config', *arguments, env={
+        'PKG_CONFIG_SYSROOT_DIR': DEST,
+        'PKG_CONFIG_LIBDIR': os.path.join(_libdir(), 'pkgconfig') + ':' + _system_pkgs()}).split()
+
+
+def _system_pkgs():
+    return _run('pkg-config', '--variable', 'pc_path', 'pkg-config').strip()
+
+
+def _headers():
+    return sorted(glob.glob(os.path.join(DEST, '**/include/invlock/*.h'), recursive=True))
+
+
+def _declared(headers):
+    names = set()
+    for header in headers:
+        with open(header) as f:
+            text = re.sub(r'/\*.*?\*/', '', f.read(), flags=re.S)
+        names |= set(re.findall(r'^(?:[\w ]+[ *])(invlock_\w+)\(', text, flags=re.M))
+    return names
+
+
+def _exports(library, *options):
+    """names of functions and data that a library shows"""
+    words = [line.split() for line in _run('nm', '--defined-only', *options, library).splitlines()]
+    return {w[2].split('@')[0] for w in words if len(w) == 3 and w[1] in 'TWVDBR'}
+
+
+def _library_headers():
+    return [h for h in _headers() if os.path.basename(h) != 'uring.h']
+
+
+def _compile(source, *options, packages=('invlock',)):
+    program = os.path.join(WORK, os.path.basename(source).rsplit('.', 1)[0])
+    _run('cc', *WARN, '-O2', source, '-o', program, *options,
+         *_pkg_config('--cflags', '--libs', *packages))
+    return program
+
+
+def _run_example(program, *arguments, **env):
+    done = subprocess.run([program, *arguments], text=True, stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, stdin=subprocess.DEVNULL,
+                          env=dict(os.environ, LD_LIBRARY_PATH=_libdir(), **env))
+    if done.returncode and re.search(r'bpf|uffd|io_uring', done.stderr):
+        raise tap.Skip(done.stderr.strip().replace('\n', ' '))
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def it_installs():
+    _run('meson', 'install', '-C', BUILD, '--no-rebuild', '--destdir', DEST)
+    assert len(_library_headers()) >= 5, _headers()
+    assert os.path.exists(_one('**/include/linux/invlock.h'))
+
+
+def the_shared_library_shows_every_public_function_and_nothing_else():
+    shown = _exports(_one('**/libinvlock.so'), '-D')
+    assert shown == _declared(_library_headers()), shown ^ _declared(_library_headers())
+
+
+def the_static_library_shows_every_public_function_and_nothing_else():
+    shown = _exports(_one('**/libinvlock.a'), '-g')
+    assert shown == _declared(_library_headers()), shown ^ _declared(_library_headers())
+
+
+def the_adapter_shows_every_function_of_its_header_and_nothing_else():
+    shown = _exports(_one('**/libinvlock-uring.so'), '-D')
+    assert shown == _declared([_one('**/invlock/uring.h')]), shown
+
+
+def the_libraries_carry_their_names_and_stay_loaded():
+    for name in 'invlock', 'invlock-uring':
+        dynamic = _run('readelf', '-dW', _one(f'**/lib{name}.so'))
+        assert f'soname: [lib{name}.so.0]' in dynamic, dynamic
+    assert 'NODELETE' in _run('readelf', '-dW', _one('**/libinvlock.so'))
+
+
+def the_library_needs_no_adapter():
+    assert 'uring' not in _run('readelf', '-dW', _one('**/libinvlock.so'))
+
+
+def each_header_compiles_alone_as_c():
+    for header in _headers():
+        _run('cc', *WARN, '-std=c11', '-fsyntax-only', '-x', 'c', header,
+             *_pkg_config('--cflags', 'invlock'))
+
+
+def each_header_compiles_alone_as_cpp():
+    if not shutil.which('g++'):
+        raise tap.Skip('g++ is not installed')
+    for header in _headers():
+        source = os.path.join(WORK, 'header.cpp')
+        with open(source, 'w') as f:
+            f.write(f'#include <invlock/{os.path.basename(header)}>\nint main() {{}}\n')
+        # liburing.h itself is not pedantic
+        warn = [w for w in WARN if w != '-Wpedantic'] if 'uring' in header else WARN
+        _run('g++', *warn, '-fsyntax-only', source, *_pkg_config('--cflags', 'invlock'))
+
+
+def the_example_of_a_cache_sees_new_memory():
+    program = _compile(f'{ROOT}/examples/cache.c')
+    said = _run_example(program)
+    assert said == 'memory old, device old\n' * 2 + 'memory new, device new\n', said
+
+
+def the_example_of_a_section_is_never_wrong():
+    said = _run_example(_compile(f'{ROOT}/examples/section.c', '-pthread'))
+    assert re.fullmatch(r'[1-9]\d* uses of [1-9]\d* translations, 0 wrong\n', said), said
+
+
+def the_example_of_a_section_is_wrong_without_its_check():
+    with open(f'{ROOT}/examples/section.c') as f:
+        text = f.read()
+    planted = os.path.join(WORK, 'planted.c')
+    check = 'invlock_read_valid(&rd)'
+    assert text.count(check) == 1
+    with open(planted, 'w') as f:
+        f.write(text.replace(check, '1'))
+    program = _compile(planted, '-pthread')
+    for _ in range(20):
+        done = subprocess.run([program], env=dict(os.environ, LD_LIBRARY_PATH=_libdir()),
+                              stdout=subprocess.PIPE, text=True)
+        if done.returncode == 1 and not done.stdout.endswith(' 0 wrong\n'):
+            return
+    assert False, done.stdout
+
+
+def the_example_of_io_uring_reads_a_whole_file():
+    program = _compile(f'{ROOT}/examples/uring.c', packages=['invlock-uring'])
+    said = _run_example(program, '/bin/bash')
+    assert said.startswith(f'{os.path.getsize("/bin/bash")} bytes, '), said
+
+
+def the_example_in_the_readme_compiles_and_runs():
+    with open(f'{ROOT}/README.md') as f:
+        code = re.search(r'^```c\n(.*?)^```', f.read(), flags=re.M | re.S)
+    assert code, 'README.md has no ```c block'
+    source = os.path.join(WORK, 'readme.c')
+    with open(source, 'w') as f:
+        f.write(code[1])
+    _run_example(_compile(source, '-Wno-unused-parameter'))
+
+
+def a_program_links_the_library_statically():
+    program = os.path.join(WORK, 'static')
+    libs = [o for o in _pkg_config('--libs', '--static', 'invlock')]
+    _run('cc', '-O2', '-static', f'{ROOT}/examples/section.c', '-o', program, '-pthread',
+         *_pkg_config('--cflags', 'invlock'), *libs)
+    assert 'statically linked' in _run('file', program) if shutil.which('file') else True
+    assert ' 0 wrong' in _run(program)
+
+
+def the_library_may_be_loaded_and_closed_for_ever():
+    program = _compile(f'{ROOT}/tests/install/reload.c', '-pthread', '-D_GNU_SOURCE')
+    said = _run_example(program, _one('**/libinvlock.so.0'))
+    assert said == '200 rounds\n', said
+
+
+def every_public_function_has_a_manual_page():
+    pages = {os.path.basename(p)[:-2] for p in glob.glob(f'{DEST}/**/man3/*.3', recursive=True)}
+    assert _declared(_headers()) <= pages, _declared(_headers()) - pages
+
+
+def every_manual_page_formats_without_a_warning():
+    pages = sorted(glob.glob(f'{DEST}/**/man[1-8]/*.[1-8]', recursive=True))
+    assert pages
+    if not shutil.which('groff'):
+        raise tap.Skip('groff is not installed')
+    for page in pages:
+        done = subprocess.run(['groff', '-man', '-ww', '-Tutf8', '-z', page], text=True,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        assert done.returncode == 0 and not done.stdout, (page, done.stdout)
+
+
+if __name__ == '__main__':
+    try:
+        tap.run(tap.in_order(globals()))
+    finally:
+        shutil.rmtree(WORK)
