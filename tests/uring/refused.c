@@ -2,7 +2,7 @@
 /* Memory that was refused is not tried each time, and not for ever. */
 #include <sys/syscall.h>
 
-#include "adapters/uring/refused.h"
+#include "adapters/uring/adapter.h"
 #include "rig.h"
 
 /* what becomes writable as soon as the kernel has been asked for the next time */
@@ -162,6 +162,7 @@ TEST(the_oldest_refused_range_makes_room)
 	}
 	write_one(&rig, rig.fd, buf + NR_REFUSED * BUF, BUF, 0, &way);
 	assert_int_equal(way, INVLOCK_URING_REFUSED);
+	assert_int_equal(rig.uring->refused.nr, NR_REFUSED);
 	write_one(&rig, rig.fd, buf + BUF, BUF, 0, &way);
 	assert_int_equal(way, INVLOCK_URING_KNOWN);
 	write_one(&rig, rig.fd, buf, BUF, 0, &way);

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT
 /* A slot belongs to a request from prep to done, whatever happens meanwhile. */
-#include <fcntl.h>
+#include <pthread.h>
+#include <sys/syscall.h>
 
+#include "adapters/uring/adapter.h"
 #include "rig.h"
 
 #define SLOTS 4
@@ -15,6 +17,39 @@ static void take_back(struct rig *rig, void *buf)
 {
 	assert_true(invlock_cache_drop(invlock_uring_cache(rig->uring), buf, BUF) >= 0);
 	assert_true(invlock_cache_reap(invlock_uring_cache(rig->uring)) >= 0);
+}
+
+/* called once, at the moment when a slot is about to be cleared */
+static void (*at_clear)(void *arg);
+static void *at_clear_arg;
+
+/* every update does nothing, and well */
+static u32 no_kernel;
+
+/* liburing's */
+int io_uring_register_buffers_update_tag(struct io_uring *ring, unsigned int off,
+					 const struct iovec *iovecs, const __u64 *tags,
+					 unsigned int nr)
+{
+	struct io_uring_rsrc_update2 update = {
+		.offset = off,
+		.data = (unsigned long)iovecs,
+		.tags = (unsigned long)tags,
+		.nr = nr,
+	};
+	void (*call)(void *arg) = at_clear;
+	long ret;
+
+	if (port_load(&no_kernel))
+		return nr;
+
+	if (call && !iovecs->iov_base) {
+		at_clear = NULL;
+		call(at_clear_arg);
+	}
+	ret = syscall(SYS_io_uring_register, ring->ring_fd, IORING_REGISTER_BUFFERS_UPDATE,
+		      &update, sizeof(update));
+	return ret < 0 ? -errno : ret;
 }
 
 TEST(a_request_that_is_not_yet_submitted_keeps_its_slot)
@@ -208,10 +243,102 @@ TEST(one_request_that_is_done_makes_room_for_one)
 	munmap(bufs, (SLOTS + 1) * BUF);
 }
 
+struct second {
+	struct rig *rig;
+	unsigned char *buf;
+	struct invlock_uring_op op;
+	int way;
+};
+
+static void prepare_second(void *arg)
+{
+	struct second *s = arg;
+
+	s->way = prepare(s->rig, s->rig->fd, s->buf, BUF, MIB, &s->op);
+}
+
+TEST(a_slot_is_not_used_again_before_it_is_clear)
+{
+	unsigned char *buf = memory(BUF, 0);
+	struct second second = { .buf = memory(BUF, 0xee) };
+	struct rig rig;
+	int way;
+
+	RIG_OPEN(&rig, "manual", 0, &few);
+	assert_int_equal(read_one(&rig, rig.fd, buf, BUF, 0, &way), BUF);
+	assert_int_equal(way, INVLOCK_URING_FIXED);
+	second.rig = &rig;
+	at_clear_arg = &second;
+	at_clear = prepare_second;
+	take_back(&rig, buf);
+	assert_null(at_clear);
+	assert_int_equal(second.way, INVLOCK_URING_FIXED);
+	/* the clear that it overtook has not taken its memory away */
+	assert_int_equal(finish(&rig), BUF);
+	assert_true(holds(second.buf, MIB, BUF));
+	rig_close(&rig);
+	munmap(buf, BUF);
+	munmap(second.buf, BUF);
+}
+
+/* ---- registrations on several threads ---- */
+
+#define NR_THREADS	2
+#define NR_TURNS	300000
+
+struct holder {
+	struct invlock_uring *uring;
+	u32 *held;		/* for each slot, how many hold it */
+	u64 nr_shared, nr_failed;
+};
+
+static void *hold_and_give(void *arg)
+{
+	struct holder *h = arg;
+	uint64_t slot;
+
+	for (int i = 0; i < NR_TURNS; i++) {
+		if (slot_register(h->uring, NULL, 0, &slot)) {
+			h->nr_failed++;
+			continue;
+		}
+		h->nr_shared += port_fetch_add(&h->held[slot], 1) != 0;
+		port_fetch_add(&h->held[slot], -1);
+		slot_clear(h->uring, NULL, 0, slot);
+	}
+	return NULL;
+}
+
+TEST(two_threads_never_hold_one_slot)
+{
+	struct holder holders[NR_THREADS] = {};
+	pthread_t threads[NR_THREADS];
+	u32 held[SLOTS] = {};
+	struct rig rig;
+
+	RIG_OPEN(&rig, "manual", 0, &few);
+	port_store(&no_kernel, 1);
+	for (int i = 0; i < NR_THREADS; i++) {
+		holders[i].uring = rig.uring;
+		holders[i].held = held;
+		assert_int_equal(pthread_create(&threads[i], NULL, hold_and_give, &holders[i]), 0);
+	}
+	for (int i = 0; i < NR_THREADS; i++)
+		pthread_join(threads[i], NULL);
+	port_store(&no_kernel, 0);
+	for (int i = 0; i < NR_THREADS; i++) {
+		assert_int_equal(holders[i].nr_shared, 0);
+		assert_int_equal(holders[i].nr_failed, 0);
+	}
+	rig_close(&rig);
+}
+
 TEST_MAIN(
 	cmocka_unit_test(a_request_that_is_not_yet_submitted_keeps_its_slot),
 	cmocka_unit_test(a_request_that_is_done_too_early_loses_its_slot),
 	cmocka_unit_test(a_request_that_the_device_holds_keeps_its_slot_and_the_adapter_open),
 	cmocka_unit_test(a_cancelled_request_gives_its_slot_back_when_its_cqe_says_so),
 	cmocka_unit_test(a_table_that_is_all_in_flight_means_plain_until_one_is_done),
-	cmocka_unit_test(one_request_that_is_done_makes_room_for_one))
+	cmocka_unit_test(one_request_that_is_done_makes_room_for_one),
+	cmocka_unit_test(a_slot_is_not_used_again_before_it_is_clear),
+	cmocka_unit_test(two_threads_never_hold_one_slot))
