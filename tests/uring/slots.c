@@ -284,10 +284,11 @@ TEST(a_slot_is_not_used_again_before_it_is_clear)
 /* ---- registrations on several threads ---- */
 
 #define NR_THREADS	2
-#define NR_TURNS	300000
+#define NR_TURNS	4000000
 
 struct holder {
 	struct invlock_uring *uring;
+	pthread_barrier_t *together;
 	u32 *held;		/* for each slot, how many hold it */
 	u64 nr_shared, nr_failed;
 };
@@ -297,6 +298,7 @@ static void *hold_and_give(void *arg)
 	struct holder *h = arg;
 	uint64_t slot;
 
+	pthread_barrier_wait(h->together);
 	for (int i = 0; i < NR_TURNS; i++) {
 		if (slot_register(h->uring, NULL, 0, &slot)) {
 			h->nr_failed++;
@@ -313,13 +315,16 @@ TEST(two_threads_never_hold_one_slot)
 {
 	struct holder holders[NR_THREADS] = {};
 	pthread_t threads[NR_THREADS];
+	pthread_barrier_t together;
 	u32 held[SLOTS] = {};
 	struct rig rig;
 
 	RIG_OPEN(&rig, "manual", 0, &few);
+	pthread_barrier_init(&together, NULL, NR_THREADS);
 	port_store(&no_kernel, 1);
 	for (int i = 0; i < NR_THREADS; i++) {
 		holders[i].uring = rig.uring;
+		holders[i].together = &together;
 		holders[i].held = held;
 		assert_int_equal(pthread_create(&threads[i], NULL, hold_and_give, &holders[i]), 0);
 	}
