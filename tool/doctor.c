@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: MIT
+#include "doctor.h"
+
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tool.h"
+
+const char *const selftest_names[] = {
+	[SELFTEST_NOT_RUN]	= "not run",
+	[SELFTEST_PASSED]	= "passed",
+	[SELFTEST_FAILED]	= "failed",
+};
+
+static int help(void)
+{
+	puts("usage: invlock doctor [--json] [--monitor NAME]\n\n"
+	     "Tries each monitor in a process of its own: does it open, does its self-test pass,\n"
+	     "and which of all known ways to change a memory map does it see?\n\n"
+	     "  -m, --monitor NAME  try this one only\n"
+	     "  -j, --json          the same facts for a program\n"
+	     "  -h, --help\n\n"
+	     "Exit code: 0 a monitor that sees all that caches ask for works; 1 none does;\n"
+	     "2 an option is no good.");
+	return TOOL_OK;
+}
+
+u64 finding_lacks(const struct finding *f)
+{
+	return INVLOCK_KINDS_DEFAULT & ~f->monitor->seen;
+}
+
+/* changes of kinds that it claims to see, and missed */
+static unsigned int broken_claims(const struct finding *f)
+{
+	const struct change *c;
+	unsigned int nr = 0;
+
+	for (unsigned int i = 0; (c = change_at(i)); i++)
+		nr += f->results[i].verdict == CHANGE_MISSED && f->monitor->seen >> c->kind & 1;
+	return nr;
+}
+
+static bool can_be_chosen(const struct finding *f)
+{
+	return !f->err && !f->monitor->sees_what_it_is_told && !finding_lacks(f) &&
+	       f->selftest == SELFTEST_PASSED;
+}
+
+/* what becomes of a translation that nobody says is stale */
+static const char *harm(enum invlock_kind kind)
+{
+	switch (kind) {
+	case INVLOCK_KIND_PROTECT:
+		return "a registration keeps access that the program gave up, to the right pages";
+	case INVLOCK_KIND_MOVE:
+		return "the kernel moves no page that is pinned";
+	case INVLOCK_KIND_TRUNCATE_PRIVATE:
+		return "do not cache private mappings of files that may be truncated";
+	default:
+		return "a cache asks for it, so this monitor is refused unless fewer kinds are needed";
+	}
+}
+
+void result_reason(const struct finding *f, const struct change *c,
+		   const struct change_result *r, char *ret_text, size_t len)
+{
+	const struct monitor *m = f->monitor;
+
+	if (f->err)
+		snprintf(ret_text, len, "the monitor cannot be used");
+	else if (r->verdict == CHANGE_SEEN && !(m->seen >> c->kind & 1))
+		snprintf(ret_text, len, "this one, but it does not claim to see this kind always");
+	else if (r->verdict != CHANGE_MISSED)
+		snprintf(ret_text, len, "%s", r->reason);
+	else if (m->sees_what_it_is_told)
+		snprintf(ret_text, len, "it sees what the program reports, and this was not reported");
+	else if (m->seen >> c->kind & 1)
+		snprintf(ret_text, len, "a defect: it claims to see this; do not use it here");
+	else
+		snprintf(ret_text, len, "it does not claim to see this kind: %s", harm(c->kind));
+}
+
+/* @only: the monitor that was named; NULL = all were tried */
+static void recommend(struct report *r, const char *only)
+{
+	unsigned int broken;
+
+	for (unsigned int i = 0; i < r->nr_findings && !r->chosen; i++)
+		if (can_be_chosen(&r->findings[i]))
+			r->chosen = &r->findings[i];
+	broken = r->chosen ? broken_claims(r->chosen) : 0;
+	if (broken) {
+		snprintf(r->recommendation, sizeof(r->recommendation),
+			 "do not cache here: %s would be chosen, and missed %u changes that it claims "
+			 "to see", r->chosen->monitor->name, broken);
+		r->chosen = NULL;
+	} else if (r->chosen) {
+		snprintf(r->recommendation, sizeof(r->recommendation),
+			 "nothing to do: %s is chosen; it sees every kind of change that caches ask for",
+			 r->chosen->monitor->name);
+	} else if (only) {
+		snprintf(r->recommendation, sizeof(r->recommendation),
+			 "%s is not chosen unless it is named; `invlock doctor` alone tries all monitors",
+			 only);
+	} else {
+		snprintf(r->recommendation, sizeof(r->recommendation),
+			 "no monitor can be chosen, so caches do not open: do what is said above, or name "
+			 "a monitor and need only the kinds it sees, if the others cannot happen");
+	}
+}
+
+/* NULL = no such monitor; every one of them when no name is given */
+static const struct monitor *select_monitor(unsigned int nr, const char *name)
+{
+	unsigned int left = nr;
+
+	for (unsigned int i = 0; monitors[i]; i++)
+		if ((!name || !strcmp(name, monitors[i]->name)) && !left--)
+			return monitors[i];
+	return NULL;
+}
+
+static int unknown_monitor(const char *name)
+{
+	fprintf(stderr, "invlock doctor: there is no monitor named \"%s\"; there are", name);
+	for (unsigned int i = 0; monitors[i]; i++)
+		fprintf(stderr, "%s %s", i ? "," : "", monitors[i]->name);
+	fputs("\n", stderr);
+	return TOOL_USAGE;
+}
+
+static int examine(const char *name, bool json)
+{
+	struct report *r = calloc(1, sizeof(*r));
+	const struct monitor *m;
+	int err = 0, code;
+
+	if (!r) {
+		fputs("invlock doctor: out of memory\n", stderr);
+		return TOOL_FAILED;
+	}
+	while (r->nr_changes < MAX_CHANGES && change_at(r->nr_changes))
+		r->nr_changes++;
+	probe_host(&r->host);
+	while (r->nr_findings < MAX_MONITORS && (m = select_monitor(r->nr_findings, name))) {
+		r->findings[r->nr_findings].monitor = m;
+		probe_monitor(&r->findings[r->nr_findings++], r->nr_changes);
+	}
+	recommend(r, name);
+	if (json)
+		err = print_json(r);
+	else
+		print_text(r);
+	if (err || fflush(stdout)) {
+		fputs("invlock doctor: the report cannot be written\n", stderr);
+		r->chosen = NULL;
+	}
+	code = r->chosen ? TOOL_OK : TOOL_FAILED;
+	free(r);
+	return code;
+}
+
+int cmd_doctor(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{ "json", no_argument, NULL, 'j' },
+		{ "monitor", required_argument, NULL, 'm' },
+		{ "help", no_argument, NULL, 'h' },
+		{}
+	};
+	const char *name = NULL;
+	bool json = false;
+	int c;
+
+	while ((c = getopt_long(argc, argv, "jm:h", options, NULL)) != -1) {
+		switch (c) {
+		case 'j':
+			json = true;
+			break;
+		case 'm':
+			name = optarg;
+			break;
+		case 'h':
+			return help();
+		default:
+			/* getopt has written the sentence */
+			return TOOL_USAGE;
+		}
+	}
+	if (optind < argc) {
+		fprintf(stderr, "invlock doctor: \"%s\" is one argument too many\n", argv[optind]);
+		return TOOL_USAGE;
+	}
+	if (name && !select_monitor(0, name))
+		return unknown_monitor(name);
+	return examine(name, json);
+}

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: MIT
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <linux/io_uring.h>
+#include <linux/userfaultfd.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "doctor.h"
+
+/* younger than the headers that we build with */
+#define FEATURE_WP_ASYNC	(1ULL << 15)
+
+static long read_number(const char *path)
+{
+	FILE *f = fopen(path, "re");
+	long number;
+
+	if (!f)
+		return -1;
+	if (fscanf(f, "%ld", &number) != 1)
+		number = -1;
+	fclose(f);
+	return number;
+}
+
+static long count_lines(const char *path)
+{
+	FILE *f = fopen(path, "re");
+	long nr = 0;
+	int c;
+
+	if (!f)
+		return -1;
+	while ((c = getc(f)) != EOF)
+		nr += c == '\n';
+	fclose(f);
+	return nr;
+}
+
+static u64 effective_capabilities(void)
+{
+	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct data[2] = {};
+
+	if (syscall(SYS_capget, &header, data))
+		return 0;
+	return (u64)data[1].effective << 32 | data[0].effective;
+}
+
+static int try_uring(void)
+{
+	struct io_uring_params params = {};
+	int fd = syscall(SYS_io_uring_setup, 1, &params);
+
+	if (fd < 0)
+		return errno;
+	close(fd);
+	return 0;
+}
+
+static int try_uffd(bool *ret_async)
+{
+	struct uffdio_api api = { .api = UFFD_API, .features = FEATURE_WP_ASYNC };
+	int fd = syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY);
+
+	if (fd < 0)
+		return errno;
+	*ret_async = !ioctl(fd, UFFDIO_API, &api);
+	close(fd);
+	return 0;
+}
+
+void probe_host(struct host *host)
+{
+	u64 caps = effective_capabilities();
+	struct rlimit memlock = {};
+
+	uname(&host->kernel);
+	getrlimit(RLIMIT_MEMLOCK, &memlock);
+	host->memlock = memlock.rlim_cur;
+	host->memlock_most = memlock.rlim_max;
+	host->max_map_count = read_number("/proc/sys/vm/max_map_count");
+	host->mappings = count_lines("/proc/self/maps");
+	host->cap_bpf = caps >> CAP_BPF & 1;
+	host->cap_perfmon = caps >> CAP_PERFMON & 1;
+	host->cap_ipc_lock = caps >> CAP_IPC_LOCK & 1;
+	host->uring_disabled = read_number("/proc/sys/kernel/io_uring_disabled");
+	host->uring_error = try_uring();
+	host->uffd_error = try_uffd(&host->uffd_async);
+	host->btf = !access("/sys/kernel/btf/vmlinux", R_OK);
+}

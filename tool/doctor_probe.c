@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Each monitor is tried in a forked child: what crashes or hangs there is a finding, and the
+ * next child goes on behind it.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "doctor.h"
+#include "lib/selftest.h"
+
+#define OPEN_TIMEOUT_MS		60000
+#define STEP_TIMEOUT_MS		20000
+
+/* steps: the self-test, then each change */
+#define STEP_SELFTEST		0
+#define STEP_CHANGE(nr)		((nr) + 1)
+
+enum word { WORD_OPENED, WORD_BEGIN, WORD_DONE };
+
+/* smaller than PIPE_BUF: arrives whole or not at all */
+struct message {
+	enum word word;
+	unsigned int step;
+	int err;
+	struct invlock_why why;
+	struct change_result result;
+};
+
+static void tell(int fd, const struct message *m)
+{
+	if (write(fd, m, sizeof(*m)) != sizeof(*m))
+		_exit(1);
+}
+
+/* Return: of the open */
+static int child_open(const struct monitor *monitor, int fd, struct invlock_mm **ret_mm)
+{
+	struct invlock_mm_options o = {
+		.size = sizeof(o),
+		.flags = INVLOCK_MM_NO_SELFTEST,
+		.monitor = monitor->name,
+		/* examine it whatever it lacks */
+		.need = monitor->seen,
+	};
+	struct message m = { .word = WORD_OPENED };
+
+	m.err = invlock_mm_open(&o, ret_mm, &m.why);
+	tell(fd, &m);
+	return m.err;
+}
+
+static void child(const struct monitor *monitor, unsigned int first, unsigned int nr_steps, int fd)
+{
+	struct invlock_mm *mm;
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	signal(SIGPIPE, SIG_IGN);
+	if (child_open(monitor, fd, &mm))
+		return;
+	for (unsigned int step = first; step < nr_steps; step++) {
+		struct message m = { .word = WORD_BEGIN, .step = step };
+
+		tell(fd, &m);
+		m.word = WORD_DONE;
+		if (step == STEP_SELFTEST)
+			m.err = monitor->sees_what_it_is_told ? 0 : selftest(mm, &m.why);
+		else
+			change_test(change_at(step - STEP_CHANGE(0)), mm, &m.result);
+		tell(fd, &m);
+	}
+	invlock_mm_close(mm);
+}
+
+/* what the child got to */
+struct progress {
+	bool opened;
+	bool running;		/* a step */
+	unsigned int step;	/* that one, or the next */
+};
+
+static void take(struct finding *f, struct progress *p, const struct message *m)
+{
+	switch (m->word) {
+	case WORD_OPENED:
+		p->opened = true;
+		f->err = m->err;
+		f->why = m->why;
+		break;
+	case WORD_BEGIN:
+		p->running = true;
+		p->step = m->step;
+		break;
+	case WORD_DONE:
+		p->running = false;
+		p->step = m->step + 1;
+		if (m->step != STEP_SELFTEST) {
+			f->results[m->step - STEP_CHANGE(0)] = m->result;
+		} else if (!f->monitor->sees_what_it_is_told) {
+			f->selftest = m->err ? SELFTEST_FAILED : SELFTEST_PASSED;
+			f->selftest_why = m->why;
+		}
+		break;
+	}
+}
+
+/* Return: false = it says nothing any more, hung if it has not ended */
+static bool listen_to(struct finding *f, struct progress *p, int fd, bool *ret_hung)
+{
+	struct pollfd poll_fd = { .fd = fd, .events = POLLIN };
+	struct message m;
+	int ready;
+
+	ready = poll(&poll_fd, 1, p->opened ? STEP_TIMEOUT_MS : OPEN_TIMEOUT_MS);
+	if (ready < 0 && errno == EINTR)
+		return true;
+	*ret_hung = !ready;
+	if (ready <= 0 || read(fd, &m, sizeof(m)) != sizeof(m))
+		return false;
+	take(f, p, &m);
+	return true;
+}
+
+/* the child ended in the middle: write down where */
+static void record_death(struct finding *f, const struct progress *p, const char *how)
+{
+	if (!p->opened)
+		f->err = explain(&f->why, -EIO, "the monitor %s while it opened; please report this", how);
+	if (!p->opened || f->err || !p->running)
+		return;
+	if (p->step == STEP_SELFTEST) {
+		f->selftest = SELFTEST_FAILED;
+		explain(&f->selftest_why, -EIO, "the process %s in the self-test", how);
+	} else {
+		struct change_result *r = &f->results[p->step - STEP_CHANGE(0)];
+
+		r->verdict = CHANGE_UNKNOWN;
+		snprintf(r->reason, sizeof(r->reason), "the process %s while it was made", how);
+	}
+}
+
+/* Return: the step to go on with, or nr_steps */
+static unsigned int run_child(struct finding *f, unsigned int first, unsigned int nr_steps)
+{
+	struct progress p = { .step = first };
+	bool hung = false;
+	int fds[2], status;
+	char how[60];
+	pid_t pid;
+
+	if (pipe(fds)) {
+		f->err = explain(&f->why, -errno, "no pipe to a process that tries it: %s", strerror(errno));
+		return nr_steps;
+	}
+	fflush(NULL);
+	pid = fork();
+	if (!pid) {
+		close(fds[0]);
+		child(f->monitor, first, nr_steps, fds[1]);
+		_exit(0);
+	}
+	close(fds[1]);
+	if (pid < 0) {
+		close(fds[0]);
+		f->err = explain(&f->why, -errno, "no process to try it in: %s", strerror(errno));
+		return nr_steps;
+	}
+	while (listen_to(f, &p, fds[0], &hung))
+		;
+	if (hung)
+		kill(pid, SIGKILL);
+	close(fds[0]);
+	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+		;
+	if (hung)
+		snprintf(how, sizeof(how), "hung");
+	else if (WIFSIGNALED(status))
+		snprintf(how, sizeof(how), "died of signal %d", WTERMSIG(status));
+	else
+		snprintf(how, sizeof(how), "ended with code %d", WEXITSTATUS(status));
+	record_death(f, &p, how);
+	if (!p.opened || f->err)
+		return nr_steps;
+	return p.step + p.running;
+}
+
+void probe_monitor(struct finding *f, unsigned int nr_changes)
+{
+	unsigned int nr_steps = STEP_CHANGE(nr_changes), next = 0, before;
+
+	for (unsigned int i = 0; i < nr_changes; i++)
+		f->results[i] = (struct change_result){ .verdict = CHANGE_UNKNOWN,
+							.reason = "was not made" };
+	do {
+		before = next;
+		next = run_child(f, before, nr_steps);
+	} while (next > before && next < nr_steps);
+}

@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: MIT
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "doctor.h"
+
+#define COLUMNS		100
+#define LABEL		16	/* what stands left of a text that is wrapped */
+#define NAME		46
+#define KIND		18
+#define VERDICT		9
+
+/* ways to write something on a terminal */
+#define PLAIN	""
+#define BOLD	"\033[1m"
+#define GREEN	"\033[32m"
+#define YELLOW	"\033[33m"
+#define RED	"\033[31m"
+#define END	"\033[0m"
+
+static bool colours;
+
+static void print_colour(const char *colour, int width, const char *text)
+{
+	if (colours && *colour)
+		printf("%s%-*s" END, colour, width, text);
+	else
+		printf("%-*s", width, text);
+}
+
+static void heading(const char *text)
+{
+	putchar('\n');
+	print_colour(BOLD, 0, text);
+	putchar('\n');
+}
+
+/* a label, and a text beside it over as many lines as it needs */
+__attribute__((format(printf, 2, 3)))
+static void paragraph(const char *label, const char *format, ...)
+{
+	char text[4096], *word, *rest = text;
+	size_t column = LABEL, len;
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	printf("  %-*s", LABEL - 2, label);
+	while ((word = strsep(&rest, " "))) {
+		len = strlen(word);
+		if (column > LABEL && column + 1 + len > COLUMNS) {
+			printf("\n%*s", LABEL, "");
+			column = LABEL;
+		}
+		column += printf("%s%s", column > LABEL ? " " : "", word);
+	}
+	putchar('\n');
+}
+
+static void print_monitor(const struct finding *f)
+{
+	const struct monitor *m = f->monitor;
+
+	if (f->err) {
+		paragraph(m->name, "not usable: %s", f->why.text);
+		return;
+	}
+	if (m->sees_what_it_is_told) {
+		paragraph(m->name, "usable, only by name: it sees what the program reports, and nothing "
+			  "else; self-test not run");
+		return;
+	}
+	paragraph(m->name, "usable%s; self-test %s%s%s",
+		  finding_lacks(f) ? ", only by name: it lacks kinds that caches ask for" : "",
+		  selftest_names[f->selftest], f->selftest == SELFTEST_FAILED ? ": " : "",
+		  f->selftest_why.text);
+	if (m->seen & ~m->exact)
+		paragraph("", "not exact: for some kinds a stale use is possible in a small window");
+}
+
+static const char *colour_of(const struct change *c, enum change_verdict verdict)
+{
+	if (verdict == CHANGE_SEEN)
+		return GREEN;
+	if (verdict == CHANGE_MISSED && INVLOCK_KINDS_DEFAULT >> c->kind & 1)
+		return RED;
+	return YELLOW;
+}
+
+static void print_table(const struct report *r)
+{
+	const struct change *c;
+	char kind[40];
+
+	heading("Changes of the memory map, each made for real");
+	printf("  %-*s%-*s", NAME, "", KIND, "kind");
+	for (unsigned int i = 0; i < r->nr_findings; i++)
+		printf("%-*s", i + 1 < r->nr_findings ? VERDICT : 0, r->findings[i].monitor->name);
+	putchar('\n');
+	for (unsigned int nr = 0; nr < r->nr_changes; nr++) {
+		c = change_at(nr);
+		snprintf(kind, sizeof(kind), "%s%s", invlock_kind_name(c->kind),
+			 INVLOCK_KINDS_DEFAULT >> c->kind & 1 ? " *" : "");
+		printf("  %-*s%-*s", NAME, c->name, KIND, kind);
+		for (unsigned int i = 0; i < r->nr_findings; i++) {
+			enum change_verdict v = r->findings[i].results[nr].verdict;
+
+			print_colour(colour_of(c, v), i + 1 < r->nr_findings ? VERDICT : 0,
+				     change_verdict_name(v));
+		}
+		putchar('\n');
+	}
+	puts("  * a kind that caches ask for unless they are told otherwise");
+}
+
+/* the changes from this one on that have the same verdict and reason; each is told once */
+static void print_reason(const struct finding *f, unsigned int first, unsigned int nr_changes,
+			 bool *told)
+{
+	enum change_verdict verdict = f->results[first].verdict;
+	char reason[300], other[300], names[3000] = "";
+	const struct change *c = change_at(first);
+	size_t len = 0;
+
+	result_reason(f, c, &f->results[first], reason, sizeof(reason));
+	if (!*reason)
+		return;
+	for (unsigned int nr = first; nr < nr_changes && len < sizeof(names); nr++) {
+		c = change_at(nr);
+		result_reason(f, c, &f->results[nr], other, sizeof(other));
+		if (told[nr] || f->results[nr].verdict != verdict || strcmp(reason, other))
+			continue;
+		told[nr] = true;
+		len += snprintf(names + len, sizeof(names) - len, "%s%s", len ? ", " : "", c->name);
+	}
+	paragraph(f->monitor->name, "%s: %s (%s)", change_verdict_name(verdict), reason, names);
+}
+
+static void print_reasons(const struct report *r)
+{
+	heading("Reasons");
+	for (unsigned int i = 0; i < r->nr_findings; i++) {
+		const struct finding *f = &r->findings[i];
+		bool told[MAX_CHANGES] = {};
+
+		if (f->err) {
+			paragraph(f->monitor->name, "unknown: the monitor cannot be used, see above");
+			continue;
+		}
+		if (f->monitor->sees_what_it_is_told) {
+			paragraph(f->monitor->name, "missed: it sees what the program reports, and these "
+				  "were not reported");
+			continue;
+		}
+		for (unsigned int nr = 0; nr < r->nr_changes; nr++)
+			if (!told[nr])
+				print_reason(f, nr, r->nr_changes, told);
+	}
+}
+
+static void format_bytes(u64 bytes, char *ret_text, size_t len)
+{
+	if (bytes == RLIM_INFINITY)
+		snprintf(ret_text, len, "unlimited");
+	else
+		snprintf(ret_text, len, "%llu KiB", (unsigned long long)bytes / 1024);
+}
+
+static void print_host(const struct host *h)
+{
+	char soft[40], hard[40];
+
+	heading("This host");
+	paragraph("kernel", "%s %s, %s", h->kernel.sysname, h->kernel.release, h->kernel.machine);
+	paragraph("BTF", "%s", h->btf ? "present" : "absent: the bpf monitor needs it");
+	paragraph("capabilities", "CAP_BPF %s, CAP_PERFMON %s, CAP_IPC_LOCK %s",
+		  h->cap_bpf ? "yes" : "no", h->cap_perfmon ? "yes" : "no",
+		  h->cap_ipc_lock ? "yes" : "no");
+	format_bytes(h->memlock, soft, sizeof(soft));
+	format_bytes(h->memlock_most, hard, sizeof(hard));
+	paragraph("memlock", "%s, at most %s%s", soft, hard,
+		  h->cap_ipc_lock ? "; does not bind with CAP_IPC_LOCK" :
+		  "; bounds what may be registered: raise it with ulimit -l");
+	paragraph("mappings", "%ld of %ld (vm.max_map_count)", h->mappings, h->max_map_count);
+	paragraph("io_uring", "%s%s; kernel.io_uring_disabled = %ld%s",
+		  h->uring_error ? "not usable: " : "usable",
+		  h->uring_error ? strerror(h->uring_error) : "", h->uring_disabled,
+		  h->uring_disabled < 0 ? " (no such setting)" : "");
+	paragraph("userfaultfd", "%s%s%s", h->uffd_error ? "not usable: " : "usable",
+		  h->uffd_error ? strerror(h->uffd_error) : "",
+		  h->uffd_error ? "" : h->uffd_async ? ", with asynchronous write protection" :
+		  ", without asynchronous write protection, which the uffd monitor needs");
+}
+
+void print_text(const struct report *r)
+{
+	const char *no_colour = getenv("NO_COLOR");
+
+	colours = isatty(STDOUT_FILENO) && !(no_colour && *no_colour);
+	printf("invlock %s\n", invlock_version());
+	heading("Monitors, in the order of preference");
+	for (unsigned int i = 0; i < r->nr_findings; i++)
+		print_monitor(&r->findings[i]);
+	print_table(r);
+	print_reasons(r);
+	print_host(&r->host);
+	heading("Recommendation");
+	paragraph(r->chosen ? r->chosen->monitor->name : "none", "%s", r->recommendation);
+}

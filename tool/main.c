@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: MIT
+#include <stdio.h>
+#include <string.h>
+
+#include <invlock/mm.h>
+
+#include "tool.h"
+
+struct command {
+	const char *name;	/* as argv[0] of the sub-command */
+	const char *summary;
+	int (*run)(int argc, char **argv);
+};
+
+static const struct command commands[] = {
+	{ "invlock doctor", "what this host allows: monitors, what they see, limits", cmd_doctor },
+#ifdef HAVE_PROVE
+	{ "invlock prove", "do real I/O while the memory map is torn apart; count stale uses",
+	  cmd_prove },
+#endif
+};
+
+#define NR_COMMANDS	(sizeof(commands) / sizeof(commands[0]))
+
+static const char *word_of(const struct command *c)
+{
+	return strchr(c->name, ' ') + 1;
+}
+
+static int help(void)
+{
+	puts("usage: invlock COMMAND [OPTION]...\n"
+	     "       invlock --version | --help\n\n"
+	     "Hold translations of a live address space, and never act on a stale one.\n");
+	for (size_t i = 0; i < NR_COMMANDS; i++)
+		printf("  %-8s  %s\n", word_of(&commands[i]), commands[i].summary);
+	puts("\n`invlock COMMAND --help` tells the options, invlock(1) all.");
+	return TOOL_OK;
+}
+
+int main(int argc, char **argv)
+{
+	const char *word = argc > 1 ? argv[1] : NULL;
+
+	if (!word) {
+		fputs("invlock: which command? `invlock --help` lists them\n", stderr);
+		return TOOL_USAGE;
+	}
+	if (!strcmp(word, "--help") || !strcmp(word, "-h"))
+		return help();
+	if (!strcmp(word, "--version") || !strcmp(word, "-V")) {
+		printf("invlock %s\n", invlock_version());
+		return TOOL_OK;
+	}
+	for (size_t i = 0; i < NR_COMMANDS; i++) {
+		if (!strcmp(word, word_of(&commands[i]))) {
+			argv[1] = (char *)commands[i].name;
+			return commands[i].run(argc - 1, argv + 1);
+		}
+	}
+	fprintf(stderr, "invlock: there is no %s \"%s\"; `invlock --help` lists what there is\n",
+		word[0] == '-' ? "option" : "command", word);
+	return TOOL_USAGE;
+}
