@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: MIT
+#include <sched.h>
+#include <sys/mman.h>
+
+#include "tests/test.h"
+#include "tests/race/race.h"
+#include "lib/cache_internal.h"
+
+unsigned long race_rounds = 2000;
+
+static int number_reg(void *ctx, void *addr, size_t len, uint64_t *ret_handle)
+{
+	(void)ctx, (void)len;
+	*ret_handle = __atomic_load_n((uint64_t *)addr, __ATOMIC_ACQUIRE);
+	return 0;
+}
+
+static void number_dereg(void *ctx, void *addr, size_t len, uint64_t handle)
+{
+	(void)ctx, (void)addr, (void)len, (void)handle;
+}
+
+void race_open(struct race *race, enum invlock_check check)
+{
+	struct invlock_mm_options mo = { .size = sizeof(mo), .monitor = "bpf" };
+	struct invlock_cache_options co = {
+		.size = sizeof(co), .ops = { number_reg, number_dereg }, .max_entries = 64,
+	};
+	struct invlock_why why;
+	int err = invlock_mm_open(&mo, &race->mm, &why);
+
+	if (err == -EPERM || err == -EOPNOTSUPP || err == -EINVAL)
+		TEST_SKIP("%.180s", why.text);
+	assert_int_equal(err, 0);
+	assert_int_equal(invlock_cache_open(race->mm, &co, &race->cache, NULL), 0);
+	cache_plant_check(race->cache, check);
+}
+
+void race_close(struct race *race)
+{
+	assert_int_equal(invlock_cache_close(race->cache), 0);
+	invlock_mm_close(race->mm);
+}
+
+uint64_t race_number(void)
+{
+	static uint64_t number;
+
+	return __atomic_add_fetch(&number, 1, __ATOMIC_RELAXED);
+}
+
+void race_use(struct race *race, void *addr, size_t len)
+{
+	struct invlock_pin pin;
+
+	if (invlock_cache_get(race->cache, addr, len, 0, &pin)) {
+		race->refused++;
+		return;
+	}
+	race->hits++;
+	if (pin.handle != __atomic_load_n((uint64_t *)pin.addr, __ATOMIC_ACQUIRE))
+		race->stale++;
+	invlock_cache_put(&pin);
+}
+
+void gate_wait(struct gate *gate, unsigned int turn)
+{
+	for (unsigned int spins = 0;
+	     __atomic_load_n(&gate->turn, __ATOMIC_ACQUIRE) < turn; spins++) {
+		if (spins > 2000)
+			sched_yield();
+	}
+}
+
+void gate_open(struct gate *gate, unsigned int turn)
+{
+	__atomic_store_n(&gate->turn, turn, __ATOMIC_RELEASE);
+}
+
+void *race_map(size_t len)
+{
+	void *p = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (p == MAP_FAILED)
+		abort();
+	return p;
+}

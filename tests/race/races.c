@@ -1,0 +1,342 @@
+// SPDX-License-Identifier: MIT
+/*
+ * The races, each with the full check, where nothing may be stale, and with a part of the
+ * check switched off, where something must be: a race that cannot fail proves nothing.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/falloc.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+
+#include "tests/test.h"
+#include "tests/race/race.h"
+
+#define BIG	(512 * PAGE)	/* long enough to be caught in the middle of its unmapping */
+
+static struct gate gate;
+
+static void write_number(void *page)
+{
+	__atomic_store_n((uint64_t *)page, race_number(), __ATOMIC_RELEASE);
+}
+
+/* ---- one thread: unmap, map, look up ---- */
+
+static unsigned long same_thread(enum invlock_check check)
+{
+	struct race race = {};
+	char *p = race_map(PAGE);
+
+	race_open(&race, check);
+	write_number(p);
+	for (unsigned long i = 0; i < race_rounds; i++) {
+		race_use(&race, p, PAGE);
+		munmap(p, PAGE);
+		if (mmap(p, PAGE, PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) != p)
+			abort();
+		write_number(p);
+		race_use(&race, p, PAGE);
+	}
+	munmap(p, PAGE);
+	assert_true(race.hits >= race_rounds);
+	race_close(&race);
+	return race.stale;
+}
+
+/* ---- another thread receives the address while the first is still inside munmap ---- */
+
+struct handed {
+	char *addr;
+	unsigned long rounds;
+};
+
+static void *unmap_each_turn(void *arg)
+{
+	struct handed *h = arg;
+
+	for (unsigned int i = 0; i < h->rounds; i++) {
+		gate_wait(&gate, 2 * i + 1);
+		munmap(h->addr, BIG);
+		gate_open(&gate, 2 * i + 2);
+	}
+	return NULL;
+}
+
+/* the first page, as soon as the address is free: in the middle of the other's munmap */
+static void take_over(char *addr)
+{
+	while (mmap(addr, PAGE, PROT_READ | PROT_WRITE,
+		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) != addr)
+		if (errno != EEXIST)
+			abort();
+}
+
+static unsigned long handed_in_munmap(enum invlock_check check)
+{
+	struct race race = {};
+	struct handed h = { race_map(BIG), race_rounds };
+	unsigned long rounds = race_rounds;
+	pthread_t t;
+
+	race_open(&race, check);
+	gate.turn = 0;
+	write_number(h.addr);
+	if (pthread_create(&t, NULL, unmap_each_turn, &h))
+		abort();
+	for (unsigned int i = 0; i < rounds; i++) {
+		madvise(h.addr, BIG, MADV_POPULATE_WRITE);
+		race_use(&race, h.addr, PAGE);
+		gate_open(&gate, 2 * i + 1);
+		take_over(h.addr);
+		write_number(h.addr);
+		race_use(&race, h.addr, PAGE);
+		gate_wait(&gate, 2 * i + 2);
+		/* whole again, for the next round */
+		if (mmap(h.addr + PAGE, BIG - PAGE, PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) == MAP_FAILED)
+			abort();
+	}
+	pthread_join(t, NULL);
+	munmap(h.addr, BIG);
+	race_close(&race);
+	return race.stale;
+}
+
+/* ---- another thread sees new memory in mid-change, then looks up ---- */
+
+static void *discard_each_turn(void *arg)
+{
+	struct handed *h = arg;
+
+	for (unsigned int i = 0; i < h->rounds; i++) {
+		gate_wait(&gate, 2 * i + 1);
+		madvise(h->addr, BIG, MADV_DONTNEED);
+		gate_open(&gate, 2 * i + 2);
+	}
+	return NULL;
+}
+
+static unsigned long new_memory_seen(enum invlock_check check)
+{
+	struct race race = {};
+	struct handed h = { race_map(BIG), race_rounds };
+	pthread_t t;
+
+	race_open(&race, check);
+	gate.turn = 0;
+	write_number(h.addr);
+	if (pthread_create(&t, NULL, discard_each_turn, &h))
+		abort();
+	for (unsigned int i = 0; i < h.rounds; i++) {
+		madvise(h.addr, BIG, MADV_POPULATE_WRITE);
+		race_use(&race, h.addr, PAGE);
+		gate_open(&gate, 2 * i + 1);
+		/* the first page is dropped first, and once; the call goes on for a while */
+		while (__atomic_load_n((uint64_t *)h.addr, __ATOMIC_ACQUIRE))
+			;
+		write_number(h.addr);
+		race_use(&race, h.addr, PAGE);
+		gate_wait(&gate, 2 * i + 2);
+	}
+	pthread_join(t, NULL);
+	munmap(h.addr, BIG);
+	race_close(&race);
+	return race.stale;
+}
+
+/* ---- another process truncates, or punches a hole into, a file that we have mapped ---- */
+
+static void punch(int fd)
+{
+	if (fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, PAGE))
+		_exit(1);
+}
+
+static void truncate_and_grow(int fd)
+{
+	if (ftruncate(fd, 0) || ftruncate(fd, PAGE))
+		_exit(1);
+}
+
+static pid_t start_other(struct gate *shared, unsigned long rounds, int fd, void (*change)(int))
+{
+	pid_t pid = fork();
+
+	if (pid)
+		return pid;
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	for (unsigned int i = 0; i < rounds; i++) {
+		gate_wait(shared, 2 * i + 1);
+		change(fd);
+		gate_open(shared, 2 * i + 2);
+	}
+	_exit(0);
+}
+
+static unsigned long other_process(void (*change)(int), enum invlock_check check)
+{
+	struct gate *shared = mmap(NULL, PAGE, PROT_READ | PROT_WRITE,
+				   MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	int fd = memfd_create("race", MFD_CLOEXEC), status;
+	struct race race = {};
+	char *p;
+	pid_t pid;
+
+	assert_true(fd >= 0 && shared != MAP_FAILED && !ftruncate(fd, PAGE));
+	race_open(&race, check);
+	pid = start_other(shared, race_rounds, fd, change);
+	p = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	assert_true(pid > 0 && p != MAP_FAILED);
+	write_number(p);
+	for (unsigned int i = 0; i < race_rounds; i++) {
+		race_use(&race, p, PAGE);
+		gate_open(shared, 2 * i + 1);
+		gate_wait(shared, 2 * i + 2);
+		write_number(p);
+		race_use(&race, p, PAGE);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+	munmap(p, PAGE);
+	munmap(shared, PAGE);
+	close(fd);
+	race_close(&race);
+	return race.stale;
+}
+
+/* ---- the tests ---- */
+
+#define CONTROL_ROUNDS	3000
+
+/* a control runs until it has failed, at most so many times as long as the real test */
+#define assert_control_fails(call)						\
+do {										\
+	unsigned long full = race_rounds, failed = 0;				\
+										\
+	race_rounds = full < CONTROL_ROUNDS ? full : CONTROL_ROUNDS;		\
+	for (unsigned long done = 0; !failed && done < 100 * full; done += race_rounds) \
+		failed = call;							\
+	race_rounds = full;							\
+	print_message("# %s: %lu stale, as it must be\n", #call, failed);	\
+	assert_true(failed > 0);						\
+} while (0)
+
+TEST(unmap_then_lookup_on_one_thread_is_never_stale)
+{
+	assert_int_equal(same_thread(INVLOCK_CHECK_FULL), 0);
+}
+
+TEST(unmap_then_lookup_is_stale_without_the_check)
+{
+	assert_control_fails(same_thread(INVLOCK_CHECK_NONE));
+}
+
+TEST(an_address_handed_over_inside_munmap_is_never_stale)
+{
+	assert_int_equal(handed_in_munmap(INVLOCK_CHECK_FULL), 0);
+}
+
+TEST(an_address_handed_over_inside_munmap_is_stale_without_the_check)
+{
+	assert_control_fails(handed_in_munmap(INVLOCK_CHECK_NONE));
+}
+
+TEST(an_address_handed_over_inside_munmap_is_stale_with_the_end_only)
+{
+	assert_control_fails(handed_in_munmap(INVLOCK_CHECK_END_ONLY));
+}
+
+TEST(new_memory_seen_by_another_thread_is_never_stale)
+{
+	assert_int_equal(new_memory_seen(INVLOCK_CHECK_FULL), 0);
+}
+
+TEST(new_memory_seen_by_another_thread_is_stale_without_the_check)
+{
+	assert_control_fails(new_memory_seen(INVLOCK_CHECK_NONE));
+}
+
+TEST(new_memory_seen_by_another_thread_is_stale_with_the_end_only)
+{
+	assert_control_fails(new_memory_seen(INVLOCK_CHECK_END_ONLY));
+}
+
+TEST(a_hole_punched_by_another_process_is_never_stale)
+{
+	assert_int_equal(other_process(punch, INVLOCK_CHECK_FULL), 0);
+}
+
+TEST(a_hole_punched_by_another_process_is_stale_without_the_check)
+{
+	assert_control_fails(other_process(punch, INVLOCK_CHECK_NONE));
+}
+
+TEST(a_truncation_by_another_process_is_never_stale)
+{
+	assert_int_equal(other_process(truncate_and_grow, INVLOCK_CHECK_FULL), 0);
+}
+
+TEST(a_truncation_by_another_process_is_stale_without_the_check)
+{
+	assert_control_fails(other_process(truncate_and_grow, INVLOCK_CHECK_NONE));
+}
+
+#define URING_RACE(name, change)						\
+TEST(a_real_write_after_##name##_raced_a_registration_is_never_stale)		\
+{										\
+	unsigned long writes = 0;						\
+										\
+	assert_int_equal(uring_race(change, INVLOCK_CHECK_FULL, race_rounds, &writes), 0); \
+	assert_true(writes > race_rounds / 2);					\
+}										\
+TEST(a_real_write_after_##name##_raced_a_registration_is_stale_without_the_check) \
+{										\
+	unsigned long writes;							\
+										\
+	assert_control_fails(uring_race(change, INVLOCK_CHECK_NONE, race_rounds, &writes)); \
+}										\
+TEST(a_real_write_after_##name##_raced_a_registration_is_stale_with_the_start_only) \
+{										\
+	unsigned long writes;							\
+										\
+	assert_control_fails(uring_race(change, INVLOCK_CHECK_START_ONLY, race_rounds, &writes)); \
+}
+
+URING_RACE(discard, CHANGE_DISCARD)
+URING_RACE(map_fixed, CHANGE_FIXED)
+URING_RACE(mremap, CHANGE_REMAP)
+
+#define T(name) cmocka_unit_test(name)
+#define U(name)									\
+	T(a_real_write_after_##name##_raced_a_registration_is_never_stale),	\
+	T(a_real_write_after_##name##_raced_a_registration_is_stale_without_the_check), \
+	T(a_real_write_after_##name##_raced_a_registration_is_stale_with_the_start_only)
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		T(unmap_then_lookup_on_one_thread_is_never_stale),
+		T(unmap_then_lookup_is_stale_without_the_check),
+		T(an_address_handed_over_inside_munmap_is_never_stale),
+		T(an_address_handed_over_inside_munmap_is_stale_without_the_check),
+		T(an_address_handed_over_inside_munmap_is_stale_with_the_end_only),
+		T(new_memory_seen_by_another_thread_is_never_stale),
+		T(new_memory_seen_by_another_thread_is_stale_without_the_check),
+		T(new_memory_seen_by_another_thread_is_stale_with_the_end_only),
+		T(a_hole_punched_by_another_process_is_never_stale),
+		T(a_hole_punched_by_another_process_is_stale_without_the_check),
+		T(a_truncation_by_another_process_is_never_stale),
+		T(a_truncation_by_another_process_is_stale_without_the_check),
+		U(discard), U(map_fixed), U(mremap),
+	};
+
+	if (argc > 1)
+		race_rounds = strtoul(argv[1], NULL, 0);
+	test_output_tap();
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
