@@ -1,0 +1,182 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Builds the explorer, sim, around core/ as it stands, or around a core with one line changed.
+
+    build.py make    CC ROOT OUT                 the explorer
+    build.py check   CC ROOT STAMP TABLE...      does every entry of the tables still fit core/?
+    build.py mutants CC ROOT ENGINE TABLE [GROUP]  TAP: does the explorer catch each of them?
+    build.py planted CC ROOT ENGINE TABLE        TAP: each entry must turn `mutants` red
+
+A table has entries of lines, parted by empty lines; # begins a comment:
+
+    name: a-word            group: a word, for tests that run a part of the table
+    file: core/read.c       cases: those of sim to run; default: all
+    -old text               must be in the file exactly once; several lines are one text
+    +new text
+    survives: why           no schedule can tell; it is an error if one does
+
+small.txt is applied before everything else.
+"""
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+
+FLAGS = ['-std=gnu11', '-D_GNU_SOURCE', '-DINVLOCK_PORT_SIM', '-Wall', '-Wextra', '-Werror',
+         '-Wno-sign-compare', '-Wno-missing-field-initializers']
+# a changed core may leave something unused
+MUTANT_FLAGS = ['-Wno-unused', '-Wno-unused-parameter']
+ENGINE = ['sim.c', 'sim_memory.c', 'sim_plain.c', 'sim_map.c', 'main.c']
+CASES = ['cases_lock.c', 'cases_cache.c']
+
+
+def read_table(path):
+    entries, now = [], None
+    with open(path, encoding='utf-8') as f:
+        for number, line in enumerate(f, 1):
+            line = line.rstrip('\n')
+            if line.startswith('#'):
+                continue
+            if not line:
+                now = None
+                continue
+            if now is None:
+                now = {'old': [], 'new': [], 'line': number}
+                entries.append(now)
+            if line[0] in '-+':
+                now['old' if line[0] == '-' else 'new'].append(line[1:])
+            else:
+                match = re.match(r'(name|group|file|cases|survives): (.*)', line)
+                if not match:
+                    sys.exit(f'{path}:{number}: "{line}" is no line of a table')
+                now[match[1]] = match[2]
+    for entry in entries:
+        for field in ('name', 'file'):
+            if field not in entry:
+                sys.exit(f'{path}:{entry["line"]}: an entry without "{field}:"')
+    return entries
+
+
+def apply(entry, directory):
+    path = os.path.join(directory, entry['file'])
+    with open(path, encoding='utf-8') as f:
+        text = f.read()
+    old, new = '\n'.join(entry['old']), '\n'.join(entry['new'])
+    # whole lines: "x" is not found in "xy"
+    found = len(re.findall('^' + re.escape(old) + '$', text, re.M))
+    if found != 1:
+        sys.exit(f'{entry["name"]}: its old text is in {entry["file"]} {found} times, not once; '
+                 'core has changed: bring the table up to date')
+    with open(path, 'w', encoding='utf-8') as f:
+        f.write(re.sub('^' + re.escape(old) + '$', lambda _: new, text, count=1, flags=re.M))
+
+
+def copy_core(root, directory):
+    shutil.rmtree(os.path.join(directory, 'core'), ignore_errors=True)
+    shutil.copytree(os.path.join(root, 'core'), os.path.join(directory, 'core'))
+    for entry in read_table(os.path.join(root, 'tests/sim/small.txt')):
+        apply(entry, directory)
+
+
+def run(command):
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return done.returncode, done.stdout
+
+
+def compile_all(cc, flags, sources, out_dir, root):
+    objects = []
+    for source in sources:
+        objects.append(os.path.join(out_dir, os.path.basename(source)[:-2] + '.o'))
+        code, text = run(cc + FLAGS + flags + ['-I' + os.path.join(root, 'include/uapi'),
+                                               '-c', source, '-o', objects[-1]])
+        if code:
+            sys.exit(f'{source} does not compile:\n{text}')
+    return objects
+
+
+def build_engine(cc, root, directory):
+    os.makedirs(directory, exist_ok=True)
+    sources = [os.path.join(root, 'tests/sim', name) for name in ENGINE]
+    return compile_all(cc, ['-O2', '-g', '-I' + root], sources, directory, root)
+
+
+def build_sim(cc, root, directory, engine, out, flags=()):
+    core = [os.path.join(directory, 'core', name)
+            for name in sorted(os.listdir(os.path.join(root, 'core'))) if name.endswith('.c')]
+    cases = [os.path.join(root, 'tests/sim', name) for name in CASES]
+    objects = compile_all(cc, ['-O1', '-g', '-fsanitize=thread', '-I' + directory, '-I' + root,
+                               *flags], core + cases, directory, root)
+    code, text = run(cc + engine + objects + ['-o', out])
+    if code:
+        sys.exit(f'the explorer does not link:\n{text}')
+
+
+def make(cc, root, out):
+    with tempfile.TemporaryDirectory() as directory:
+        copy_core(root, directory)
+        build_sim(cc, root, directory, build_engine(cc, root, directory), out)
+
+
+def check(cc, root, stamp, tables):
+    with tempfile.TemporaryDirectory() as directory:
+        for table in tables:
+            for entry in read_table(table):
+                copy_core(root, directory)
+                apply(entry, directory)
+    with open(stamp, 'w', encoding='utf-8'):
+        pass
+
+
+def verdict(cc, root, engine, entry, directory):
+    """(is it as the table says, a sentence, what the explorer printed)"""
+    copy_core(root, directory)
+    apply(entry, directory)
+    sim = os.path.join(directory, 'sim')
+    build_sim(cc, root, directory, engine, sim, MUTANT_FLAGS)
+    code, text = run([sim, '-f'] + entry.get('cases', '').split())
+    expected = 'survives' in entry
+    if code == 0:
+        return expected, 'survives' + (f': {entry["survives"]}' if expected else ''), ''
+    failed = re.search(r'^not ok \d+ - ([^:]*):', text, re.M)
+    if code != 1 or not failed or 'not explored to the end' in text:
+        return False, f'the explorer broke, exit {code}', text
+    schedule = text[:text.index(failed[0])].split('\nok ')[-1]
+    schedule = '\n'.join(line for line in schedule.split('\n') if line.startswith('#'))
+    return not expected, f'killed by {failed[1]}', schedule
+
+
+def mutants(cc, root, engine_dir, table, group, planted=False):
+    entries = [e for e in read_table(table) if not group or e.get('group') == group]
+    if not entries:
+        sys.exit(f'{table} has no entries for the group "{group}"')
+    failures = 0
+    engine = build_engine(cc, root, engine_dir)
+    with tempfile.TemporaryDirectory() as directory:
+        for number, entry in enumerate(entries, 1):
+            right, sentence, schedule = verdict(cc, root, engine, entry, directory)
+            right ^= planted
+            failures += not right
+            print(f'{"" if right else "not "}ok {number} - {entry["name"]}: {sentence}')
+            if schedule:
+                print(schedule)
+            sys.stdout.flush()
+    print(f'1..{len(entries)}')
+    return 1 if failures else 0
+
+
+def main(argv):
+    command, cc, root = argv[1], argv[2].split(), argv[3]
+    if command == 'make':
+        make(cc, root, argv[4])
+    elif command == 'check':
+        check(cc, root, argv[4], argv[5:])
+    elif command in ('mutants', 'planted'):
+        group = argv[6] if len(argv) > 6 else None
+        return mutants(cc, root, argv[4], argv[5], group, command == 'planted')
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main(sys.argv))

@@ -1,0 +1,359 @@
+// SPDX-License-Identifier: MIT
+/*
+ * The cache's index and pins: lookups against everything that gives memory back.
+ *
+ * What lib/ does around core is repeated here in its smallest form, in the same order: one
+ * lock for all changes, none for lookups. A registration is a byte of the device: 1 while it
+ * stands. Who holds a pin uses it; who has taken it down lets the device forget it.
+ */
+#include "cases.h"
+#include "core/index.h"
+#include "core/invalidate.h"
+
+#define AT(page)	((u64)(page) << 12)
+#define BITS		3	/* of a table */
+#define REGIONS		3
+#define GONE		0xdeadULL
+
+static struct index *ix;
+static struct region_pool *pool;
+static struct pin_registry *registry;
+static struct pin_thread *records[2];
+static struct index_table *tables[2];
+static struct invlock il;
+static u32 *lock, *device, *flags;
+
+static struct region *file(u32 page)
+{
+	struct region *r = region_pool_take(pool, AT(page), AT(page + 1));
+
+	if (!r) {
+		sim_fail("no region is left");
+		return NULL;
+	}
+	r->handle = region_id_of(pool, r);
+	device[r->handle] = 1 + page;
+	SIM_CHECK(!invlock_sample(&il, r->start, r->end, &r->snap));
+	index_insert(ix, r);
+	return r;
+}
+
+static void make_cache(void)
+{
+	u64 bytes = invlock_feed_bytes(2, 0);
+	void *feed = sim_alloc(bytes);
+
+	SIM_CHECK(!invlock_feed_format(feed, bytes, 2, 0, 12));
+	SIM_CHECK(!invlock_attach(&il, feed, bytes));
+	pool = sim_alloc(sizeof(*pool));
+	region_pool_init(pool, sim_alloc(REGIONS * sizeof(struct region)), REGIONS);
+	for (u32 i = 0; i < 2; i++) {
+		tables[i] = sim_alloc(index_table_bytes(BITS));
+		tables[i]->bits = BITS;
+		records[i] = sim_alloc(sizeof(*records[i]));
+		sim_name(records[i], sizeof(*records[i]), i ? "record-1" : "record-0");
+		sim_name(tables[i], index_table_bytes(BITS), i ? "table-1" : "table-0");
+	}
+	ix = sim_alloc(sizeof(*ix));
+	ix->table = tables[0];
+	ix->pool = pool;
+	registry = sim_alloc(sizeof(*registry));
+	pin_thread_add(registry, records[0]);
+	lock = sim_alloc(sizeof(*lock));
+	flags = sim_alloc(4 * sizeof(*flags));
+	device = sim_alloc((REGIONS + 1) * sizeof(*device));
+	sim_name(pool->regions, REGIONS * sizeof(struct region), "region");
+	sim_name(ix, sizeof(*ix), "index");
+	sim_name(registry, sizeof(*registry), "registry");
+	sim_name(lock, sizeof(*lock), "lock");
+	sim_name(flags, 4 * sizeof(*flags), "flag");
+	sim_name(device, (REGIONS + 1) * sizeof(*device), "device");
+	sim_name(il.words, 16, "word");
+	sim_name(&il.feed->sequence, 8, "sequence");
+	file(0);
+}
+
+static void two_threads(void)
+{
+	make_cache();
+	pin_thread_add(registry, records[1]);
+}
+
+static void barrier_fails(void)
+{
+	make_cache();
+	sim_barrier_may_fail();
+}
+
+/* ---- lookups ---- */
+
+/* the pin protects the registration: the device must know it, and for this page */
+static void use(const struct region *r, u32 page)
+{
+	u32 knows = sim_load(&device[r->handle], sizeof(u32), SIM_RELAXED);
+
+	if (knows != 1 + page)
+		sim_fail("a pinned region for page %u was taken down: the device has %u", page,
+			 knows);
+}
+
+static struct pin_slot *get(struct pin_thread *self, u32 page)
+{
+	struct pin_slot *slot = pin_slot_next(self);
+	struct region *r;
+	u32 known;
+
+	if (!slot) {
+		sim_fail("no slot");
+		return NULL;
+	}
+	r = index_find(ix, self, slot, AT(page), AT(page + 1));
+	if (!r) {
+		SIM_CHECK(!port_load(&slot->region));
+		sim_note("page %u: a miss", page);
+		return NULL;
+	}
+	known = sim_known_changes();
+	if (invlock_validate(&il, &r->snap, r->start, r->end) != INVLOCK_VALID) {
+		sim_note("page %u: stale", page);
+		port_store_release(&slot->region, NULL);
+		return NULL;
+	}
+	sim_note("page %u: a hit", page);
+	sim_must_be_current(known, page, 0);
+	use(r, page);
+	return slot;
+}
+
+static void get_and_put(struct pin_thread *self, u32 page)
+{
+	struct pin_slot *slot = get(self, page);
+
+	if (slot)
+		port_store_release(&slot->region, NULL);
+}
+
+static void lookup(void)
+{
+	get_and_put(records[0], 0);
+}
+
+static void lookup_again(void)
+{
+	get_and_put(records[0], 0);
+	get_and_put(records[0], 1);
+}
+
+static void lookup_1(void)
+{
+	get_and_put(records[1], 0);
+}
+
+/* a region that is in the index throughout is found, whatever else happens there */
+static void lookup_must_hit(void)
+{
+	struct pin_slot *slot = get(records[0], 0);
+
+	SIM_CHECK(slot);
+	if (slot)
+		port_store_release(&slot->region, NULL);
+}
+
+/* a thread that is new: its record, and a chunk of slots, appear while others look */
+static void new_thread(void)
+{
+	pin_thread_add(registry, records[1]);
+	lookup_1();
+}
+
+static void adopting_thread(void)
+{
+	struct pin_thread *self = pin_thread_adopt(registry);
+
+	if (!self)
+		return;
+	get_and_put(self, 0);
+	pin_thread_release(self);
+}
+
+/* pinned here, put by another thread */
+static void get_and_hand_over(void)
+{
+	struct pin_slot *slot = get(records[0], 0);
+
+	if (slot)
+		port_store_release(&flags[0], 1);
+	port_store_release(&flags[1], 1);
+}
+
+static void put_for_another(void)
+{
+	sim_await(&flags[1]);
+	if (port_load_acquire(&flags[0])) {
+		/* the pin still holds */
+		use(&pool->regions[0], 0);
+		port_store_release(&records[0]->chunk.slots[0].region, NULL);
+	}
+}
+
+/* ---- whoever gives memory back ---- */
+
+/* as cache_bury() does it; Locks: held */
+static void bury_locked(void)
+{
+	region_id *link = &pool->dead;
+
+	for (region_id id = pool->dead; id; id = region_at(pool, id)->next)
+		region_at(pool, id)->held = false;
+	if (!pool->dead || !port_heavy_barrier())
+		return;
+	pins_mark(registry, pool);
+	while (*link) {
+		struct region *r = region_at(pool, *link);
+
+		if (r->held) {
+			link = &r->next;
+			continue;
+		}
+		sim_note("region %u is taken down", region_id_of(pool, r));
+		*link = r->next;
+		device[r->handle] = 0;
+		r->handle = GONE;
+		region_pool_give(pool, r);
+	}
+}
+
+static void kill_locked(u32 page)
+{
+	struct region *r = &pool->regions[0];
+
+	if (port_load(&r->state) != REGION_LIVE || !r->filed || r->start != AT(page))
+		return;
+	index_remove(ix, r);
+	region_pool_kill(pool, r);
+}
+
+static void evict_0(void)
+{
+	sim_lock(lock);
+	kill_locked(0);
+	bury_locked();
+	sim_unlock(lock);
+}
+
+static void evict_and_reuse(void)
+{
+	sim_lock(lock);
+	kill_locked(0);
+	bury_locked();
+	file(1);
+	sim_unlock(lock);
+}
+
+static void replace_table(void)
+{
+	struct index_table *old;
+
+	sim_lock(lock);
+	old = index_replace(ix, tables[1]);
+	if (port_heavy_barrier() && !pins_walk_table(registry, old)) {
+		/* freed: whoever reads it now finds rubbish */
+		for (u32 i = 0; i < 1u << BITS; i++)
+			old->buckets[i] = GONE << 32 | GONE;
+	}
+	sim_unlock(lock);
+}
+
+static void replace_table_and_evict(void)
+{
+	sim_lock(lock);
+	index_replace(ix, tables[1]);
+	kill_locked(0);
+	bury_locked();
+	sim_unlock(lock);
+}
+
+static void insert_1(void)
+{
+	sim_lock(lock);
+	file(1);
+	sim_unlock(lock);
+}
+
+static void change_0(void)
+{
+	u32 name;
+
+	invlock_inv_start(&il, AT(0), AT(1), INVLOCK_KIND_UNMAP, 1, 0);
+	name = sim_change_begins(0);
+	sim_change_made(name);
+	invlock_inv_end(&il, AT(0), AT(1));
+}
+
+/* ---- at the end ---- */
+
+static void books_balance(void)
+{
+	u32 nr_live = 0, nr_dead = 0, nr_free = 0;
+
+	for (u32 i = 0; i < 2; i++) {
+		SIM_CHECK(!records[i]->table);
+		for (u32 s = 0; s < PIN_SLOTS; s++)
+			SIM_CHECK(!records[i]->chunk.slots[s].region);
+	}
+	for (u32 i = 0; i < pool->nr_used; i++) {
+		nr_live += pool->regions[i].state == REGION_LIVE;
+		nr_dead += pool->regions[i].state == REGION_DEAD;
+	}
+	for (region_id id = pool->free; id; id = region_at(pool, id)->next)
+		nr_free++;
+	SIM_CHECK(pool->nr_live == nr_live && pool->nr_dead == nr_dead);
+	SIM_CHECK(nr_free + nr_live + nr_dead == pool->nr_used);
+	SIM_CHECK(pool->nr_registered == nr_live + nr_dead);
+	SIM_CHECK(pool->bytes == (nr_live + nr_dead) * AT(1));
+}
+
+/* what was unlinked and is not pinned goes the next time somebody looks */
+static void nothing_is_left(void)
+{
+	books_balance();
+	bury_locked();
+	SIM_CHECK(!pool->nr_dead);
+}
+
+#define FULLY	SIM_ALL, -1, -1
+#define BOUNDED	SIM_ALL, 3, 2	/* in the quick run */
+
+const struct sim_case cache_cases[] = {
+	{ "evict", "a region that a lookup pinned is not taken down under it",
+	  FULLY, make_cache, { { "lookup", lookup }, { "evict", evict_0 } }, nothing_is_left },
+	{ "reuse", "a region that is used again is not taken for what it was",
+	  FULLY, make_cache, { { "lookup", lookup_again }, { "evict", evict_and_reuse } },
+	  nothing_is_left },
+	{ "barrier-fails", "without the barrier nothing is taken down",
+	  FULLY, barrier_fails, { { "lookup", lookup }, { "evict", evict_0 } }, books_balance },
+	{ "table", "a table is not freed under a lookup, which finds what is there",
+	  FULLY, make_cache, { { "lookup", lookup_must_hit }, { "replace", replace_table } },
+	  nothing_is_left },
+	{ "old-table", "a lookup in a table that was replaced pins nothing that is gone",
+	  FULLY, make_cache, { { "lookup", lookup }, { "replace", replace_table_and_evict } },
+	  nothing_is_left },
+	{ "new-thread", "the pin of a thread that was not known a moment ago counts",
+	  FULLY, make_cache, { { "new", new_thread }, { "evict", evict_0 } }, nothing_is_left },
+	{ "adopt", "a record has one owner, and its last one's pins count",
+	  FULLY, make_cache, { { "adopt", adopting_thread }, { "adopt-2", adopting_thread },
+			       { "evict", evict_0 } }, nothing_is_left },
+	{ "hand-over", "a pin that another thread puts protects until then",
+	  FULLY, make_cache, { { "get", get_and_hand_over }, { "put", put_for_another },
+			       { "evict", evict_0 } }, nothing_is_left },
+	{ "insert", "a lookup that finds a new region finds all of it",
+	  FULLY, two_threads, { { "lookup", lookup_again }, { "insert", insert_1 } },
+	  nothing_is_left },
+	{ "stale-hit", "a region that a change made stale is not hit",
+	  BOUNDED, make_cache, { { "change", change_0 }, { "lookup", lookup },
+				 { "evict", evict_and_reuse } }, nothing_is_left },
+	{ "two-lookups", "two lookups and an eviction",
+	  BOUNDED, two_threads, { { "lookup", lookup }, { "lookup-1", lookup_1 },
+				  { "evict", evict_0 } }, nothing_is_left },
+	{ }
+};

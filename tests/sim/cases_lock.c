@@ -1,0 +1,273 @@
+// SPDX-License-Identifier: MIT
+/*
+ * The lock: invalidations against sections, validations and waits.
+ *
+ * Stripes are pages here, and page p has word p % nr_words.
+ */
+#include "cases.h"
+#include "core/invalidate.h"
+#include "core/section.h"
+
+#define AT(page)	((u64)(page) << 12)
+#define WIDE		(INVLOCK_MAX_SPAN + 1)	/* pages: too many for the words */
+
+static struct invlock il;
+static struct invlock_snapshot *shared;		/* of page 0, read as version 0 */
+static u32 *flags;
+
+static void make_feed(u32 nr_words, u32 nr_events)
+{
+	u64 bytes = invlock_feed_bytes(nr_words, nr_events);
+	void *feed = sim_alloc(bytes);
+
+	SIM_CHECK(!invlock_feed_format(feed, bytes, nr_words, nr_events, 12));
+	SIM_CHECK(!invlock_attach(&il, feed, bytes));
+	flags = sim_alloc(4 * sizeof(*flags));
+	shared = sim_alloc(sizeof(*shared));
+	SIM_CHECK(!invlock_sample(&il, AT(0), AT(1), shared));
+	sim_name(&il.feed->sequence, 8, "sequence");
+	sim_name(&il.feed->wide, 8, "wide");
+	sim_name(&il.feed->flags, 8, "flags");
+	sim_name(il.words, nr_words * 8, "word");
+	sim_name(il.events, nr_events * sizeof(*il.events), "event");
+	sim_name(shared, sizeof(*shared), "snapshot");
+	sim_name(flags, 4 * sizeof(*flags), "flag");
+}
+
+static void ring_of_2(void) { make_feed(2, 2); }
+static void ring_of_1(void) { make_feed(2, 1); }
+static void no_ring(void) { make_feed(2, 0); }
+
+/* one change of the map, as a monitor reports it */
+static void change(u32 page, u32 nr_pages)
+{
+	u32 name;
+
+	invlock_inv_start(&il, AT(page), AT(page + nr_pages), INVLOCK_KIND_UNMAP, 1, 0);
+	name = sim_change_begins(page);
+	sim_change_made(name);
+	invlock_inv_end(&il, AT(page), AT(page + nr_pages));
+}
+
+static void change_0(void) { change(0, 1); }
+static void change_1(void) { change(1, 1); }
+static void change_2(void) { change(2, 1); }	/* has the word of page 0 */
+static void change_0_and_2(void) { change(0, 1); change(2, 1); }
+static void change_2_and_0(void) { change(2, 1); change(0, 1); }
+static void change_2_and_2(void) { change(2, 1); change(2, 1); }
+static void change_wide(void) { change(0, WIDE); }
+static void change_wide_elsewhere(void) { change(8, WIDE); }
+
+/* a change that could not be recorded: said before it is made */
+static void change_lost(void)
+{
+	u32 name;
+
+	invlock_lose(&il);
+	name = sim_change_begins(0);
+	sim_change_made(name);
+}
+
+/* the same with the truncation's rule: the page is locked against translators meanwhile */
+static void truncate_0(void)
+{
+	u32 name;
+
+	sim_lock(&flags[0]);
+	invlock_inv_start(&il, AT(0), AT(1), INVLOCK_KIND_TRUNCATE, 1, 0);
+	name = sim_change_begins(0);
+	invlock_inv_end(&il, AT(0), AT(1));
+	sim_change_made(name);
+	sim_unlock(&flags[0]);
+}
+
+/* the feed is given up; from then on nothing is recorded */
+static void close_and_change(u64 flag)
+{
+	u32 name;
+
+	invlock_close_feed(&il, flag);
+	name = sim_change_begins(0);
+	sim_change_made(name);
+}
+
+static void degrade(void) { close_and_change(INVLOCK_FEED_DEGRADED); }
+static void die(void) { close_and_change(INVLOCK_FEED_DEAD); }
+
+static bool still_valid(struct invlock_snapshot *snap, u32 page, u32 nr_pages,
+			const u32 *versions)
+{
+	u32 known = sim_known_changes();
+	enum invlock_verdict verdict = invlock_validate(&il, snap, AT(page), AT(page + nr_pages));
+
+	sim_note("validate says %s", verdict == INVLOCK_VALID ? "valid" : "stale");
+	for (u32 i = 0; verdict == INVLOCK_VALID && i < nr_pages; i++)
+		sim_must_be_current(known, page + i, versions[i]);
+	return verdict == INVLOCK_VALID;
+}
+
+/* translate nr_pages from page; then look at the page and ask again */
+static void translate(u32 page, u32 nr_pages, const struct invlock_budget *budget,
+		      bool locked)
+{
+	u32 versions[2], known = 0, rounds = 0;
+	struct invlock_section s;
+	bool committed = false;
+	int err;
+
+	invlock_section_init(&s, &il, AT(page), AT(page + nr_pages), budget, 0);
+	while (invlock_attempt(&s)) {
+		rounds++;
+		if (locked)
+			sim_lock(&flags[0]);
+		for (u32 i = 0; i < nr_pages; i++)
+			versions[i] = sim_map_read(page + i);
+		if (locked)
+			sim_unlock(&flags[0]);
+		known = sim_known_changes();
+		committed = invlock_commit(&s);
+		sim_note("commit says %s", committed ? "publish" : "again");
+		if (committed)
+			break;
+	}
+	err = invlock_section_error(&s);
+	SIM_CHECK(committed == !err);
+	SIM_CHECK(!budget || rounds <= budget->rounds);
+	SIM_CHECK(err != -EINVAL && err != -EINTR);
+	SIM_CHECK(err != -EOWNERDEAD || il.feed->flags & INVLOCK_FEED_DEAD);
+	SIM_CHECK(err != -ENOTRECOVERABLE || il.feed->flags & INVLOCK_FEED_DEGRADED);
+	if (!committed)
+		return;
+	for (u32 i = 0; i < nr_pages; i++)
+		sim_must_be_current(known, page + i, versions[i]);
+	/* the program looks at its memory; what it sees there, the next answer must know */
+	sim_map_read(page + nr_pages - 1);
+	still_valid(&s.snap, page, nr_pages, versions);
+}
+
+static const struct invlock_budget three_rounds = { .rounds = 3, .time_ns = 1ULL << 60 };
+static const struct invlock_budget one_round = { .rounds = 1, .time_ns = 1ULL << 60 };
+static const struct invlock_budget short_time = { .rounds = 9, .time_ns = 1000000 };
+
+static void translate_0(void) { translate(0, 1, &three_rounds, false); }
+static void translate_0_once(void) { translate(0, 1, &one_round, false); }
+static void translate_0_in_time(void) { translate(0, 1, &short_time, false); }
+static void translate_0_locked(void) { translate(0, 1, &three_rounds, true); }
+static void translate_0_1(void) { translate(0, 2, &three_rounds, false); }
+
+/* a hit on a cached translation of page 0, made before the run, by one of several threads */
+static void hit(void)
+{
+	u32 version = 0;
+
+	sim_map_read(0);
+	still_valid(shared, 0, 1, &version);
+}
+
+static void hit_twice(void)
+{
+	hit();
+	hit();
+}
+
+/* nothing has happened to page 0: only an event that is not written yet may cost the entry */
+static void hit_surely(void)
+{
+	u32 version = 0, relaxed = sim_relaxed();
+
+	if (!still_valid(shared, 0, 1, &version) && sim_relaxed() == relaxed)
+		sim_fail("a translation was called stale for no reason");
+}
+
+/* everything is visible now: what still validates must be true, and no word is running */
+static void all_quiet(void)
+{
+	u32 known = sim_known_changes();
+
+	SIM_CHECK(!(il.feed->wide & INVLOCK_RUNNING_MASK));
+	for (u32 i = 0; i <= il.word_mask; i++)
+		SIM_CHECK(!(il.words[i] & INVLOCK_RUNNING_MASK));
+	if (invlock_validate(&il, shared, AT(0), AT(1)) == INVLOCK_VALID)
+		sim_must_be_current(known, 0, 0);
+}
+
+/* whatever happened around it, page 0 did not change: an entry is not dropped for nothing */
+static void kept(void)
+{
+	all_quiet();
+	SIM_CHECK(invlock_validate(&il, shared, AT(0), AT(1)) == INVLOCK_VALID);
+}
+
+static void closed(void)
+{
+	struct invlock_snapshot snap;
+
+	SIM_CHECK(invlock_validate(&il, shared, AT(0), AT(1)) == INVLOCK_STALE);
+	SIM_CHECK(invlock_sample(&il, AT(0), AT(1), &snap) ==
+		  (il.feed->flags & INVLOCK_FEED_DEAD ? -EOWNERDEAD : -ENOTRECOVERABLE));
+}
+
+/* two threads: everything. Three: this much in the quick run, everything in the deep one */
+#define FULLY	SIM_ALL, -1, -1
+#define BOUNDED	SIM_ALL, 3, 2
+#define NARROWLY SIM_ALL, 2, 2
+
+const struct sim_case lock_cases[] = {
+	{ "section", "a section never publishes what a running change makes stale",
+	  FULLY, ring_of_2, { { "change", change_0 }, { "translate", translate_0 } }, all_quiet },
+	{ "section-twice", "nor between two changes that overlap each other",
+	  BOUNDED, no_ring, { { "change", change_0 }, { "change-2", change_0 },
+			      { "translate", translate_0 } }, all_quiet },
+	{ "two-words", "a range of two words is checked in both",
+	  BOUNDED, no_ring, { { "change-0", change_0 }, { "change-1", change_1 },
+			      { "translate", translate_0_1 } }, all_quiet },
+	{ "wide", "a change too wide for words is seen",
+	  FULLY, ring_of_2, { { "wide", change_wide }, { "translate", translate_0 } }, all_quiet },
+	{ "hit", "a hit is never valid after a change began that the thread could know of",
+	  FULLY, ring_of_2, { { "change", change_0 }, { "hit", hit_twice } }, all_quiet },
+	{ "hit-no-ring", "the same without a ring",
+	  FULLY, no_ring, { { "change", change_0 }, { "hit", hit_twice } }, all_quiet },
+	{ "hit-wide", "the same for a wide change",
+	  FULLY, ring_of_2, { { "wide", change_wide }, { "hit", hit_twice } }, all_quiet },
+	{ "lost", "a change that was lost makes every translation stale",
+	  FULLY, ring_of_2, { { "lost", change_lost }, { "hit", hit_twice } }, all_quiet },
+	{ "degrade", "a closed feed says stale, and sections say why",
+	  FULLY, ring_of_2, { { "degrade", degrade }, { "translate", translate_0 } }, closed },
+	{ "close-twice", "who finds the feed closed already may rely on it",
+	  FULLY, ring_of_2, { { "degrade", degrade }, { "degrade-2", degrade }, { "hit", hit } },
+	  closed },
+	{ "die", "a dead mm ends waits and sections",
+	  BOUNDED, no_ring, { { "change", change_0 }, { "die", die },
+			      { "translate", translate_0 } }, closed },
+	{ "ring-same-word", "a neighbour's event is told from one of ours",
+	  FULLY, ring_of_2, { { "neighbour", change_2_and_0 }, { "hit", hit_twice } }, all_quiet },
+	{ "ring-ours-first", "an event of ours is found behind a neighbour's",
+	  FULLY, ring_of_2, { { "ours-first", change_0_and_2 }, { "hit", hit_twice } }, all_quiet },
+	{ "ring-race", "a proof never absorbs an event that it did not scan",
+	  NARROWLY, ring_of_2, { { "change", change_0 }, { "neighbour", change_2 },
+				{ "hit", hit } }, all_quiet },
+	{ "ring-overrun", "a ring that was overrun proves nothing",
+	  NARROWLY, ring_of_1, { { "change", change_0 }, { "neighbour", change_2 },
+				{ "hit", hit } }, all_quiet },
+	{ "ring-reused", "a slot that is written anew is not taken for what it was",
+	  FULLY, ring_of_1, { { "ours-first", change_0_and_2 }, { "hit", hit_twice } }, all_quiet },
+	{ "ring-wide", "a wide event elsewhere does not hide one of ours",
+	  NARROWLY, ring_of_2, { { "change", change_0 }, { "wide-elsewhere", change_wide_elsewhere },
+				{ "hit", hit } }, all_quiet },
+	{ "truncate", "a page that is locked meanwhile needs no more than a mark before",
+	  FULLY, no_ring, { { "truncate", truncate_0 }, { "translate", translate_0_locked } },
+	  all_quiet },
+	{ "budget", "a section gives up when its rounds are spent",
+	  BOUNDED, no_ring, { { "change", change_0 }, { "change-2", change_0 },
+			      { "translate", translate_0_once } }, all_quiet },
+	{ "time", "a section gives up when its time is spent",
+	  BOUNDED, no_ring, { { "change", change_0 }, { "change-2", change_0 },
+			      { "translate", translate_0_in_time } }, all_quiet },
+	{ "shared-snapshot", "threads that refresh one snapshot do not make it lie",
+	  NARROWLY, ring_of_2, { { "neighbour", change_2_and_0 }, { "hit", hit }, { "hit-2", hit } },
+	  all_quiet },
+	{ "kept", "a neighbour's changes do not cost the entry",
+	  NARROWLY, ring_of_2, { { "neighbour", change_2_and_2 }, { "hit", hit_surely },
+				{ "hit-2", hit_surely } }, kept },
+	{ }
+};

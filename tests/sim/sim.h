@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The explorer: runs the sources of core as coroutines, in every order.
+ *
+ * A case is a few threads over memory from sim_alloc(). Each atomic operation of core is one
+ * step; between two steps any other thread may make any number of its own. A thread is a
+ * function of what its steps returned, so a state is: what each thread has seen, and memory.
+ * A state that was met before is not explored again.
+ *
+ * Models of memory
+ *   SC		one memory, no delays
+ *   TSO	a store waits in its thread's buffer, first in, first out, until a step of the
+ *		buffer's own writes it; RMWs and the heavy barrier empty buffers
+ *   WEAK	as in C11 without fences: a load may return any store that is not known to be
+ *		overwritten; what is known travels by release and acquire only. Full RMWs know
+ *		of each other. Plain accesses that no such knowledge orders are a data race.
+ */
+#ifndef INVLOCK_TESTS_SIM_H
+#define INVLOCK_TESTS_SIM_H
+
+#include "core/port.h"
+
+#define SIM_THREADS	5
+#define SIM_ARENA	(24u << 10)
+
+enum sim_model { SIM_SC, SIM_TSO, SIM_WEAK, SIM_NR_MODELS };
+
+#define SIM_ALL		(1u << SIM_SC | 1u << SIM_TSO | 1u << SIM_WEAK)
+
+struct sim_thread_code {
+	const char *name;
+	void (*run)(void);
+};
+
+/**
+ * struct sim_case - one closed program
+ * @name: a word
+ * @claim: what holds in every schedule, a sentence
+ * @models: bits of enum sim_model
+ * @preemptions: how often a thread that could go on may be interrupted; -1 = as often as
+ *	it takes
+ * @stale_loads: how many loads of a run may miss the newest store (WEAK); -1 = all
+ * @setup: fills memory
+ * @threads: up to SIM_THREADS
+ * @finish: asserts at the end of each run, with everything visible
+ */
+struct sim_case {
+	const char *name;
+	const char *claim;
+	unsigned int models;
+	int preemptions;
+	int stale_loads;
+	void (*setup)(void);
+	struct sim_thread_code threads[SIM_THREADS];
+	void (*finish)(void);
+};
+
+struct sim_result {
+	bool failed;
+	bool complete;		/* nothing was left out but what the bounds leave out */
+	u64 states, schedules, seconds_x1000;
+	char failure[256];
+};
+
+/* explore; a failure's schedule is printed as TAP comments when @trace; @deep: no bounds */
+struct sim_result sim_explore(const struct sim_case *c, enum sim_model model, u64 max_states,
+			      bool trace, bool deep);
+
+/* what setup, threads and finish may use */
+void *sim_alloc(u64 bytes);			/* zeroed, 64-byte aligned; setup only */
+void sim_name(const void *p, u64 bytes, const char *name);	/* for printed schedules */
+void sim_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
+u32 sim_self(void);				/* number of the running thread */
+void sim_note(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+#define SIM_CHECK(cond)							\
+do {									\
+	if (!(cond))							\
+		sim_fail("%s:%d: not so: %s", __func__, __LINE__, #cond); \
+} while (0)
+
+/* a lock; a thread that takes it holds back others, and sees what its last holder did */
+void sim_lock(u32 *lock);
+void sim_unlock(u32 *lock);
+
+/* wait until *p is not 0, and see what was done before it was set */
+void sim_await(u32 *p);
+
+/* how often this thread has spun */
+u32 sim_relaxed(void);
+
+/* the heavy barrier fails when it feels like it */
+void sim_barrier_may_fail(void);
+
+/*
+ * The page table that the program under test is about. A page has a version; a change of the
+ * map makes a new one. The contract, checked by sim_must_be_current():
+ *
+ *	An answer "valid" for a translation that read version v of a page is wrong if some
+ *	change of that page has begun (its invlock_inv_start() has returned) before the call
+ *	that gave the answer, and the change is not yet made or made a version above v.
+ *
+ * "Before" is real time under SC and TSO; under WEAK it is what the calling thread can know.
+ * Whoever has seen the new content of a page (sim_map_read()) knows of its change.
+ */
+#define SIM_PAGES	4
+
+u32 sim_change_begins(u32 page);	/* after inv_start; returns a name for the change */
+void sim_change_made(u32 change);	/* the step that changes the map; before inv_end */
+u32 sim_map_read(u32 page);		/* translate, or touch: the version */
+u32 sim_known_changes(void);		/* call before the question, pass to the check */
+void sim_must_be_current(u32 known_changes, u32 page, u32 version);
+u32 sim_map_now(u32 page);		/* finish only: the version */
+
+#endif /* INVLOCK_TESTS_SIM_H */
