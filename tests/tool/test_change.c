@@ -1,0 +1,294 @@
+// SPDX-License-Identifier: MIT
+/* The changes: real, harmless, and judged by nothing but the translation. */
+#include <errno.h>
+#include <pthread.h>
+#include <sys/mman.h>
+
+#include <invlock/manual.h>
+
+#include "tests/test.h"
+#include "lib/change_trial.h"
+#include "lib/monitor.h"
+
+static struct invlock_mm *open_or_skip(const char *name)
+{
+	struct invlock_mm_options o = { .size = sizeof(o), .monitor = name };
+	struct invlock_mm *mm;
+	struct invlock_why why;
+
+	for (unsigned int i = 0; monitors[i]; i++)
+		if (!strcmp(monitors[i]->name, name))
+			o.need = monitors[i]->seen;
+	if (invlock_mm_open(&o, &mm, &why))
+		TEST_SKIP("%.150s", why.text);
+	return mm;
+}
+
+static unsigned int count_mappings(void)
+{
+	FILE *f = fopen("/proc/self/maps", "re");
+	unsigned int nr = 0;
+	int c;
+
+	assert_non_null(f);
+	while ((c = getc(f)) != EOF)
+		nr += c == '\n';
+	fclose(f);
+	return nr;
+}
+
+TEST(every_change_has_a_name_of_its_own_and_a_kind)
+{
+	const struct change *c;
+	unsigned int nr = 0;
+
+	for (; (c = change_at(nr)); nr++) {
+		assert_in_range(c->kind, INVLOCK_KIND_UNMAP, INVLOCK_NR_KINDS - 1);
+		for (unsigned int i = 0; i < nr; i++)
+			assert_string_not_equal(c->name, change_at(i)->name);
+	}
+	assert_true(nr >= 35);
+}
+
+TEST(nothing_is_seen_where_nobody_watches)
+{
+	struct invlock_mm *mm = open_or_skip("manual");
+	const struct change *c;
+	struct change_result r;
+	unsigned int nr_missed = 0;
+
+	for (unsigned int nr = 0; (c = change_at(nr)); nr++) {
+		change_test(c, mm, &r);
+		if (r.verdict == CHANGE_MISSED)
+			nr_missed++;
+		else if (r.verdict != CHANGE_UNKNOWN || !r.reason[0])
+			fail_msg("%s: %s: %s", c->name, change_verdict_name(r.verdict), r.reason);
+		else
+			print_message("%s: %s\n", c->name, r.reason);
+	}
+	/* a container may forbid some, but not the bulk */
+	assert_true(nr_missed >= 15);
+	invlock_mm_close(mm);
+}
+
+TEST(changes_leave_the_number_of_mappings_as_it_was)
+{
+	struct invlock_mm *mm = open_or_skip("manual");
+	const struct change *c;
+	struct change_result r;
+	unsigned int before;
+
+	for (unsigned int nr = 0; (c = change_at(nr)); nr++) {
+		/* libc keeps what it needed the first time */
+		change_test(c, mm, &r);
+		before = count_mappings();
+		change_test(c, mm, &r);
+		if (count_mappings() != before)
+			fail_msg("%s: %u mappings, then %u", c->name, before, count_mappings());
+	}
+	invlock_mm_close(mm);
+}
+
+struct storm {
+	pthread_t thread;
+	struct invlock_mm *mm;
+	void (*step)(struct storm *s);
+	bool stop;
+};
+
+static void *blow(void *arg)
+{
+	struct storm *s = arg;
+
+	while (!port_load(&s->stop))
+		s->step(s);
+	return NULL;
+}
+
+static void start(struct storm *s)
+{
+	assert_int_equal(pthread_create(&s->thread, NULL, blow, s), 0);
+}
+
+static void stop(struct storm *s)
+{
+	port_store(&s->stop, true);
+	pthread_join(s->thread, NULL);
+}
+
+/* what a busy program does all day: heap, mappings, pages */
+static void change_other_memory(struct storm *s)
+{
+	char *p = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char *block = malloc(200000);
+
+	(void)s;
+	if (block)
+		memset(block, 1, 200000);
+	free(block);
+	if (p != MAP_FAILED) {
+		p[0] = 1;
+		madvise(p, 8192, MADV_DONTNEED);
+		munmap(p, 8192);
+	}
+}
+
+static void sees_what_it_claims_beside_other_threads(const char *name)
+{
+	struct invlock_mm *mm = open_or_skip(name);
+	struct storm storm = { .mm = mm, .step = change_other_memory };
+	const struct change *c;
+	struct change_result r;
+	unsigned int nr_seen = 0;
+
+	start(&storm);
+	for (unsigned int nr = 0; (c = change_at(nr)); nr++) {
+		change_test(c, mm, &r);
+		if (!(mm->monitor->seen >> c->kind & 1))
+			continue;
+		if (r.verdict == CHANGE_SEEN) {
+			nr_seen++;
+			continue;
+		}
+		/* the break is not ours alone while the storm allocates; the rest must be seen */
+		print_message("%s: %s: %s\n", c->name, change_verdict_name(r.verdict), r.reason);
+		if (r.verdict != CHANGE_UNKNOWN || strstr(r.reason, "disturbed")) {
+			stop(&storm);
+			fail_msg("%s: %s: %s", c->name, change_verdict_name(r.verdict), r.reason);
+		}
+	}
+	stop(&storm);
+	assert_true(nr_seen >= 10);
+	invlock_mm_close(mm);
+}
+
+TEST(bpf_sees_what_it_claims_beside_other_threads)
+{
+	sees_what_it_claims_beside_other_threads("bpf");
+}
+
+TEST(uffd_sees_what_it_claims_beside_other_threads)
+{
+	sees_what_it_claims_beside_other_threads("uffd");
+}
+
+/* changes of the feed alone, so that what a verdict rests on can be played */
+static struct invlock_mm *played;
+
+static void report(const void *addr, size_t len)
+{
+	invlock_manual_start(played, addr, len);
+	invlock_manual_end(played, addr, len);
+}
+
+static int report_it(void *addr, size_t len)
+{
+	report(addr, len);
+	return 0;
+}
+
+static int report_everything(void *addr, size_t len)
+{
+	(void)addr;
+	(void)len;
+	report(NULL, 0);
+	return 0;
+}
+
+static int fail_to(void *addr, size_t len)
+{
+	report(addr, len);
+	errno = ENOSYS;
+	return -1;
+}
+
+static struct change_result play(int (*make)(void *addr, size_t len))
+{
+	struct change c = { "played", INVLOCK_KIND_UNMAP, trial_private, make };
+	struct change_result r;
+
+	change_test(&c, played, &r);
+	return r;
+}
+
+TEST(a_verdict_tells_seen_from_seen_by_accident_and_from_not_made)
+{
+	struct change_result r;
+
+	played = open_or_skip("manual");
+	r = play(report_it);
+	assert_int_equal(r.verdict, CHANGE_SEEN);
+	assert_string_equal(r.reason, "");
+	r = play(report_everything);
+	assert_int_equal(r.verdict, CHANGE_SEEN);
+	assert_string_equal(r.reason, "also hits unrelated memory");
+	r = play(fail_to);
+	assert_int_equal(r.verdict, CHANGE_UNKNOWN);
+	assert_non_null(strstr(r.reason, strerror(ENOSYS)));
+	invlock_mm_close(played);
+}
+
+static unsigned int nr_watched;
+
+/* the second watch of a trial comes when the first translation is made */
+static int disturb(struct invlock_mm *mm, u64 from, u64 to)
+{
+	(void)mm;
+	(void)from;
+	(void)to;
+	if (++nr_watched % 2 == 0)
+		report(NULL, 0);
+	return 0;
+}
+
+TEST(staleness_from_before_the_change_is_not_taken_for_seeing_it)
+{
+	struct monitor disturbing;
+	struct invlock_mm other;
+	struct change_result r;
+
+	played = open_or_skip("manual");
+	disturbing = *played->monitor;
+	disturbing.watch = disturb;
+	other = *played;
+	other.monitor = &disturbing;
+	change_test(&map_changes[0], &other, &r);
+	assert_int_equal(r.verdict, CHANGE_UNKNOWN);
+	assert_non_null(strstr(r.reason, "disturbed"));
+	/* tried again, more than once */
+	assert_true(nr_watched > 4);
+	invlock_mm_close(played);
+}
+
+static int refuse(struct invlock_mm *mm, u64 from, u64 to)
+{
+	(void)mm;
+	(void)from;
+	(void)to;
+	return -EFAULT;
+}
+
+TEST(memory_that_a_monitor_does_not_watch_is_refused_and_not_missed)
+{
+	struct invlock_mm *mm = open_or_skip("manual");
+	struct monitor refusing = *mm->monitor;
+	struct invlock_mm other = *mm;
+	struct change_result r;
+
+	refusing.watch = refuse;
+	other.monitor = &refusing;
+	change_test(&map_changes[0], &other, &r);
+	assert_int_equal(r.verdict, CHANGE_REFUSED);
+	assert_non_null(strstr(r.reason, strerror(EFAULT)));
+	invlock_mm_close(mm);
+}
+
+TEST_MAIN(
+	cmocka_unit_test(every_change_has_a_name_of_its_own_and_a_kind),
+	cmocka_unit_test(nothing_is_seen_where_nobody_watches),
+	cmocka_unit_test(changes_leave_the_number_of_mappings_as_it_was),
+	cmocka_unit_test(bpf_sees_what_it_claims_beside_other_threads),
+	cmocka_unit_test(uffd_sees_what_it_claims_beside_other_threads),
+	cmocka_unit_test(a_verdict_tells_seen_from_seen_by_accident_and_from_not_made),
+	cmocka_unit_test(staleness_from_before_the_change_is_not_taken_for_seeing_it),
+	cmocka_unit_test(memory_that_a_monitor_does_not_watch_is_refused_and_not_missed))

@@ -1,0 +1,244 @@
+// SPDX-License-Identifier: MIT
+/* invlock doctor, as its users run it. */
+#include <json-c/json.h>
+
+#include "tests/test.h"
+#include "lib/change.h"
+#include "lib/monitor.h"
+#include "run.h"
+
+static struct ran ran;
+
+#define RUN(unprivileged, ...)						\
+do {									\
+	char *const argv[] = { "invlock", __VA_ARGS__, NULL };		\
+									\
+	assert_int_equal(run(TOOL, argv, unprivileged, &ran), 0);	\
+} while (0)
+
+static struct json_object *member(struct json_object *o, const char *key)
+{
+	struct json_object *found;
+
+	if (!json_object_object_get_ex(o, key, &found))
+		fail_msg("no member \"%s\"", key);
+	return found;
+}
+
+static const char *text(struct json_object *o, const char *key)
+{
+	return json_object_get_string(member(o, key));
+}
+
+static struct json_object *parse(void)
+{
+	struct json_object *o = json_tokener_parse(ran.out);
+
+	assert_non_null(o);
+	return o;
+}
+
+static struct json_object *monitor_named(struct json_object *o, const char *name)
+{
+	struct json_object *list = member(o, "monitors");
+
+	for (size_t i = 0; i < json_object_array_length(list); i++)
+		if (!strcmp(text(json_object_array_get_idx(list, i), "name"), name))
+			return json_object_array_get_idx(list, i);
+	fail_msg("no monitor \"%s\"", name);
+	return NULL;
+}
+
+static bool is_verdict(const char *word)
+{
+	for (unsigned int v = 0; v < NR_CHANGE_VERDICTS; v++)
+		if (!strcmp(word, change_verdict_name(v)))
+			return true;
+	return false;
+}
+
+TEST(json_has_a_verdict_for_every_change_and_monitor)
+{
+	struct json_object *o, *list, *entry;
+	const struct change *c;
+	unsigned int nr;
+
+	RUN(false, "doctor", "--json");
+	assert_in_range(ran.code, 0, 1);
+	assert_string_equal(ran.err, "");
+	o = parse();
+	list = member(o, "changes");
+	for (nr = 0; (c = change_at(nr)); nr++) {
+		entry = json_object_array_get_idx(list, nr);
+		assert_non_null(entry);
+		assert_string_equal(text(entry, "name"), c->name);
+		assert_string_equal(text(entry, "kind"), invlock_kind_name(c->kind));
+		for (unsigned int i = 0; monitors[i]; i++) {
+			const char *word = text(member(entry, "verdicts"), monitors[i]->name);
+
+			assert_true(is_verdict(word));
+			/* what is not seen is explained */
+			if (strcmp(word, "seen"))
+				assert_true(*text(member(entry, "reasons"), monitors[i]->name));
+		}
+	}
+	assert_int_equal(json_object_array_length(list), nr);
+	assert_int_equal(ran.code, member(o, "chosen") ? 0 : 1);
+	json_object_put(o);
+}
+
+TEST(json_tells_of_monitors_and_host)
+{
+	static const char *const facts[] = {
+		"kernel", "machine", "btf", "memlock", "memlock_most", "max_map_count", "mappings",
+		"capabilities", "io_uring", "userfaultfd",
+	};
+	struct json_object *o, *m, *host;
+
+	RUN(false, "doctor", "--json");
+	o = parse();
+	assert_string_equal(text(o, "version"), invlock_version());
+	assert_true(*text(o, "recommendation"));
+	for (unsigned int i = 0; monitors[i]; i++) {
+		m = monitor_named(o, monitors[i]->name);
+		/* usable, or a sentence why not */
+		assert_true(json_object_get_boolean(member(m, "usable")) == !*text(m, "reason"));
+		member(m, "selftest");
+		member(m, "sees");
+		member(m, "lacks");
+	}
+	host = member(o, "host");
+	for (size_t i = 0; i < sizeof(facts) / sizeof(facts[0]); i++)
+		member(host, facts[i]);
+	assert_true(json_object_get_int64(member(host, "mappings")) > 0);
+	json_object_put(o);
+}
+
+/* true = @line is the row of @name, with these verdicts behind it */
+static bool is_row(const char *line, const char *name, const char *const *verdicts)
+{
+	size_t len = strlen(name);
+	char copy[300], *rest = copy, *word;
+	unsigned int nr = 0;
+
+	if (strncmp(line, "  ", 2) || strncmp(line + 2, name, len) ||
+	    strncmp(line + 2 + len, "  ", 2))
+		return false;
+	snprintf(copy, sizeof(copy), "%s", line + 2 + len);
+	while ((word = strsep(&rest, " "))) {
+		if (!is_verdict(word))
+			continue;
+		assert_non_null(verdicts[nr]);
+		assert_string_equal(word, verdicts[nr++]);
+	}
+	assert_null(verdicts[nr]);
+	return true;
+}
+
+TEST(the_report_for_people_lists_the_same_in_100_columns)
+{
+	const char *verdicts[8] = {};
+	struct json_object *o, *list;
+	const struct change *c;
+	unsigned int nr_rows = 0, nr = 0;
+	char *line, *rest = ran.out;
+
+	RUN(false, "doctor", "--json");
+	o = parse();
+	list = member(o, "changes");
+	RUN(false, "doctor");
+	assert_in_range(ran.code, 0, 1);
+	assert_null(strchr(ran.out, '\033'));
+	while ((line = strsep(&rest, "\n"))) {
+		assert_true(strlen(line) <= 100);
+		c = change_at(nr);
+		if (!c)
+			continue;
+		for (unsigned int i = 0; monitors[i]; i++)
+			verdicts[i] = text(member(json_object_array_get_idx(list, nr), "verdicts"),
+					   monitors[i]->name);
+		if (is_row(line, c->name, verdicts)) {
+			nr_rows++;
+			nr++;
+		}
+	}
+	assert_int_equal(nr_rows, json_object_array_length(list));
+	json_object_put(o);
+}
+
+TEST(one_monitor_can_be_asked_for)
+{
+	struct json_object *o;
+
+	RUN(false, "doctor", "--monitor", "manual", "--json");
+	/* it is never chosen by itself */
+	assert_int_equal(ran.code, 1);
+	o = parse();
+	assert_int_equal(json_object_array_length(member(o, "monitors")), 1);
+	monitor_named(o, "manual");
+	json_object_put(o);
+}
+
+/* exit code 2, nothing on stdout, one line on stderr that has @word */
+static void is_usage_error(const char *word)
+{
+	assert_int_equal(ran.code, 2);
+	assert_string_equal(ran.out, "");
+	assert_non_null(strstr(ran.err, word));
+	assert_ptr_equal(strchr(ran.err, '\n'), ran.err + strlen(ran.err) - 1);
+}
+
+TEST(a_bad_option_is_named_in_one_sentence)
+{
+	RUN(false, "doctor", "--colour");
+	is_usage_error("--colour");
+	RUN(false, "doctor", "--monitor");
+	is_usage_error("--monitor");
+	RUN(false, "doctor", "--monitor", "crystal-ball");
+	is_usage_error("crystal-ball");
+	RUN(false, "doctor", "now");
+	is_usage_error("now");
+	RUN(false, "cure");
+	is_usage_error("cure");
+	RUN(false, "--cure");
+	is_usage_error("--cure");
+	RUN(false, NULL);
+	is_usage_error("--help");
+}
+
+TEST(help_and_version_go_to_stdout)
+{
+	RUN(false, "--version");
+	assert_int_equal(ran.code, 0);
+	assert_non_null(strstr(ran.out, invlock_version()));
+	RUN(false, "--help");
+	assert_int_equal(ran.code, 0);
+	assert_non_null(strstr(ran.out, "doctor"));
+	RUN(false, "doctor", "--help");
+	assert_int_equal(ran.code, 0);
+	assert_non_null(strstr(ran.out, "--monitor"));
+	assert_string_equal(ran.err, "");
+}
+
+TEST(without_privilege_bpf_says_why_and_the_answer_is_no)
+{
+	struct json_object *o, *bpf;
+
+	RUN(true, "doctor", "--json");
+	assert_int_equal(ran.code, 1);
+	o = parse();
+	bpf = monitor_named(o, "bpf");
+	assert_false(json_object_get_boolean(member(bpf, "usable")));
+	assert_non_null(strstr(text(bpf, "reason"), "CAP_BPF"));
+	assert_null(member(o, "chosen"));
+	json_object_put(o);
+}
+
+TEST_MAIN(
+	cmocka_unit_test(json_has_a_verdict_for_every_change_and_monitor),
+	cmocka_unit_test(json_tells_of_monitors_and_host),
+	cmocka_unit_test(the_report_for_people_lists_the_same_in_100_columns),
+	cmocka_unit_test(one_monitor_can_be_asked_for),
+	cmocka_unit_test(a_bad_option_is_named_in_one_sentence),
+	cmocka_unit_test(help_and_version_go_to_stdout),
+	cmocka_unit_test(without_privilege_bpf_says_why_and_the_answer_is_no))
