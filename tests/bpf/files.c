@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: MIT
+/* Pages that leave a mapped file, whoever makes them leave. */
+#include <fcntl.h>
+#include <sys/wait.h>
+#include "watch.h"
+
+static struct invlock_mm mm;
+static int fd;
+static char *stripe;
+
+/* a file of one stripe, mapped shared over stripe_new()'s memory */
+static void map_over(void)
+{
+	assert_int_equal(ftruncate(fd, STRIPE), 0);
+	stripe = stripe_new();
+	assert_ptr_equal(mmap(stripe, STRIPE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0),
+			 stripe);
+	memset(stripe, 1, STRIPE);
+}
+
+static void open_memfd(void)
+{
+	fd = memfd_create("invlock-test", MFD_CLOEXEC);
+	assert_true(fd >= 0);
+}
+
+static void open_disk_file(void)
+{
+	char path[] = "/var/tmp/invlock-test-XXXXXX";
+
+	fd = mkostemp(path, O_CLOEXEC);
+	assert_true(fd >= 0);
+	unlink(path);
+}
+
+static void done(void)
+{
+	assert_true(feed_quiet(&mm));
+	stripe_free(stripe);
+	close(fd);
+	watch_close(&mm);
+}
+
+static void punch_victim(void)
+{
+	if (fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, VICTIM, GROUP))
+		_exit(1);
+}
+
+static void cut_before_victim(void)
+{
+	if (ftruncate(fd, VICTIM))
+		_exit(1);
+}
+
+static void remove_victim(void)
+{
+	if (madvise(stripe + VICTIM, GROUP, MADV_REMOVE))
+		_exit(1);
+}
+
+static void in_child(void (*change)(void))
+{
+	int status;
+	pid_t pid = fork();
+
+	if (!pid) {
+		change();
+		_exit(0);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+}
+
+/* the victim goes, the bystander in front of it stays */
+static void expect_victim_stale(void (*change)(void), bool by_child)
+{
+	struct watched victim, bystander;
+
+	watched_sample(&victim, &mm, stripe + VICTIM);
+	watched_sample(&bystander, &mm, stripe + BYSTANDER);
+	if (by_child)
+		in_child(change);
+	else
+		change();
+	assert_int_equal(watched_verdict(&victim), INVLOCK_STALE);
+	assert_int_equal(watched_verdict(&bystander), INVLOCK_VALID);
+	assert_non_null(last_event(&mm, INVLOCK_KIND_TRUNCATE, stripe + VICTIM));
+}
+
+TEST(a_hole_punched_in_a_mapped_memfd_makes_its_pages_stale)
+{
+	watch_open(&mm);
+	open_memfd();
+	map_over();
+	expect_victim_stale(punch_victim, false);
+	done();
+}
+
+TEST(a_hole_punched_by_another_process_makes_its_pages_stale)
+{
+	watch_open(&mm);
+	open_memfd();
+	map_over();
+	expect_victim_stale(punch_victim, true);
+	done();
+}
+
+TEST(a_memfd_cut_short_by_another_process_makes_what_was_cut_stale)
+{
+	watch_open(&mm);
+	open_memfd();
+	map_over();
+	expect_victim_stale(cut_before_victim, true);
+	done();
+}
+
+TEST(a_file_on_disk_cut_short_by_another_process_makes_what_was_cut_stale)
+{
+	watch_open(&mm);
+	open_disk_file();
+	map_over();
+	expect_victim_stale(cut_before_victim, true);
+	done();
+}
+
+TEST(a_file_mapped_before_the_monitor_was_opened_is_known)
+{
+	open_memfd();
+	map_over();
+	watch_open(&mm);
+	expect_victim_stale(punch_victim, true);
+	done();
+}
+
+TEST(shared_anonymous_memory_that_a_child_removes_is_stale)
+{
+	watch_open(&mm);
+	fd = -1;
+	stripe = stripe_new();
+	assert_ptr_equal(mmap(stripe, STRIPE, PROT_READ | PROT_WRITE,
+			      MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED, -1, 0), stripe);
+	memset(stripe, 1, STRIPE);
+	expect_victim_stale(remove_victim, true);
+	done();
+}
+
+TEST(a_mapping_that_mremap_moved_is_followed)
+{
+	char *old, *new = stripe_new();
+
+	watch_open(&mm);
+	open_memfd();
+	map_over();
+	old = stripe;
+	assert_ptr_equal(mremap(old, STRIPE, STRIPE, MREMAP_MAYMOVE | MREMAP_FIXED, new), new);
+	stripe = new;
+	{
+		struct watched victim;
+
+		watched_sample(&victim, &mm, stripe + VICTIM);
+		in_child(punch_victim);
+		assert_int_equal(watched_verdict(&victim), INVLOCK_STALE);
+	}
+	done();
+}
+
+TEST(a_file_mapped_twice_makes_both_places_stale)
+{
+	struct watched first, second;
+	char *again;
+
+	watch_open(&mm);
+	open_memfd();
+	map_over();
+	again = stripe_new();
+	assert_ptr_equal(mmap(again, STRIPE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0),
+			 again);
+	watched_sample(&first, &mm, stripe + VICTIM);
+	watched_sample(&second, &mm, again + VICTIM);
+	in_child(punch_victim);
+	assert_int_equal(watched_verdict(&first), INVLOCK_STALE);
+	assert_int_equal(watched_verdict(&second), INVLOCK_STALE);
+	stripe_free(again);
+	done();
+}
+
+TEST(a_file_that_this_process_does_not_map_is_no_event)
+{
+	struct watched victim;
+	u64 before;
+	char *elsewhere;
+	int mapped;
+
+	watch_open(&mm);
+	open_memfd();
+	map_over();
+	watched_sample(&victim, &mm, stripe + VICTIM);
+	/* mapped by a child alone */
+	mapped = memfd_create("invlock-other", MFD_CLOEXEC);
+	assert_int_equal(ftruncate(mapped, STRIPE), 0);
+	before = mm.il.feed->sequence;
+	if (!fork()) {
+		elsewhere = mmap(NULL, STRIPE, PROT_READ | PROT_WRITE, MAP_SHARED, mapped, 0);
+		memset(elsewhere, 1, STRIPE);
+		_exit(ftruncate(mapped, 0));
+	}
+	wait(NULL);
+	assert_int_equal(mm.il.feed->sequence - before, 0);
+	assert_int_equal(watched_verdict(&victim), INVLOCK_VALID);
+	close(mapped);
+	done();
+}
+
+TEST(when_the_table_of_files_is_full_every_mapped_file_counts)
+{
+	struct watched victim;
+
+	monitor_bpf_options.nr_files = 1;
+	watch_open(&mm);
+	monitor_bpf_options.nr_files = BPF_NR_FILES;
+	/* this program and its libraries are more than one */
+	assert_int_equal(watch_state(&mm).any_file & BPF_FILES_OVERFLOW, BPF_FILES_OVERFLOW);
+	open_memfd();
+	map_over();
+	watched_sample(&victim, &mm, stripe + VICTIM);
+	in_child(punch_victim);
+	assert_int_equal(watched_verdict(&victim), INVLOCK_STALE);
+	done();
+}
+
+TEST_MAIN(cmocka_unit_test(a_hole_punched_in_a_mapped_memfd_makes_its_pages_stale),
+	  cmocka_unit_test(a_hole_punched_by_another_process_makes_its_pages_stale),
+	  cmocka_unit_test(a_memfd_cut_short_by_another_process_makes_what_was_cut_stale),
+	  cmocka_unit_test(a_file_on_disk_cut_short_by_another_process_makes_what_was_cut_stale),
+	  cmocka_unit_test(a_file_mapped_before_the_monitor_was_opened_is_known),
+	  cmocka_unit_test(shared_anonymous_memory_that_a_child_removes_is_stale),
+	  cmocka_unit_test(a_mapping_that_mremap_moved_is_followed),
+	  cmocka_unit_test(a_file_mapped_twice_makes_both_places_stale),
+	  cmocka_unit_test(a_file_that_this_process_does_not_map_is_no_event),
+	  cmocka_unit_test(when_the_table_of_files_is_full_every_mapped_file_counts))

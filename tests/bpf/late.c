@@ -1,0 +1,305 @@
+// SPDX-License-Identifier: MIT
+/* Opening while other threads run, and as many threads as there are. */
+#include <dirent.h>
+#include <fcntl.h>
+#include <linux/userfaultfd.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include "watch.h"
+
+#ifndef UFFD_USER_MODE_ONLY
+#define UFFD_USER_MODE_ONLY	1
+#endif
+
+static struct invlock_mm mm;
+static int stop;	/* atomic */
+
+static void start_thread(pthread_t *thread, void *(*run)(void *), void *arg)
+{
+	pthread_attr_t attr;
+
+	pthread_attr_init(&attr);
+	pthread_attr_setstacksize(&attr, 64 * 1024);
+	assert_int_equal(pthread_create(thread, &attr, run, arg), 0);
+	pthread_attr_destroy(&attr);
+}
+
+/*
+ * A thread that is stuck in madvise(DONTNEED) until we let it go: the call waits for the
+ * userfaultfd that asked for remove events to be read.
+ */
+struct stuck {
+	int uffd;
+	char *stripe;
+	pthread_t thread;
+};
+
+static void *get_stuck(void *arg)
+{
+	struct stuck *s = arg;
+
+	return (void *)(intptr_t)madvise(s->stripe + VICTIM, GROUP, MADV_DONTNEED);
+}
+
+/* is a thread of ours blocked in this call? */
+static bool in_call(int nr)
+{
+	DIR *tasks = opendir("/proc/self/task");
+	struct dirent *task;
+	char path[300], text[64];
+	int fd, found;
+	bool yes = false;
+
+	assert_non_null(tasks);
+	while (!yes && (task = readdir(tasks))) {
+		snprintf(path, sizeof(path), "/proc/self/task/%s/syscall", task->d_name);
+		fd = open(path, O_RDONLY | O_CLOEXEC);
+		if (fd < 0)
+			continue;
+		memset(text, 0, sizeof(text));
+		yes = read(fd, text, sizeof(text) - 1) > 0 && sscanf(text, "%d", &found) == 1 &&
+		      found == nr;
+		close(fd);
+	}
+	closedir(tasks);
+	return yes;
+}
+
+static void stuck_start(struct stuck *s)
+{
+	struct uffdio_api api = { .api = UFFD_API, .features = UFFD_FEATURE_EVENT_REMOVE };
+	struct uffdio_register reg = { .mode = UFFDIO_REGISTER_MODE_MISSING };
+
+	s->stripe = stripe_new();
+	s->uffd = syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY);
+	if (s->uffd < 0 || ioctl(s->uffd, UFFDIO_API, &api))
+		TEST_SKIP("userfaultfd: %s", strerror(errno));
+	reg.range.start = (u64)s->stripe;
+	reg.range.len = STRIPE;
+	assert_int_equal(ioctl(s->uffd, UFFDIO_REGISTER, &reg), 0);
+	start_thread(&s->thread, get_stuck, s);
+	while (!in_call(SYS_madvise))
+		nap_ms(1);
+}
+
+static void stuck_release(struct stuck *s)
+{
+	struct pollfd pfd = { .fd = s->uffd, .events = POLLIN };
+	struct uffd_msg msg;
+
+	assert_int_equal(poll(&pfd, 1, -1), 1);
+	assert_int_equal(read(s->uffd, &msg, sizeof(msg)), sizeof(msg));
+	assert_int_equal(msg.event, UFFD_EVENT_REMOVE);
+}
+
+static void stuck_end(struct stuck *s)
+{
+	void *ret;
+
+	pthread_join(s->thread, &ret);
+	assert_int_equal((intptr_t)ret, 0);
+	close(s->uffd);
+	stripe_free(s->stripe);
+}
+
+TEST(a_thread_stuck_in_a_call_since_before_is_named_and_the_open_fails)
+{
+	struct invlock_why why = {};
+	unsigned int fds = count_fds();
+	struct stuck s;
+	int err;
+
+	watch_open(&mm);	/* may skip */
+	watch_close(&mm);
+	stuck_start(&s);
+	memset(&mm, 0, sizeof(mm));
+	err = monitor_bpf.open(&mm, &why);
+	assert_int_equal(err, -EBUSY);
+	assert_non_null(strstr(why.text, "system call 28"));
+	assert_null(mm.data);
+	stuck_release(&s);
+	stuck_end(&s);
+	assert_int_equal(count_fds(), fds);
+	watch_open(&mm);
+	watch_close(&mm);
+}
+
+static void *release_later(void *arg)
+{
+	nap_ms(300);
+	stuck_release(arg);
+	return NULL;
+}
+
+TEST(the_open_waits_for_a_call_that_began_before_and_marks_its_end)
+{
+	struct stuck s;
+	pthread_t helper;
+
+	watch_open(&mm);
+	watch_close(&mm);
+	stuck_start(&s);
+	start_thread(&helper, release_later, &s);
+	watch_open(&mm);
+	/* had the open not waited, the thread would still be in its call */
+	assert_false(in_call(SYS_madvise));
+	assert_true(watch_state(&mm).nr_unpaired > 0);
+	assert_non_null(last_event(&mm, INVLOCK_KIND_DISCARD, s.stripe + VICTIM));
+	pthread_join(helper, NULL);
+	stuck_end(&s);
+	assert_true(feed_quiet(&mm));
+	watch_close(&mm);
+}
+
+TEST(more_calls_at_once_than_there_are_slots_degrade_the_feed)
+{
+	struct invlock_snapshot snap;
+	char *stripe = stripe_new();
+	struct stuck s;
+
+	monitor_bpf_options.nr_calls = 1;
+	watch_open(&mm);
+	monitor_bpf_options.nr_calls = BPF_NR_CALLS;
+	assert_int_equal(invlock_sample(&mm.il, (u64)stripe, (u64)stripe + PAGE, &snap), 0);
+	stuck_start(&s);
+	munmap(stripe, PAGE);
+	assert_int_equal(invlock_validate(&mm.il, &snap, (u64)stripe, (u64)stripe + PAGE),
+			 INVLOCK_STALE);
+	assert_int_equal(invlock_sample(&mm.il, (u64)stripe, (u64)stripe + PAGE, &snap),
+			 -ENOTRECOVERABLE);
+	stuck_release(&s);
+	stuck_end(&s);
+	stripe_free(stripe);
+	watch_close(&mm);
+}
+
+static void *spin_after_munmap(void *arg)
+{
+	munmap(arg, PAGE);
+	while (!__atomic_load_n(&stop, __ATOMIC_RELAXED))
+		;
+	return NULL;
+}
+
+TEST(threads_that_spin_in_user_space_after_such_a_call_do_not_hold_up_the_open)
+{
+	char *stripe = stripe_new();
+	pthread_t spinner[2];
+
+	__atomic_store_n(&stop, 0, __ATOMIC_RELAXED);
+	for (int i = 0; i < 2; i++)
+		start_thread(&spinner[i], spin_after_munmap, stripe + i * PAGE);
+	watch_open(&mm);
+	__atomic_store_n(&stop, 1, __ATOMIC_RELAXED);
+	for (int i = 0; i < 2; i++)
+		pthread_join(spinner[i], NULL);
+	assert_true(feed_quiet(&mm));
+	stripe_free(stripe);
+	watch_close(&mm);
+}
+
+static void *receive(void *arg)
+{
+	char c;
+
+	/* call 45, which is brk for i386 */
+	recv(*(int *)arg, &c, 1, 0);
+	return NULL;
+}
+
+TEST(a_thread_blocked_in_a_call_whose_number_is_another_abis_brk_does_not_hold_up_the_open)
+{
+	pthread_t thread;
+	int pair[2];
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+	start_thread(&thread, receive, &pair[0]);
+	while (!in_call(SYS_recvfrom))
+		nap_ms(1);
+	watch_open(&mm);
+	assert_int_equal(write(pair[1], "x", 1), 1);
+	pthread_join(thread, NULL);
+	close(pair[0]);
+	close(pair[1]);
+	watch_close(&mm);
+}
+
+static void *huge_storm(void *arg)
+{
+	(void)arg;
+	while (!__atomic_load_n(&stop, __ATOMIC_RELAXED)) {
+		char *p = mmap(NULL, 64 << 20, PROT_READ | PROT_WRITE,
+			       MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+
+		if (p != MAP_FAILED)
+			munmap(p, 64 << 20);
+	}
+	return NULL;
+}
+
+TEST(opening_in_a_storm_of_huge_unmaps_leaves_no_word_running)
+{
+	pthread_t storm[2];
+
+	__atomic_store_n(&stop, 0, __ATOMIC_RELAXED);
+	for (int i = 0; i < 2; i++)
+		start_thread(&storm[i], huge_storm, NULL);
+	for (int i = 0; i < 10; i++) {
+		watch_open(&mm);
+		assert_int_equal(mm.il.feed->flags, 0);
+		if (i < 9)
+			watch_close(&mm);
+	}
+	__atomic_store_n(&stop, 1, __ATOMIC_RELAXED);
+	for (int i = 0; i < 2; i++)
+		pthread_join(storm[i], NULL);
+	assert_true(feed_quiet(&mm));
+	assert_int_equal(mm.il.feed->lost + mm.il.feed->missed, 0);
+	watch_close(&mm);
+}
+
+#define MANY	2000
+
+static pthread_barrier_t together;
+
+static void *unmap_together(void *arg)
+{
+	char *p = mmap(NULL, 2 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	(void)arg;
+	pthread_barrier_wait(&together);
+	for (int i = 0; i < 20; i++)
+		madvise(p, PAGE, MADV_DONTNEED);
+	munmap(p, 2 * PAGE);
+	return NULL;
+}
+
+TEST(two_thousand_threads_at_once_are_all_seen)
+{
+	static pthread_t threads[MANY];
+	u64 before;
+
+	pthread_barrier_init(&together, NULL, MANY + 1);
+	for (int i = 0; i < MANY; i++)
+		start_thread(&threads[i], unmap_together, NULL);
+	watch_open(&mm);
+	before = mm.il.feed->sequence;
+	pthread_barrier_wait(&together);
+	for (int i = 0; i < MANY; i++)
+		pthread_join(threads[i], NULL);
+	assert_true(mm.il.feed->sequence - before >= MANY * 21);
+	assert_int_equal(mm.il.feed->flags, 0);
+	assert_true(feed_quiet(&mm));
+	pthread_barrier_destroy(&together);
+	watch_close(&mm);
+}
+
+TEST_MAIN(cmocka_unit_test(a_thread_stuck_in_a_call_since_before_is_named_and_the_open_fails),
+	  cmocka_unit_test(the_open_waits_for_a_call_that_began_before_and_marks_its_end),
+	  cmocka_unit_test(more_calls_at_once_than_there_are_slots_degrade_the_feed),
+	  cmocka_unit_test(threads_that_spin_in_user_space_after_such_a_call_do_not_hold_up_the_open),
+	  cmocka_unit_test(a_thread_blocked_in_a_call_whose_number_is_another_abis_brk_does_not_hold_up_the_open),
+	  cmocka_unit_test(opening_in_a_storm_of_huge_unmaps_leaves_no_word_running),
+	  cmocka_unit_test(two_thousand_threads_at_once_are_all_seen))

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: MIT
+/* io_uring MADVISE: a change of the map without a system call of its own. */
+#include <liburing.h>
+#include "watch.h"
+
+static struct invlock_mm mm;
+static struct io_uring ring;
+static char *stripe;
+
+static void ring_open(unsigned int entries, unsigned int flags)
+{
+	int err = io_uring_queue_init(entries, &ring, flags);
+
+	if (err)
+		TEST_SKIP("io_uring: %s", strerror(-err));
+	watch_open(&mm);
+	stripe = stripe_new();
+}
+
+static void ring_close(void)
+{
+	io_uring_queue_exit(&ring);
+	stripe_free(stripe);
+	watch_close(&mm);
+}
+
+static void submit_discard(unsigned int flags)
+{
+	struct io_uring_sqe *sqe = io_uring_get_sqe(&ring);
+
+	assert_non_null(sqe);
+	io_uring_prep_madvise(sqe, stripe + VICTIM, GROUP, MADV_DONTNEED);
+	io_uring_sqe_set_flags(sqe, flags);
+	sqe->user_data = 42;
+	assert_int_equal(io_uring_submit(&ring), 1);
+}
+
+static void reap(void)
+{
+	struct io_uring_cqe *cqe;
+
+	assert_int_equal(io_uring_wait_cqe(&ring, &cqe), 0);
+	assert_int_equal(cqe->res, 0);
+	io_uring_cqe_seen(&ring, cqe);
+}
+
+static void expect_victim_stale(void)
+{
+	struct watched victim, bystander;
+
+	watched_sample(&victim, &mm, stripe + VICTIM);
+	watched_sample(&bystander, &mm, stripe + BYSTANDER);
+	for (int i = 0; i < 100; i++) {
+		submit_discard(0);
+		reap();
+	}
+	assert_int_equal(watched_verdict(&victim), INVLOCK_STALE);
+	assert_int_equal(watched_verdict(&bystander), INVLOCK_VALID);
+	assert_non_null(last_event(&mm, INVLOCK_KIND_URING, stripe + VICTIM));
+	assert_true(feed_quiet(&mm));
+	assert_int_equal(watch_state(&mm).nr_requests, 0);
+}
+
+TEST(io_uring_madvise_makes_its_range_stale)
+{
+	ring_open(8, 0);
+	expect_victim_stale();
+	ring_close();
+}
+
+TEST(io_uring_madvise_by_the_kernels_polling_thread_makes_its_range_stale)
+{
+	ring_open(8, IORING_SETUP_SQPOLL);
+	expect_victim_stale();
+	ring_close();
+}
+
+TEST(a_request_without_completion_degrades_the_feed)
+{
+	struct invlock_snapshot snap;
+
+	ring_open(8, 0);
+	if (!(ring.features & IORING_FEAT_CQE_SKIP)) {
+		ring_close();
+		TEST_SKIP("this kernel has no IOSQE_CQE_SKIP_SUCCESS");
+	}
+	submit_discard(IOSQE_CQE_SKIP_SUCCESS);
+	assert_int_equal(invlock_sample(&mm.il, (u64)stripe, (u64)stripe + PAGE, &snap),
+			 -ENOTRECOVERABLE);
+	ring_close();
+}
+
+TEST(a_completion_that_overflows_degrades_the_feed)
+{
+	struct invlock_snapshot snap;
+	int sampled = 0;
+
+	/* two completions fit; nobody takes them out */
+	ring_open(1, 0);
+	for (int i = 0; i < 2; i++) {
+		io_uring_prep_nop(io_uring_get_sqe(&ring));
+		assert_int_equal(io_uring_submit(&ring), 1);
+	}
+	submit_discard(0);
+	for (int i = 0; i < 5000 && sampled != -ENOTRECOVERABLE; i++) {
+		sampled = invlock_sample(&mm.il, (u64)stripe, (u64)stripe + PAGE, &snap);
+		nap_ms(1);
+	}
+	assert_int_equal(sampled, -ENOTRECOVERABLE);
+	ring_close();
+}
+
+TEST_MAIN(cmocka_unit_test(io_uring_madvise_makes_its_range_stale),
+	  cmocka_unit_test(io_uring_madvise_by_the_kernels_polling_thread_makes_its_range_stale),
+	  cmocka_unit_test(a_request_without_completion_degrades_the_feed),
+	  cmocka_unit_test(a_completion_that_overflows_degrades_the_feed))
