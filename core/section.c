@@ -54,19 +54,36 @@ bool invlock_attempt(struct invlock_section *s)
 	return false;
 }
 
+bool invlock_resample(struct invlock_section *s)
+{
+	struct invlock_snapshot snap;
+
+	if (s->error || s->done || invlock_sample(s->il, s->start, s->end, &snap))
+		return false;
+	s->snap = snap;
+	s->sampled = true;
+	return true;
+}
+
+void invlock_undo(struct invlock_section *s)
+{
+	s->sampled = false;
+	s->collisions++;
+	if (!--s->left.rounds || out_of_time(s))
+		s->error = -EBUSY;
+}
+
 bool invlock_commit(struct invlock_section *s)
 {
 	if (!s->sampled) {
 		s->error = -EINVAL;
 		return false;
 	}
-	s->sampled = false;
 	if (invlock_validate(s->il, &s->snap, s->start, s->end) == INVLOCK_VALID) {
+		s->sampled = false;
 		s->done = true;
 		return true;
 	}
-	s->collisions++;
-	if (!--s->left.rounds || out_of_time(s))
-		s->error = -EBUSY;
+	invlock_undo(s);
 	return false;
 }

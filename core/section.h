@@ -80,6 +80,25 @@ void invlock_section_init(struct invlock_section *s, const struct invlock *il,
 bool invlock_attempt(struct invlock_section *s);
 
 /**
+ * invlock_resample() - begin the round anew, before any work was done in it
+ * @s: the section; the attempt before this returned true
+ *
+ * For a caller that had to wait for something else after the attempt: what ended in
+ * between is no collision then. Never waits. Context: any.
+ * Return: true = sampled now; false = the range is busy, the older sample still stands.
+ * Since: 0.1
+ */
+bool invlock_resample(struct invlock_section *s);
+
+/**
+ * invlock_undo() - the work itself came to nothing: another round, out of the same budget
+ * @s: the section; instead of invlock_commit()
+ *
+ * Context: any, never sleeps. Since: 0.1
+ */
+void invlock_undo(struct invlock_section *s);
+
+/**
  * invlock_commit() - did nothing collide with the work?
  * @s: the section; the attempt before this returned true
  *

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Planted failures: each breaks one line, to show that a test protects it. One is chosen
+ * when the module is loaded, with bad=NAME, and the kernel's log says so.
+ */
+#ifndef INVLOCK_BAD_H
+#define INVLOCK_BAD_H
+
+#include <linux/types.h>
+
+enum bad {
+	BAD_NOTHING,
+	BAD_UNCHECKED,	/* commit never finds a collision */
+	BAD_LATE,	/* the sample is taken after the walk */
+	BAD_HOIST,	/* the sample is taken once, outside the loop */
+	BAD_SLOW,	/* the slow path does not check */
+	BAD_INTEREST,	/* a fault in flight does not make a range interesting */
+	BAD_END,	/* ends are lost */
+	BAD_ALLOC,	/* start allocates memory that reclaim may have to make */
+	BAD_FREE,	/* the lock is freed at once, not when its last user is through */
+	NR_BAD
+};
+
+extern enum bad bad_chosen;	/* constant after load */
+
+static inline bool bad_is(enum bad bad)
+{
+	return unlikely(bad_chosen == bad);
+}
+
+#endif /* INVLOCK_BAD_H */
