@@ -12,6 +12,7 @@
  *	-ENOSPC		too many mappings: each range that stands alone costs two, and we use
  *			half of vm.max_map_count at most. Raise it, or watch fewer ranges.
  *	-ENOMEM		no memory
+ *	-EBUSY		the range is being changed all the time
  *	-ENOTRECOVERABLE the program closed our file descriptor
  * A cache may keep nothing then; no other watch is harmed.
  *
@@ -20,6 +21,8 @@
 #include <errno.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "monitor_uffd.h"
 
@@ -32,6 +35,7 @@ struct pagemap_scan {
 	u64 category_inverted, category_mask, category_anyof_mask, return_mask;
 };
 
+#define TRIES			8
 #define PAGEMAP_SCAN_IOCTL	_IOWR('f', 16, struct pagemap_scan)
 #define PAGEMAP_WATCHED		1u	/* write protection is asynchronous */
 
@@ -94,6 +98,12 @@ static bool at_map_limit(const struct uffd *u)
 	return limit;
 }
 
+/* msync MS_ASYNC does nothing but look for holes; libc's is a place to be cancelled */
+static bool has_hole(u64 start, u64 end)
+{
+	return syscall(SYS_msync, start, end - start, MS_ASYNC) != 0;
+}
+
 static int register_locked(const struct uffd *u, u64 start, u64 end)
 {
 	struct gap all = { start, end, 0, ~0ULL };
@@ -103,17 +113,14 @@ static int register_locked(const struct uffd *u, u64 start, u64 end)
 	case 0:
 		return 0;
 	case -ENOMEM:
-		/* MS_ASYNC does nothing but look for holes */
-		if (msync((void *)(unsigned long)start, end - start, MS_ASYNC))
+		if (has_hole(start, end))
 			return -EFAULT;
 		return at_map_limit(u) ? -ENOSPC : -ENOMEM;
 	case -EBADF:
 	case -ENOTTY:
 		return -ENOTRECOVERABLE;
 	default:
-		if (msync((void *)(unsigned long)start, end - start, MS_ASYNC))
-			return -EFAULT;
-		return -EOPNOTSUPP;
+		return has_hole(start, end) ? -EFAULT : -EOPNOTSUPP;
 	}
 }
 
@@ -165,24 +172,23 @@ static int watch_locked(struct uffd *u, u64 start, u64 end)
 int uffd_watch(struct invlock_mm *mm, u64 start, u64 end)
 {
 	struct uffd *u = mm->data;
-	int err;
+	int err = -EBUSY;
 
 	start &= ~(u->page - 1);
 	end = (end + u->page - 1) & ~(u->page - 1);
 	if (end <= start)
 		return -EFAULT;
-	/* twice: the first may fall into a change that is under way */
-	for (int tries = 0; tries < 2; tries++) {
+	/* again: a change under way may have made it fail, or what was watched may be gone */
+	for (int tries = 0; tries < TRIES && (err == -EBUSY || err == -EOPNOTSUPP); tries++) {
 		pthread_mutex_lock(&u->lock);
 		err = watch_locked(u, start, end);
 		pthread_mutex_unlock(&u->lock);
-		if (err)
-			return err;
-		if (is_watched(u, start, end))
-			return 0;
+		if (err || is_watched(u, start, end))
+			continue;
+		err = has_hole(start, end) ? -EFAULT : -EBUSY;
 		uffd_unwatch(mm, start, end);
 	}
-	return -EFAULT;
+	return err;
 }
 
 void uffd_unwatch_all(struct uffd *u)
