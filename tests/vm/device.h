@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: MIT */
+/* What the guest's tests share: the mirror device, and memory to try it on. */
+#ifndef INVLOCK_TESTS_VM_DEVICE_H
+#define INVLOCK_TESTS_VM_DEVICE_H
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+#include <linux/invlock_dev.h>
+
+#include "tests/test.h"
+
+#define PAGE	4096UL
+#define MIB	(1UL << 20)
+
+static inline int mirror_open(void)
+{
+	int fd = open("/dev/invlock_mirror", O_RDWR | O_CLOEXEC);
+
+	assert_true(fd >= 0);
+	return fd;
+}
+
+/* 0 or -errno, as every function here */
+static inline int mirror_do(int fd, struct invlock_mirror_access *access)
+{
+	access->size = sizeof(*access);
+	return ioctl(fd, INVLOCK_MIRROR_ACCESS, access) ? -errno : 0;
+}
+
+static inline int mirror_read(int fd, const void *addr, void *buffer, size_t len)
+{
+	struct invlock_mirror_access access = {
+		.op = INVLOCK_MIRROR_READ,
+		.addr = (unsigned long)addr,
+		.len = len,
+		.buffer = (unsigned long)buffer,
+	};
+
+	return mirror_do(fd, &access);
+}
+
+static inline int mirror_write(int fd, void *addr, const void *buffer, size_t len)
+{
+	struct invlock_mirror_access access = {
+		.op = INVLOCK_MIRROR_WRITE,
+		.addr = (unsigned long)addr,
+		.len = len,
+		.buffer = (unsigned long)buffer,
+	};
+
+	return mirror_do(fd, &access);
+}
+
+static inline struct invlock_mirror_stats mirror_stats(int fd)
+{
+	struct invlock_mirror_stats stats = { .size = sizeof(stats) };
+
+	assert_int_equal(ioctl(fd, INVLOCK_MIRROR_STATS, &stats), 0);
+	return stats;
+}
+
+static inline void *map_anon(size_t len)
+{
+	void *p = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	assert_ptr_not_equal(p, MAP_FAILED);
+	return p;
+}
+
+/* on a boundary of 2 MiB, alone in its stripes; never unmapped as a whole */
+static inline void *map_aligned(size_t len)
+{
+	unsigned long p = (unsigned long)map_anon(len + 4 * MIB);
+
+	return (void *)((p + 2 * MIB - 1) & ~(2 * MIB - 1));
+}
+
+static inline void *map_fd(int fd, size_t len, int flags)
+{
+	void *p = mmap(NULL, len, PROT_READ | PROT_WRITE, flags, fd, 0);
+
+	assert_ptr_not_equal(p, MAP_FAILED);
+	return p;
+}
+
+static inline int make_memfd(size_t len, unsigned int flags)
+{
+	int fd = memfd_create("test", flags);
+
+	if (fd >= 0)
+		assert_int_equal(ftruncate(fd, len), 0);
+	return fd;
+}
+
+static inline bool write_file(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	bool good = fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text);
+
+	if (fd >= 0)
+		close(fd);
+	return good;
+}
+
+/* the time between the walk and the commit of every fault */
+static inline void set_delay_ms(unsigned int ms)
+{
+	char text[16];
+
+	snprintf(text, sizeof(text), "%u", ms * 1000);
+	assert_true(write_file("/sys/module/invlock/parameters/delay_us", text));
+}
+
+static inline void sleep_ms(unsigned int ms)
+{
+	struct timespec t = { .tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000L };
+
+	nanosleep(&t, NULL);
+}
+
+#endif /* INVLOCK_TESTS_VM_DEVICE_H */
