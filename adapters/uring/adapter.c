@@ -4,6 +4,7 @@
 #include <linux/capability.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -37,11 +38,20 @@ const char *invlock_uring_way_name(unsigned int way)
 	return way < INVLOCK_URING_NR_WAYS ? way_names[way] : "unknown";
 }
 
-int uring_alive(const struct invlock_uring *uring)
+static int map_alive(struct invlock_uring *uring)
 {
-	struct invlock_mm_info info = { .size = sizeof(info) };
+	void *page = mmap(NULL, uring->page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+			  -1, 0);
 
-	return invlock_mm_info(uring->mm, &info);
+	if (page == MAP_FAILED)
+		return -errno;
+	if (madvise(page, uring->page, MADV_WIPEONFORK)) {
+		munmap(page, uring->page);
+		return -ENOMEM;
+	}
+	uring->alive = page;
+	port_store(uring->alive, 1);
+	return 0;
 }
 
 /* may this process lock more than RLIMIT_MEMLOCK? */
@@ -133,6 +143,55 @@ static int open_cache(struct invlock_uring *uring, const struct invlock_uring_op
 	return invlock_cache_open(uring->mm, &options, &uring->cache, why);
 }
 
+static void destroy(struct invlock_uring *uring)
+{
+	slots_free(&uring->slots);
+	munmap(uring->alive, uring->page);
+	free(uring);
+}
+
+/* all of it but the table and the cache */
+static int create(struct io_uring *ring, struct invlock_mm *mm,
+		  const struct invlock_uring_options *o, struct invlock_uring **ret_uring,
+		  struct invlock_why *why)
+{
+	struct invlock_uring *uring = aligned_alloc(64, sizeof(*uring));
+	int err;
+
+	if (!uring)
+		return explain(why, -ENOMEM, "out of memory");
+	*uring = (struct invlock_uring){
+		.ring = ring,
+		.mm = mm,
+		.budget = { .rounds = o->rounds, .time_ns = o->time_ns },
+		.page = sysconf(_SC_PAGESIZE),
+		.min_len = o->min_len,
+		.max_bytes = o->max_bytes,
+		.one_thread = ring->flags & IORING_SETUP_SINGLE_ISSUER,
+		.memlock_next = 1,
+	};
+	uring->reap_here = uring->one_thread && o->flags & INVLOCK_URING_REAPER;
+	limit_by_memlock(uring);
+	err = map_alive(uring);
+	if (err) {
+		explain(why, err, "cannot map a page that is wiped on fork");
+		goto free_uring;
+	}
+	err = slots_init(&uring->slots, o->slots);
+	if (err) {
+		explain(why, err, "out of memory");
+		goto unmap_alive;
+	}
+	*ret_uring = uring;
+	return 0;
+
+unmap_alive:
+	munmap(uring->alive, uring->page);
+free_uring:
+	free(uring);
+	return err;
+}
+
 int invlock_uring_open(struct io_uring *ring, struct invlock_mm *mm,
 		       const struct invlock_uring_options *options,
 		       struct invlock_uring **ret_uring, struct invlock_why *why)
@@ -147,31 +206,13 @@ int invlock_uring_open(struct io_uring *ring, struct invlock_mm *mm,
 		return explain(why, -EINVAL, "%s is NULL",
 			       !ring ? "ring" : !mm ? "mm" : "ret_uring");
 	err = check_options(options, &o, why);
+	if (!err)
+		err = create(ring, mm, &o, &uring, why);
 	if (err)
 		return err;
-	uring = aligned_alloc(64, sizeof(*uring));
-	if (!uring)
-		return explain(why, -ENOMEM, "out of memory");
-	*uring = (struct invlock_uring){
-		.ring = ring,
-		.mm = mm,
-		.budget = { .rounds = o.rounds, .time_ns = o.time_ns },
-		.page = sysconf(_SC_PAGESIZE),
-		.min_len = o.min_len,
-		.max_bytes = o.max_bytes,
-		.one_thread = ring->flags & IORING_SETUP_SINGLE_ISSUER,
-		.memlock_next = 1,
-	};
-	uring->reap_here = uring->one_thread && o.flags & INVLOCK_URING_REAPER;
-	limit_by_memlock(uring);
-	err = slots_init(&uring->slots, o.slots);
-	if (err) {
-		explain(why, err, "out of memory");
-		goto free_uring;
-	}
 	err = take_table(ring, o.slots, why);
 	if (err)
-		goto free_slots;
+		goto destroy_uring;
 	err = open_cache(uring, &o, why);
 	if (err)
 		goto give_table;
@@ -180,10 +221,8 @@ int invlock_uring_open(struct io_uring *ring, struct invlock_mm *mm,
 
 give_table:
 	io_uring_unregister_buffers(ring);
-free_slots:
-	slots_free(&uring->slots);
-free_uring:
-	free(uring);
+destroy_uring:
+	destroy(uring);
 	return err;
 }
 
@@ -205,8 +244,7 @@ int invlock_uring_close(struct invlock_uring *uring)
 	/* every slot is clear: should this fail, an empty table stays with the ring */
 	if (mine)
 		io_uring_unregister_buffers(uring->ring);
-	slots_free(&uring->slots);
-	free(uring);
+	destroy(uring);
 	return 0;
 }
 

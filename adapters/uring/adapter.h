@@ -33,6 +33,7 @@ struct slots {
 
 struct invlock_uring {
 	/* constant after open */
+	u32 *alive;		/* 1; on a page that fork wipes, so 0 in a forked child */
 	struct io_uring *ring;
 	struct invlock_mm *mm;	/* the cache's reference */
 	struct invlock_cache *cache;
@@ -69,6 +70,9 @@ void slot_clear(void *ctx, void *addr, size_t len, uint64_t handle);
 bool ring_is_ours(const struct invlock_uring *uring);
 
 /* 0, or -EOWNERDEAD in a forked child */
-int uring_alive(const struct invlock_uring *uring);
+static inline int uring_alive(const struct invlock_uring *uring)
+{
+	return port_load(uring->alive) ? 0 : -EOWNERDEAD;
+}
 
 #endif /* INVLOCK_URING_ADAPTER_H */
