@@ -12,10 +12,11 @@
 
 #include "lib/monitor.h"
 #include "prove.h"
+#include "tool.h"
 
 #define DEFAULT_SECONDS	20
 #define MAX_SECONDS	86400
-#define DEFAULT_THREADS	2
+#define DEFAULT_THREADS	4
 #define MAX_THREADS	1024
 #define MAX_STORM_THREADS 16
 #define TICK_NS		100000000
@@ -32,7 +33,7 @@ static const char usage[] =
 	"\n"
 	"  --file F      read this file (the first 64 MiB); default: one made for the run\n"
 	"  --seconds N   how long, 1 to 86400; default 20\n"
-	"  --threads N   that do I/O, 1 to 1024; default 2; as many, up to 16, change memory\n"
+	"  --threads N   that do I/O, 1 to 1024; default 4; as many, up to 16, change memory\n"
 	"  --monitor M   bpf, uffd, manual; default: the first that works\n"
 	"  --device D    uring, or soft: a device in software, that needs no privilege;\n"
 	"                default: uring where there is io_uring, else soft\n"

@@ -6,7 +6,8 @@
  *	prove_monitor.c		which monitor watches, and which changes are therefore made
  *	prove_file.c		the file that is read, its reference copy, the scratch file
  *	prove_memory.c		areas of memory, and who owns them
- *	prove_storm.c		the changes, and the threads that make them
+ *	prove_storm.c		the changes
+ *	prove_race.c		the threads that make them, and lookups that race with them
  *	prove_io.c		the threads that do I/O and check every byte
  *	prove_device_uring.c	io_uring with fixed buffers
  *	prove_device_soft.c	a device in software, for where there is no io_uring
@@ -75,7 +76,6 @@ struct buffer {
 struct area {
 	u32 owned;
 	u32 uses;		/* I/O turns since the latest change */
-	bool going;		/* being unmapped by someone: the owner maps it anew */
 	enum memory memory;
 	const struct prove *prove;
 	int fd;			/* of a memfd */
@@ -83,6 +83,7 @@ struct area {
 	size_t span;		/* bytes mapped there */
 	u8 *side;		/* an address range of the same size for mremap; brk has none */
 	size_t len;		/* of a buffer */
+	size_t chunk;		/* what malloc is asked for, for each */
 	struct buffer buffers[NR_BUFFERS];
 } __attribute__((aligned(64)));
 
@@ -99,6 +100,7 @@ struct transfer {
 
 struct engine;
 struct prove;
+struct storm;
 
 #define NR_WAYS	16
 
@@ -124,7 +126,7 @@ struct device {
 };
 
 /* I/O turns on an area between two changes of it, for each engine: what a hit rate needs */
-#define USES_PER_ENGINE	6
+#define USES_PER_ENGINE	3
 
 extern const struct device device_uring;
 extern const struct device device_soft;
@@ -153,14 +155,34 @@ struct counts {
 	u64 stale_by_memory[NR_MEMORIES];
 };
 
+struct part {
+	struct area *area;
+	unsigned int first;	/* buffers [first, first + nr) */
+	unsigned int nr;
+	u8 *addr;		/* [addr, addr + len), but for malloc */
+	size_t len;
+};
+
+struct change {
+	const struct storm *storm;
+	struct part part;
+};
+
+/* a change that an I/O thread asks a storm thread for, see prove_race.c */
+struct job {
+	u32 state;
+	struct change change;	/* of whoever owns the area */
+};
+
 struct worker {
 	struct prove *prove;
 	pthread_t thread;
 	unsigned int nr;
 	u64 random;
 	struct engine *engine;		/* of an I/O thread */
+	struct job job;			/* the same */
 	struct counts counts[NR_COLUMNS];
-	u64 lookups;			/* of areas it did not own */
+	u64 lookups;			/* of areas that were being changed */
 	u64 changes[MAX_STORMS];
 	u64 handovers;			/* areas taken out of a running munmap */
 };
@@ -205,7 +227,7 @@ struct prove {
 };
 
 /* prove.c */
-int cmd_prove(int argc, char **argv);
+
 
 /* the run is void; keeps the first sentence and stops all threads */
 __attribute__((format(printf, 2, 3)))
@@ -256,28 +278,29 @@ int area_map(const struct area *a, u8 *addr, size_t len, int flags);
 int area_malloc(struct area *a, unsigned int nr);
 
 /* prove_storm.c */
-struct part {
-	struct area *area;
-	unsigned int first;	/* buffers [first, first + nr) */
-	unsigned int nr;
-	u8 *addr;		/* [addr, addr + len), but for malloc */
-	size_t len;
-};
-
 struct storm {
 	const char *name;
 	u64 kinds;		/* what a monitor must see */
 	unsigned int memories;	/* a bit for each enum memory it is made on */
 	bool whole;		/* of the area, never of some buffers */
 	bool to_the_end;	/* from some buffer to the area's end */
-	bool releases;		/* make() gives the area up itself */
+	bool seldom;		/* pages leave a file: to a monitor that may be many changes */
+	bool taken;		/* unmaps; the thread that asked for it maps the area anew */
 	int (*make)(const struct part *part);
 };
 extern const struct storm storms[];
 extern const unsigned int nr_storms;
 void storms_probe(struct prove *p);
-/* make some change of an area that the worker owns; false = make() gave it up already */
-bool storm_change(struct worker *w, struct area *a, bool keep);
+/*
+ * A random change of an area that the worker owns, marked in it as made; handed: it will be made
+ * by another thread. false = there is none for this kind of memory.
+ */
+bool storm_choose(struct worker *w, struct area *a, bool handed, struct change *ret);
+void storm_make(struct worker *w, const struct change *change);
+
+/* prove_race.c */
+/* have an area of the worker's changed by another thread, and look it up meanwhile */
+void race_change(struct worker *w, struct area *a);
 void *storm_thread(void *worker);
 
 /* prove_io.c */

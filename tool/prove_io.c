@@ -97,23 +97,22 @@ static u64 hits_and_misses(const struct engine *e, enum column column, u64 *ret_
 	return stats.hits;
 }
 
-/* what was written, as the file has it now */
-static bool read_back(struct worker *w, struct transfer *t)
+/* what was written, as the file has it now; in one read, what lies between is not looked at */
+static bool read_back(struct worker *w, const struct transfer *t)
 {
-	for (unsigned int i = 0; i < NR_BUFFERS; i++) {
-		ssize_t n;
+	size_t bytes = NR_BUFFERS * t->len;
+	bool written = false;
+	ssize_t n;
 
-		if (!t[i].write)
-			continue;
-		n = pread(w->prove->data.scratch, w->engine->back + i * t[i].len, t[i].len,
-			  t[i].offset);
-		if (n != (ssize_t)t[i].len) {
-			prove_fail(w->prove, "cannot read the scratch file back: %s",
-				   n < 0 ? strerror(errno) : "it is short");
-			return false;
-		}
-	}
-	return true;
+	for (unsigned int i = 0; i < NR_BUFFERS; i++)
+		written |= t[i].write;
+	if (!written)
+		return true;
+	n = pread(w->prove->data.scratch, w->engine->back, bytes, w->engine->scratch_offset);
+	if (n != (ssize_t)bytes)
+		prove_fail(w->prove, "cannot read the scratch file back: %s",
+			   n < 0 ? strerror(errno) : "it is short");
+	return n == (ssize_t)bytes;
 }
 
 static bool check_results(struct worker *w, enum column column, const struct transfer *t)
@@ -230,23 +229,23 @@ static void io_on(struct worker *w, enum column column, struct area *a)
 	pthread_mutex_unlock(&w->engine->lock);
 }
 
-/*
- * Look up memory that another thread may be changing at this moment, and use nothing of it: a
- * registration that races with the change may be kept only if the owner may use it later.
- */
-static void look_up_foreign(struct worker *w, enum column column)
+/* now and then the area is changed by this thread itself, or under its eyes by another */
+static void change_now_and_then(struct worker *w, struct area *a)
 {
-	const struct prove *p = w->prove;
-	const struct area *a = &p->areas[next_random(&w->random) % p->nr_areas];
-	const struct buffer *b = &a->buffers[next_random(&w->random) % NR_BUFFERS];
-	struct invlock_pin pin;
+	struct change change;
 
-	pthread_mutex_lock(&w->engine->lock);
-	if (!invlock_cache_get(p->device->cache(w->engine, column), port_load(&b->addr), a->len,
-			       0, &pin))
-		invlock_cache_put(&pin);
-	pthread_mutex_unlock(&w->engine->lock);
-	port_store(&w->lookups, w->lookups + 1);
+	if (port_load(&a->uses) < USES_PER_ENGINE * w->prove->nr_engines)
+		return;
+	switch (next_random(&w->random) % 4) {
+	case 0:
+		return;		/* leave it to a storm thread */
+	case 1:
+		if (storm_choose(w, a, false, &change))
+			storm_make(w, &change);
+		return;
+	default:
+		race_change(w, a);
+	}
 }
 
 void *io_thread(void *worker)
@@ -256,21 +255,17 @@ void *io_thread(void *worker)
 
 	/* each thread begins with another column, then they take turns */
 	for (u64 turn = w->nr; !prove_stopped(w->prove); turn++) {
-		enum column column = turn % NR_COLUMNS;
 		struct area *a = area_take(w, 0);
 
 		if (!a) {
 			nanosleep(&idle, NULL);
 			continue;
 		}
-		/* now and then this thread's own change, with nothing between it and the lookup */
-		if (port_load(&a->uses) < USES_PER_ENGINE * w->prove->nr_engines ||
-		    next_random(&w->random) % 4 || storm_change(w, a, true))
-			io_on(w, column, a);
+		change_now_and_then(w, a);
+		if (!prove_stopped(w->prove))
+			io_on(w, turn % NR_COLUMNS, a);
 		port_store(&a->uses, a->uses + 1);
 		area_release(a);
-		if (column != COLUMN_PLAIN && next_random(&w->random) % 4 == 0)
-			look_up_foreign(w, column);
 	}
 	return NULL;
 }

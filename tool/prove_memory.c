@@ -4,7 +4,6 @@
 #include <fcntl.h>
 #include <linux/capability.h>
 #include <malloc.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -20,11 +19,10 @@
 #define SIDE		((size_t)8 << 20)	/* in it: the place for mremap */
 #define TAIL		((size_t)1 << 20)	/* makes the munmap of a handover long */
 #define HUGE		((size_t)2 << 20)
+#define LARGE_CHUNK	((size_t)128 << 10)
 #define BUFFER_LEN	((size_t)64 << 10)
 #define BUFFER_LEN_MIN	((size_t)16 << 10)
 #define NO_LIMIT	(~0ULL)
-#define CLAIM_TRIES	2000000
-#define CLAIM_YIELD	1000
 
 const char *const memory_names[NR_MEMORIES] = {
 	[MEMORY_MALLOC]	= "malloc",
@@ -53,28 +51,6 @@ int area_map(const struct area *a, u8 *addr, size_t len, int flags)
 	return 0;
 }
 
-/* the address of an area whose owner is, or was, inside munmap: ours as soon as it is free */
-static bool claim(struct worker *w, struct area *a)
-{
-	int err = -EEXIST;
-
-	for (unsigned int i = 0; err == -EEXIST && i < CLAIM_TRIES; i++) {
-		if (i > CLAIM_YIELD)
-			sched_yield();
-		err = area_map(a, a->base, a->span, MAP_FIXED_NOREPLACE);
-		/* it failed at first: this time the other thread was still on its way */
-		if (!err && i)
-			port_store(&w->handovers, w->handovers + 1);
-	}
-	if (err) {
-		prove_fail(w->prove, "cannot map %zu bytes at the address that was unmapped: %s",
-			   a->span, strerror(-err));
-		return false;
-	}
-	a->going = false;
-	return true;
-}
-
 struct area *area_take(struct worker *w, u32 min_uses)
 {
 	struct prove *p = w->prove;
@@ -86,11 +62,8 @@ struct area *area_take(struct worker *w, u32 min_uses)
 		if (port_load(&a->owned) || port_load(&a->uses) < min_uses)
 			continue;
 		/* acquires what the owner before left; pairs with area_release() */
-		if (port_cmpxchg(&a->owned, 0u, 1u))
-			continue;
-		if (a->going && !claim(w, a))
-			return NULL;	/* the run is over; nobody may take it */
-		return a;
+		if (!port_cmpxchg(&a->owned, 0u, 1u))
+			return a;
 	}
 	return NULL;
 }
@@ -106,12 +79,12 @@ int area_malloc(struct area *a, unsigned int nr)
 	struct buffer *b = &a->buffers[nr];
 	size_t align = p->data.mem_align;
 
-	b->chunk = malloc(a->len + align);
+	b->chunk = malloc(a->chunk);
 	if (!b->chunk)
 		return -ENOMEM;
 	/* what the allocator did to these pages meanwhile is over now */
-	report_start(p, b->chunk, a->len + align);
-	report_end(p, b->chunk, a->len + align);
+	report_start(p, b->chunk, a->chunk);
+	report_end(p, b->chunk, a->chunk);
 	port_store(&b->addr, (u8 *)(((uintptr_t)b->chunk + align - 1) & ~(align - 1)));
 	return 0;
 }
@@ -194,7 +167,9 @@ static int area_open(struct prove *p, struct area *a, u8 *slot, struct invlock_w
 	} else {
 		a->base = slot;
 		a->side = slot + SIDE;
-		a->span = NR_BUFFERS * a->len + (a->memory == MEMORY_MMAP ? TAIL : 0);
+		a->span = a->memory == MEMORY_HUGE ? HUGE : NR_BUFFERS * a->len;
+		if (a->memory == MEMORY_MMAP)
+			a->span += TAIL;
 		if (a->memory == MEMORY_MEMFD) {
 			a->fd = memfd_create("invlock-prove", MFD_CLOEXEC);
 			if (a->fd < 0 || ftruncate(a->fd, a->span))
@@ -218,6 +193,8 @@ static void add_areas(struct prove *p, enum memory memory, size_t len, unsigned 
 
 		a->memory = memory;
 		a->len = len < p->data.bytes ? len : p->data.bytes;
+		/* glibc takes small chunks from a heap, and gives large ones a mapping each */
+		a->chunk = a->len + p->data.mem_align + (nr % 2 ? 0 : LARGE_CHUNK);
 	}
 }
 
@@ -248,19 +225,19 @@ static void plan(struct prove *p)
 	unsigned int nr = p->nr_io / 2;
 	u64 limit = pin_limit(p);
 	u64 caches = 2 * p->nr_engines;
-	size_t len = BUFFER_LEN, huge_len = HUGE / NR_BUFFERS;
+	size_t len = BUFFER_LEN;
 
 	nr = nr < 2 ? 2 : nr > 24 ? 24 : nr;
-	/* about 4 of them and brk; half as much again for what is dead and not yet buried */
+	/* 3 kinds of them, and brk; half as much again for what is dead and not yet buried */
 	while (len > BUFFER_LEN_MIN &&
-	       (4 * nr + 1) * NR_BUFFERS * len * caches * 3 / 2 > limit)
+	       (3 * nr + 1) * NR_BUFFERS * len * caches * 3 / 2 > limit)
 		len /= 2;
 	p->pin_limit = limit == NO_LIMIT ? 0 : limit / caches;
-	add_areas(p, MEMORY_MMAP, len, nr);
-	add_areas(p, MEMORY_MEMFD, len, nr);
-	/* glibc takes small ones from a heap and gives large ones a mapping each */
-	add_areas(p, MEMORY_MALLOC, len, nr / 2);
-	add_areas(p, MEMORY_MALLOC, 2 * len, nr - nr / 2);
+	add_areas(p, MEMORY_MMAP, len, nr / 2);
+	add_areas(p, MEMORY_MMAP, BUFFER_LEN_MIN, nr - nr / 2);
+	add_areas(p, MEMORY_MEMFD, len, nr / 2);
+	add_areas(p, MEMORY_MEMFD, BUFFER_LEN_MIN, nr - nr / 2);
+	add_areas(p, MEMORY_MALLOC, len, nr);
 	add_areas(p, MEMORY_BRK, len, 1);
 	if (limit != NO_LIMIT) {
 		prove_note(p, "no huge pages: RLIMIT_MEMLOCK is %llu KiB, which one of them in "
@@ -268,7 +245,7 @@ static void plan(struct prove *p)
 			   (unsigned long long)limit >> 10, (unsigned long long)caches);
 		return;
 	}
-	add_areas(p, MEMORY_HUGE, huge_len, nr > 4 ? nr / 4 : 1);
+	add_areas(p, MEMORY_HUGE, len, nr > 4 ? nr / 4 : 1);
 	if (huge_pages_are_off())
 		prove_note(p, "this host gives no transparent huge pages: memory of that kind "
 			   "has small ones");
@@ -283,7 +260,7 @@ int areas_open(struct prove *p, struct invlock_why *why)
 		return explain(why, -ENOMEM, "no %zu MiB of free addresses where areas of memory "
 			       "could be unmapped and mapped again", MAX_AREAS * SLOT >> 20);
 	/* free() is to go on giving memory back: the threshold stays where it starts */
-	mallopt(M_MMAP_THRESHOLD, 128 << 10);
+	mallopt(M_MMAP_THRESHOLD, (int)LARGE_CHUNK);
 	plan(p);
 	for (unsigned int i = 0; i < p->nr_areas && !err; i++)
 		err = area_open(p, &p->areas[i], zone + i * SLOT, why);
@@ -299,7 +276,7 @@ void areas_close(struct prove *p)
 		if (a->memory == MEMORY_MALLOC)
 			for (unsigned int b = 0; b < NR_BUFFERS; b++)
 				free(a->buffers[b].chunk);
-		else if (a->memory != MEMORY_BRK && a->base && !a->going)
+		else if (a->memory != MEMORY_BRK && a->base)
 			munmap(a->base, a->span);
 		if (a->fd > 0)
 			close(a->fd);

@@ -275,6 +275,22 @@ static struct json_object *json_column(const struct prove *p, enum column column
 	return to;
 }
 
+/* what the monitor recorded; the whole process, so decoys, threads and allocators too */
+static struct json_object *json_feed(const struct prove *p)
+{
+	struct json_object *to = json_object_new_object();
+	const struct invlock_feed *feed = p->info.feed;
+
+	add_int(to, "sequence", port_load(&feed->sequence));
+	add_int(to, "lost", port_load(&feed->lost));
+	add_int(to, "dropped", port_load(&feed->dropped));
+	add_int(to, "missed", port_load(&feed->missed));
+	for (unsigned int i = 0; i < INVLOCK_NR_KINDS; i++)
+		if (port_load(&feed->counts[i]))
+			add_int(to, invlock_kind_name(i), port_load(&feed->counts[i]));
+	return to;
+}
+
 static struct json_object *json_storms(const struct prove *p)
 {
 	struct counts invlock = counts_of(p, COLUMN_INVLOCK), naive = counts_of(p, COLUMN_NAIVE);
@@ -341,6 +357,7 @@ static void print_json(const struct prove *p, int verdict, const char *sentence)
 	json_object_object_add(to, "columns", columns);
 	json_object_object_add(to, "changes", json_storms(p));
 	json_object_object_add(to, "memory", json_memories(p));
+	json_object_object_add(to, "feed", json_feed(p));
 	add_int(to, "handovers", handovers_of(p));
 	add_int(to, "racing_lookups", lookups_of(p));
 	for (unsigned int i = 0; i < p->nr_notes; i++)

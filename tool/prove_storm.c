@@ -12,7 +12,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "prove.h"
@@ -25,8 +24,8 @@
 #define MADV_GUARD_REMOVE	103
 #endif
 
-#define DECOY_BYTES		((size_t)64 << 10)
-#define IDLE_NS			50000
+/* a change marked seldom is considered once in so many times */
+#define SELDOM	6
 
 static int map_again(const struct area *a, u8 *addr, size_t len)
 {
@@ -38,27 +37,15 @@ static int unmap_and_map(const struct part *part)
 	return munmap(part->addr, part->len) ? -errno : map_again(part->area, part->addr, part->len);
 }
 
-/*
- * The area is given up before it is unmapped: whoever takes it maps it anew as soon as the
- * kernel lets it, which is while this thread is still inside munmap().
- */
-static int unmap_and_hand_over(const struct part *part)
+/* all of it, with a tail that makes it take long; another thread maps it anew meanwhile */
+static int unmap_all(const struct part *part)
 {
-	struct area *a = part->area;
-	const struct prove *p = a->prove;
+	const struct area *a = part->area;
 	u8 *base = a->base;
 	size_t span = a->span;
-	size_t used = NR_BUFFERS * a->len;
-	int err;
 
-	madvise(base + used, span - used, MADV_POPULATE_WRITE);
-	a->going = true;
-	/* reported while it is still ours: the next owner finds it running */
-	report_start(p, base, span);
-	area_release(a);
-	err = munmap(base, span) ? -errno : 0;
-	report_end(p, base, span);
-	return err;
+	madvise(part->addr + part->len, span - part->len, MADV_POPULATE_WRITE);
+	return munmap(base, span) ? -errno : 0;
 }
 
 static int map_over(const struct part *part)
@@ -84,31 +71,34 @@ static int map_memfd_over(const struct part *part)
 	return err;
 }
 
+/* one buffer at a time: a range that a monitor watches in pieces does not move as a whole */
 static int remap_away(const struct part *part)
 {
 	const struct area *a = part->area;
-	u8 *addr = part->addr;
-	size_t len = part->len;
-	int err;
+	int err = 0;
 
-	if (mremap(addr, len, len, MREMAP_MAYMOVE | MREMAP_FIXED, a->side) == MAP_FAILED)
-		return -errno;
-	err = map_again(a, addr, len);
-	/* the old pages are registered here and there: they may not stay */
-	return munmap(a->side, len) ? -errno : err;
+	for (u8 *addr = part->addr; addr < part->addr + part->len && !err; addr += a->len) {
+		if (mremap(addr, a->len, a->len, MREMAP_MAYMOVE | MREMAP_FIXED, a->side) ==
+		    MAP_FAILED)
+			return -errno;
+		err = map_again(a, addr, a->len);
+		/* the old pages are registered: they may not stay */
+		if (munmap(a->side, a->len))
+			err = -errno;
+	}
+	return err;
 }
 
 static int remap_onto(const struct part *part)
 {
 	const struct area *a = part->area;
-	size_t len = part->len;
-	int err = map_again(a, a->side, len);
+	int err = map_again(a, a->side, part->len);
 
 	if (err)
 		return err;
-	memset(a->side, 1, len);
-	return mremap(a->side, len, len, MREMAP_MAYMOVE | MREMAP_FIXED, part->addr) == MAP_FAILED ?
-	       -errno : 0;
+	memset(a->side, 1, part->len);
+	return mremap(a->side, part->len, part->len, MREMAP_MAYMOVE | MREMAP_FIXED, part->addr) ==
+	       MAP_FAILED ? -errno : 0;
 }
 
 static int advise(const struct part *part, int advice)
@@ -177,8 +167,6 @@ static int punch(const struct part *part)
 
 const struct storm storms[] = {
 	{ "munmap, mmap", INVLOCK_BIT(UNMAP), ON_ANON, .make = unmap_and_map },
-	{ "munmap, taken by another thread meanwhile", INVLOCK_BIT(UNMAP), ON(MMAP),
-	  .whole = true, .releases = true, .make = unmap_and_hand_over },
 	{ "mmap MAP_FIXED", INVLOCK_BIT(FIXED), ON_ANON, .make = map_over },
 	{ "mmap MAP_FIXED, memfd", INVLOCK_BIT(FIXED), ON(MEMFD), .whole = true,
 	  .make = map_memfd_over },
@@ -186,15 +174,18 @@ const struct storm storms[] = {
 	  .make = remap_away },
 	{ "mremap onto", INVLOCK_BIT(REMAP_TO), ON_ANON, .make = remap_onto },
 	{ "madvise DONTNEED", INVLOCK_BIT(DISCARD), ON_ANON | ON(BRK), .make = discard },
-	{ "madvise REMOVE", INVLOCK_BIT(REMOVE), ON(MEMFD), .make = remove_pages },
+	{ "madvise REMOVE", INVLOCK_BIT(REMOVE), ON(MEMFD), .seldom = true,
+	  .make = remove_pages },
 	{ "guard pages", INVLOCK_BIT(GUARD), ON(MMAP), .make = guard },
 	{ "free, malloc", INVLOCK_BIT(UNMAP) | INVLOCK_BIT(FIXED) | INVLOCK_BIT(DISCARD) |
 	  INVLOCK_BIT(FREE) | INVLOCK_BIT(BRK), ON(MALLOC),
 	  .make = free_and_malloc },
 	{ "brk", INVLOCK_BIT(BRK), ON(BRK), .to_the_end = true, .make = shrink_and_grow },
 	{ "truncate", INVLOCK_BIT(TRUNCATE), ON(MEMFD), .to_the_end = true,
-	  .make = truncate_and_grow },
-	{ "punch hole", INVLOCK_BIT(TRUNCATE), ON(MEMFD), .make = punch },
+	  .seldom = true, .make = truncate_and_grow },
+	{ "punch hole", INVLOCK_BIT(TRUNCATE), ON(MEMFD), .seldom = true, .make = punch },
+	{ "munmap, taken by another thread meanwhile", INVLOCK_BIT(UNMAP), ON(MMAP),
+	  .whole = true, .taken = true, .make = unmap_all },
 };
 const unsigned int nr_storms = sizeof(storms) / sizeof(storms[0]);
 _Static_assert(sizeof(storms) / sizeof(storms[0]) <= MAX_STORMS, "MAX_STORMS is too small");
@@ -213,97 +204,66 @@ void storms_probe(struct prove *p)
 		munmap(page, 4096);
 }
 
-static const struct storm *choose(struct worker *w, const struct area *a, bool keep)
+static bool is_possible(const struct worker *w, const struct area *a, bool handed, unsigned int nr)
 {
-	unsigned int first = next_random(&w->random) % nr_storms;
+	return storms[nr].memories & (1u << a->memory) && storm_is_attempted(w->prove, nr) &&
+	       (handed || !storms[nr].taken);
+}
+
+bool storm_choose(struct worker *w, struct area *a, bool handed, struct change *ret)
+{
+	unsigned int nr = 0, possible = 0;
 
 	for (unsigned int i = 0; i < nr_storms; i++) {
-		unsigned int nr = (first + i) % nr_storms;
-
-		if (storms[nr].memories & (1u << a->memory) && storm_is_attempted(w->prove, nr) &&
-		    !(keep && storms[nr].releases))
-			return &storms[nr];
+		if (!is_possible(w, a, handed, i))
+			continue;
+		if (storms[i].seldom && next_random(&w->random) % SELDOM)
+			continue;
+		possible++;
+		/* each as likely as the others, but the last, which two threads make */
+		if (next_random(&w->random) % (storms[i].taken ? 2 : possible) == 0)
+			nr = i;
 	}
-	return NULL;
+	if (!possible)
+		return false;
+	ret->storm = &storms[nr];
+	ret->part = (struct part){ .area = a, .nr = NR_BUFFERS };
+	if (!storms[nr].whole && next_random(&w->random) % 8) {
+		ret->part.first = next_random(&w->random) % NR_BUFFERS;
+		ret->part.nr = 1 + next_random(&w->random) % 2;
+	}
+	if (storms[nr].to_the_end || ret->part.first + ret->part.nr > NR_BUFFERS)
+		ret->part.nr = NR_BUFFERS - ret->part.first;
+	ret->part.addr = a->buffers[ret->part.first].addr;
+	ret->part.len = ret->part.nr * a->len;
+
+	port_store(&a->uses, 0u);
+	for (unsigned int i = 0; i < ret->part.nr; i++)
+		a->buffers[ret->part.first + i].storm = nr;
+	return true;
 }
 
-static struct part choose_part(struct worker *w, struct area *a, const struct storm *storm)
+/* after make() the area may be another thread's: nothing of it is read any more */
+void storm_make(struct worker *w, const struct change *change)
 {
-	struct part part = { .area = a, .nr = NR_BUFFERS };
-
-	if (!storm->whole && next_random(&w->random) % 4) {
-		part.first = next_random(&w->random) % NR_BUFFERS;
-		part.nr = 1 + next_random(&w->random) % 2;
-	}
-	if (storm->to_the_end || part.first + part.nr > NR_BUFFERS)
-		part.nr = NR_BUFFERS - part.first;
-	part.addr = a->buffers[part.first].addr;
-	part.len = part.nr * a->len;
-	return part;
-}
-
-bool storm_change(struct worker *w, struct area *a, bool keep)
-{
-	const struct storm *storm = choose(w, a, keep);
 	const struct prove *p = w->prove;
+	const struct storm *storm = change->storm;
+	const struct area *a = change->part.area;
+	const char *memory = memory_names[a->memory];
+	unsigned int nr = change->part.nr;
 	size_t len = a->len;
-	u8 *old[NR_BUFFERS];
-	struct part part;
+	u8 *addrs[NR_BUFFERS];
 	int err;
 
-	if (!storm)
-		return true;
-	part = choose_part(w, a, storm);
-	port_store(&a->uses, 0u);
-	for (unsigned int i = 0; i < part.nr; i++) {
-		old[i] = a->buffers[part.first + i].addr;
-		a->buffers[part.first + i].storm = storm - storms;
+	for (unsigned int i = 0; i < nr; i++) {
+		addrs[i] = a->buffers[change->part.first + i].addr;
+		report_start(p, addrs[i], len);
 	}
-	for (unsigned int i = 0; i < part.nr && !storm->releases; i++)
-		report_start(p, old[i], len);
-	err = storm->make(&part);
-	for (unsigned int i = 0; i < part.nr && !storm->releases; i++)
-		report_end(p, old[i], len);
+	err = storm->make(&change->part);
+	for (unsigned int i = 0; i < nr; i++)
+		report_end(p, addrs[i], len);
 	if (err)
-		prove_fail(w->prove, "cannot change memory of the kind '%s' by '%s': %s",
-			   memory_names[a->memory], storm->name, strerror(-err));
+		prove_fail(w->prove, "cannot change memory of the kind '%s' by '%s': %s", memory,
+			   storm->name, strerror(-err));
 	port_store(&w->changes[storm - storms], w->changes[storm - storms] + 1);
-	return !storm->releases;
-}
-
-/* memory that nobody uses comes and goes beside the areas: their words move all the time */
-static void decoy(struct worker *w)
-{
-	const struct prove *p = w->prove;
-	const struct area *a = &p->areas[next_random(&w->random) % p->nr_areas];
-	u8 *addr = a->base + (1ULL << INVLOCK_STRIPE_SHIFT) - DECOY_BYTES;
-	void *mem;
-
-	if (!a->side || addr < a->base + a->span)
-		return;
-	mem = mmap(addr, DECOY_BYTES, PROT_READ | PROT_WRITE,
-		   MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
-	if (mem == MAP_FAILED)
-		return;
-	report_start(p, mem, DECOY_BYTES);
-	munmap(mem, DECOY_BYTES);
-	report_end(p, mem, DECOY_BYTES);
-}
-
-void *storm_thread(void *worker)
-{
-	struct worker *w = worker;
-	const struct timespec idle = { .tv_nsec = IDLE_NS };
-
-	while (!prove_stopped(w->prove)) {
-		struct area *a = area_take(w, USES_PER_ENGINE * w->prove->nr_engines);
-
-		if (a && storm_change(w, a, false))
-			area_release(a);
-		if (!a || next_random(&w->random) % 4 == 0) {
-			decoy(w);
-			nanosleep(&idle, NULL);
-		}
-	}
-	return NULL;
 }
