@@ -3,7 +3,7 @@
  * sim [-d] [-f] [-m sc|tso|weak] [-n STATES] [CASE...]
  *
  * Explore the cases, one TAP line for each and each model. -d: deep, without the bounds of the
- * quick run; -f: stop at the first failure; -n: no more states than this for each, and say
+ * quick run; -f: stop at the first that does not hold; -n: no more states than this for each, and say
  * that it was not the end. Exit: 0 all hold, 1 one does not or was not explored to its end.
  */
 #include <stdio.h>
@@ -17,7 +17,7 @@ static const char * const models[] = { "sc", "tso", "weak" };
 static int only_model = -1;
 static u64 max_states = 100000000;
 static bool deep, stop_at_first;
-static u32 nr_tests, nr_failed;
+static u32 nr_tests, nr_failed, nr_caught;
 static char **wanted;
 
 static bool is_wanted(const char *name)
@@ -37,6 +37,7 @@ static void test(const struct sim_case *c, enum sim_model model)
 
 	nr_tests++;
 	nr_failed += !ok;
+	nr_caught += r.failed;
 	if (r.failed)
 		printf("# %s\n", r.failure);
 	else if (!r.complete)
@@ -53,7 +54,7 @@ static void test_all(const struct sim_case *cases)
 	for (const struct sim_case *c = cases; c->name; c++)
 		for (int m = 0; m < SIM_NR_MODELS; m++)
 			if (c->models & 1u << m && (only_model < 0 || only_model == m) &&
-			    is_wanted(c->name) && !(stop_at_first && nr_failed))
+			    is_wanted(c->name) && !(stop_at_first && nr_caught))
 				test(c, m);
 }
 
