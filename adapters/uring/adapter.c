@@ -197,7 +197,7 @@ int invlock_uring_open(struct io_uring *ring, struct invlock_mm *mm,
 		       struct invlock_uring **ret_uring, struct invlock_why *why)
 {
 	struct invlock_uring_options o;
-	struct invlock_uring *uring;
+	struct invlock_uring *uring = NULL;
 	int err;
 
 	if (why)
@@ -206,8 +206,9 @@ int invlock_uring_open(struct io_uring *ring, struct invlock_mm *mm,
 		return explain(why, -EINVAL, "%s is NULL",
 			       !ring ? "ring" : !mm ? "mm" : "ret_uring");
 	err = check_options(options, &o, why);
-	if (!err)
-		err = create(ring, mm, &o, &uring, why);
+	if (err)
+		return err;
+	err = create(ring, mm, &o, &uring, why);
 	if (err)
 		return err;
 	err = take_table(ring, o.slots, why);
