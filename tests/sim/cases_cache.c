@@ -21,6 +21,7 @@ static struct pin_registry *registry;
 static struct pin_thread *records[2];
 static struct index_table *tables[2];
 static struct invlock il;
+static struct pin_chunk *chunk;
 static u32 *lock, *device, *flags;
 
 static struct region *file(u32 page)
@@ -77,6 +78,18 @@ static void two_threads(void)
 {
 	make_cache();
 	pin_thread_add(registry, records[1]);
+}
+
+static void slots_are_taken(void)
+{
+	struct region *other;
+
+	make_cache();
+	chunk = sim_alloc(sizeof(*chunk));
+	sim_name(chunk, sizeof(*chunk), "chunk");
+	other = file(2);
+	for (u32 i = 0; i < PIN_SLOTS; i++)
+		records[0]->chunk.slots[i].region = other;
 }
 
 static void barrier_fails(void)
@@ -157,6 +170,21 @@ static void lookup_must_hit(void)
 	SIM_CHECK(slot);
 	if (slot)
 		port_store_release(&slot->region, NULL);
+}
+
+/* all slots of the record are taken: the pin goes to a chunk that is new */
+static void lookup_with_new_chunk(void)
+{
+	struct pin_chunk *last;
+	struct region *r;
+
+	SIM_CHECK(!pin_slot_free(records[0], &last));
+	chunk->next = NULL;
+	pin_chunk_add(last, chunk);
+	r = index_find(ix, records[0], &chunk->slots[0], AT(0), AT(1));
+	if (r)
+		use(r, 0);
+	port_store_release(&chunk->slots[0].region, NULL);
 }
 
 /* a thread that is new: its record, and a chunk of slots, appear while others look */
@@ -250,6 +278,17 @@ static void evict_and_reuse(void)
 	sim_unlock(lock);
 }
 
+/* the same page comes back, in the same region, so under the same word of the table */
+static void evict_and_refile(void)
+{
+	sim_lock(lock);
+	kill_locked(0);
+	bury_locked();
+	if (!pool->nr_dead)
+		file(0);
+	sim_unlock(lock);
+}
+
 static void replace_table(void)
 {
 	struct index_table *old;
@@ -286,7 +325,7 @@ static void change_0(void)
 
 	invlock_inv_start(&il, AT(0), AT(1), INVLOCK_KIND_UNMAP, 1, 0);
 	name = sim_change_begins(0);
-	sim_change_made(name);
+	sim_change_made(name, SIM_RELAXED);
 	invlock_inv_end(&il, AT(0), AT(1));
 }
 
@@ -313,6 +352,17 @@ static void books_balance(void)
 	SIM_CHECK(pool->bytes == (nr_live + nr_dead) * AT(1));
 }
 
+static void chunk_is_left(void)
+{
+	for (u32 i = 0; i < PIN_SLOTS; i++) {
+		records[0]->chunk.slots[i].region = NULL;
+		SIM_CHECK(!chunk->slots[i].region);
+	}
+	books_balance();
+	bury_locked();
+	SIM_CHECK(!pool->nr_dead);
+}
+
 /* what was unlinked and is not pinned goes the next time somebody looks */
 static void nothing_is_left(void)
 {
@@ -330,6 +380,12 @@ const struct sim_case cache_cases[] = {
 	{ "reuse", "a region that is used again is not taken for what it was",
 	  FULLY, make_cache, { { "lookup", lookup_again }, { "evict", evict_and_reuse } },
 	  nothing_is_left },
+	{ "refile", "a region that comes back under its old name is found as a whole",
+	  FULLY, make_cache, { { "lookup", lookup }, { "evict", evict_and_refile } },
+	  nothing_is_left },
+	{ "chunk", "a pin in a chunk that was not there a moment ago counts",
+	  FULLY, slots_are_taken, { { "lookup", lookup_with_new_chunk }, { "evict", evict_0 } },
+	  chunk_is_left },
 	{ "barrier-fails", "without the barrier nothing is taken down",
 	  FULLY, barrier_fails, { { "lookup", lookup }, { "evict", evict_0 } }, books_balance },
 	{ "table", "a table is not freed under a lookup, which finds what is there",

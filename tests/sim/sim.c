@@ -321,6 +321,8 @@ static void begin_run(void)
 		t->nr_buffered = t->nr_fenced = 0;
 		memset(t->buffer, 0, sizeof(t->buffer));
 		memset(&t->view, 0, sizeof(t->view));
+		memset(&t->fence, 0, sizeof(t->fence));
+		t->observed = 0;
 		resume(t, true);
 	}
 }

@@ -13,7 +13,7 @@
  *		buffer's own writes it; RMWs and the heavy barrier empty buffers
  *   WEAK	as in C11 without fences: a load may return any store that is not known to be
  *		overwritten; what is known travels by release and acquire only. Full RMWs know
- *		of each other. Plain accesses that no such knowledge orders are a data race.
+ *		of each other, and stores behind one pass on what it knew. Plain accesses that no such knowledge orders are a data race.
  */
 #ifndef INVLOCK_TESTS_SIM_H
 #define INVLOCK_TESTS_SIM_H
@@ -100,13 +100,14 @@ void sim_barrier_may_fail(void);
  *	change of that page has begun (its invlock_inv_start() has returned) before the call
  *	that gave the answer, and the change is not yet made or made a version above v.
  *
- * "Before" is real time under SC and TSO; under WEAK it is what the calling thread can know.
- * Whoever has seen the new content of a page (sim_map_read()) knows of its change.
+ * "Before" is real time under SC and TSO; under WEAK it is what the calling thread can know,
+ * and whoever has seen what a change made (sim_map_read()) knows of that change.
  */
 #define SIM_PAGES	4
 
 u32 sim_change_begins(u32 page);	/* after inv_start; returns a name for the change */
-void sim_change_made(u32 change);	/* the step that changes the map; before inv_end */
+/* the step that changes the map, before inv_end; what @order leaves open inv_start must order */
+void sim_change_made(u32 change, enum sim_order order);
 u32 sim_map_read(u32 page);		/* translate, or touch: the version */
 u32 sim_known_changes(void);		/* call before the question, pass to the check */
 void sim_must_be_current(u32 known_changes, u32 page, u32 version);

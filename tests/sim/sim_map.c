@@ -47,16 +47,20 @@ u32 sim_change_begins(u32 page)
 	return nr;
 }
 
-/* under the locks of the page table: sees the last change, and is seen with its cause */
-void sim_change_made(u32 nr)
+void sim_change_made(u32 nr, enum sim_order order)
 {
 	changes[nr].version = 1 + (u32)sim_fetch_add(&pages[changes[nr].page], sizeof(u32), 1,
-						     SIM_ACQ_REL);
+						     order);
 }
 
 u32 sim_map_read(u32 page)
 {
-	return (u32)sim_load(&pages[page], sizeof(u32), SIM_ACQUIRE);
+	u32 version = (u32)sim_load(&pages[page], sizeof(u32), SIM_ACQUIRE);
+
+	for (u32 i = 0; i < SIM_THREADS * CHANGES_EACH; i++)
+		if (changes[i].version && changes[i].page == page && changes[i].version <= version)
+			sim.self->observed |= 1u << i;
+	return version;
 }
 
 u32 sim_map_now(u32 page)
@@ -66,7 +70,7 @@ u32 sim_map_now(u32 page)
 
 u32 sim_known_changes(void)
 {
-	u32 known = 0;
+	u32 known = sim.self ? sim.self->observed : 0;
 
 	for (u32 i = 0; i < SIM_THREADS * CHANGES_EACH; i++)
 		if (changes[i].begun && (sim.model != SIM_WEAK || !sim.self ||

@@ -180,7 +180,7 @@ static u64 weak_load(struct thread *t, const struct op *op, u32 choice)
 static void weak_store(struct thread *t, const struct op *op, u64 value, const struct view *also)
 {
 	u32 nr = location_nr(op->p, op->size);
-	struct view view = {};
+	struct view view = t->fence;
 
 	if (releases(op->order))
 		view = t->view;
@@ -283,8 +283,10 @@ static u64 rmw(struct thread *t, const struct op *op)
 	else
 		write_through(t, op->p, op->size, after);
 out:
-	if (sim.model == SIM_WEAK && op->order == SIM_FULL)
+	if (sim.model == SIM_WEAK && op->order == SIM_FULL) {
 		learn(&full_view, &t->view);
+		t->fence = t->view;
+	}
 	return before;
 }
 
@@ -301,7 +303,7 @@ static void heavy_barrier(struct thread *t)
 	if (sim.model != SIM_WEAK)
 		return;
 	for (u32 i = 0; i < sim.nr_threads; i++)
-		sim.threads[i].view = all;
+		sim.threads[i].view = sim.threads[i].fence = all;
 	full_view = all;
 }
 
@@ -417,6 +419,16 @@ void memory_step(struct thread *t, u32 choice)
 	t->history = mix(t->history, t->result + 1);
 }
 
+static u64 hash_view(u64 h, const struct view *view)
+{
+	const u64 *v = (const u64 *)view;
+
+	for (u32 w = 0; w < sizeof(*view) / sizeof(u64); w++)
+		if (v[w])
+			h = mix(h, v[w] + w);
+	return h;
+}
+
 /* only what was not yet read past by everybody is part of the state */
 static u64 hash_messages(u64 h)
 {
@@ -431,12 +443,8 @@ static u64 hash_messages(u64 h)
 				oldest = sim.threads[t].view.seen[i];
 		h = mix(h, i << 8 | l->nr);
 		for (; oldest < l->nr; oldest++) {
-			const u64 *v = (const u64 *)&l->messages[oldest].view;
-
 			h = mix(h, message_value(l, oldest));
-			for (u32 w = 0; w < sizeof(struct view) / sizeof(u64); w++)
-				if (v[w])
-					h = mix(h, v[w] + w);
+			h = hash_view(h, &l->messages[oldest].view);
 		}
 	}
 	return h;
@@ -461,7 +469,6 @@ u64 memory_hash(void)
 	h = sum;
 	for (u32 i = 0; i < sim.nr_threads; i++) {
 		const struct thread *t = &sim.threads[i];
-		const u64 *v = (const u64 *)&t->view;
 
 		h = mix(h, t->history);
 		h = mix(h, t->done | t->stirred << 1 | t->idle_waits << 2 | t->nr_fenced << 8 |
@@ -470,9 +477,7 @@ u64 memory_hash(void)
 			h = mix(mix(h, (unsigned long)t->buffer[b].p), t->buffer[b].value);
 		if (sim.model != SIM_WEAK || t->done)
 			continue;
-		for (u32 w = 0; w < sizeof(struct view) / sizeof(u64); w++)
-			if (v[w])
-				h = mix(h, v[w] + w);
+		h = hash_view(hash_view(h, &t->view), &t->fence);
 	}
-	return sim.model == SIM_WEAK ? hash_messages(h) : h;
+	return sim.model == SIM_WEAK ? hash_messages(hash_view(h, &full_view)) : h;
 }
