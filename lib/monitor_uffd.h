@@ -80,7 +80,7 @@ struct uffd_thread {
 	struct quarantined quarantine[UFFD_QUARANTINE];
 };
 
-#define UFFD_STACK_BYTES	(256UL << 10)
+#define UFFD_STACK_BYTES	(256UL << 10)	/* and room for the program's static TLS */
 #define UFFD_MIN_HUGE_SHIFT	16
 #define UFFD_MAX_HUGE_SHIFT	34
 
@@ -95,6 +95,7 @@ struct uffd {
 	u32 plant;		/* UFFD_PLANT_*; tests */
 	pthread_t id;
 	void *stack;		/* thread and its stack, and three pages to try the map limit with */
+	size_t stack_bytes;	/* without those three */
 	struct uffd_thread *thread;
 	pthread_mutex_t lock;	/* guards ranges; never taken by the thread */
 	struct ranges ranges;

@@ -91,7 +91,7 @@ static void unregister_gaps_locked(const struct uffd *u, u64 start, u64 end)
  */
 static bool at_map_limit(const struct uffd *u)
 {
-	u8 *middle = (u8 *)u->stack + UFFD_STACK_BYTES + u->page;
+	u8 *middle = (u8 *)u->stack + u->stack_bytes + u->page;
 	bool limit = mprotect(middle, u->page, PROT_READ) && errno == ENOMEM;
 
 	mprotect(middle, u->page, PROT_NONE);
