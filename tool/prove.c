@@ -399,8 +399,8 @@ int cmd_prove(int argc, char **argv)
 	code = set_up(p, &why);
 	if (code) {
 		tear_down(p);
-		return complain(code == -EINVAL || code == -ENOENT || code == -EISDIR ? PROVE_USAGE :
-				PROVE_CANNOT, "%s", why.text);
+		/* -EINVAL: an option names what cannot be used, a file or a monitor */
+		return complain(code == -EINVAL ? PROVE_USAGE : PROVE_CANNOT, "%s", why.text);
 	}
 	p->workers = calloc(p->nr_io + p->nr_storm, sizeof(*p->workers));
 	if (!p->workers) {

@@ -26,6 +26,18 @@ static struct invlock_cache *uring_cache(const struct engine *e, enum column col
 	return invlock_uring_cache(u->urings[column]);
 }
 
+static const char *reason(int err)
+{
+	switch (err) {
+	case -EPERM:
+		return "forbidden here (seccomp, or /proc/sys/kernel/io_uring_disabled)";
+	case -ENOMEM:
+		return "no memory, or RLIMIT_MEMLOCK is too small (see ulimit -l)";
+	default:
+		return strerror(-err);
+	}
+}
+
 static int open_column(struct uring_engine *u, const struct prove *p, enum column column,
 		       struct invlock_why *why)
 {
@@ -41,9 +53,8 @@ static int open_column(struct uring_engine *u, const struct prove *p, enum colum
 
 	err = io_uring_queue_init(2 * NR_BUFFERS, &u->rings[column], 0);
 	if (err)
-		return explain(why, err, "cannot set up an io_uring: %s; --device soft does "
-			       "without", err == -EPERM ? "forbidden here (seccomp, or "
-			       "/proc/sys/kernel/io_uring_disabled)" : strerror(-err));
+		return explain(why, err, "cannot set up an io_uring: %s; --device soft does without",
+			       reason(err));
 	u->nr_rings++;
 	if (column == COLUMN_PLAIN)
 		return 0;

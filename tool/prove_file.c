@@ -153,7 +153,7 @@ static int open_users(struct prove *p, struct invlock_why *why)
 	data->path = path;
 	data->plain = open(path, O_RDONLY | O_CLOEXEC);
 	if (data->plain < 0)
-		return explain(why, -errno, "cannot open '%s': %s", path, strerror(errno));
+		return explain(why, -EINVAL, "cannot open '%s': %s", path, strerror(errno));
 	if (fstat(data->plain, &st))
 		return explain(why, -errno, "cannot look at '%s': %s", path, strerror(errno));
 	if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
@@ -161,7 +161,7 @@ static int open_users(struct prove *p, struct invlock_why *why)
 			       "offset", path, S_ISDIR(st.st_mode) ? "a directory" : "not a file");
 	data->fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (data->fd < 0)
-		return explain(why, -errno, "cannot open '%s': %s", path, strerror(errno));
+		return explain(why, -EINVAL, "cannot open '%s': %s", path, strerror(errno));
 	add_alignment(data, data->fd);
 	go_direct(p, data->fd, path);
 

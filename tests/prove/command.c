@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: MIT
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "command.h"
+#include "tests/test.h"
+
+static void become(const struct as *as)
+{
+	if (as->tmpdir)
+		setenv("TMPDIR", as->tmpdir, 1);
+	if (as->prepare)
+		as->prepare();
+	if (as->uid && (setgroups(0, NULL) || setgid(as->uid) || setuid(as->uid))) {
+		perror("cannot give up the identity");
+		_exit(99);
+	}
+}
+
+static void run(const struct as *as, const char *const *words, const int out[2], const int err[2])
+{
+	const char *argv[32] = { getenv("INVLOCK_TOOL"), "prove" };
+	static const struct as nobody_in_particular;
+
+	for (unsigned int i = 0; words[i] && i < 28; i++)
+		argv[i + 2] = words[i];
+	dup2(out[1], STDOUT_FILENO);
+	dup2(err[1], STDERR_FILENO);
+	become(as ? as : &nobody_in_particular);
+	execv(argv[0], (char *const *)argv);
+	perror(argv[0]);
+	_exit(99);
+}
+
+/* what came, cut off where it is more than fits; false = that was all */
+static bool take(int fd, char *text, size_t size)
+{
+	size_t len = strlen(text);
+	char more[4096];
+	ssize_t n = read(fd, more, sizeof(more));
+
+	if (n <= 0)
+		return false;
+	if ((size_t)n > size - 1 - len)
+		n = size - 1 - len;
+	memcpy(text + len, more, n);
+	text[len + n] = '\0';
+	return true;
+}
+
+static void listen_to(struct said *ret, int out, int err, pid_t pid, const struct as *as)
+{
+	struct pollfd fds[2] = { { out, POLLIN, 0 }, { err, POLLIN, 0 } };
+	int timeout = as && as->signal ? (int)as->signal_after_ms : -1;
+
+	while (fds[0].fd >= 0 || fds[1].fd >= 0) {
+		if (!poll(fds, 2, timeout)) {
+			kill(pid, as->signal);
+			timeout = -1;
+		}
+		if (fds[0].revents && !take(out, ret->out, sizeof(ret->out)))
+			fds[0].fd = -1;
+		if (fds[1].revents && !take(err, ret->err, sizeof(ret->err)))
+			fds[1].fd = -1;
+	}
+}
+
+void prove(struct said *ret, const struct as *as, const char *const *words)
+{
+	int out[2], err[2], status;
+	pid_t pid;
+
+	memset(ret, 0, sizeof(*ret));
+	assert_non_null(getenv("INVLOCK_TOOL"));
+	assert_int_equal(pipe2(out, O_CLOEXEC) | pipe2(err, O_CLOEXEC), 0);
+	pid = fork();
+	assert_int_not_equal(pid, -1);
+	if (!pid)
+		run(as, words, out, err);
+	close(out[1]);
+	close(err[1]);
+	listen_to(ret, out[0], err[0], pid, as);
+	close(out[0]);
+	close(err[0]);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	ret->code = WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status);
+}
+
+void last_line(const struct said *said, unsigned long long *ret_invlock,
+	       unsigned long long *ret_naive)
+{
+	size_t len = strlen(said->out);
+	const char *line = said->out + len;
+	char again[200];
+
+	assert_true(len > 1);
+	assert_int_equal(line[-1], '\n');
+	for (line -= 1; line > said->out && line[-1] != '\n'; line--)
+		;
+	if (sscanf(line, "stale: invlock %llu, naive %llu", ret_invlock, ret_naive) != 2)
+		fail_msg("the last line is: %s", line);
+	snprintf(again, sizeof(again), "stale: invlock %llu, naive %llu\n", *ret_invlock, *ret_naive);
+	assert_string_equal(line, again);
+}
+
+void make_directory(char name[64])
+{
+	strcpy(name, "/var/tmp/invlock-test-XXXXXX");
+	assert_non_null(mkdtemp(name));
+	assert_int_equal(chmod(name, 0777), 0);
+}
+
+void remove_empty_directory(const char *name)
+{
+	if (rmdir(name))
+		fail_msg("%s: %s", name, strerror(errno));
+}

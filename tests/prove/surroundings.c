@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: MIT
+/* Where something is missing, prove says so and runs what it can; it leaves nothing behind. */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <signal.h>
+#include <stddef.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "command.h"
+#include "tests/test.h"
+
+#define NOBODY	65534
+
+static struct said said;
+
+static void expect(int code)
+{
+	if (said.code != code)
+		print_message("%s%s\n", said.out, said.err);
+	assert_int_equal(said.code, code);
+}
+
+static void expect_proof(void)
+{
+	unsigned long long invlock, naive;
+
+	expect(0);
+	last_line(&said, &invlock, &naive);
+	assert_int_equal(invlock, 0);
+	assert_true(naive > 0);
+}
+
+TEST(without_privilege_the_soft_device_proves_it)
+{
+	const struct as nobody = { .uid = geteuid() ? 0 : NOBODY };
+
+	PROVE(&said, &nobody, "--seconds", "2", "--device", "soft", "--monitor", "manual");
+	expect_proof();
+}
+
+TEST(without_privilege_something_proves_it)
+{
+	const struct as nobody = { .uid = geteuid() ? 0 : NOBODY };
+
+	PROVE(&said, &nobody, "--seconds", "3");
+	expect_proof();
+}
+
+/* what a container does */
+static void forbid_calls(void)
+{
+	struct sock_filter filter[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_io_uring_setup, 2, 0),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_bpf, 1, 0),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_userfaultfd, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = { sizeof(filter) / sizeof(filter[0]), filter };
+
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) ||
+	    prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program))
+		_exit(98);
+}
+
+TEST(in_a_container_it_says_what_is_missing_and_proves_it_with_the_rest)
+{
+	const struct as contained = { .prepare = forbid_calls };
+
+	PROVE(&said, &contained, "--seconds", "2");
+	if (said.code == 98)
+		TEST_SKIP("no seccomp filters here");
+	expect_proof();
+	assert_non_null(strstr(said.out, "device soft, monitor manual"));
+	assert_non_null(strstr(said.out, "note: cannot set up an io_uring"));
+	assert_non_null(strstr(said.out, "note: no monitor works here"));
+
+	PROVE(&said, &contained, "--seconds", "2", "--device", "uring");
+	expect(3);
+	assert_non_null(strstr(said.err, "--device soft"));
+}
+
+/* enough for the rings, which newer kernels charge too, and for a buffer or two */
+static void little_memlock(void)
+{
+	const struct rlimit little = { 64 << 10, 64 << 10 };
+
+	setrlimit(RLIMIT_MEMLOCK, &little);
+}
+
+TEST(a_run_in_which_hardly_anything_can_be_cached_proves_nothing)
+{
+	const struct as as = { .uid = NOBODY, .prepare = little_memlock };
+
+	if (geteuid())
+		TEST_SKIP("needs root, to run the command as another user");
+	PROVE(&said, &as, "--seconds", "2", "--threads", "1", "--monitor", "manual",
+	      "--device", "uring");
+	if (said.code == 3)
+		TEST_SKIP("no io_uring here: %.*s", (int)strcspn(said.err, "\n"), said.err);
+	expect(1);
+	assert_non_null(strstr(said.out, "proved nothing"));
+}
+
+TEST(uffd_says_what_was_not_attempted_and_that_it_is_not_exact)
+{
+	PROVE(&said, NULL, "--seconds", "2", "--monitor", "uffd");
+	if (said.code == 3)
+		TEST_SKIP("no usable userfaultfd: %.*s", (int)strcspn(said.err, "\n"), said.err);
+	/* a stale use is possible under it; hidden it must not be */
+	assert_true(said.code == 0 || said.code == 1);
+	assert_non_null(strstr(said.out, "not attempted: truncate: monitor uffd does not see"));
+	assert_non_null(strstr(said.out, "not exact for: "));
+}
+
+TEST(a_file_on_tmpfs_is_read_all_the_same)
+{
+	char name[] = "/dev/shm/invlock-test-XXXXXX";
+	int fd = mkstemp(name);
+
+	if (fd < 0)
+		TEST_SKIP("no /dev/shm: %s", strerror(errno));
+	assert_int_equal(ftruncate(fd, 1 << 20), 0);
+	close(fd);
+	PROVE(&said, NULL, "--seconds", "2", "--monitor", "manual", "--file", name);
+	unlink(name);
+	expect_proof();
+}
+
+TEST(no_file_is_left_behind_however_the_run_ends)
+{
+	char name[64];
+	struct as as = { .tmpdir = name };
+
+	make_directory(name);
+	PROVE(&said, &as, "--seconds", "1", "--monitor", "manual");
+	assert_int_equal(rmdir(name) | mkdir(name, 0777), 0);
+	as.signal_after_ms = 1500;
+	as.signal = SIGKILL;
+	PROVE(&said, &as, "--seconds", "60", "--monitor", "manual");
+	assert_int_equal(said.code, 1000 + SIGKILL);
+	remove_empty_directory(name);
+}
+
+TEST_MAIN(cmocka_unit_test(without_privilege_the_soft_device_proves_it),
+	  cmocka_unit_test(without_privilege_something_proves_it),
+	  cmocka_unit_test(in_a_container_it_says_what_is_missing_and_proves_it_with_the_rest),
+	  cmocka_unit_test(a_run_in_which_hardly_anything_can_be_cached_proves_nothing),
+	  cmocka_unit_test(uffd_says_what_was_not_attempted_and_that_it_is_not_exact),
+	  cmocka_unit_test(a_file_on_tmpfs_is_read_all_the_same),
+	  cmocka_unit_test(no_file_is_left_behind_however_the_run_ends))
