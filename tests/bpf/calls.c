@@ -45,7 +45,7 @@ static long libc_munmap(char *v) { return munmap(v, GROUP); }
 static long raw_munmap(char *v) { return syscall(SYS_munmap, v, GROUP); }
 static long i386_munmap(char *v) { return ok(int80(91, (long)v, GROUP, 0, 0, 0, 0)); }
 static long last_page(char *v) { return munmap(v + GROUP - PAGE, PAGE); }
-static long odd_length(char *v) { return munmap(v, 1); }
+static long odd_length(char *v) { return munmap(v - PAGE, PAGE + 1); }
 
 static long libc_fixed(char *v)
 {
@@ -181,7 +181,7 @@ static const struct way {
 	{ "munmap, syscall()", INVLOCK_KIND_UNMAP, raw_munmap },
 	{ "munmap, int 0x80", INVLOCK_KIND_UNMAP, i386_munmap },
 	{ "munmap of the last page", INVLOCK_KIND_UNMAP, last_page },
-	{ "munmap of one byte", INVLOCK_KIND_UNMAP, odd_length },
+	{ "munmap of a page and one byte", INVLOCK_KIND_UNMAP, odd_length },
 	{ "MAP_FIXED", INVLOCK_KIND_FIXED, libc_fixed },
 	{ "MAP_FIXED, syscall()", INVLOCK_KIND_FIXED, raw_fixed },
 	{ "MAP_FIXED, int 0x80", INVLOCK_KIND_FIXED, i386_fixed },
@@ -269,6 +269,23 @@ TEST(brk_that_shrinks_makes_the_top_of_the_heap_stale)
 	assert_int_equal(watched_verdict(&below), INVLOCK_VALID);
 	assert_non_null(last_event(&mm, INVLOCK_KIND_BRK, end));
 	assert_true(feed_quiet(&mm));
+	stripe_free(stripe);
+	watch_close(&mm);
+	mm.data = NULL;
+}
+
+TEST(shmdt_makes_its_segment_stale_and_nothing_above_it)
+{
+	char *stripe = stripe_new();
+	struct watched segment, above;
+
+	watch_open(&mm);
+	shm_there(stripe + VICTIM);
+	watched_sample(&segment, &mm, stripe + VICTIM);
+	watched_sample(&above, &mm, stripe + VICTIM + GROUP);
+	assert_int_equal(shmdt(stripe + VICTIM), 0);
+	assert_int_equal(watched_verdict(&segment), INVLOCK_STALE);
+	assert_int_equal(watched_verdict(&above), INVLOCK_VALID);
 	stripe_free(stripe);
 	watch_close(&mm);
 	mm.data = NULL;
@@ -373,6 +390,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(each_call_makes_what_it_changes_stale_and_the_rest_of_its_stripe_stays_valid),
 		cmocka_unit_test(brk_that_shrinks_makes_the_top_of_the_heap_stale),
+		cmocka_unit_test(shmdt_makes_its_segment_stale_and_nothing_above_it),
 		cmocka_unit_test(destroying_an_aio_context_makes_its_ring_stale),
 		cmocka_unit_test(process_madvise_with_two_ranges_makes_everything_stale),
 		cmocka_unit_test(a_range_that_wraps_makes_all_above_it_stale),

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 /* Births and deaths: fork, vfork, exec, exit, SIGKILL, close and open; and who may write the feed. */
 #include <bpf/bpf.h>
+#include <bpf/libbpf.h>
 #include <fcntl.h>
 #include <linux/capability.h>
 #include <pthread.h>
@@ -24,6 +25,22 @@ static int map_fd(const char *name)
 
 		snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 		if (readlink(path, link, sizeof(link) - 1) < 0 || strcmp(link, "anon_inode:bpf-map"))
+			continue;
+		if (!bpf_obj_get_info_by_fd(fd, &info, &size) && !strcmp(info.name, name))
+			return fd;
+	}
+	return -1;
+}
+
+static int prog_fd(const char *name)
+{
+	for (int fd = 3; fd < 256; fd++) {
+		struct bpf_prog_info info = {};
+		u32 size = sizeof(info);
+		char path[64], link[64] = "";
+
+		snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+		if (readlink(path, link, sizeof(link) - 1) < 0 || strcmp(link, "anon_inode:bpf-prog"))
 			continue;
 		if (!bpf_obj_get_info_by_fd(fd, &info, &size) && !strcmp(info.name, name))
 			return fd;
@@ -65,6 +82,27 @@ TEST(nobody_can_write_the_feed_but_the_program)
 		if (bpf_map_update_elem(fd, key, value, BPF_ANY) != -EPERM)
 			fail_msg("the map %s can be written", names[i]);
 	}
+	watch_close(&mm);
+}
+
+TEST(runs_that_the_kernel_skipped_make_everything_stale_when_they_are_noted)
+{
+	struct bpf_note note = { .missed = 3 };
+	LIBBPF_OPTS(bpf_test_run_opts, run, .ctx_in = &note, .ctx_size_in = sizeof(note));
+	char *stripe = stripe_new();
+	struct watched some;
+
+	watch_open(&mm);
+	watched_sample(&some, &mm, stripe);
+	assert_int_equal(monitor_bpf_note_missed(&mm), 0);
+	assert_int_equal(mm.il.feed->missed, 0);
+	assert_int_equal(watched_verdict(&some), INVLOCK_VALID);
+	/* as if the kernel had counted three */
+	assert_int_equal(bpf_prog_test_run_opts(prog_fd("note_missed"), &run), 0);
+	assert_int_equal(mm.il.feed->missed, 3);
+	assert_int_equal(mm.il.feed->lost, 1);
+	assert_int_equal(watched_verdict(&some), INVLOCK_STALE);
+	stripe_free(stripe);
 	watch_close(&mm);
 }
 
@@ -446,6 +484,7 @@ TEST(without_the_capabilities_the_open_names_them)
 }
 
 TEST_MAIN(cmocka_unit_test(nobody_can_write_the_feed_but_the_program),
+	  cmocka_unit_test(runs_that_the_kernel_skipped_make_everything_stale_when_they_are_noted),
 	  cmocka_unit_test(an_open_leaves_no_descriptor_to_an_exec_and_a_close_none_at_all),
 	  cmocka_unit_test(a_forked_child_neither_writes_the_feed_nor_ends_it),
 	  cmocka_unit_test(a_forked_child_can_open_its_own),
