@@ -76,7 +76,7 @@ struct quarantined {
 /* what the thread writes: on the page below its stack, which fork neither copies nor protects */
 struct uffd_thread {
 	u32 reading;		/* an event may be out of the kernel and not in the feed */
-	u32 nr_quarantined;
+	u32 nr_quarantined;	/* written by the thread */
 	struct quarantined quarantine[UFFD_QUARANTINE];
 };
 

@@ -64,7 +64,8 @@ static void quarantine(struct uffd *u, u64 start, u64 end)
 		return;
 	}
 	if (t->nr_quarantined < UFFD_QUARANTINE) {
-		q = &t->quarantine[t->nr_quarantined++];
+		q = &t->quarantine[t->nr_quarantined];
+		port_store(&t->nr_quarantined, t->nr_quarantined + 1);
 		*q = (struct quarantined){ start, end, 0 };
 		invlock_inv_start(&u->il, start, end, INVLOCK_KIND_DISCARD, 0, port_now());
 		return;
@@ -103,7 +104,8 @@ static void release_quarantined(struct uffd *u)
 			mprotect(u->stack, u->page, PROT_READ | PROT_WRITE);
 		locked = true;
 		invlock_inv_end(&u->il, q->start, q->end);
-		*q = t->quarantine[--t->nr_quarantined];
+		*q = t->quarantine[t->nr_quarantined - 1];
+		port_store(&t->nr_quarantined, t->nr_quarantined - 1);
 	}
 }
 

@@ -108,7 +108,7 @@ def count_file(path):
         with open(path, errors='replace') as f:
             text = f.read()
     except OSError as err:
-        tally.fail(tier, f'{path}: {err.strerror}')
+        tally.fail(tier, f'no results, {err.strerror}: {path}')
         return tally
     if path.endswith('.json'):
         count_meson(tally, tier, text)

@@ -150,16 +150,19 @@ TEST(a_forked_child_may_open_before_it_closes)
 
 TEST(a_vfork_child_shares_the_mm_and_nothing_dies)
 {
-	volatile int err = 1;
+	volatile int err = 1, shared = 0;
 	pid_t pid = vfork();
 
 	if (!pid) {
+		shared = 1;
 		err = invlock_manual_start(toy.mm, mem + 64 * PAGE, PAGE);
 		err |= invlock_manual_end(toy.mm, mem + 64 * PAGE, PAGE);
 		_exit(0);
 	}
 	assert_true(pid > 0);
 	assert_int_equal(waitpid(pid, NULL, 0), pid);
+	if (!shared)
+		TEST_SKIP("vfork() is fork() here, as ThreadSanitizer and Valgrind have it");
 	assert_int_equal(err, 0);
 }
 
