@@ -254,6 +254,13 @@ TEST(a_generation_that_wraps_makes_nothing_valid_again)
 	sample(0x10000, 0x20000, &snap);
 	f.il.feed->sequence += 1ULL << 48;
 	assert_stale(&snap, 0x10000, 0x20000);
+
+	/* a sum of 32 words comes round sooner: each change may move all of them */
+	sample(0, 32 << 21, &snap);
+	for (int i = 0; i < 32; i++)
+		f.il.words[i] += 1ULL << 43 << 16;
+	f.il.feed->sequence += 1ULL << 43;
+	assert_stale(&snap, 0, 32 << 21);
 	feed_free(&f);
 }
 
