@@ -71,7 +71,8 @@ static void unfile(struct index_table *t, u64 hash, region_id id)
 
 	while (port_load(&t->buckets[at]) != (tag_of(hash) | id))
 		at = next_bucket(t, at);
-	port_store_release(&t->buckets[at], REMOVED);
+	/* relaxed: it is port_heavy_barrier() that makes lookups see it, or us see their pins */
+	port_store(&t->buckets[at], REMOVED);
 	t->nr_removed++;
 }
 
@@ -182,7 +183,7 @@ struct region *index_find(const struct index *ix, struct pin_thread *self,
 			r = probe(ix, t, slot, hash_of(block_of(start, class), class), start, end);
 		}
 		/* nothing in a table that was replaced meanwhile says nothing about the new one */
-	} while (unlikely(!r && port_load_acquire(&ix->table) != t));
+	} while (unlikely(!r && port_load(&ix->table) != t));
 	if (!r)
 		port_store_release(&slot->region, NULL);
 	port_store_release(&self->table, NULL);

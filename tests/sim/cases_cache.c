@@ -6,6 +6,8 @@
  * lock for all changes, none for lookups. A registration is a byte of the device: 1 while it
  * stands. Who holds a pin uses it; who has taken it down lets the device forget it.
  */
+#include <string.h>
+
 #include "cases.h"
 #include "core/index.h"
 #include "core/invalidate.h"
@@ -23,6 +25,7 @@ static struct index_table *tables[2];
 static struct invlock il;
 static struct pin_chunk *chunk;
 static u32 *lock, *device, *flags;
+static u32 chained;
 
 static struct region *file(u32 page)
 {
@@ -78,6 +81,24 @@ static void two_threads(void)
 {
 	make_cache();
 	pin_thread_add(registry, records[1]);
+}
+
+/* page 0 and another lie in one chain of buckets, that one behind */
+static void two_in_a_chain(void)
+{
+	struct region *r;
+
+	make_cache();
+	for (chained = 1; ; chained++) {
+		r = file(chained);
+		if (tables[0]->buckets[1])
+			break;
+		index_remove(ix, r);
+		region_pool_drop(pool, r);
+		memset(tables[0]->buckets + 1, 0, sizeof(u64) * ((1 << BITS) - 1));
+		tables[0]->nr_filled = 1;
+		tables[0]->nr_removed = 0;
+	}
 }
 
 static void slots_are_taken(void)
@@ -163,14 +184,17 @@ static void lookup_1(void)
 }
 
 /* a region that is in the index throughout is found, whatever else happens there */
-static void lookup_must_hit(void)
+static void must_hit(u32 page)
 {
-	struct pin_slot *slot = get(records[0], 0);
+	struct pin_slot *slot = get(records[0], page);
 
 	SIM_CHECK(slot);
 	if (slot)
 		port_store_release(&slot->region, NULL);
 }
+
+static void lookup_must_hit(void) { must_hit(0); }
+static void lookup_in_chain(void) { must_hit(chained); }
 
 /* all slots of the record are taken: the pin goes to a chunk that is new */
 static void lookup_with_new_chunk(void)
@@ -382,6 +406,9 @@ const struct sim_case cache_cases[] = {
 	  nothing_is_left },
 	{ "refile", "a region that comes back under its old name is found as a whole",
 	  FULLY, make_cache, { { "lookup", lookup }, { "evict", evict_and_refile } },
+	  nothing_is_left },
+	{ "chain", "a region that goes does not hide the next one in its chain",
+	  FULLY, two_in_a_chain, { { "lookup", lookup_in_chain }, { "evict", evict_0 } },
 	  nothing_is_left },
 	{ "chunk", "a pin in a chunk that was not there a moment ago counts",
 	  FULLY, slots_are_taken, { { "lookup", lookup_with_new_chunk }, { "evict", evict_0 } },

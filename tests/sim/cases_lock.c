@@ -12,7 +12,7 @@
 #define WIDE		(INVLOCK_MAX_SPAN + 1)	/* pages: too many for the words */
 
 static struct invlock il;
-static struct invlock_snapshot *shared;		/* of page 0, read as version 0 */
+static struct invlock_snapshot *shared, *shared_2;	/* of pages 0 and 2, read as version 0 */
 static u32 *flags;
 
 static void make_feed(u32 nr_words, u32 nr_events)
@@ -25,12 +25,15 @@ static void make_feed(u32 nr_words, u32 nr_events)
 	flags = sim_alloc(4 * sizeof(*flags));
 	shared = sim_alloc(sizeof(*shared));
 	SIM_CHECK(!invlock_sample(&il, AT(0), AT(1), shared));
+	shared_2 = sim_alloc(sizeof(*shared_2));
+	SIM_CHECK(!invlock_sample(&il, AT(2), AT(3), shared_2));
 	sim_name(&il.feed->sequence, 8, "sequence");
 	sim_name(&il.feed->wide, 8, "wide");
 	sim_name(&il.feed->flags, 8, "flags");
 	sim_name(il.words, nr_words * 8, "word");
 	sim_name(il.events, nr_events * sizeof(*il.events), "event");
 	sim_name(shared, sizeof(*shared), "snapshot");
+	sim_name(shared_2, sizeof(*shared_2), "snapshot-2");
 	sim_name(flags, 4 * sizeof(*flags), "flag");
 }
 
@@ -39,15 +42,20 @@ static void ring_of_1(void) { make_feed(2, 1); }
 static void no_ring(void) { make_feed(2, 0); }
 static void four_words(void) { make_feed(4, 0); }
 
-/* one change of the map, as a monitor reports it */
-static void change(u32 page, u32 nr_pages)
+/* one change of the map, as a monitor reports it; it is seen in page @seen */
+static void change_seen_in(u32 page, u32 nr_pages, u32 seen)
 {
 	u32 name;
 
 	invlock_inv_start(&il, AT(page), AT(page + nr_pages), INVLOCK_KIND_UNMAP, 1, 0);
-	name = sim_change_begins(page);
+	name = sim_change_begins(seen);
 	sim_change_made(name, SIM_RELAXED);
 	invlock_inv_end(&il, AT(page), AT(page + nr_pages));
+}
+
+static void change(u32 page, u32 nr_pages)
+{
+	change_seen_in(page, nr_pages, page);
 }
 
 static void change_0(void) { change(0, 1); }
@@ -56,6 +64,7 @@ static void change_2(void) { change(2, 1); }	/* has the word of page 0 */
 static void change_0_and_2(void) { change(0, 1); change(2, 1); }
 static void change_2_and_0(void) { change(2, 1); change(0, 1); }
 static void change_2_and_2(void) { change(2, 1); change(2, 1); }
+static void change_0_to_1(void) { change_seen_in(0, 2, 1); }
 static void change_wide(void) { change(0, WIDE); }
 static void change_wide_elsewhere(void) { change(8, WIDE); }
 
@@ -155,6 +164,7 @@ static void translate_0(void) { translate(0, 1, &three_rounds, false); }
 static void translate_0_once(void) { translate(0, 1, &one_round, false); }
 static void translate_0_in_time(void) { translate(0, 1, &short_time, false); }
 static void translate_0_locked(void) { translate(0, 1, &three_rounds, true); }
+static void translate_1(void) { translate(1, 1, &three_rounds, false); }
 static void translate_0_1(void) { translate(0, 2, &three_rounds, false); }
 
 /* a hit on a cached translation of page 0, made before the run, by one of several threads */
@@ -164,6 +174,14 @@ static void hit(void)
 
 	sim_map_read(0);
 	still_valid(shared, 0, 1, &version);
+}
+
+static void hit_2(void)
+{
+	u32 version = 0;
+
+	sim_map_read(2);
+	still_valid(shared_2, 2, 1, &version);
 }
 
 static void hit_twice(void)
@@ -191,6 +209,8 @@ static void all_quiet(void)
 		SIM_CHECK(!(il.words[i] & INVLOCK_RUNNING_MASK));
 	if (invlock_validate(&il, shared, AT(0), AT(1)) == INVLOCK_VALID)
 		sim_must_be_current(known, 0, 0);
+	if (invlock_validate(&il, shared_2, AT(2), AT(3)) == INVLOCK_VALID)
+		sim_must_be_current(known, 2, 0);
 }
 
 /* whatever happened around it, page 0 did not change: an entry is not dropped for nothing */
@@ -226,6 +246,9 @@ const struct sim_case lock_cases[] = {
 	{ "two-of-four", "also when other words lie beside them",
 	  BOUNDED, four_words, { { "change-0", change_0 }, { "change-1", change_1 },
 				 { "translate", translate_0_1 } }, all_quiet },
+	{ "two-stripes", "a change of two stripes is seen in the second",
+	  FULLY, ring_of_2, { { "change-0-1", change_0_to_1 }, { "translate", translate_1 } },
+	  all_quiet },
 	{ "wide", "a change too wide for words is seen",
 	  FULLY, ring_of_2, { { "wide", change_wide }, { "translate", translate_0 } }, all_quiet },
 	{ "hit", "a hit is never valid after a change began that the thread could know of",
@@ -256,6 +279,8 @@ const struct sim_case lock_cases[] = {
 				{ "hit", hit } }, all_quiet },
 	{ "ring-reused", "a slot that is written anew is not taken for what it was",
 	  FULLY, ring_of_1, { { "ours-first", change_0_and_2 }, { "hit", hit_twice } }, all_quiet },
+	{ "ring-reused-below", "nor a mixture of both",
+	  FULLY, ring_of_1, { { "ours-first", change_2_and_0 }, { "hit", hit_2 } }, all_quiet },
 	{ "ring-wide", "a wide event elsewhere does not hide one of ours",
 	  NARROWLY, ring_of_2, { { "change", change_0 }, { "wide-elsewhere", change_wide_elsewhere },
 				{ "hit", hit } }, all_quiet },
