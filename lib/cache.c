@@ -147,7 +147,9 @@ static int call_reg(struct invlock_cache *cache, struct region *r)
 	return err > 0 ? -EIO : err;
 }
 
-/* one round: register, then ask whether the map held still. -EAGAIN: it did not */
+#define COLLIDED	1
+
+/* one round: register, then ask whether the map held still. 0, COLLIDED, or -errno */
 static int register_once(struct invlock_cache *cache, struct invlock_section *s,
 			 struct region **ret_region)
 {
@@ -176,7 +178,7 @@ static int register_once(struct invlock_cache *cache, struct invlock_section *s,
 		cache->stats.collided++;
 		cache_unlock(cache);
 		cache_untake(cache, r);
-		return -EAGAIN;
+		return COLLIDED;
 	}
 	r->snap = s->snap;
 	*ret_region = r;
@@ -200,7 +202,7 @@ static int register_range(struct invlock_cache *cache, u64 start, u64 end,
 					  : invlock_section_error(&s);
 		if (err)
 			mm_unwatch(cache->mm, start, end);
-	} while (err == -EAGAIN);
+	} while (err == COLLIDED);
 	return err;
 }
 

@@ -272,6 +272,11 @@ TEST(an_error_of_reg_is_passed_on_and_nothing_is_kept)
 	toy.fail_with = 5;
 	toy.fail_times = 1;
 	assert_int_equal(invlock_cache_get(toy.cache, mem, PAGE, 0, &pin), -EIO);
+	/* also one that could be taken for a collision */
+	toy.fail_with = -EAGAIN;
+	toy.fail_times = 1;
+	assert_int_equal(invlock_cache_get(toy.cache, mem, PAGE, 0, &pin), -EAGAIN);
+	toy.fail_times = 0;
 	put(get(mem, PAGE));
 }
 

@@ -15,7 +15,7 @@
 #include "tests/test.h"
 #include "tests/race/race.h"
 
-#define BIG	(512 * PAGE)	/* long enough to be caught in the middle of its unmapping */
+#define BIG	(128 * PAGE)	/* long enough to be caught in the middle of its unmapping */
 
 static struct gate gate;
 
