@@ -109,7 +109,9 @@ struct storm;
  * @max_engines: that make sense
  * @open: an engine: one of everything for each column; 0, or -errno and a sentence
  * @close: undo it, also one that was opened half
- * @transfer: do all, wait for all, fill res and eligible; 0 or -errno
+ * @begin: look all buffers up, as the program does before it starts a device; nothing is read
+ *	or written yet. Fills eligible. 0 or -errno; @finish follows in any case
+ * @finish: do all that was begun, wait for all, fill res; 0 or -errno
  * @cache: of a column; NULL for plain
  * @ways: how requests went, to be added to ret_ways; 0 is through a registration
  * @way_name: NULL for a number that is none
@@ -119,7 +121,8 @@ struct device {
 	unsigned int max_engines;
 	int (*open)(const struct prove *p, struct engine *e, struct invlock_why *why);
 	void (*close)(struct engine *e);
-	int (*transfer)(struct engine *e, enum column column, struct transfer *t, unsigned int nr);
+	int (*begin)(struct engine *e, enum column column, struct transfer t[NR_BUFFERS]);
+	int (*finish)(struct engine *e, enum column column, struct transfer t[NR_BUFFERS]);
 	struct invlock_cache *(*cache)(const struct engine *e, enum column column);
 	void (*ways)(const struct engine *e, enum column column, u64 ret_ways[NR_WAYS]);
 	const char *(*way_name)(unsigned int way);

@@ -32,6 +32,8 @@ struct soft_engine {
 	struct invlock_cache *caches[NR_COLUMNS];	/* NULL for plain */
 	int copies[2];		/* a pipe for what tee() takes from a registration */
 	u8 *bounce;		/* the device's own memory */
+	struct invlock_pin pins[NR_BUFFERS];
+	bool pinned[NR_BUFFERS];
 	u64 ways[NR_COLUMNS][NR_WAYS];	/* written by the engine's thread */
 };
 
@@ -160,47 +162,49 @@ static int fetch(struct soft_engine *s, const struct invlock_pin *pin)
 	return 0;
 }
 
-static void soft_write(struct engine *e, enum column column, struct transfer *t)
+static int soft_begin(struct engine *e, enum column column, struct transfer t[NR_BUFFERS])
 {
 	struct soft_engine *s = e->data;
 	struct invlock_cache *cache = s->caches[column];
+
+	for (unsigned int i = 0; i < NR_BUFFERS; i++) {
+		t[i].eligible = cache && t[i].write;
+		s->pinned[i] = t[i].eligible &&
+			       !invlock_cache_get(cache, t[i].buf, t[i].len, 0, &s->pins[i]);
+		s->ways[column][s->pinned[i] ? SOFT_REGISTERED :
+				t[i].write ? SOFT_REFUSED : SOFT_READ]++;
+	}
+	return 0;
+}
+
+static void soft_one(struct engine *e, unsigned int nr, struct transfer *t)
+{
+	struct soft_engine *s = e->data;
+	const struct data *data = &e->prove->data;
 	const u8 *from = t->buf;
-	struct invlock_pin pin;
 	int err = 0;
 
-	t->eligible = cache;
-	if (cache && !invlock_cache_get(cache, t->buf, t->len, 0, &pin)) {
-		err = fetch(s, &pin);
+	if (s->pinned[nr]) {
+		err = fetch(s, &s->pins[nr]);
 		/* the file asks for alignment of the device's memory too */
-		from = memmove(s->bounce, s->bounce + (t->buf - (u8 *)pin.addr), t->len);
-		invlock_cache_put(&pin);
-		s->ways[column][SOFT_REGISTERED]++;
-	} else {
-		s->ways[column][SOFT_REFUSED]++;
+		from = memmove(s->bounce, s->bounce + (t->buf - (u8 *)s->pins[nr].addr), t->len);
+		invlock_cache_put(&s->pins[nr]);
 	}
-	if (err)
+	if (err) {
 		t->res = err;
-	else
-		t->res = pwrite(e->prove->data.scratch, from, t->len, t->offset);
-	if (t->res == -1)
+		return;
+	}
+	t->res = t->write ? pwrite(data->scratch, from, t->len, t->offset) :
+			    pread(data->fd, t->buf, t->len, t->offset);
+	if (t->res < 0)
 		t->res = -errno;
 }
 
-static int soft_transfer(struct engine *e, enum column column, struct transfer *t,
-			 unsigned int nr)
+static int soft_finish(struct engine *e, __attribute__((unused)) enum column column,
+		       struct transfer t[NR_BUFFERS])
 {
-	struct soft_engine *s = e->data;
-
-	for (unsigned int i = 0; i < nr; i++) {
-		if (t[i].write) {
-			soft_write(e, column, &t[i]);
-			continue;
-		}
-		s->ways[column][SOFT_READ]++;
-		t[i].res = pread(e->prove->data.fd, t[i].buf, t[i].len, t[i].offset);
-		if (t[i].res < 0)
-			t[i].res = -errno;
-	}
+	for (unsigned int i = 0; i < NR_BUFFERS; i++)
+		soft_one(e, i, &t[i]);
 	return 0;
 }
 
@@ -234,7 +238,8 @@ const struct device device_soft = {
 	.max_engines = 2,
 	.open = soft_open,
 	.close = soft_close,
-	.transfer = soft_transfer,
+	.begin = soft_begin,
+	.finish = soft_finish,
 	.cache = soft_cache,
 	.ways = soft_ways,
 	.way_name = soft_way_name,

@@ -17,6 +17,9 @@ struct uring_engine {
 	struct io_uring rings[NR_COLUMNS];
 	unsigned int nr_rings;
 	struct invlock_uring *urings[NR_COLUMNS];	/* NULL for plain */
+	struct invlock_uring_op ops[NR_BUFFERS];
+	unsigned int nr_ops;		/* begun, not finished */
+	unsigned int nr_queued;		/* of the ring: these, and perhaps one that failed */
 };
 
 static struct invlock_cache *uring_cache(const struct engine *e, enum column column)
@@ -148,26 +151,33 @@ static int submit_and_reap(struct io_uring *ring, unsigned int nr)
 	return err < 0 ? err : 0;
 }
 
-static int uring_transfer(struct engine *e, enum column column, struct transfer *t,
-			  unsigned int nr)
+static int uring_begin(struct engine *e, enum column column, struct transfer t[NR_BUFFERS])
 {
 	struct uring_engine *u = e->data;
 	const struct data *data = &e->prove->data;
-	struct invlock_uring_op ops[NR_BUFFERS];
-	unsigned int nr_ops;
-	int err = 0, reaped;
+	int err;
 
-	for (nr_ops = 0; nr_ops < nr; nr_ops++) {
-		struct transfer *one = &t[nr_ops];
+	for (u->nr_ops = 0, u->nr_queued = 0; u->nr_ops < NR_BUFFERS; u->nr_ops++) {
+		struct transfer *one = &t[u->nr_ops];
 
-		err = prepare(u, column, one->write ? data->scratch : data->fd, one, &ops[nr_ops]);
+		err = prepare(u, column, one->write ? data->scratch : data->fd, one,
+			      &u->ops[u->nr_ops]);
+		u->nr_queued++;
 		if (err)
-			break;
+			return err;
 	}
-	reaped = submit_and_reap(&u->rings[column], nr_ops + !!err);
-	for (unsigned int i = 0; i < nr_ops && column != COLUMN_PLAIN; i++)
-		invlock_uring_done(&ops[i]);
-	return err ? err : reaped;
+	return 0;
+}
+
+static int uring_finish(struct engine *e, enum column column,
+			__attribute__((unused)) struct transfer t[NR_BUFFERS])
+{
+	struct uring_engine *u = e->data;
+	int err = submit_and_reap(&u->rings[column], u->nr_queued);
+
+	for (unsigned int i = 0; i < u->nr_ops && column != COLUMN_PLAIN; i++)
+		invlock_uring_done(&u->ops[i]);
+	return err;
 }
 
 static void uring_ways(const struct engine *e, enum column column, u64 ret_ways[NR_WAYS])
@@ -191,7 +201,8 @@ const struct device device_uring = {
 	.max_engines = MAX_ENGINES,
 	.open = uring_open,
 	.close = uring_close,
-	.transfer = uring_transfer,
+	.begin = uring_begin,
+	.finish = uring_finish,
 	.cache = uring_cache,
 	.ways = uring_ways,
 	.way_name = uring_way_name,

@@ -62,7 +62,7 @@ static void poison(u8 *buf, const u8 *expected, size_t len, u64 key)
 	}
 }
 
-static void prepare(struct worker *w, struct area *a, struct transfer t[NR_BUFFERS])
+static void plan(struct worker *w, const struct area *a, struct transfer t[NR_BUFFERS])
 {
 	const struct data *data = &w->prove->data;
 	size_t blocks = (data->bytes - a->len) / data->block + 1;
@@ -76,13 +76,20 @@ static void prepare(struct worker *w, struct area *a, struct transfer t[NR_BUFFE
 			.len = a->len,
 			.key = mix(random),
 		};
-		if (t[i].write) {
-			t[i].offset = w->engine->scratch_offset + i * a->len;
+		t[i].offset = t[i].write ? w->engine->scratch_offset + i * a->len :
+			      random % blocks * data->block;
+	}
+}
+
+static void fill_all(const struct worker *w, const struct transfer t[NR_BUFFERS])
+{
+	const u8 *reference = w->prove->data.reference;
+
+	for (unsigned int i = 0; i < NR_BUFFERS; i++) {
+		if (t[i].write)
 			fill(t[i].buf, t[i].len, t[i].key);
-		} else {
-			t[i].offset = random % blocks * data->block;
-			poison(t[i].buf, data->reference + t[i].offset, t[i].len, t[i].key);
-		}
+		else
+			poison(t[i].buf, reference + t[i].offset, t[i].len, t[i].key);
 	}
 }
 
@@ -185,23 +192,47 @@ static void verify(struct worker *w, enum column column, const struct area *a,
 	}
 }
 
-/* the I/O itself, with what it cost */
-static bool transfer_all(struct worker *w, enum column column, struct transfer *t)
+struct cost {
+	u64 wall_ns;
+	u64 cpu_ns;
+};
+
+static void clock_start(struct cost *cost)
 {
+	cost->wall_ns -= now_ns(CLOCK_MONOTONIC);
+	cost->cpu_ns -= now_ns(CLOCK_THREAD_CPUTIME_ID);
+}
+
+static void clock_stop(struct cost *cost)
+{
+	cost->cpu_ns += now_ns(CLOCK_THREAD_CPUTIME_ID);
+	cost->wall_ns += now_ns(CLOCK_MONOTONIC);
+}
+
+/*
+ * The I/O itself, with what it cost. The buffers are looked up before they are filled: that comes
+ * closest behind a change, while the thread that makes it may still be in the kernel.
+ */
+static bool transfer_all(struct worker *w, enum column column, struct transfer t[NR_BUFFERS])
+{
+	const struct device *device = w->prove->device;
 	struct counts *c = &w->counts[column];
-	u64 hits, misses, hits0, misses0, wall, cpu, bytes = 0, eligible = 0;
-	int err;
+	u64 hits, misses, hits0, misses0, bytes = 0, eligible = 0;
+	struct cost cost = {};
+	int err, err2;
 
 	hits0 = hits_and_misses(w->engine, column, &misses0);
-	wall = now_ns(CLOCK_MONOTONIC);
-	cpu = now_ns(CLOCK_THREAD_CPUTIME_ID);
-	err = w->prove->device->transfer(w->engine, column, t, NR_BUFFERS);
-	cpu = now_ns(CLOCK_THREAD_CPUTIME_ID) - cpu;
-	wall = now_ns(CLOCK_MONOTONIC) - wall;
+	clock_start(&cost);
+	err = device->begin(w->engine, column, t);
+	clock_stop(&cost);
 	hits = hits_and_misses(w->engine, column, &misses);
-	if (err) {
+	fill_all(w, t);
+	clock_start(&cost);
+	err2 = device->finish(w->engine, column, t);
+	clock_stop(&cost);
+	if (err || err2) {
 		prove_fail(w->prove, "column %s: the device failed: %s", column_names[column],
-			   strerror(-err));
+			   strerror(err ? -err : -err2));
 		return false;
 	}
 	for (unsigned int i = 0; i < NR_BUFFERS; i++) {
@@ -210,8 +241,8 @@ static bool transfer_all(struct worker *w, enum column column, struct transfer *
 	}
 	port_store(&c->ios, c->ios + NR_BUFFERS);
 	port_store(&c->bytes, c->bytes + bytes);
-	port_store(&c->wall_ns, c->wall_ns + wall);
-	port_store(&c->cpu_ns, c->cpu_ns + cpu);
+	port_store(&c->wall_ns, c->wall_ns + cost.wall_ns);
+	port_store(&c->cpu_ns, c->cpu_ns + cost.cpu_ns);
 	port_store(&c->eligible, c->eligible + eligible);
 	port_store(&c->hits, c->hits + hits - hits0);
 	port_store(&c->misses, c->misses + misses - misses0);
@@ -222,7 +253,7 @@ static void io_on(struct worker *w, enum column column, struct area *a)
 {
 	struct transfer t[NR_BUFFERS];
 
-	prepare(w, a, t);
+	plan(w, a, t);
 	pthread_mutex_lock(&w->engine->lock);
 	if (transfer_all(w, column, t) && check_results(w, column, t) && read_back(w, t))
 		verify(w, column, a, t);

@@ -77,7 +77,7 @@ void race_change(struct worker *w, struct area *a)
 		if (prove_stopped(w->prove) &&
 		    port_cmpxchg(&job->state, JOB_POSTED, JOB_NONE) == JOB_POSTED)
 			return;	/* nobody takes it any more */
-		if (i % YIELD_EVERY == 0)
+		if (i % YIELD_EVERY == 0 || port_load(&job->state) == JOB_POSTED)
 			sched_yield();
 		if (!job->change.storm->taken) {
 			if (port_load_acquire(&job->state) == JOB_NONE)
