@@ -58,15 +58,13 @@ struct mmu_invlock *mmu_invlock_get(const struct mmu_notifier_ops *ops, struct m
 }
 EXPORT_SYMBOL_GPL(mmu_invlock_get);
 
-static u32 kind_of(const struct mmu_notifier_range *range)
+u32 mmu_invlock_kind(const struct mmu_notifier_range *range)
 {
 	switch (range->event) {
 	case MMU_NOTIFY_UNMAP:
 		return INVLOCK_KIND_UNMAP;
 	case MMU_NOTIFY_CLEAR:
-		/* memory that reclaim takes is given back by the kernel, not by the program */
-		return current->flags & PF_MEMALLOC || current->mm == NULL ?
-		       INVLOCK_KIND_MIGRATE : INVLOCK_KIND_DISCARD;
+		return current->reclaim_state ? INVLOCK_KIND_MIGRATE : INVLOCK_KIND_DISCARD;
 	case MMU_NOTIFY_PROTECTION_VMA:
 	case MMU_NOTIFY_PROTECTION_PAGE:
 		return INVLOCK_KIND_PROTECT;
@@ -80,6 +78,7 @@ static u32 kind_of(const struct mmu_notifier_range *range)
 		return INVLOCK_KIND_UNKNOWN;
 	}
 }
+EXPORT_SYMBOL_GPL(mmu_invlock_kind);
 
 /* tell the walks in flight over the range to give up. Return: was there one? */
 static bool stop_walks(struct mmu_invlock *inv, const struct mmu_notifier_range *range)
@@ -105,8 +104,8 @@ void mmu_invlock_inv_start(struct mmu_invlock *inv, const struct mmu_notifier_ra
 	lockdep_assert_held(inv->lock);
 	inv->running++;
 	if ((stop_walks(inv, range) && !bad_is(BAD_INTEREST)) || interesting) {
-		invlock_inv_start(&inv->il, range->start, range->end, kind_of(range), tid,
-				  ktime_get_ns());
+		invlock_inv_start(&inv->il, range->start, range->end, mmu_invlock_kind(range),
+				  tid, ktime_get_ns());
 		return;
 	}
 	/* running, so that no section begins; the generation stays, so that none is undone */

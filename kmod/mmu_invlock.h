@@ -170,6 +170,16 @@ void mmu_invlock_inv_end(struct mmu_invlock *inv, const struct mmu_notifier_rang
  */
 void mmu_invlock_release(struct mmu_invlock *inv);
 
+/**
+ * mmu_invlock_kind() - what sort of change is this?
+ * @range: as the notifier got it, in the task that makes the change
+ *
+ * The kernel says less than a program knows: UNMAP, DISCARD for whatever clears page table
+ * entries, MIGRATE for the same in reclaim, PROTECT, SOFT_DIRTY, or UNKNOWN.
+ * Context: any. Return: enum invlock_kind. Since: 0.1
+ */
+u32 mmu_invlock_kind(const struct mmu_notifier_range *range);
+
 /* ready-made callbacks: take the lock, ask mmu_invlock_ops, mark */
 int mmu_invlock_range_start(struct mmu_notifier *mn, const struct mmu_notifier_range *range);
 void mmu_invlock_range_end(struct mmu_notifier *mn, const struct mmu_notifier_range *range);

@@ -5,6 +5,7 @@
 #include <linux/string.h>
 
 #include "bad.h"
+#include "feed.h"
 #include "mirror.h"
 
 unsigned int mirror_delay_us;
@@ -32,6 +33,7 @@ static const char *const bad_names[NR_BAD] = {
 static int __init invlock_init(void)
 {
 	int chosen = match_string(bad_names, NR_BAD, bad ?: "");
+	int err;
 
 	if (chosen < 0) {
 		pr_err("invlock: there is no planted failure \"%s\"\n", bad);
@@ -40,12 +42,19 @@ static int __init invlock_init(void)
 	bad_chosen = chosen;
 	if (bad_chosen)
 		pr_warn("invlock: WRONG ON PURPOSE: bad=%s\n", bad);
-	return mirror_init();
+	err = feed_init();
+	if (err)
+		return err;
+	err = mirror_init();
+	if (err)
+		feed_exit();
+	return err;
 }
 
 static void __exit invlock_exit(void)
 {
 	mirror_exit();
+	feed_exit();
 	/* the last locks are freed by callbacks that lie in this module */
 	mmu_notifier_synchronize();
 }

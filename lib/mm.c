@@ -13,9 +13,12 @@
 #include "selftest.h"
 #endif
 
-#define NR_MONITORS 3
+#define NR_MONITORS 4
 
 const struct monitor *const monitors[NR_MONITORS + 1] = {
+#ifdef HAVE_MONITOR_KMOD
+	&monitor_kmod,
+#endif
 #ifdef HAVE_MONITOR_BPF
 	&monitor_bpf,
 #endif

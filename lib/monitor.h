@@ -36,6 +36,7 @@ struct monitor {
 	void (*unwatch)(struct invlock_mm *mm, u64 start, u64 end);
 };
 
+extern const struct monitor monitor_kmod;
 extern const struct monitor monitor_bpf;
 extern const struct monitor monitor_uffd;
 extern const struct monitor monitor_manual;

@@ -37,7 +37,7 @@ struct invlock_why {
  * struct invlock_mm_options - how to open an mm
  * @size: sizeof(struct invlock_mm_options)
  * @flags: INVLOCK_MM_*
- * @monitor: "bpf", "uffd", "manual"; NULL = the first in this order, manual never,
+ * @monitor: "kmod", "bpf", "uffd", "manual"; NULL = the first in this order, manual never,
  *	that works and sees every kind in @need
  * @need: mask of kinds that must be seen; 0 = INVLOCK_KINDS_DEFAULT. "manual" sees
  *	what the program reports, so it is held to none.

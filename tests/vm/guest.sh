@@ -13,16 +13,39 @@ module_build()
 	make -s -C "$kernel_build" M="$work/src/kmod" CONFIG_DEBUG_INFO_BTF_MODULES= modules
 }
 
+compile()
+{
+	gcc -std=gnu11 -D_GNU_SOURCE -O2 -Wall -Wextra -Werror -Wno-sign-compare \
+		-Wno-missing-field-initializers -DINVLOCK_VERSION='"guest"' -pthread \
+		-I"$root" -I"$root/include" -I"$root/include/uapi" "$@"
+}
+
+# the library with the monitors that need no other library
+guest_library()
+{
+	local source sources=()
+
+	for source in "$root"/lib/*.c; do
+		case $source in *monitor_bpf*|*monitor_uffd*) ;; *) sources+=("$source") ;; esac
+	done
+	mkdir -p "$work/objects/core" "$work/objects/lib" &&
+	(cd "$work/objects/core" && compile -c "$root"/core/*.c) &&
+	(cd "$work/objects/lib" &&
+	 compile -DHAVE_MONITOR_KMOD -DHAVE_SELFTEST -c "${sources[@]}") &&
+	# q: both folders have a section.o
+	ar qcs "$work/libguest.a" "$work"/objects/*/*.o
+}
+
 guest_programs()
 {
 	local source name
 
 	mkdir -p "$work/guest/tests"
+	guest_library || return
 	for source in "$here"/test_*.c; do
 		name=$(basename "$source" .c)
-		gcc -std=gnu11 -D_GNU_SOURCE -O2 -Wall -Wextra -Werror -pthread \
-			-I"$root" -I"$root/include" -I"$root/include/uapi" \
-			-o "$work/guest/tests/${name#test_}" "$source" -lcmocka || return
+		compile -o "$work/guest/tests/${name#test_}" "$source" "$work/libguest.a" \
+			-lcmocka || return
 	done
 	gcc -O2 -Wall -Wextra -Werror -static -o "$work/guest/vm_exit" "$here/vm_exit.c"
 }
@@ -49,7 +72,7 @@ guest_pack()
 {
 	local guest=$work/guest library
 
-	mkdir -p "$guest"/{bin,dev,mnt,modules,proc,sys,tmp}
+	mkdir -p "$guest"/{bin,dev,modules,proc,sys,tmp,var/tmp}
 	cp "$work/src/kmod/invlock.ko" "$guest/modules/"
 	cp "$(command -v busybox)" "$guest/bin/busybox"
 	cp "$here/init" "$here/planted" "$guest/"

@@ -2,6 +2,9 @@
 /*
  * The devices of invlock.ko.
  *
+ *	/dev/invlock		the feed of the process that opened it: mmap() it, shared and
+ *				read-only, from offset 0. read() of 8 bytes gives the sequence;
+ *				poll() tells when it has moved since.
  *	/dev/invlock_mirror	a software device with a page table of its own, which mirrors
  *				the memory of the process that opened it
  *
@@ -13,7 +16,36 @@
 #define _UAPI_LINUX_INVLOCK_DEV_H
 
 #include <linux/ioctl.h>
+#include <linux/invlock.h>
 #include <linux/types.h>
+
+/*
+ * The kinds that are in every feed: those that can take a pinned page out of the map. The
+ * kernel does not tell more than this: UNMAP is munmap, MAP_FIXED, mremap, brk and shmdt;
+ * DISCARD is whatever clears page table entries, by the program or for it; MIGRATE is the
+ * same when reclaim does it, which leaves pinned pages where they are.
+ */
+#define INVLOCK_FEED_PINNED_KINDS	(1ULL << INVLOCK_KIND_UNKNOWN |	\
+					 1ULL << INVLOCK_KIND_UNMAP |	\
+					 1ULL << INVLOCK_KIND_DISCARD |	\
+					 1ULL << INVLOCK_KIND_RELEASE)
+
+/**
+ * struct invlock_feed_see - ask for more kinds of change, and for the feed's size
+ * @size: of this struct
+ * @reserved: zero
+ * @kinds: in: a mask to add for this process, 0 = none; PROTECT, SOFT_DIRTY and MIGRATE are
+ *	those that are not there by themselves. Out: all that are in its feed now.
+ * @feed_size: in: zero; out: bytes to map
+ */
+struct invlock_feed_see {
+	__u32 size;
+	__u32 reserved;
+	__u64 kinds;
+	__u64 feed_size;
+};
+
+#define INVLOCK_FEED_SEE	_IOWR('v', 0x01, struct invlock_feed_see)
 
 #define INVLOCK_MIRROR_READ	0	/* device to buffer */
 #define INVLOCK_MIRROR_WRITE	1	/* buffer to device */

@@ -1,0 +1,8 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#ifndef INVLOCK_FEED_DEV_H
+#define INVLOCK_FEED_DEV_H
+
+int feed_init(void);
+void feed_exit(void);
+
+#endif /* INVLOCK_FEED_DEV_H */

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: MIT */
+/* The feed of this process as /dev/invlock gives it, without the library. */
+#ifndef INVLOCK_TESTS_VM_FEED_H
+#define INVLOCK_TESTS_VM_FEED_H
+
+#include "core/invlock.h"
+#include "device.h"
+
+struct feed {
+	int fd;
+	size_t bytes;
+	struct invlock il;
+};
+
+static inline void feed_open(struct feed *f, uint64_t kinds)
+{
+	struct invlock_feed_see see = { .size = sizeof(see), .kinds = kinds };
+	void *mem;
+
+	f->fd = open("/dev/invlock", O_RDONLY | O_CLOEXEC);
+	assert_true(f->fd >= 0);
+	assert_int_equal(ioctl(f->fd, INVLOCK_FEED_SEE, &see), 0);
+	f->bytes = see.feed_size;
+	mem = mmap(NULL, f->bytes, PROT_READ, MAP_SHARED, f->fd, 0);
+	assert_ptr_not_equal(mem, MAP_FAILED);
+	assert_int_equal(invlock_attach(&f->il, mem, f->bytes), 0);
+}
+
+static inline void feed_close(struct feed *f)
+{
+	munmap(f->il.feed, f->bytes);
+	close(f->fd);
+}
+
+static inline uint64_t feed_sequence(const struct feed *f)
+{
+	return port_load_acquire(&f->il.feed->sequence);
+}
+
+/* the newest event after @since that covers [start, end) and is of @kind; NULL = none */
+static inline const struct invlock_event *feed_find(const struct feed *f, uint64_t since,
+						    const void *start, size_t len, uint32_t kind)
+{
+	for (uint64_t seq = feed_sequence(f); seq > since; seq--) {
+		const struct invlock_event *e = &f->il.events[seq & f->il.event_mask];
+
+		if (e->seq == seq && e->kind == kind && e->start <= (unsigned long)start &&
+		    e->end >= (unsigned long)start + len)
+			return e;
+	}
+	return NULL;
+}
+
+/* does nothing run: has every start had its end? */
+static inline bool feed_is_quiet(const struct feed *f)
+{
+	uint64_t running = port_load(&f->il.feed->wide);
+
+	for (unsigned int i = 0; i <= f->il.word_mask; i++)
+		running |= port_load(&f->il.words[i]);
+	return !(running & INVLOCK_RUNNING_MASK);
+}
+
+#endif /* INVLOCK_TESTS_VM_FEED_H */

@@ -1,0 +1,259 @@
+// SPDX-License-Identifier: MIT
+/* /dev/invlock by itself, and as the library's kmod monitor. */
+#include "feed.h"
+
+#include <poll.h>
+#include <signal.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <invlock/mm.h>
+
+#include "lib/change.h"
+#include "lib/monitor.h"
+
+TEST(the_feed_can_not_be_written)
+{
+	struct feed f;
+
+	feed_open(&f, 0);
+	assert_ptr_equal(mmap(NULL, f.bytes, PROT_READ | PROT_WRITE, MAP_SHARED, f.fd, 0), MAP_FAILED);
+	assert_ptr_equal(mmap(NULL, f.bytes, PROT_WRITE, MAP_PRIVATE, f.fd, 0), MAP_FAILED);
+	assert_int_equal(errno, EACCES);
+	assert_int_equal(mprotect(f.il.feed, f.bytes, PROT_READ | PROT_WRITE), -1);
+	assert_int_equal(errno, EACCES);
+	feed_close(&f);
+}
+
+TEST(no_more_than_the_feed_can_be_mapped)
+{
+	struct feed f;
+
+	feed_open(&f, 0);
+	assert_ptr_equal(mmap(NULL, f.bytes + PAGE, PROT_READ, MAP_SHARED, f.fd, 0), MAP_FAILED);
+	assert_ptr_equal(mmap(NULL, f.bytes, PROT_READ, MAP_SHARED, f.fd, PAGE), MAP_FAILED);
+	assert_ptr_equal(mmap(NULL, PAGE, PROT_READ, MAP_SHARED, f.fd, 1UL << 40), MAP_FAILED);
+	feed_close(&f);
+}
+
+TEST(an_event_says_who_and_what)
+{
+	struct feed f;
+	const struct invlock_event *e;
+	uint64_t before;
+	char *p;
+
+	feed_open(&f, 0);
+	p = map_aligned(2 * MIB);
+	p[0] = 1;
+	before = feed_sequence(&f);
+	assert_int_equal(munmap(p, PAGE), 0);
+	e = feed_find(&f, before, p, PAGE, INVLOCK_KIND_UNMAP);
+	assert_non_null(e);
+	assert_int_equal(e->start, (unsigned long)p);
+	assert_int_equal(e->end, (unsigned long)p + PAGE);
+	assert_int_equal(e->tid, syscall(SYS_gettid));
+	assert_true(e->time > 0);
+	feed_close(&f);
+}
+
+TEST(protection_is_left_out_until_it_is_asked_for)
+{
+	struct invlock_feed_see see = {
+		.size = sizeof(see),
+		.kinds = 1ULL << INVLOCK_KIND_PROTECT,
+	};
+	uint64_t before;
+	struct feed f;
+	char *p = map_aligned(2 * MIB);
+
+	p[0] = 1;
+	feed_open(&f, 0);
+	before = feed_sequence(&f);
+	assert_int_equal(mprotect(p, PAGE, PROT_READ), 0);
+	assert_null(feed_find(&f, before, p, PAGE, INVLOCK_KIND_PROTECT));
+	assert_int_equal(ioctl(f.fd, INVLOCK_FEED_SEE, &see), 0);
+	assert_true(see.kinds >> INVLOCK_KIND_UNMAP & see.kinds >> INVLOCK_KIND_PROTECT & 1);
+	assert_int_equal(mprotect(p, PAGE, PROT_NONE), 0);
+	assert_non_null(feed_find(&f, before, p, PAGE, INVLOCK_KIND_PROTECT));
+	assert_true(feed_is_quiet(&f));
+	feed_close(&f);
+}
+
+TEST(poll_wakes_when_something_changed_and_read_arms_it_again)
+{
+	struct feed f;
+	struct pollfd pfd = { .events = POLLIN };
+	uint64_t sequence;
+	char *p;
+
+	feed_open(&f, 0);
+	pfd.fd = f.fd;
+	p = map_anon(PAGE);
+	assert_int_equal(read(f.fd, &sequence, sizeof(sequence)), sizeof(sequence));
+	assert_int_equal(sequence, feed_sequence(&f));
+	assert_int_equal(poll(&pfd, 1, 0), 0);
+	munmap(p, PAGE);
+	assert_int_equal(poll(&pfd, 1, 0), 1);
+	assert_int_equal(pfd.revents, POLLIN);
+	assert_int_equal(read(f.fd, &sequence, sizeof(sequence)), sizeof(sequence));
+	assert_int_equal(poll(&pfd, 1, 0), 0);
+	assert_int_equal(read(f.fd, &sequence, 4), -1);
+	assert_int_equal(errno, EINVAL);
+	feed_close(&f);
+}
+
+TEST(two_opens_in_one_process_see_one_feed)
+{
+	struct feed one, other;
+
+	feed_open(&one, 0);
+	feed_open(&other, 0);
+	munmap(map_anon(PAGE), PAGE);
+	assert_int_equal(feed_sequence(&one), feed_sequence(&other));
+	feed_close(&one);
+	munmap(map_anon(PAGE), PAGE);
+	assert_true(feed_sequence(&other) > 0);
+	feed_close(&other);
+}
+
+TEST(wrong_requests_are_refused)
+{
+	const struct invlock_feed_see good = { .size = sizeof(good) };
+	struct invlock_feed_see see;
+	struct feed f;
+
+	feed_open(&f, 0);
+#define REFUSED(field, value)						\
+do {									\
+	see = good;							\
+	see.field = (value);						\
+	assert_int_equal(ioctl(f.fd, INVLOCK_FEED_SEE, &see), -1);	\
+	assert_int_equal(errno, EINVAL);				\
+} while (0)
+	REFUSED(size, 0);
+	REFUSED(size, sizeof(good) + 8);
+	REFUSED(reserved, 1);
+	REFUSED(feed_size, 1);
+	REFUSED(kinds, 1ULL << INVLOCK_NR_KINDS);
+#undef REFUSED
+	assert_int_equal(ioctl(f.fd, INVLOCK_FEED_SEE, (void *)1), -1);
+	assert_int_equal(errno, EFAULT);
+	assert_int_equal(ioctl(f.fd, _IO('v', 0x3f)), -1);
+	assert_int_equal(errno, ENOTTY);
+	feed_close(&f);
+}
+
+/* in another process: 0 = every use of the fd was refused as it should be */
+static int try_in_another_process(const struct feed *f)
+{
+	struct invlock_feed_see see = { .size = sizeof(see) };
+	struct pollfd pfd = { .fd = f->fd, .events = POLLIN };
+	unsigned char vec;
+	uint64_t sequence;
+
+	if (!ioctl(f->fd, INVLOCK_FEED_SEE, &see) || errno != EPERM)
+		return 1;
+	if (mmap(NULL, PAGE, PROT_READ, MAP_SHARED, f->fd, 0) != MAP_FAILED || errno != EPERM)
+		return 2;
+	if (read(f->fd, &sequence, sizeof(sequence)) != -1 || errno != EPERM)
+		return 3;
+	if (poll(&pfd, 1, 0) != 1 || pfd.revents != POLLERR)
+		return 4;
+	/* and the mapping did not come along */
+	if (!mincore(f->il.feed, PAGE, &vec) || errno != ENOMEM)
+		return 5;
+	return 0;
+}
+
+TEST(a_forked_child_may_not_use_the_feed)
+{
+	struct feed f;
+	int status;
+	pid_t child;
+
+	feed_open(&f, 0);
+	child = fork();
+	if (!child)
+		_exit(try_in_another_process(&f));
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_int_equal(status, 0);
+	feed_close(&f);
+}
+
+TEST(a_feed_outlives_its_process_and_is_of_no_use_then)
+{
+	struct invlock_feed_see see = { .size = sizeof(see) };
+	int ready[2], fd, pidfd, status;
+	struct feed f;
+	pid_t child;
+
+	assert_int_equal(pipe(ready), 0);
+	child = fork();
+	if (!child) {
+		f.fd = open("/dev/invlock", O_RDONLY);
+		if (write(ready[1], &f.fd, sizeof(f.fd)) == sizeof(f.fd))
+			pause();
+		_exit(0);
+	}
+	assert_int_equal(read(ready[0], &f.fd, sizeof(f.fd)), sizeof(f.fd));
+	pidfd = syscall(SYS_pidfd_open, child, 0);
+	fd = syscall(SYS_pidfd_getfd, pidfd, f.fd, 0);
+	assert_true(fd >= 0);
+	assert_int_equal(ioctl(fd, INVLOCK_FEED_SEE, &see), -1);
+	assert_int_equal(errno, EPERM);
+	assert_int_equal(kill(child, SIGKILL), 0);
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_int_equal(ioctl(fd, INVLOCK_FEED_SEE, &see), -1);
+	assert_int_equal(errno, EPERM);
+	close(fd);
+	close(pidfd);
+	close(ready[0]);
+	close(ready[1]);
+}
+
+TEST(the_library_chooses_this_monitor_and_misses_no_change_with_it)
+{
+	struct invlock_mm_info info = { .size = sizeof(info) };
+	unsigned int counts[NR_CHANGE_VERDICTS] = {};
+	struct change_result result;
+	const struct change *change;
+	struct invlock_why why;
+	struct invlock_mm *mm;
+	int err;
+
+	err = invlock_mm_open(NULL, &mm, &why);
+	if (err)
+		print_message("# %s\n", why.text);
+	assert_int_equal(err, 0);
+	assert_int_equal(invlock_mm_info(mm, &info), 0);
+	assert_string_equal(info.monitor, "kmod");
+	for (unsigned int i = 0; (change = change_at(i)); i++) {
+		bool claimed = info.seen >> change->kind & 1;
+
+		change_test(change, mm, &result);
+		counts[result.verdict] += claimed || result.verdict == CHANGE_UNKNOWN;
+		if (result.verdict == CHANGE_UNKNOWN)
+			print_message("# could not be made here: %s: %s\n", change->name, result.reason);
+		else if (result.verdict == CHANGE_MISSED)
+			print_message("# %s: %s\n", claimed ? "MISSED" : "left out, as said",
+				      change->name);
+	}
+	print_message("# %u seen, %u missed, %u could not be made\n", counts[CHANGE_SEEN],
+		      counts[CHANGE_MISSED], counts[CHANGE_UNKNOWN]);
+	assert_int_equal(counts[CHANGE_MISSED], 0);
+	assert_true(counts[CHANGE_SEEN] >= 25);
+	invlock_mm_close(mm);
+}
+
+TEST_MAIN(
+	cmocka_unit_test(the_feed_can_not_be_written),
+	cmocka_unit_test(no_more_than_the_feed_can_be_mapped),
+	cmocka_unit_test(an_event_says_who_and_what),
+	cmocka_unit_test(protection_is_left_out_until_it_is_asked_for),
+	cmocka_unit_test(poll_wakes_when_something_changed_and_read_arms_it_again),
+	cmocka_unit_test(two_opens_in_one_process_see_one_feed),
+	cmocka_unit_test(wrong_requests_are_refused),
+	cmocka_unit_test(a_forked_child_may_not_use_the_feed),
+	cmocka_unit_test(a_feed_outlives_its_process_and_is_of_no_use_then),
+	cmocka_unit_test(the_library_chooses_this_monitor_and_misses_no_change_with_it)
+)
