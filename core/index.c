@@ -132,12 +132,13 @@ struct index_table *index_replace(struct index *ix, struct index_table *table)
 /* protect the table from being freed under this lookup */
 static const struct index_table *walk_begin(const struct index *ix, struct pin_thread *self)
 {
-	const struct index_table *t, *again = port_load_acquire(&ix->table);
+	const struct index_table *t, *again = port_load(&ix->table);
 
 	do {
 		t = again;
 		port_store_release(&self->table, t);
 		port_light_barrier();	/* pairs with port_heavy_barrier() before pins_walk_table() */
+		/* acquire: pairs with the release in index_replace() */
 		again = port_load_acquire(&ix->table);
 	} while (again != t);
 	return t;
