@@ -194,12 +194,13 @@ static int register_range(struct invlock_cache *cache, u64 start, u64 end,
 
 	invlock_section_init(&s, &cache->il, start, end, &cache->budget, 0);
 	do {
-		/* each round: a range that was unmapped meanwhile is watched no more */
+		if (!invlock_attempt(&s))
+			return invlock_section_error(&s);
+		/* after the sample, in each round: a mapping that replaced another is not watched */
 		err = mm_watch(cache->mm, start, end);
 		if (err)
 			return err;
-		err = invlock_attempt(&s) ? register_once(cache, &s, ret_region)
-					  : invlock_section_error(&s);
+		err = register_once(cache, &s, ret_region);
 		if (err)
 			mm_unwatch(cache->mm, start, end);
 	} while (err == COLLIDED);

@@ -19,9 +19,10 @@
  *	in why (never NULL). Unwinds completely on error.
  * @close: stop and free all; @mine is false in a forked child, whose copies of memory and file
  *	descriptors are freed without touching what the parent still uses
- * @watch: NULL, or called before a range is translated, for monitors that must ask the
- *	kernel for each range. Cheap when it is watched already. 0, or -errno: then the range
- *	must not be cached.
+ * @watch: NULL, or called between the sample and the translation of a range, in each round,
+ *	for monitors that must ask the kernel for each range: a mapping that replaced another
+ *	before the sample is not watched. Cheap when it is watched already. 0, or -errno: then
+ *	the range must not be cached.
  * @unwatch: NULL, or the reverse, when a translation is dropped; watches of overlapping
  *	ranges count
  */

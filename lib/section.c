@@ -10,6 +10,7 @@ struct read {
 	struct invlock_section section;
 	struct invlock_mm *mm;	/* NULL: nothing is watched */
 	int error;		/* found before the section could begin */
+	bool watched;
 	bool committed;
 };
 
@@ -35,7 +36,7 @@ void invlock_read_init(struct invlock_read *rd, struct invlock_mm *mm, const voi
 	*r = (struct read){ .error = -EINVAL };
 	if (!mm || end <= start || flags & ~INVLOCK_READ_INTERRUPTIBLE)
 		return;
-	r->error = mm_alive(mm) ? mm_watch(mm, start, end) : -EOWNERDEAD;
+	r->error = mm_alive(mm) ? 0 : -EOWNERDEAD;
 	if (r->error)
 		return;
 	r->mm = mm;
@@ -47,20 +48,27 @@ bool invlock_read_attempt(struct invlock_read *rd)
 {
 	struct read *r = read_of(rd);
 
-	if (!r || !r->mm)
+	if (!r || !r->mm || r->error)
 		return false;
 	if (!mm_alive(r->mm)) {
 		r->error = -EOWNERDEAD;
 		return false;
 	}
-	return invlock_attempt(&r->section);
+	if (!invlock_attempt(&r->section))
+		return false;
+	/* after the sample, in each round: a mapping that replaced another is not watched */
+	r->error = mm_watch(r->mm, r->section.start, r->section.end);
+	if (r->watched)
+		mm_unwatch(r->mm, r->section.start, r->section.end);
+	r->watched = !r->error;
+	return r->watched;
 }
 
 bool invlock_read_commit(struct invlock_read *rd)
 {
 	struct read *r = read_of(rd);
 
-	if (!r || !r->mm)
+	if (!r || !r->mm || r->error)
 		return false;
 	if (!mm_alive(r->mm)) {
 		r->error = -EOWNERDEAD;
@@ -94,7 +102,7 @@ void invlock_read_end(struct invlock_read *rd)
 
 	if (!r || !r->mm)
 		return;
-	if (mm_alive(r->mm))
+	if (r->watched && mm_alive(r->mm))
 		mm_unwatch(r->mm, r->section.start, r->section.end);
 	*r = (struct read){ .error = -EINVAL };
 }

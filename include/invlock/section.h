@@ -55,13 +55,13 @@ struct invlock_read_budget {
  * @flags: INVLOCK_READ_*
  *
  * Whatever is wrong is reported by invlock_read_error(), and the loop does not run.
- * Context: may sleep (the monitor may have to begin to watch the range). Since: 0.1
+ * Context: any. Since: 0.1
  */
 void invlock_read_init(struct invlock_read *rd, struct invlock_mm *mm, const void *addr,
 		       size_t len, const struct invlock_read_budget *budget, unsigned int flags);
 
 /**
- * invlock_read_attempt() - wait until the range is quiet, then sample
+ * invlock_read_attempt() - wait until the range is quiet, sample, and have it watched
  * @rd: the section
  *
  * Context: may sleep. Locks: none that a thread may hold while it unmaps.

@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: MIT
+/* The uffd monitor through the public calls: the section and the cache watch in time. */
+#include <invlock/cache.h>
+#include <invlock/section.h>
+
+#include "rig.h"
+
+static struct invlock_mm *mm;
+
+static void replace(void *p)
+{
+	assert_ptr_equal(map_at(p, PAGE, MAP_FIXED), p);
+}
+
+#define OPEN_MM()							\
+do {									\
+	struct invlock_mm_options mm_options = {			\
+		.size = sizeof(mm_options), .monitor = "uffd",		\
+		.need = monitor_uffd.seen,				\
+	};								\
+	struct invlock_why why;						\
+	int open_err = invlock_mm_open(&mm_options, &mm, &why);		\
+									\
+	if (open_err == -ENOSYS || open_err == -EPERM || open_err == -EOPNOTSUPP) \
+		TEST_SKIP("%.190s", why.text);				\
+	if (open_err)							\
+		fail_msg("open: %d, %s", open_err, why.text);		\
+} while (0)
+
+TEST(a_section_watches_the_mapping_that_it_samples)
+{
+	struct invlock_read rd;
+	char *p;
+
+	OPEN_MM();
+	p = map_at(NULL, PAGE, 0);
+	invlock_read_init(&rd, mm, p, PAGE, NULL, 0);
+	/* what was there at the init is not what is translated */
+	replace(p);
+	assert_true(invlock_read_attempt(&rd));
+	/* and once more, between two rounds */
+	replace(p);
+	assert_false(invlock_read_commit(&rd));
+	assert_true(invlock_read_attempt(&rd));
+	assert_true(invlock_read_commit(&rd));
+	assert_true(invlock_read_valid(&rd));
+	replace(p);
+	assert_false(invlock_read_valid(&rd));
+	invlock_read_end(&rd);
+	assert_false(kernel_watches(p));
+	munmap(p, PAGE);
+	invlock_mm_close(mm);
+}
+
+TEST(a_section_over_a_hole_ends_with_the_monitors_error)
+{
+	struct invlock_read rd;
+	char *p;
+
+	OPEN_MM();
+	p = map_at(NULL, 2 * PAGE, 0);
+	munmap(p + PAGE, PAGE);
+	invlock_read_init(&rd, mm, p, 2 * PAGE, NULL, 0);
+	assert_false(invlock_read_attempt(&rd));
+	assert_int_equal(invlock_read_error(&rd), -EFAULT);
+	assert_false(invlock_read_commit(&rd));
+	assert_false(invlock_read_valid(&rd));
+	invlock_read_end(&rd);
+	munmap(p, PAGE);
+	invlock_mm_close(mm);
+}
+
+TEST(who_needs_what_it_does_not_see_is_refused_by_name)
+{
+	struct invlock_mm_options o = { .size = sizeof(o), .monitor = "uffd" };
+	struct invlock_why why;
+
+	assert_int_equal(invlock_mm_open(&o, &mm, &why), -EOPNOTSUPP);
+	assert_non_null(strstr(why.text, "uffd"));
+}
+
+static unsigned int nr_regs;
+
+static int reg(void *ctx, void *addr, size_t len, uint64_t *ret_handle)
+{
+	(void)ctx;
+	(void)addr;
+	(void)len;
+	*ret_handle = ++nr_regs;
+	return 0;
+}
+
+static void dereg(void *ctx, void *addr, size_t len, uint64_t handle)
+{
+	(void)ctx;
+	(void)addr;
+	(void)len;
+	(void)handle;
+}
+
+TEST(a_cached_range_is_registered_anew_after_each_change_and_never_without)
+{
+	struct invlock_cache_options o = {
+		.size = sizeof(o), .ops = { reg, dereg }, .need = monitor_uffd.seen,
+	};
+	struct invlock_cache *cache;
+	struct invlock_pin pin;
+	char *p;
+
+	OPEN_MM();
+	assert_int_equal(invlock_cache_open(mm, &o, &cache, NULL), 0);
+	p = map_at(NULL, PAGE, 0);
+	for (unsigned int i = 1; i <= 1000; i++) {
+		for (int j = 0; j < 3; j++) {
+			assert_int_equal(invlock_cache_get(cache, p, PAGE, 0, &pin), 0);
+			assert_int_equal(pin.handle, i);
+			assert_int_equal(invlock_cache_put(&pin), 0);
+		}
+		replace(p);
+	}
+	assert_int_equal(invlock_cache_close(cache), 0);
+	assert_false(kernel_watches(p));
+	munmap(p, PAGE);
+	invlock_mm_close(mm);
+}
+
+TEST_MAIN(cmocka_unit_test(a_section_watches_the_mapping_that_it_samples),
+	  cmocka_unit_test(a_section_over_a_hole_ends_with_the_monitors_error),
+	  cmocka_unit_test(who_needs_what_it_does_not_see_is_refused_by_name),
+	  cmocka_unit_test(a_cached_range_is_registered_anew_after_each_change_and_never_without))

@@ -1,0 +1,407 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Races, counted. Each is also run with the part switched off that closes it, and must then go
+ * stale; a race that cannot be lost proves nothing.
+ *
+ * "long" on the command line: rounds enough to speak of never.
+ */
+#include <fcntl.h>
+#include <sched.h>
+#include <sys/uio.h>
+
+#include "core/stripe.h"
+#include "rig.h"
+
+static struct rig rig;
+static bool is_long;
+
+static u32 rounds(u32 quick, u32 many)
+{
+	return is_long ? many : quick;
+}
+
+/* ---- one thread: change, then look up ---- */
+
+static u32 unmap_then_look_up(u32 nr, u32 plant)
+{
+	struct translation t;
+	u32 nr_stale = 0;
+	char *p;
+
+	uffd_plant(&rig.mm, plant);
+	p = map_at(NULL, PAGE, 0);
+	for (u32 i = 0; i < nr; i++) {
+		assert_int_equal(translate(&rig, p, PAGE, &t), 0);
+		/* the mark of the round before may come as late as now */
+		assert_true(plant & UFFD_PLANT_LATE_MARK || is_valid(&rig, &t));
+		assert_int_equal(munmap(p, PAGE), 0);
+		/* the same address again, as allocators do */
+		assert_ptr_equal(map_at(p, PAGE, MAP_FIXED_NOREPLACE), p);
+		nr_stale += is_valid(&rig, &t);
+		drop(&rig, &t);
+	}
+	munmap(p, PAGE);
+	return nr_stale;
+}
+
+TEST(unmap_then_lookup_on_one_thread_is_never_stale)
+{
+	u32 nr = rounds(5000, 200000);
+
+	RIG_OPEN(&rig);
+	assert_int_equal(unmap_then_look_up(nr, 0), 0);
+	rig_close(&rig);
+}
+
+TEST(without_the_early_mark_unmap_then_lookup_goes_stale)
+{
+	u32 nr = rounds(5000, 30000), nr_stale;
+
+	RIG_OPEN(&rig);
+	nr_stale = unmap_then_look_up(nr, UFFD_PLANT_LATE_MARK);
+	rig_close(&rig);
+	print_message("# late mark: stale in %u of %u\n", nr_stale, nr);
+	assert_true(nr_stale > 0);
+}
+
+/* spins, and lets others run when it takes long: there may be more threads than CPUs */
+static void wait_a_little(u32 *nr)
+{
+	if (++*nr % 4096)
+		port_relax();
+	else
+		sched_yield();
+}
+
+static void wait_while(const u32 *turn, u32 value)
+{
+	for (u32 nr = 0; port_load_acquire(turn) == value; )
+		wait_a_little(&nr);
+}
+
+/* ---- two threads: the second learns of the change while the first still makes it ---- */
+
+enum { CHANGE_UNMAP, CHANGE_FIXED, CHANGE_MOVE_AWAY, CHANGE_MOVE_ONTO, CHANGE_BRK,
+       CHANGE_DISCARD };
+
+#define STOP	(~0u)
+
+static struct {
+	char *p;
+	u32 change;
+	u32 turn;		/* odd: change; even: done */
+	bool failed;
+} race;
+
+static void make_change(void)
+{
+	char *other;
+
+	switch (race.change) {
+	case CHANGE_UNMAP:
+		race.failed |= munmap(race.p, PAGE) != 0;
+		break;
+	case CHANGE_FIXED:
+		race.failed |= map_at(race.p, PAGE, MAP_FIXED) != race.p;
+		break;
+	case CHANGE_MOVE_AWAY:
+		other = map_at(NULL, PAGE, 0);
+		race.failed |= mremap(race.p, PAGE, PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, other) != other;
+		munmap(other, PAGE);
+		break;
+	case CHANGE_MOVE_ONTO:
+		other = map_at(NULL, PAGE, 0);
+		race.failed |= mremap(other, PAGE, PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, race.p) != race.p;
+		break;
+	case CHANGE_BRK:
+		race.failed |= brk(race.p) != 0;
+		break;
+	case CHANGE_DISCARD:
+		race.failed |= madvise(race.p, PAGE, MADV_DONTNEED) != 0;
+		break;
+	}
+}
+
+static void *changer(__attribute__((unused)) void *arg)
+{
+	for (u32 turn = 1; ; turn += 2) {
+		wait_while(&race.turn, turn - 1);
+		if (port_load(&race.turn) == STOP)
+			return NULL;
+		make_change();
+		port_store_release(&race.turn, turn + 1);
+	}
+}
+
+/* the address is free: this thread gets it. Or the memory reads otherwise than before */
+static void wait_for_change(void)
+{
+	u32 nr = 0;
+
+	switch (race.change) {
+	case CHANGE_UNMAP:
+	case CHANGE_MOVE_AWAY:
+	case CHANGE_BRK:
+		while (map_at(race.p, PAGE, MAP_FIXED_NOREPLACE) != race.p)
+			wait_a_little(&nr);
+		break;
+	default:
+		while (*(volatile char *)race.p)
+			wait_a_little(&nr);
+	}
+}
+
+/* *ret_inside: rounds in which the first thread was still inside its call */
+static u32 two_threads(u32 change, u32 nr, u32 plant, u32 *ret_inside)
+{
+	struct translation t;
+	u32 nr_stale = 0;
+	pthread_t thread;
+
+	uffd_plant(&rig.mm, plant);
+	*ret_inside = 0;
+	race.change = change;
+	race.failed = false;
+	race.turn = 0;
+	if (change == CHANGE_BRK) {
+		race.p = (char *)(((unsigned long)sbrk(0) + PAGE - 1) & ~(PAGE - 1));
+		assert_int_equal(brk(race.p), 0);
+	} else {
+		race.p = map_at(NULL, PAGE, 0);
+	}
+	pthread_create(&thread, NULL, changer, NULL);
+	for (u32 turn = 1; turn < 2 * nr; turn += 2) {
+		if (change == CHANGE_BRK)
+			race.failed |= brk(race.p + PAGE) != 0;
+		*(volatile char *)race.p = 1;
+		if (translate(&rig, race.p, PAGE, &t))
+			race.failed = true;
+		port_store_release(&race.turn, turn);
+		wait_for_change();
+		*ret_inside += port_load(&race.turn) == turn;
+		nr_stale += is_valid(&rig, &t);
+		wait_while(&race.turn, turn);
+		drop(&rig, &t);
+		if (change == CHANGE_BRK)
+			munmap(race.p, PAGE);
+	}
+	port_store_release(&race.turn, STOP);
+	pthread_join(thread, NULL);
+	assert_false(race.failed);
+	if (change != CHANGE_BRK)
+		munmap(race.p, PAGE);
+	return nr_stale;
+}
+
+static void never_stale(u32 change)
+{
+	u32 nr = rounds(2000, change == CHANGE_UNMAP ? 200000 : 80000), nr_inside, nr_stale;
+
+	RIG_OPEN(&rig);
+	nr_stale = two_threads(change, nr, 0, &nr_inside);
+	rig_close(&rig);
+	print_message("# %u of %u lookups while the call was running, %u stale\n", nr_inside, nr,
+		      nr_stale);
+	/* a discard is over too soon after it can be seen to ask for this */
+	assert_true(nr_inside > 0 || change == CHANGE_DISCARD);
+	assert_int_equal(nr_stale, 0);
+}
+
+TEST(who_gets_the_address_during_a_munmap_never_finds_it_valid)
+{
+	never_stale(CHANGE_UNMAP);
+}
+
+TEST(who_sees_the_new_memory_during_a_map_fixed_never_finds_it_valid)
+{
+	never_stale(CHANGE_FIXED);
+}
+
+TEST(who_gets_the_address_during_a_mremap_never_finds_it_valid)
+{
+	never_stale(CHANGE_MOVE_AWAY);
+}
+
+TEST(who_sees_the_new_memory_during_a_mremap_onto_it_never_finds_it_valid)
+{
+	never_stale(CHANGE_MOVE_ONTO);
+}
+
+TEST(who_gets_the_address_during_a_brk_never_finds_it_valid)
+{
+	never_stale(CHANGE_BRK);
+}
+
+TEST(who_sees_the_discard_of_what_was_translated_before_finds_it_stale)
+{
+	never_stale(CHANGE_DISCARD);
+}
+
+TEST(without_the_probe_who_gets_the_address_during_a_munmap_finds_it_valid)
+{
+	u32 nr = rounds(2000, 20000), nr_inside, nr_stale = 0;
+
+	RIG_OPEN(&rig);
+	/* on a busy machine the threads may hardly meet: until they have */
+	for (int tries = 0; tries < 20 && !nr_stale; tries++)
+		nr_stale = two_threads(CHANGE_UNMAP, nr, UFFD_PLANT_NO_PROBE, &nr_inside);
+	rig_close(&rig);
+	print_message("# no probe: stale in %u of %u\n", nr_stale, nr);
+	assert_true(nr_stale > 0);
+}
+
+/* ---- a discard while the range is translated anew: this is what is not exact ---- */
+
+#define LOCKER_PAGES	256
+
+static int pipe_fds[2];
+
+/* the translation: a pipe that holds the page itself */
+static void pin_page(void *arg)
+{
+	struct iovec iov = { arg, 1 };
+	char byte;
+
+	/* what an undone round left */
+	while (read(pipe_fds[0], &byte, 1) == 1)
+		;
+	/* a page, not the zero page */
+	*(volatile char *)arg = 1;
+	race.failed |= vmsplice(pipe_fds[1], &iov, 1, 0) != 1;
+}
+
+/* takes the map's lock for writing, over and over */
+static void *hold_map_lock(void *arg)
+{
+	while (port_load(&race.turn) != STOP) {
+		mprotect(arg, LOCKER_PAGES * PAGE, PROT_READ);
+		mprotect(arg, LOCKER_PAGES * PAGE, PROT_READ | PROT_WRITE);
+	}
+	return NULL;
+}
+
+/*
+ * The window: from where the changing thread has left the event behind to where it takes the
+ * map's lock. A third thread makes it wait there; a translation, whose watch also takes that
+ * lock, may come first.
+ */
+static u32 discard_while_translating(u32 nr, u32 plant)
+{
+	struct translation old, new;
+	pthread_t thread, locker;
+	u32 nr_stale = 0;
+	char byte, *lock;
+
+	uffd_plant(&rig.mm, plant);
+	race.change = CHANGE_DISCARD;
+	race.failed = false;
+	race.turn = 0;
+	race.p = map_at(NULL, PAGE, 0);
+	assert_int_equal(pipe2(pipe_fds, O_NONBLOCK | O_CLOEXEC), 0);
+	pthread_create(&thread, NULL, changer, NULL);
+	lock = map_at(NULL, LOCKER_PAGES * PAGE, MAP_POPULATE);
+	pthread_create(&locker, NULL, hold_map_lock, lock);
+	for (u32 turn = 1; turn < 2 * nr; turn += 2) {
+		/* watched from before to after the change, so that there is an event */
+		if (translate_with(&rig, race.p, PAGE, &old, pin_page, race.p))
+			race.failed = true;
+		port_store_release(&race.turn, turn);
+		/* until the discard is marked, asked at a different moment each time */
+		for (u32 n = turn % 128; is_valid(&rig, &old) && port_load(&race.turn) == turn; n++)
+			port_wait(n, false);
+		if (translate_with(&rig, race.p, PAGE, &new, pin_page, race.p))
+			race.failed = true;
+		wait_while(&race.turn, turn);
+		*(volatile char *)race.p = 2;
+		if (is_valid(&rig, &new)) {
+			race.failed |= read(pipe_fds[0], &byte, 1) != 1;
+			/*
+			 * 1: a page that is not the program's any more. 0: discarded before it was
+			 * pinned, so it is the zero page, which a pin for writing would not take.
+			 */
+			nr_stale += byte == 1;
+		}
+		drop(&rig, &old);
+		drop(&rig, &new);
+	}
+	port_store_release(&race.turn, STOP);
+	pthread_join(thread, NULL);
+	pthread_join(locker, NULL);
+	munmap(lock, LOCKER_PAGES * PAGE);
+	close(pipe_fds[0]);
+	close(pipe_fds[1]);
+	munmap(race.p, PAGE);
+	assert_false(race.failed);
+	return nr_stale;
+}
+
+TEST(a_discard_that_races_a_translation_may_be_stale_and_is_not_called_exact)
+{
+	u32 nr = rounds(500, 20000), with, without;
+
+	RIG_OPEN(&rig);
+	without = discard_while_translating(nr, UFFD_PLANT_NO_QUARANTINE);
+	with = discard_while_translating(nr, 0);
+	rig_close(&rig);
+	print_message("# a discard during a translation, %u rounds: %u stale; without the "
+		      "quarantine %u\n", nr, with, without);
+	/* both are rare, so what is compared is only that the quarantine makes it no worse */
+	assert_true(with <= without + nr / 1000);
+	assert_int_equal(monitor_uffd.exact & (INVLOCK_BIT(DISCARD) | INVLOCK_BIT(FREE) |
+			 INVLOCK_BIT(REMOVE) | INVLOCK_BIT(URING)), 0);
+}
+
+/* rounds in which the range was still marked when the discard had returned */
+static u32 marked_after_discard(u32 nr, u32 plant)
+{
+	struct translation t;
+	u32 nr_marked = 0;
+	u64 *word;
+	char *p;
+
+	uffd_plant(&rig.mm, plant);
+	p = map_at(NULL, PAGE, 0);
+	word = &rig.mm.il.words[invlock_stripe_word((unsigned long)p >> rig.mm.il.stripe_shift,
+						    rig.mm.il.word_mask)];
+	assert_int_equal(translate(&rig, p, PAGE, &t), 0);
+	for (u32 i = 0; i < nr; i++) {
+		assert_int_equal(madvise(p, PAGE, MADV_DONTNEED), 0);
+		nr_marked += (port_load_acquire(word) & INVLOCK_RUNNING_MASK) != 0;
+	}
+	drop(&rig, &t);
+	munmap(p, PAGE);
+	return nr_marked;
+}
+
+TEST(a_discard_stays_marked_for_a_moment_after_its_event)
+{
+	u32 with, without;
+
+	RIG_OPEN(&rig);
+	without = marked_after_discard(2000, UFFD_PLANT_NO_QUARANTINE);
+	with = marked_after_discard(2000, 0);
+	rig_close(&rig);
+	print_message("# marked after the call: %u of 2000; without the quarantine %u\n", with, without);
+	assert_true(with > 2 * without + 10);
+}
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(unmap_then_lookup_on_one_thread_is_never_stale),
+		cmocka_unit_test(without_the_early_mark_unmap_then_lookup_goes_stale),
+		cmocka_unit_test(who_gets_the_address_during_a_munmap_never_finds_it_valid),
+		cmocka_unit_test(who_sees_the_new_memory_during_a_map_fixed_never_finds_it_valid),
+		cmocka_unit_test(who_gets_the_address_during_a_mremap_never_finds_it_valid),
+		cmocka_unit_test(who_sees_the_new_memory_during_a_mremap_onto_it_never_finds_it_valid),
+		cmocka_unit_test(who_gets_the_address_during_a_brk_never_finds_it_valid),
+		cmocka_unit_test(who_sees_the_discard_of_what_was_translated_before_finds_it_stale),
+		cmocka_unit_test(without_the_probe_who_gets_the_address_during_a_munmap_finds_it_valid),
+		cmocka_unit_test(a_discard_stays_marked_for_a_moment_after_its_event),
+		cmocka_unit_test(a_discard_that_races_a_translation_may_be_stale_and_is_not_called_exact),
+	};
+
+	is_long = argc > 1 && !strcmp(argv[1], "long");
+	test_output_tap();
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
