@@ -9,22 +9,14 @@
 #include "mm.h"
 #include "monitor.h"
 #include "options.h"
-#ifdef HAVE_SELFTEST
 #include "selftest.h"
-#endif
 
 #define NR_MONITORS 4
 
 const struct monitor *const monitors[NR_MONITORS + 1] = {
-#ifdef HAVE_MONITOR_KMOD
 	&monitor_kmod,
-#endif
-#ifdef HAVE_MONITOR_BPF
 	&monitor_bpf,
-#endif
-#ifdef HAVE_MONITOR_UFFD
 	&monitor_uffd,
-#endif
 	&monitor_manual,
 	NULL,
 };
@@ -102,22 +94,16 @@ static int create(const struct monitor *monitor, unsigned int flags,
 	if (err)
 		goto unmap_alive;
 	port_store(mm->alive, 1);
-#ifdef HAVE_SELFTEST
 	if (!(flags & INVLOCK_MM_NO_SELFTEST) && !monitor->sees_what_it_is_told) {
 		err = selftest(mm, why);
 		if (err)
 			goto close_monitor;
 	}
-#else
-	(void)flags;
-#endif
 	*ret_mm = mm;
 	return 0;
 
-#ifdef HAVE_SELFTEST
 close_monitor:
 	monitor->close(mm, true);
-#endif
 unmap_alive:
 	munmap(mm->alive, sizeof(*mm->alive));
 free_mm:

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <linux/falloc.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -70,10 +71,13 @@ static void *unmap_each_turn(void *arg)
 /* the first page, as soon as the address is free: in the middle of the other's munmap */
 static void take_over(char *addr)
 {
-	while (mmap(addr, PAGE, PROT_READ | PROT_WRITE,
-		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) != addr)
+	for (unsigned int tries = 1; mmap(addr, PAGE, PROT_READ | PROT_WRITE,
+			MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) != addr; tries++) {
 		if (errno != EEXIST)
 			abort();
+		if (tries % 1024 == 0)
+			sched_yield();
+	}
 }
 
 static unsigned long handed_in_munmap(enum invlock_check check)
@@ -137,8 +141,10 @@ static unsigned long new_memory_seen(enum invlock_check check)
 		race_use(&race, h.addr, PAGE);
 		gate_open(&gate, 2 * i + 1);
 		/* the first page is dropped first, and once; the call goes on for a while */
-		while (__atomic_load_n((uint64_t *)h.addr, __ATOMIC_ACQUIRE))
-			;
+		for (unsigned int looks = 1; __atomic_load_n((uint64_t *)h.addr, __ATOMIC_ACQUIRE);
+		     looks++)
+			if (looks % 65536 == 0)
+				sched_yield();
 		write_number(h.addr);
 		race_use(&race, h.addr, PAGE);
 		gate_wait(&gate, 2 * i + 2);
