@@ -81,38 +81,22 @@ void other_end(struct other *o)
 	wait_for(o->pid, &status);
 }
 
-/* what a child that shares our memory is told, and what it answers */
-struct order {
-	void *addr;
-	size_t len;
-	long err;
-};
-
-/* errno and all else of libc's is the parent's here: no libc */
-static int obey(void *arg)
-{
-	struct order *order = arg;
-
-	order->err = raw_munmap(order->addr, order->len);
-	return 0;
-}
-
 static int unmap_by_child(void *addr, size_t len, int flags)
 {
-	struct order order = { addr, len, -ECHILD };
+	struct raw_order order = { addr, len, -ECHILD };
 	size_t stack_len = 16 * sysconf(_SC_PAGESIZE);
 	u8 *stack = mmap(NULL, stack_len, PROT_READ | PROT_WRITE,
 			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
-	int status, err = 0;
-	pid_t child;
+	int status, err;
+	long child;
 
 	if (stack == MAP_FAILED)
 		return -1;
-	child = clone(obey, stack + stack_len, CLONE_VM | flags | SIGCHLD, &order);
-	if (child < 0 || wait_for(child, &status) < 0)
-		err = errno;
+	child = raw_clone_munmap(CLONE_VM | flags | SIGCHLD, stack + stack_len, &order);
+	if (child < 0)
+		err = -child;
 	else
-		err = -order.err;
+		err = wait_for(child, &status) < 0 ? errno : -order.err;
 	munmap(stack, stack_len);
 	errno = err;
 	return err ? -1 : 0;
