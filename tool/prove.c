@@ -170,8 +170,8 @@ static int parse(struct prove *p, int argc, char **argv)
 			return complain(PROVE_USAGE, "%s wants a value; see invlock prove --help",
 					argv[optind - 1]);
 		default:
-			return complain(PROVE_USAGE, "unknown option '%s'; see invlock prove --help",
-					argv[optind - 1]);
+			return complain(PROVE_USAGE, "unknown option '%s'; see invlock prove "
+					"--help", argv[optind - 1]);
 		}
 	}
 	if (!err && optind < argc)
@@ -297,7 +297,8 @@ static unsigned int start_threads(struct prove *p)
 		w->prove = p;
 		w->nr = i;
 		w->engine = io ? &p->engines[i % p->nr_engines] : NULL;
-		if (getrandom(&w->random, sizeof(w->random), 0) != sizeof(w->random) || !w->random)
+		if (getrandom(&w->random, sizeof(w->random), 0) != sizeof(w->random) ||
+		    !w->random)
 			w->random = i + 1;
 		err = pthread_create(&w->thread, NULL, io ? io_thread : storm_thread, w);
 		if (err) {
@@ -352,14 +353,14 @@ static int judge(const struct prove *p, char *sentence, size_t size)
 	bool exact = p->manual || !(p->need & ~p->info.exact);
 
 	if (plain.stale) {
-		snprintf(sentence, size, "The run is void: plain I/O got wrong data %llu times, so the "
-			 "fault is the test's or the host's.", (unsigned long long)plain.stale);
+		snprintf(sentence, size, "The run is void: plain I/O got wrong data %llu times, so "
+			 "the fault is the test's or the host's.", plain.stale);
 		return PROVE_CANNOT;
 	}
 	if (invlock.stale) {
-		snprintf(sentence, size, "NOT PROVED: invlock acted on a stale registration.%s%s",
-			 exact ? "" : " This monitor is inexact, and this is what it costs: ",
-			 exact ? "" : p->info.monitor);
+		snprintf(sentence, size, "NOT PROVED: invlock acted on a stale registration.%s",
+			 exact ? "" : " This monitor is not exact: where that must not happen, "
+				 "use one that is.");
 		return PROVE_NOT;
 	}
 	if (signalled) {
@@ -372,12 +373,12 @@ static int judge(const struct prove *p, char *sentence, size_t size)
 		return PROVE_NOT;
 	}
 	if (percent < MIN_HIT_PERCENT) {
-		snprintf(sentence, size, "The run proved nothing: only %u%% of the I/Os that could be "
-			 "cached were hits, %u%% are asked for.", percent, MIN_HIT_PERCENT);
+		snprintf(sentence, size, "The run proved nothing: only %u%% of the I/Os that could "
+			 "be cached were hits, %d%% are asked for.", percent, MIN_HIT_PERCENT);
 		return PROVE_NOT;
 	}
-	snprintf(sentence, size, "Proved: every byte of invlock's column was right, at a hit rate of "
-		 "%u%%.", percent);
+	snprintf(sentence, size, "Proved: every byte of invlock's column was right, at a hit rate "
+		 "of %u%%.", percent);
 	return PROVE_PROVED;
 }
 

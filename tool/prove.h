@@ -35,7 +35,7 @@
 enum column { COLUMN_PLAIN, COLUMN_INVLOCK, COLUMN_NAIVE, NR_COLUMNS };
 extern const char *const column_names[NR_COLUMNS];
 
-/* exit codes; the man page has them */
+/* exit codes; --help has them */
 enum {
 	PROVE_PROVED	= 0,	/* invlock never stale, naive stale, and the cache did hit */
 	PROVE_NOT	= 1,	/* the run finished and one of these does not hold */
@@ -47,7 +47,7 @@ enum {
 #define MIN_HIT_PERCENT	20
 
 #define NR_BUFFERS	8	/* of an area; also the depth of the I/O */
-#define MAX_AREAS	128
+#define MAX_AREAS	64
 #define MAX_ENGINES	8
 #define MAX_STORMS	16	/* kinds of change */
 #define STORM_NONE	MAX_STORMS	/* a buffer that was never changed */
@@ -82,7 +82,8 @@ struct area {
 	u8 *base;		/* where it is mapped; NULL for malloc */
 	size_t span;		/* bytes mapped there */
 	u8 *side;		/* an address range of the same size for mremap; brk has none */
-	size_t len;		/* of a buffer */
+	size_t len;		/* of a buffer, as I/O is done with it */
+	size_t stride;		/* from one buffer to the next: whole pages */
 	size_t chunk;		/* what malloc is asked for, for each */
 	struct buffer buffers[NR_BUFFERS];
 } __attribute__((aligned(64)));
@@ -129,7 +130,7 @@ struct device {
 };
 
 /* I/O turns on an area between two changes of it, for each engine: what a hit rate needs */
-#define USES_PER_ENGINE	3
+#define USES_PER_ENGINE	5
 
 extern const struct device device_uring;
 extern const struct device device_soft;

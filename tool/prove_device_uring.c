@@ -56,8 +56,8 @@ static int open_column(struct uring_engine *u, const struct prove *p, enum colum
 
 	err = io_uring_queue_init(2 * NR_BUFFERS, &u->rings[column], 0);
 	if (err)
-		return explain(why, err, "cannot set up an io_uring: %s; --device soft does without",
-			       reason(err));
+		return explain(why, err, "cannot set up an io_uring: %s; --device soft does "
+			       "without", reason(err));
 	u->nr_rings++;
 	if (column == COLUMN_PLAIN)
 		return 0;

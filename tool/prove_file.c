@@ -157,8 +157,9 @@ static int open_users(struct prove *p, struct invlock_why *why)
 	if (fstat(data->plain, &st))
 		return explain(why, -errno, "cannot look at '%s': %s", path, strerror(errno));
 	if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
-		return explain(why, -EINVAL, "'%s' is %s: give --file a file that can be read at any "
-			       "offset", path, S_ISDIR(st.st_mode) ? "a directory" : "not a file");
+		return explain(why, -EINVAL, "'%s' is %s: give --file a file that can be read at "
+			       "any offset", path,
+			       S_ISDIR(st.st_mode) ? "a directory" : "not a file");
 	data->fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (data->fd < 0)
 		return explain(why, -EINVAL, "cannot open '%s': %s", path, strerror(errno));
@@ -167,8 +168,8 @@ static int open_users(struct prove *p, struct invlock_why *why)
 
 	size = lseek(data->plain, 0, SEEK_END);
 	if (size < (off_t)data->block)
-		return explain(why, -EINVAL, "'%s' has %lld bytes, less than one block of %zu: give "
-			       "--file a larger one", path, (long long)size, data->block);
+		return explain(why, -EINVAL, "'%s' has %lld bytes, less than one block of %zu: "
+			       "give --file a larger one", path, (long long)size, data->block);
 	data->bytes = size < (off_t)MAX_BYTES ? (size_t)size : MAX_BYTES;
 	data->bytes -= data->bytes % data->block;
 	if (size > (off_t)MAX_BYTES)
@@ -203,8 +204,8 @@ int scratch_open(struct prove *p, size_t bytes, struct invlock_why *why)
 	err = write_all(data->scratch, zeros, bytes);
 	free(zeros);
 	if (err)
-		return explain(why, err, "cannot write a scratch file of %zu MiB: %s; set TMPDIR to "
-			       "a directory that has room", bytes >> 20, strerror(-err));
+		return explain(why, err, "cannot write a scratch file of %zu MiB: %s; set "
+			       "TMPDIR to a directory that has room", bytes >> 20, strerror(-err));
 	go_direct(p, data->scratch, "the scratch file");
 	return 0;
 }

@@ -14,7 +14,7 @@
 #include "lib/monitor.h"
 #include "prove.h"
 
-#define PAGE		((size_t)4096)
+#define PAGE		((size_t)sysconf(_SC_PAGESIZE))
 #define SLOT		((size_t)16 << 20)	/* of address space, for each area */
 #define SIDE		((size_t)8 << 20)	/* in it: the place for mremap */
 #define TAIL		((size_t)1 << 20)	/* makes the munmap of a handover long */
@@ -97,7 +97,7 @@ int area_malloc(struct area *a, unsigned int nr)
  */
 static int brk_open(struct area *a)
 {
-	size_t len = NR_BUFFERS * a->len;
+	size_t len = NR_BUFFERS * a->stride;
 	u8 *old = sbrk(0);
 	u8 *base = (u8 *)(((uintptr_t)old + PAGE - 1) & ~(PAGE - 1)) + PAGE;
 	u8 *guard = base + len + PAGE;
@@ -167,7 +167,7 @@ static int area_open(struct prove *p, struct area *a, u8 *slot, struct invlock_w
 	} else {
 		a->base = slot;
 		a->side = slot + SIDE;
-		a->span = a->memory == MEMORY_HUGE ? HUGE : NR_BUFFERS * a->len;
+		a->span = a->memory == MEMORY_HUGE ? HUGE : NR_BUFFERS * a->stride;
 		if (a->memory == MEMORY_MMAP)
 			a->span += TAIL;
 		if (a->memory == MEMORY_MEMFD) {
@@ -182,7 +182,7 @@ static int area_open(struct prove *p, struct area *a, u8 *slot, struct invlock_w
 		return explain(why, err, "cannot make memory of the kind '%s': %s",
 			       memory_names[a->memory], strerror(-err));
 	for (unsigned int i = 0; i < NR_BUFFERS && a->base; i++)
-		a->buffers[i].addr = a->base + i * a->len;
+		a->buffers[i].addr = a->base + i * a->stride;
 	return 0;
 }
 
@@ -193,6 +193,7 @@ static void add_areas(struct prove *p, enum memory memory, size_t len, unsigned 
 
 		a->memory = memory;
 		a->len = len < p->data.bytes ? len : p->data.bytes;
+		a->stride = (a->len + PAGE - 1) & ~(PAGE - 1);
 		/* glibc takes small chunks from a heap, and gives large ones a mapping each */
 		a->chunk = a->len + p->data.mem_align + (nr % 2 ? 0 : LARGE_CHUNK);
 	}
@@ -227,7 +228,7 @@ static void plan(struct prove *p)
 	u64 caches = 2 * p->nr_engines;
 	size_t len = BUFFER_LEN;
 
-	nr = nr < 2 ? 2 : nr > 24 ? 24 : nr;
+	nr = nr < 2 ? 2 : nr > MAX_ENGINES ? MAX_ENGINES : nr;
 	/* 3 kinds of them, and brk; half as much again for what is dead and not yet buried */
 	while (len > BUFFER_LEN_MIN &&
 	       (3 * nr + 1) * NR_BUFFERS * len * caches * 3 / 2 > limit)

@@ -10,6 +10,7 @@
 #include "prove.h"
 
 #define SECOND		1000000000ULL
+#define CLEAR_LINE	"\r\033[K"
 #define PLAIN_EVERY_S	5	/* progress that goes to a pipe */
 
 const char *const column_names[NR_COLUMNS] = { "plain", "invlock", "naive" };
@@ -72,15 +73,16 @@ void progress(const struct prove *p, bool last)
 		return;
 	if (last) {
 		/* the table begins on a clean line */
-		printf("%s", terminal ? "\r\033[K" : "");
+		printf("%s", terminal ? CLEAR_LINE : "");
 		return;
 	}
 	next_line = elapsed + PLAIN_EVERY_S;
 	plain = counts_of(p, COLUMN_PLAIN);
 	invlock = counts_of(p, COLUMN_INVLOCK);
 	naive = counts_of(p, COLUMN_NAIVE);
-	printf("%s%3llu s of %u: %llu I/Os, stale: invlock %llu, naive %llu%s", terminal ? "\r\033[K" : "", elapsed, p->options.seconds,
-	       (plain.ios + invlock.ios + naive.ios), invlock.stale, naive.stale,
+	printf("%s%3llu s of %u: %llu I/Os, stale: invlock %llu, naive %llu%s",
+	       terminal ? CLEAR_LINE : "", elapsed, p->options.seconds,
+	       plain.ios + invlock.ios + naive.ios, invlock.stale, naive.stale,
 	       terminal ? "" : "\n");
 	fflush(stdout);
 }

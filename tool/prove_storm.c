@@ -34,7 +34,9 @@ static int map_again(const struct area *a, u8 *addr, size_t len)
 
 static int unmap_and_map(const struct part *part)
 {
-	return munmap(part->addr, part->len) ? -errno : map_again(part->area, part->addr, part->len);
+	if (munmap(part->addr, part->len))
+		return -errno;
+	return map_again(part->area, part->addr, part->len);
 }
 
 /* all of it, with a tail that makes it take long; another thread maps it anew meanwhile */
@@ -77,13 +79,13 @@ static int remap_away(const struct part *part)
 	const struct area *a = part->area;
 	int err = 0;
 
-	for (u8 *addr = part->addr; addr < part->addr + part->len && !err; addr += a->len) {
-		if (mremap(addr, a->len, a->len, MREMAP_MAYMOVE | MREMAP_FIXED, a->side) ==
+	for (u8 *addr = part->addr; addr < part->addr + part->len && !err; addr += a->stride) {
+		if (mremap(addr, a->stride, a->stride, MREMAP_MAYMOVE | MREMAP_FIXED, a->side) ==
 		    MAP_FAILED)
 			return -errno;
-		err = map_again(a, addr, a->len);
+		err = map_again(a, addr, a->stride);
 		/* the old pages are registered: they may not stay */
-		if (munmap(a->side, a->len))
+		if (munmap(a->side, a->stride))
 			err = -errno;
 	}
 	return err;
@@ -153,7 +155,7 @@ static int shrink_and_grow(const struct part *part)
 static int truncate_and_grow(const struct part *part)
 {
 	const struct area *a = part->area;
-	return ftruncate(a->fd, part->first * a->len) || ftruncate(a->fd, a->span) ? -errno : 0;
+	return ftruncate(a->fd, part->first * a->stride) || ftruncate(a->fd, a->span) ? -errno : 0;
 }
 
 static int punch(const struct part *part)
@@ -235,7 +237,7 @@ bool storm_choose(struct worker *w, struct area *a, bool handed, struct change *
 	if (storms[nr].to_the_end || ret->part.first + ret->part.nr > NR_BUFFERS)
 		ret->part.nr = NR_BUFFERS - ret->part.first;
 	ret->part.addr = a->buffers[ret->part.first].addr;
-	ret->part.len = ret->part.nr * a->len;
+	ret->part.len = ret->part.nr * a->stride;
 
 	port_store(&a->uses, 0u);
 	for (unsigned int i = 0; i < ret->part.nr; i++)
@@ -251,7 +253,7 @@ void storm_make(struct worker *w, const struct change *change)
 	const struct area *a = change->part.area;
 	const char *memory = memory_names[a->memory];
 	unsigned int nr = change->part.nr;
-	size_t len = a->len;
+	size_t len = a->stride;
 	u8 *addrs[NR_BUFFERS];
 	int err;
 

@@ -25,7 +25,9 @@ static void refused(int code, const char *names)
 
 TEST(a_number_that_is_none_zero_negative_or_too_large_is_refused)
 {
-	static const char *const wrong[] = { "0", "-1", "x", "", "3x", "99999999999999999999", "1.5" };
+	static const char *const wrong[] = {
+		"0", "-1", "x", "", "3x", "1.5", "99999999999999999999",
+	};
 
 	for (unsigned int i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
 		PROVE(&said, NULL, "--seconds", wrong[i]);

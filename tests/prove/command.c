@@ -108,7 +108,8 @@ void last_line(const struct said *said, unsigned long long *ret_invlock,
 		;
 	if (sscanf(line, "stale: invlock %llu, naive %llu", ret_invlock, ret_naive) != 2)
 		fail_msg("the last line is: %s", line);
-	snprintf(again, sizeof(again), "stale: invlock %llu, naive %llu\n", *ret_invlock, *ret_naive);
+	snprintf(again, sizeof(again), "stale: invlock %llu, naive %llu\n", *ret_invlock,
+		 *ret_naive);
 	assert_string_equal(line, again);
 }
 

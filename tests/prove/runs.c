@@ -87,8 +87,10 @@ static int64_t number(struct json_object *of, const char *key)
 static void check_columns(struct json_object *columns)
 {
 	static const char *const always[] = { "ios", "bytes", "stale", "stale_bytes" };
-	static const char *const cached[] = { "eligible", "hits", "misses", "hit_percent", "expired",
-					      "collisions", "retries", "registrations" };
+	static const char *const cached[] = {
+		"eligible", "hits", "misses", "hit_percent", "expired", "collisions", "retries",
+		"registrations",
+	};
 	static const char *const names[] = { "plain", "invlock", "naive" };
 
 	for (unsigned int i = 0; i < 3; i++) {
@@ -189,6 +191,23 @@ TEST(a_file_of_the_user_is_read_and_left_as_it_is)
 	close(fd);
 }
 
+TEST(a_file_of_one_block_and_one_of_odd_size_are_enough)
+{
+	static const unsigned int sizes[] = { 4096, 20000 };
+
+	for (unsigned int i = 0; i < 2; i++) {
+		char name[] = "/var/tmp/invlock-test-XXXXXX";
+		int fd = mkstemp(name);
+
+		assert_true(fd >= 0);
+		assert_int_equal(ftruncate(fd, sizes[i]), 0);
+		close(fd);
+		PROVE(&said, NULL, "--seconds", "2", "--file", name, "--monitor", "manual");
+		unlink(name);
+		expect_proof();
+	}
+}
+
 TEST(help_names_every_option)
 {
 	PROVE(&said, NULL, "--help");
@@ -206,4 +225,5 @@ TEST_MAIN(cmocka_unit_test(the_best_monitor_and_device_of_this_host_prove_it),
 	  cmocka_unit_test(json_is_one_object_with_all_that_the_text_says),
 	  cmocka_unit_test(an_interrupted_run_reports_what_it_measured_and_says_so),
 	  cmocka_unit_test(a_file_of_the_user_is_read_and_left_as_it_is),
+	  cmocka_unit_test(a_file_of_one_block_and_one_of_odd_size_are_enough),
 	  cmocka_unit_test(help_names_every_option))
