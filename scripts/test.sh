@@ -5,11 +5,11 @@
 #
 # A tier is one way to run tests; `all` runs every tier below, or those named, `quick` only
 # the quick tests of the plain one. The last line is the count over all; docs in
-# CONTRIBUTING.md. What a tier prints is in build/tests/TIER.log.
+# CONTRIBUTING.md. What a tier prints is in build/results/TIER.log.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 
-results=build/tests
+results=build/results
 every_tier=(lint plain asan tsan valgrind jemalloc mimalloc tcmalloc vm)
 # who allocates, hooks and races: what another allocator can upset
 allocator_areas="lib bpf uffd race uring"
