@@ -60,6 +60,19 @@ static inline void slot_end(struct slot *s)
 		feed_end(s->start[1], s->end[1]);
 }
 
+/* Return: 0 when this thread has no call that runs. Global for the verifier: see feed.h */
+__noinline int end_call(u32 tid)
+{
+	struct slot *s = slot_of(tid, false);
+
+	if (!s)
+		return 0;
+	slot_end(s);
+	s->nr = 0;
+	port_store_release(&s->owner, 0);
+	return 1;
+}
+
 /* class of a call, for the ABI it was made through */
 static inline u32 class_of(u8 both, struct task_struct *task)
 {
@@ -235,7 +248,6 @@ int BPF_PROG(call_exits, struct pt_regs *regs, long ret)
 	struct bpf_state *st;
 	struct change c = {};
 	struct call call;
-	struct slot *s;
 
 	if (likely(!both))
 		return 0;
@@ -252,13 +264,8 @@ int BPF_PROG(call_exits, struct pt_regs *regs, long ret)
 	/* an address, not an error */
 	if ((u64)ret < -4095ULL)
 		note_file(st, task, &call, ret);
-	s = slot_of(tid, false);
-	if (likely(s)) {
-		slot_end(s);
-		s->nr = 0;
-		port_store_release(&s->owner, 0);
+	if (likely(end_call(tid)))
 		return 0;
-	}
 	/* its enter was not seen: it began before the program was armed, or was missed */
 	decode(&c, &call, task, true);
 	if (!c.nr)

@@ -126,9 +126,16 @@ TEST(a_thread_stuck_in_a_call_since_before_is_named_and_the_open_fails)
 	watch_close(&mm);
 }
 
-static void *release_later(void *arg)
+/* lets the thread go when the program is armed: the open has nothing left to do but to wait */
+static void *release_when_armed(void *arg)
 {
-	nap_ms(300);
+	struct bpf_state state = {};
+
+	while (!port_load_acquire(&mm.il.feed))
+		nap_ms(1);
+	while (monitor_bpf_state(&mm, &state) || !state.mm)
+		nap_ms(1);
+	nap_ms(50);
 	stuck_release(arg);
 	return NULL;
 }
@@ -141,7 +148,8 @@ TEST(the_open_waits_for_a_call_that_began_before_and_marks_its_end)
 	watch_open(&mm);
 	watch_close(&mm);
 	stuck_start(&s);
-	start_thread(&helper, release_later, &s);
+	memset(&mm, 0, sizeof(mm));
+	start_thread(&helper, release_when_armed, &s);
 	watch_open(&mm);
 	/* had the open not waited, the thread would still be in its call */
 	assert_false(in_call(SYS_madvise));
