@@ -14,10 +14,8 @@ struct command {
 
 static const struct command commands[] = {
 	{ "invlock doctor", "what this host allows: monitors, what they see, limits", cmd_doctor },
-#ifdef HAVE_PROVE
 	{ "invlock prove", "do real I/O while the memory map is torn apart; count stale uses",
 	  cmd_prove },
-#endif
 };
 
 #define NR_COMMANDS	(sizeof(commands) / sizeof(commands[0]))
