@@ -37,10 +37,11 @@ static int obey(void *arg)
 	return truncate_file(order->fd, order->len, order->how);
 }
 
-static int make_by_other(struct trial *t, int fd)
+static int make_by_other(struct trial *t, int fd, void *arg)
 {
+	(void)t;
 	(void)fd;
-	return other_act(t->data);
+	return other_act(arg);
 }
 
 static void by_other(struct trial *t, int fd)
@@ -53,8 +54,7 @@ static void by_other(struct trial *t, int fd)
 		trial_unknown(t, "no other process: %s", strerror(errno));
 		return;
 	}
-	t->data = &other;
-	truncate_trial(t, fd, make_by_other);
+	truncate_trial(t, fd, make_by_other, &other);
 	other_end(&other);
 }
 
@@ -73,7 +73,7 @@ static void on_file(struct trial *t)
 	if (t->change->how & TRUNCATE_BY_OTHER)
 		by_other(t, fd);
 	else
-		truncate_trial(t, fd, truncate_self);
+		truncate_trial(t, fd, truncate_self, NULL);
 	close(fd);
 }
 

@@ -27,7 +27,6 @@ struct trial {
 	struct invlock_read target;	/* a translation of memory that is about to change */
 	struct invlock_read control;	/* and of a page beside that nothing changes */
 	void *control_page;
-	void *data;			/* the run function's own */
 	bool disturbed;			/* decided nothing: worth another try */
 	bool control_hit;
 };

@@ -14,12 +14,23 @@ int truncate_file(int fd, size_t len, unsigned int how)
 	return ftruncate(fd, 0);
 }
 
-int truncate_self(struct trial *t, int fd)
+int truncate_self(struct trial *t, int fd, void *arg)
 {
+	(void)arg;
 	return truncate_file(fd, t->len, t->change->how);
 }
 
-void truncate_trial(struct trial *t, int fd, int (*make)(struct trial *t, int fd))
+/* 0, or -1 and errno */
+static int drop_page_cache(int fd)
+{
+	if (fdatasync(fd))
+		return -1;
+	errno = posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+	return errno ? -1 : 0;
+}
+
+void truncate_trial(struct trial *t, int fd, int (*make)(struct trial *t, int fd, void *arg),
+		    void *arg)
 {
 	unsigned int how = t->change->how;
 	u8 *p;
@@ -32,10 +43,10 @@ void truncate_trial(struct trial *t, int fd, int (*make)(struct trial *t, int fd
 	if (!p)
 		return;
 	/* only clean pages can be dropped */
-	if (how & TRUNCATE_DROPPED && (fdatasync(fd) || posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED)))
+	if (how & TRUNCATE_DROPPED && drop_page_cache(fd))
 		trial_unknown(t, "the page cache cannot be dropped: %s", strerror(errno));
 	else if (trial_begin(t, p, t->len))
-		trial_end(t, make(t, fd));
+		trial_end(t, make(t, fd, arg));
 	munmap(p, t->len);
 }
 
@@ -47,7 +58,7 @@ static void on_memfd(struct trial *t)
 		trial_unknown(t, "no memfd: %s", strerror(errno));
 		return;
 	}
-	truncate_trial(t, fd, truncate_self);
+	truncate_trial(t, fd, truncate_self, NULL);
 	close(fd);
 }
 

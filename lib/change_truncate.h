@@ -14,10 +14,11 @@
 /* 0, or -1 and errno: take the first len bytes out of the file, as @how says */
 int truncate_file(int fd, size_t len, unsigned int how);
 
-/* with t->len bytes in fd, which stays the caller's; make() truncates */
-void truncate_trial(struct trial *t, int fd, int (*make)(struct trial *t, int fd));
+/* with t->len bytes in fd, which stays the caller's; make() truncates, @arg is its own */
+void truncate_trial(struct trial *t, int fd, int (*make)(struct trial *t, int fd, void *arg),
+		    void *arg);
 
-/* make(): this process */
-int truncate_self(struct trial *t, int fd);
+/* make(): this process does it; arg NULL */
+int truncate_self(struct trial *t, int fd, void *arg);
 
 #endif /* INVLOCK_LIB_CHANGE_TRUNCATE_H */

@@ -10,6 +10,14 @@ static const struct change *const quick[] = {
 	map_changes, advise_changes, truncate_changes, NULL
 };
 
+static int failed(const struct monitor *monitor, const struct change *c, struct invlock_why *why)
+{
+	return explain(why, -EOPNOTSUPP,
+		       "monitor %s failed its self-test: it says that it sees changes of kind %s, "
+		       "but %s went unseen; do not use it on this kernel",
+		       monitor->name, invlock_kind_name(c->kind), c->name);
+}
+
 int selftest(struct invlock_mm *mm, struct invlock_why *why)
 {
 	const struct monitor *monitor = mm->monitor;
@@ -22,10 +30,7 @@ int selftest(struct invlock_mm *mm, struct invlock_why *why)
 				continue;
 			change_test(c, mm, &result);
 			if (result.verdict == CHANGE_MISSED)
-				return explain(why, -EOPNOTSUPP,
-					       "monitor %s failed its self-test: it says that it sees changes "
-					       "of kind %s, but %s went unseen; do not use it on this kernel",
-					       monitor->name, invlock_kind_name(c->kind), c->name);
+				return failed(monitor, c, why);
 			if (result.verdict == CHANGE_SEEN)
 				nr_seen++;
 			else
@@ -34,7 +39,9 @@ int selftest(struct invlock_mm *mm, struct invlock_why *why)
 	}
 	/* seeing nothing is no proof: it may refuse all memory, or be disturbed for ever */
 	if (!nr_seen)
-		return explain(why, -EOPNOTSUPP, "monitor %s failed its self-test: "
-			       "of all changes made, it saw none: %s", monitor->name, undecided.reason);
+		return explain(why, -EOPNOTSUPP,
+			       "monitor %s failed its self-test: of all changes made, it saw none: "
+			       "%s",
+			       monitor->name, undecided.reason);
 	return 0;
 }

@@ -60,7 +60,8 @@ static const char *harm(enum invlock_kind kind)
 	case INVLOCK_KIND_TRUNCATE_PRIVATE:
 		return "do not cache private mappings of files that may be truncated";
 	default:
-		return "a cache asks for it, so this monitor is refused unless fewer kinds are needed";
+		return "a cache asks for it, so this monitor is refused unless fewer kinds are "
+		       "needed";
 	}
 }
 
@@ -76,7 +77,8 @@ void result_reason(const struct finding *f, const struct change *c,
 	else if (r->verdict != CHANGE_MISSED)
 		snprintf(ret_text, len, "%s", r->reason);
 	else if (m->sees_what_it_is_told)
-		snprintf(ret_text, len, "it sees what the program reports, and this was not reported");
+		snprintf(ret_text, len, "%s",
+			 "it sees what the program reports, and this was not reported");
 	else if (m->seen >> c->kind & 1)
 		snprintf(ret_text, len, "a defect: it claims to see this; do not use it here");
 	else
@@ -94,21 +96,23 @@ static void recommend(struct report *r, const char *only)
 	broken = r->chosen ? broken_claims(r->chosen) : 0;
 	if (broken) {
 		snprintf(r->recommendation, sizeof(r->recommendation),
-			 "do not cache here: %s would be chosen, and missed %u changes that it claims "
-			 "to see", r->chosen->monitor->name, broken);
+			 "do not cache here: %s would be chosen, and missed %u changes that it "
+			 "claims to see", r->chosen->monitor->name, broken);
 		r->chosen = NULL;
 	} else if (r->chosen) {
 		snprintf(r->recommendation, sizeof(r->recommendation),
-			 "nothing to do: %s is chosen; it sees every kind of change that caches ask for",
+			 "nothing to do: %s is chosen; it sees every kind of change that caches "
+			 "ask for",
 			 r->chosen->monitor->name);
 	} else if (only) {
 		snprintf(r->recommendation, sizeof(r->recommendation),
-			 "%s is not chosen unless it is named; `invlock doctor` alone tries all monitors",
-			 only);
+			 "%s is not chosen unless it is named; `invlock doctor` alone tries all "
+			 "monitors", only);
 	} else {
 		snprintf(r->recommendation, sizeof(r->recommendation),
-			 "no monitor can be chosen, so caches do not open: do what is said above, or name "
-			 "a monitor and need only the kinds it sees, if the others cannot happen");
+			 "no monitor can be chosen, so caches do not open: do what is said above, "
+			 "or name a monitor and need only the kinds it sees, if the others cannot "
+			 "happen");
 	}
 }
 

@@ -31,7 +31,8 @@ static json *kinds(u64 mask)
 
 	for (unsigned int kind = 0; kind < INVLOCK_NR_KINDS; kind++)
 		if (mask >> kind & 1)
-			json_object_array_add(names, json_object_new_string(invlock_kind_name(kind)));
+			json_object_array_add(names,
+					      json_object_new_string(invlock_kind_name(kind)));
 	return names;
 }
 

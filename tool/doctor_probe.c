@@ -133,7 +133,8 @@ static bool listen_to(struct finding *f, struct progress *p, int fd, bool *ret_h
 static void record_death(struct finding *f, const struct progress *p, const char *how)
 {
 	if (!p->opened)
-		f->err = explain(&f->why, -EIO, "the monitor %s while it opened; please report this", how);
+		f->err = explain(&f->why, -EIO, "the monitor %s while it opened: a defect; "
+				 "please report it", how);
 	if (!p->opened || f->err || !p->running)
 		return;
 	if (p->step == STEP_SELFTEST) {
@@ -157,7 +158,8 @@ static unsigned int run_child(struct finding *f, unsigned int first, unsigned in
 	pid_t pid;
 
 	if (pipe(fds)) {
-		f->err = explain(&f->why, -errno, "no pipe to a process that tries it: %s", strerror(errno));
+		f->err = explain(&f->why, -errno, "no pipe to a process that tries it: %s",
+				 strerror(errno));
 		return nr_steps;
 	}
 	fflush(NULL);

@@ -71,8 +71,8 @@ static void print_monitor(const struct finding *f)
 		return;
 	}
 	if (m->sees_what_it_is_told) {
-		paragraph(m->name, "usable, only by name: it sees what the program reports, and nothing "
-			  "else; self-test not run");
+		paragraph(m->name, "usable, only by name: it sees what the program reports, and "
+			  "nothing else; self-test not run");
 		return;
 	}
 	paragraph(m->name, "usable%s; self-test %s%s%s",
@@ -80,7 +80,8 @@ static void print_monitor(const struct finding *f)
 		  selftest_names[f->selftest], f->selftest == SELFTEST_FAILED ? ": " : "",
 		  f->selftest_why.text);
 	if (m->seen & ~m->exact)
-		paragraph("", "not exact: for some kinds a stale use is possible in a small window");
+		paragraph("", "not exact: for some kinds a stale use is possible in a small "
+			  "window");
 }
 
 static const char *colour_of(const struct change *c, enum change_verdict verdict)
@@ -149,12 +150,13 @@ static void print_reasons(const struct report *r)
 		bool told[MAX_CHANGES] = {};
 
 		if (f->err) {
-			paragraph(f->monitor->name, "unknown: the monitor cannot be used, see above");
+			paragraph(f->monitor->name, "unknown: the monitor cannot be used, "
+				  "see above");
 			continue;
 		}
 		if (f->monitor->sees_what_it_is_told) {
-			paragraph(f->monitor->name, "missed: it sees what the program reports, and these "
-				  "were not reported");
+			paragraph(f->monitor->name, "missed: it sees what the program reports, "
+				  "and these were not reported");
 			continue;
 		}
 		for (unsigned int nr = 0; nr < r->nr_changes; nr++)

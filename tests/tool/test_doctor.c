@@ -220,6 +220,41 @@ TEST(help_and_version_go_to_stdout)
 	assert_string_equal(ran.err, "");
 }
 
+/* each "--option" of what --help printed is on the manual page */
+static void is_on_the_page(const char *page)
+{
+	char wanted[60], *option = ran.out;
+	unsigned int nr = 0;
+
+	while ((option = strstr(option, "--"))) {
+		size_t len = strspn(option + 2, "abcdefghijklmnopqrstuvwxyz-");
+
+		snprintf(wanted, sizeof(wanted), "Fl -%.*s", (int)len, option + 2);
+		if (len && !strstr(page, wanted))
+			fail_msg("%s: not on the manual page", wanted);
+		nr++;
+		option += 2 + len;
+	}
+	assert_true(nr > 0);
+}
+
+TEST(the_manual_page_has_every_option)
+{
+	static char page[1 << 16];
+	FILE *f = fopen(MAN_PAGE, "re");
+
+	assert_non_null(f);
+	page[fread(page, 1, sizeof(page) - 1, f)] = '\0';
+	fclose(f);
+	RUN(false, "--help");
+	is_on_the_page(page);
+	RUN(false, "doctor", "--help");
+	is_on_the_page(page);
+	RUN(false, "prove", "--help");
+	assert_int_equal(ran.code, 0);
+	is_on_the_page(page);
+}
+
 TEST(without_privilege_bpf_says_why_and_the_answer_is_no)
 {
 	struct json_object *o, *bpf;
@@ -241,4 +276,5 @@ TEST_MAIN(
 	cmocka_unit_test(one_monitor_can_be_asked_for),
 	cmocka_unit_test(a_bad_option_is_named_in_one_sentence),
 	cmocka_unit_test(help_and_version_go_to_stdout),
+	cmocka_unit_test(the_manual_page_has_every_option),
 	cmocka_unit_test(without_privilege_bpf_says_why_and_the_answer_is_no))
