@@ -41,7 +41,7 @@ lint:
 	@scripts/lint.py
 
 vm-test:
-	@scripts/vm/run.sh $(K)
+	@tests/vm/run.sh $(if $(K),-k $(K))
 
 bench:
 	@scripts/deps.sh build bench
