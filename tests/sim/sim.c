@@ -17,6 +17,8 @@
 
 #define STACK_BYTES	(64u << 10)
 #define MAX_DEPTH	4000
+#define MAX_STEPS	2000	/* of one run */
+#define MAX_PRINTED	150u	/* of its steps */
 #define MAX_NAMES	64
 #define FLUSH		~0u	/* a choice: the store buffer writes its oldest store */
 
@@ -110,7 +112,7 @@ void sim_trace(const struct thread *t, const char *format, ...)
 {
 	va_list args;
 
-	if (!sim.tracing)
+	if (!sim.tracing || ++sim.printed > MAX_PRINTED)
 		return;
 	printf("#   %*s%-10s ", (int)(t - sim.threads) * 4, "", t->code->name);
 	va_start(args, format);
@@ -154,7 +156,9 @@ u64 sim_step(const struct op *op)
 	struct thread *t = sim.self;
 
 	t->op = *op;
-	if (op->p && sim_use(op->p, op->size) && op->kind <= OP_STORE) {
+	if (++sim.steps > MAX_STEPS)
+		sim_fail("%s never ends", t->code->name);
+	if (!sim.failed && op->p && sim_use(op->p, op->size) && op->kind <= OP_STORE) {
 		memory_step(t, 0);
 		describe(t, 0);
 		return t->result;
@@ -310,6 +314,7 @@ static void begin_run(void)
 	plain_reset();
 	map_reset();
 	sim.failed = false;
+	sim.steps = sim.printed = 0;
 	for (u32 i = 0; i < sim.nr_threads; i++) {
 		struct thread *t = &sim.threads[i];
 
@@ -583,6 +588,8 @@ struct sim_result sim_explore(const struct sim_case *c, enum sim_model model, u6
 		sim.tracing = true;
 		run_once();
 		sim.tracing = false;
+		if (sim.printed > MAX_PRINTED)
+			printf("#   ... and %u more\n", sim.printed - MAX_PRINTED);
 		if (strcmp(result.failure, sim.failure))
 			printf("#   (the printed run ended otherwise: %s)\n", sim.failure);
 	}

@@ -71,7 +71,7 @@ struct sim {
 	bool shared_more;	/* a location that one thread had used alone got a second user */
 	char failure[256];
 	u8 *arena;
-	u32 arena_used;
+	u32 arena_used, steps, printed;
 };
 
 extern struct sim sim;
