@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: MIT
+#include <invlock/cache.h>
+#include <stdio.h>
+
+#include "hit.h"
+
+static struct invlock_mm *mm;
+static struct invlock_cache *cache;
+
+static int reg(void *ctx, void *addr, size_t len, uint64_t *ret_handle)
+{
+	(void)ctx, (void)len;
+	*ret_handle = (uintptr_t)addr;
+	return 0;
+}
+
+static void dereg(void *ctx, void *addr, size_t len, uint64_t handle)
+{
+	(void)ctx, (void)addr, (void)len, (void)handle;
+}
+
+static bool invlock_bench_open(void)
+{
+	struct invlock_mm_options manual = { .size = sizeof(manual), .monitor = "manual" };
+	struct invlock_cache_options o = { .size = sizeof(o), .ops = { reg, dereg } };
+	struct invlock_why why;
+
+	if (invlock_mm_open(NULL, &mm, &why)) {
+		/* the hit is the same: only nobody writes the feed */
+		fprintf(stderr, "hit: with the manual monitor, for: %s\n", why.text);
+		if (invlock_mm_open(&manual, &mm, &why))
+			return false;
+	}
+	return !invlock_cache_open(mm, &o, &cache, &why);
+}
+
+static void invlock_bench_close(void)
+{
+	invlock_cache_close(cache);
+	invlock_mm_close(mm);
+}
+
+static uint64_t invlock_hit(void *addr, size_t len)
+{
+	struct invlock_pin pin;
+
+	if (invlock_cache_get(cache, addr, len, 0, &pin))
+		return 0;
+	invlock_cache_put(&pin);
+	return pin.handle;
+}
+
+const struct contender invlock = {
+	"invlock", invlock_bench_open, invlock_bench_close, invlock_hit,
+};
