@@ -276,6 +276,46 @@ TEST(staleness_from_before_the_change_is_not_taken_for_seeing_it)
 	invlock_mm_close(played);
 }
 
+static unsigned int nr_asked;
+
+/* a change of other memory, whose event the first to ask finds half written */
+static int report_a_neighbour(void *addr, size_t len)
+{
+	char *next = (char *)addr + len;
+
+	/* in a stripe that the memory is in, so that only the event tells them apart */
+	report((unsigned long)next % (1 << INVLOCK_STRIPE_SHIFT) ? next : (char *)addr - 1, 1);
+	nr_asked = 0;
+	return 0;
+}
+
+static bool write_the_event_slowly(void *arg)
+{
+	const struct invlock *il = arg;
+	u64 nr = port_load(&il->feed->sequence);
+
+	if (nr)
+		port_store(&il->events[nr & il->event_mask].seq,
+			   nr_asked++ ? nr : nr | INVLOCK_EVENT_BUSY);
+	return true;
+}
+
+TEST(an_event_that_is_being_written_is_not_taken_for_the_change)
+{
+	struct change c = { "played", INVLOCK_KIND_UNMAP, trial_private, report_a_neighbour };
+	struct invlock_mm other;
+	struct change_result r;
+
+	played = open_or_skip("manual");
+	other = *played;
+	other.il.settle = write_the_event_slowly;
+	other.il.settle_arg = &played->il;
+	change_test(&c, &other, &r);
+	assert_true(nr_asked > 1);
+	assert_int_equal(r.verdict, CHANGE_MISSED);
+	invlock_mm_close(played);
+}
+
 static int refuse(struct invlock_mm *mm, u64 from, u64 to)
 {
 	(void)mm;
@@ -307,4 +347,5 @@ TEST_MAIN(
 	cmocka_unit_test(uffd_sees_what_it_claims_beside_other_threads),
 	cmocka_unit_test(a_verdict_tells_seen_from_seen_by_accident_and_from_not_made),
 	cmocka_unit_test(staleness_from_before_the_change_is_not_taken_for_seeing_it),
+	cmocka_unit_test(an_event_that_is_being_written_is_not_taken_for_the_change),
 	cmocka_unit_test(memory_that_a_monitor_does_not_watch_is_refused_and_not_missed))
