@@ -27,9 +27,9 @@ static struct pin_chunk *chunk;
 static u32 *lock, *device, *flags;
 static u32 chained;
 
-static struct region *file(u32 page)
+static struct region *file_range(u32 page, u64 start, u64 end)
 {
-	struct region *r = region_pool_take(pool, AT(page), AT(page + 1));
+	struct region *r = region_pool_take(pool, start, end);
 
 	if (!r) {
 		sim_fail("no region is left");
@@ -40,6 +40,11 @@ static struct region *file(u32 page)
 	SIM_CHECK(!invlock_sample(&il, r->start, r->end, &r->snap));
 	index_insert(ix, r);
 	return r;
+}
+
+static struct region *file(u32 page)
+{
+	return file_range(page, AT(page), AT(page + 1));
 }
 
 static void make_cache(void)
@@ -89,16 +94,52 @@ static void two_in_a_chain(void)
 	struct region *r;
 
 	make_cache();
+	/* which page begins at the bucket of page 0? Ask the other table */
+	ix->table = tables[1];
 	for (chained = 1; ; chained++) {
+		bool found;
+
 		r = file(chained);
-		if (tables[0]->buckets[1])
-			break;
+		found = tables[1]->buckets[0];
 		index_remove(ix, r);
 		region_pool_drop(pool, r);
-		memset(tables[0]->buckets + 1, 0, sizeof(u64) * ((1 << BITS) - 1));
-		tables[0]->nr_filled = 1;
-		tables[0]->nr_removed = 0;
+		memset(tables[1], 0, index_table_bytes(BITS));
+		tables[1]->bits = BITS;
+		if (found)
+			break;
 	}
+	ix->table = tables[0];
+	file(chained);
+}
+
+/* two regions of the same page, so under the same tag, next to each other */
+static void two_halves(void)
+{
+	make_cache();
+	index_remove(ix, &pool->regions[0]);
+	region_pool_drop(pool, &pool->regions[0]);
+	memset(tables[0], 0, index_table_bytes(BITS));
+	tables[0]->bits = BITS;
+	file_range(0, AT(0), AT(1) / 2);
+	file_range(0, AT(1) / 2, AT(1));
+}
+
+static void record_is_free(void)
+{
+	make_cache();
+	pin_thread_release(records[0]);
+}
+
+static void nobody_is_registered(void)
+{
+	make_cache();
+	registry->threads = NULL;
+}
+
+static void with_page_1(void)
+{
+	make_cache();
+	file(1);
 }
 
 static void slots_are_taken(void)
@@ -202,7 +243,10 @@ static void lookup_with_new_chunk(void)
 	struct pin_chunk *last;
 	struct region *r;
 
-	SIM_CHECK(!pin_slot_free(records[0], &last));
+	if (pin_slot_free(records[0], &last)) {
+		sim_fail("a slot that is taken was called free");
+		return;
+	}
 	chunk->next = NULL;
 	pin_chunk_add(last, chunk);
 	r = index_find(ix, records[0], &chunk->slots[0], AT(0), AT(1));
@@ -211,20 +255,17 @@ static void lookup_with_new_chunk(void)
 	port_store_release(&chunk->slots[0].region, NULL);
 }
 
-/* a thread that is new: its record, and a chunk of slots, appear while others look */
-static void new_thread(void)
-{
-	pin_thread_add(registry, records[1]);
-	lookup_1();
-}
-
 static void adopting_thread(void)
 {
 	struct pin_thread *self = pin_thread_adopt(registry);
 
 	if (!self)
 		return;
+	/* nobody else has it now */
+	SIM_CHECK(!sim_fetch_add(&flags[2], sizeof(u32), 1, SIM_RELAXED));
+	self->chunk.hint = 0;
 	get_and_put(self, 0);
+	sim_fetch_add(&flags[2], sizeof(u32), -1, SIM_RELAXED);
 	pin_thread_release(self);
 }
 
@@ -236,6 +277,54 @@ static void get_and_hand_over(void)
 	if (slot)
 		port_store_release(&flags[0], 1);
 	port_store_release(&flags[1], 1);
+}
+
+/* and pinned again for something else, as soon as it is free */
+static void get_hand_over_and_get(void)
+{
+	struct pin_slot *slot;
+
+	get_and_hand_over();
+	slot = pin_slot_next(records[0]);
+	if (slot && index_find(ix, records[0], slot, AT(1), AT(2)))
+		use(&pool->regions[1], 1);
+}
+
+static void get_hand_over_and_get_any(void)
+{
+	struct pin_chunk *last;
+	struct pin_slot *slot;
+
+	get_and_hand_over();
+	slot = pin_slot_free(records[0], &last);
+	if (slot) {
+		SIM_CHECK(!port_load(&slot->region));
+		index_find(ix, records[0], slot, AT(1), AT(2));
+	}
+}
+
+static void lookup_second_half(void)
+{
+	struct pin_slot *slot = pin_slot_next(records[0]);
+	struct region *r = index_find(ix, records[0], slot, AT(1) / 2, AT(1));
+
+	SIM_CHECK(r && r->end == AT(1));
+	if (r)
+		use(r, 0);
+	port_store_release(&slot->region, NULL);
+}
+
+/* a thread that is new: its record appears while others look */
+static void add_0(void)
+{
+	pin_thread_add(registry, records[0]);
+	lookup();
+}
+
+static void add_1(void)
+{
+	pin_thread_add(registry, records[1]);
+	lookup_1();
 }
 
 static void put_for_another(void)
@@ -358,6 +447,7 @@ static void change_0(void)
 static void books_balance(void)
 {
 	u32 nr_live = 0, nr_dead = 0, nr_free = 0;
+	u64 bytes = 0;
 
 	for (u32 i = 0; i < 2; i++) {
 		SIM_CHECK(!records[i]->table);
@@ -367,13 +457,15 @@ static void books_balance(void)
 	for (u32 i = 0; i < pool->nr_used; i++) {
 		nr_live += pool->regions[i].state == REGION_LIVE;
 		nr_dead += pool->regions[i].state == REGION_DEAD;
+		if (pool->regions[i].state != REGION_FREE)
+			bytes += pool->regions[i].end - pool->regions[i].start;
 	}
 	for (region_id id = pool->free; id; id = region_at(pool, id)->next)
 		nr_free++;
 	SIM_CHECK(pool->nr_live == nr_live && pool->nr_dead == nr_dead);
 	SIM_CHECK(nr_free + nr_live + nr_dead == pool->nr_used);
 	SIM_CHECK(pool->nr_registered == nr_live + nr_dead);
-	SIM_CHECK(pool->bytes == (nr_live + nr_dead) * AT(1));
+	SIM_CHECK(pool->bytes == bytes);
 }
 
 static void chunk_is_left(void)
@@ -382,6 +474,26 @@ static void chunk_is_left(void)
 		records[0]->chunk.slots[i].region = NULL;
 		SIM_CHECK(!chunk->slots[i].region);
 	}
+	books_balance();
+	bury_locked();
+	SIM_CHECK(!pool->nr_dead);
+}
+
+static void both_are_registered(void)
+{
+	u32 nr = 0;
+
+	for (struct pin_thread *t = registry->threads; t; t = t->next)
+		nr++;
+	SIM_CHECK(nr == 2);
+	books_balance();
+}
+
+static void page_1_may_be_pinned(void)
+{
+	for (u32 i = 0; i < PIN_SLOTS; i++)
+		if (records[0]->chunk.slots[i].region == &pool->regions[1])
+			records[0]->chunk.slots[i].region = NULL;
 	books_balance();
 	bury_locked();
 	SIM_CHECK(!pool->nr_dead);
@@ -422,10 +534,22 @@ const struct sim_case cache_cases[] = {
 	  FULLY, make_cache, { { "lookup", lookup }, { "replace", replace_table_and_evict } },
 	  nothing_is_left },
 	{ "new-thread", "the pin of a thread that was not known a moment ago counts",
-	  FULLY, make_cache, { { "new", new_thread }, { "evict", evict_0 } }, nothing_is_left },
+	  FULLY, make_cache, { { "new", add_1 }, { "evict", evict_0 } }, nothing_is_left },
 	{ "adopt", "a record has one owner, and its last one's pins count",
-	  FULLY, make_cache, { { "adopt", adopting_thread }, { "adopt-2", adopting_thread },
-			       { "evict", evict_0 } }, nothing_is_left },
+	  BOUNDED, record_is_free, { { "adopt", adopting_thread }, { "adopt-2", adopting_thread },
+				     { "evict", evict_0 } }, nothing_is_left },
+	{ "add", "two threads that come at once are both known",
+	  FULLY, nobody_is_registered, { { "add-0", add_0 }, { "add-1", add_1 } },
+	  both_are_registered },
+	{ "halves", "a region that was pinned on the way to another is not read any more",
+	  FULLY, two_halves, { { "lookup", lookup_second_half }, { "evict", evict_and_reuse } },
+	  nothing_is_left },
+	{ "pin-again", "a slot that another thread emptied and the owner filled hides no use",
+	  BOUNDED, with_page_1, { { "get", get_hand_over_and_get }, { "put", put_for_another },
+				  { "evict", evict_0 } }, page_1_may_be_pinned },
+	{ "pin-any", "nor does one that the owner had to look for",
+	  BOUNDED, with_page_1, { { "get", get_hand_over_and_get_any }, { "put", put_for_another },
+				  { "evict", evict_0 } }, page_1_may_be_pinned },
 	{ "hand-over", "a pin that another thread puts protects until then",
 	  FULLY, make_cache, { { "get", get_and_hand_over }, { "put", put_for_another },
 			       { "evict", evict_0 } }, nothing_is_left },
