@@ -264,7 +264,8 @@ static int transfer_mirrored(struct mirror *m, const struct invlock_mirror_acces
 	return 0;
 }
 
-static int transfer(struct mirror_file *mf, const struct invlock_mirror_access *access, void *bounce)
+static int transfer(struct mirror_file *mf, const struct invlock_mirror_access *access,
+		    void *bounce)
 {
 	u64 addr = access->addr, end = addr + access->len;
 	char __user *user = u64_to_user_ptr(access->buffer);

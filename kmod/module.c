@@ -10,7 +10,7 @@
 
 unsigned int mirror_delay_us;
 module_param_named(delay_us, mirror_delay_us, uint, 0600);
-MODULE_PARM_DESC(delay_us, "mirror: microseconds between the walk and the commit of a fault; for tests");
+MODULE_PARM_DESC(delay_us, "for tests: microseconds between the walk and the commit of a fault");
 
 static char *bad;
 module_param(bad, charp, 0400);

@@ -56,8 +56,8 @@ static int kmod_open(struct invlock_mm *mm, struct invlock_why *why)
 	err = invlock_attach(&mm->il, feed, see.feed_size);
 	if (err) {
 		munmap(feed, see.feed_size);
-		err = explain(why, err, "the feed of " DEVICE " has another layout: load the module "
-			      "that belongs to this library");
+		err = explain(why, err, "the feed of " DEVICE " has another layout: load the "
+			      "module that belongs to this library");
 		goto close_fd;
 	}
 	mm->feed_bytes = see.feed_size;

@@ -30,7 +30,7 @@ guest_library()
 	done
 	mkdir -p "$work/objects/core" "$work/objects/lib" &&
 	(cd "$work/objects/core" && compile -c "$root"/core/*.c) &&
-	(cd "$work/objects/lib" &&
+	(cd "$work/objects/lib" && sources+=("$here/guest_monitors.c") &&
 	 compile -DHAVE_MONITOR_KMOD -DHAVE_SELFTEST -c "${sources[@]}") &&
 	# q: both folders have a section.o
 	ar qcs "$work/libguest.a" "$work"/objects/*/*.o
@@ -57,7 +57,8 @@ guest_stock_modules()
 	[ -f "$kernel_modules/lib/modules/$kernel_version/modules.dep" ] ||
 		depmod -b "$kernel_modules" "$kernel_version"
 	for module in $stock_modules; do
-		modprobe -d "$kernel_modules" -S "$kernel_version" --show-depends "$module" 2> /dev/null
+		modprobe -d "$kernel_modules" -S "$kernel_version" --show-depends "$module" \
+			2> /dev/null
 	done | awk '$1 == "insmod" && !seen[$2]++ { print $2 }' | while read -r file; do
 		base=$(basename "$file" .xz)
 		case $file in

@@ -76,17 +76,18 @@ kernel_download()	# DIR SUITE-LINE
 		dpkg -x "$deb" "$dir.new/root" || return
 	done
 	# the headers name each other by where they would be installed
-	sed -i "s|/usr/src/|$dir/root/usr/src/|" "$dir.new"/root/usr/src/linux-headers-*-cloud-amd64/Makefile
+	sed -i "s|/usr/src/|$dir/root/usr/src/|" \
+		"$dir.new"/root/usr/src/linux-headers-*-cloud-amd64/Makefile
 	rm -rf "$dir.new/debs" "$dir.new/apt" "$dir" && mv "$dir.new" "$dir"
 }
 
 kernel_get()	# NAME
 {
-	local dir=$cache/$1 line=
+	local dir=$cache/$1 line= keys=/usr/share/keyrings/debian-archive-keyring.gpg
 
 	case $1 in
 	6.1) ;;
-	6.12) line="deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian bookworm-backports main" ;;
+	6.12) line="deb [signed-by=$keys] http://deb.debian.org/debian bookworm-backports main" ;;
 	*) fail "there is no kernel \"$1\" here: 6.1 and 6.12 are known" ;;
 	esac
 	if [ ! -d "$dir/root" ]; then

@@ -39,6 +39,15 @@ fail()
 	exit 1
 }
 
+# without a warning, or not at all
+build()	# FUNCTION WHAT
+{
+	if ! "$1" > "$work/build.log" 2>&1 || grep -qi 'warning:' "$work/build.log"; then
+		cat "$work/build.log"
+		fail "$2 does not build cleanly"
+	fi
+}
+
 work=$(mktemp -d "${TMPDIR:-/tmp}/invlock-vm.XXXXXX") || exit 1
 trap 'rm -rf "$work"' EXIT
 
@@ -50,22 +59,23 @@ trap 'rm -rf "$work"' EXIT
 [ "$(uname -m)" = x86_64 ] || skip "they run on x86_64 only, this is $(uname -m)"
 need_tools
 kernel_get "$kernel"
-module_build > "$work/build.log" 2>&1 || { cat "$work/build.log"; fail "invlock.ko does not build on $kernel_version"; }
-grep -i warning "$work/build.log" && fail "the module builds with warnings"
-guest_programs > "$work/build.log" 2>&1 || { cat "$work/build.log"; fail "the guest's tests do not build"; }
+build module_build "invlock.ko for $kernel_version"
+build guest_programs "the guest's tests"
 guest_pack
 
 echo "# kernel $kernel_version"
 # cx16=off: QEMU 7.2 with CX16 crashes newer kernels at random
 timeout -k 5 300 qemu-system-x86_64 -accel tcg,thread=multi -cpu max,cx16=off \
 	-smp 2,sockets=2 -m 1G \
-	-object memory-backend-ram,id=m0,size=512M -object memory-backend-ram,id=m1,size=512M \
+	-object memory-backend-ram,id=m0,size=512M \
+	-object memory-backend-ram,id=m1,size=512M \
 	-numa node,nodeid=0,memdev=m0,cpus=0 -numa node,nodeid=1,memdev=m1,cpus=1 \
 	-nodefaults -no-user-config -display none -no-reboot \
 	-serial "file:$work/console" -serial "file:$work/results" \
 	-device isa-debug-exit,iobase=0xf4,iosize=0x04 \
 	-kernel "$kernel_image" -initrd "$work/initrd" \
-	-append "console=ttyS0 panic=-1 oops=panic loglevel=4 only=$only planted=$planted" < /dev/null
+	-append "console=ttyS0 panic=-1 oops=panic loglevel=4 only=$only planted=$planted" \
+	< /dev/null
 status=$?
 
 tr -d '\r' < "$work/results" > "$work/tap"

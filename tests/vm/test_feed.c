@@ -16,8 +16,9 @@ TEST(the_feed_can_not_be_written)
 	struct feed f;
 
 	feed_open(&f, 0);
-	assert_ptr_equal(mmap(NULL, f.bytes, PROT_READ | PROT_WRITE, MAP_SHARED, f.fd, 0), MAP_FAILED);
-	assert_ptr_equal(mmap(NULL, f.bytes, PROT_WRITE, MAP_PRIVATE, f.fd, 0), MAP_FAILED);
+	assert_ptr_equal(mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, f.fd, 0), MAP_FAILED);
+	assert_int_equal(errno, EACCES);
+	assert_ptr_equal(mmap(NULL, PAGE, PROT_WRITE, MAP_PRIVATE, f.fd, 0), MAP_FAILED);
 	assert_int_equal(errno, EACCES);
 	assert_int_equal(mprotect(f.il.feed, f.bytes, PROT_READ | PROT_WRITE), -1);
 	assert_int_equal(errno, EACCES);
@@ -233,7 +234,8 @@ TEST(the_library_chooses_this_monitor_and_misses_no_change_with_it)
 		change_test(change, mm, &result);
 		counts[result.verdict] += claimed || result.verdict == CHANGE_UNKNOWN;
 		if (result.verdict == CHANGE_UNKNOWN)
-			print_message("# could not be made here: %s: %s\n", change->name, result.reason);
+			print_message("# could not be made here: %s: %s\n", change->name,
+				      result.reason);
 		else if (result.verdict == CHANGE_MISSED)
 			print_message("# %s: %s\n", claimed ? "MISSED" : "left out, as said",
 				      change->name);

@@ -96,7 +96,8 @@ TEST(mmap_over_a_mapping_is_seen)
 	char *p = small_pages(LEN);
 
 	begin();
-	assert_ptr_equal(mmap(p, LEN, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0), p);
+	assert_ptr_equal(mmap(p, LEN, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0),
+			 p);
 	expect(p, LEN, INVLOCK_KIND_UNMAP);
 }
 

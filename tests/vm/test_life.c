@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: MIT
+/* Exit, exec, kill and close, also in the middle of a fault. */
+#include "device.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <sys/wait.h>
+
+static int setup(void **state)
+{
+	(void)state;
+	set_delay_ms(100);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	set_delay_ms(0);
+	return 0;
+}
+
+static int wait_for(pid_t child)
+{
+	int status;
+
+	assert_int_equal(waitpid(child, &status, 0), child);
+	return status;
+}
+
+static void *read_for_ever(void *arg)
+{
+	char *p = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char byte;
+
+	for (;;) {
+		*p = 1;
+		mirror_read(*(int *)arg, p, &byte, 1);
+		madvise(p, PAGE, MADV_DONTNEED);
+	}
+	return NULL;
+}
+
+/* a process that faults on two threads and then ends as @how says */
+static int die_in_a_fault(void (*how)(int fd))
+{
+	pid_t child = fork();
+	pthread_t threads[2];
+	int fd;
+
+	if (!child) {
+		fd = open("/dev/invlock_mirror", O_RDWR);
+		for (unsigned int i = 0; i < 2; i++)
+			if (fd < 0 || pthread_create(&threads[i], NULL, read_for_ever, &fd))
+				_exit(99);
+		sleep_ms(150);
+		how(fd);
+	}
+	return wait_for(child);
+}
+
+static void by_exit(int fd)
+{
+	(void)fd;
+	_exit(7);
+}
+
+static void by_kill(int fd)
+{
+	(void)fd;
+	kill(getpid(), SIGKILL);
+}
+
+static void by_close_and_exit(int fd)
+{
+	/* the threads' requests still hold the file */
+	close(fd);
+	sleep_ms(50);
+	_exit(8);
+}
+
+static void by_exec(int fd)
+{
+	(void)fd;
+	execl("/bin/busybox", "true", NULL);
+	_exit(99);
+}
+
+TEST(a_process_may_exit_in_the_middle_of_a_fault)
+{
+	assert_int_equal(WEXITSTATUS(die_in_a_fault(by_exit)), 7);
+}
+
+TEST(a_process_may_be_killed_in_the_middle_of_a_fault)
+{
+	assert_int_equal(WTERMSIG(die_in_a_fault(by_kill)), SIGKILL);
+}
+
+TEST(a_device_may_be_closed_in_the_middle_of_a_fault)
+{
+	assert_int_equal(WEXITSTATUS(die_in_a_fault(by_close_and_exit)), 8);
+}
+
+TEST(a_process_may_exec_in_the_middle_of_a_fault)
+{
+	assert_int_equal(die_in_a_fault(by_exec), 0);
+}
+
+TEST(the_module_stays_while_it_is_in_use)
+{
+	int fd = mirror_open();
+
+	/* rmmod fails */
+	assert_int_not_equal(system("/bin/busybox rmmod invlock 2>/dev/null"), 0);
+	close(fd);
+}
+
+TEST(open_and_close_in_a_loop_leaves_nothing)
+{
+	char *p = map_anon(PAGE), byte;
+
+	set_delay_ms(0);
+	for (unsigned int i = 0; i < 200; i++) {
+		int fd = mirror_open();
+
+		p[0] = i;
+		assert_int_equal(mirror_read(fd, p, &byte, 1), 0);
+		assert_int_equal((unsigned char)byte, i);
+		/* a new mirror each time: the one before went with its last user */
+		assert_int_equal(mirror_stats(fd).faults, 1);
+		close(fd);
+	}
+	munmap(p, PAGE);
+}
+
+#define LIFE(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+
+TEST_MAIN(
+	LIFE(a_process_may_exit_in_the_middle_of_a_fault),
+	LIFE(a_process_may_be_killed_in_the_middle_of_a_fault),
+	LIFE(a_device_may_be_closed_in_the_middle_of_a_fault),
+	LIFE(a_process_may_exec_in_the_middle_of_a_fault),
+	LIFE(the_module_stays_while_it_is_in_use),
+	LIFE(open_and_close_in_a_loop_leaves_nothing)
+)

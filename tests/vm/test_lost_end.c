@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Run with bad=end: no invalidation ever ends. Faults must neither publish nor wait beyond
+ * their budget, and a wait must end when its task is killed.
+ */
+#include "device.h"
+
+#include <signal.h>
+#include <sys/wait.h>
+
+/* a page in whose range an invalidation runs for ever */
+static char *page_that_never_settles(void)
+{
+	char *p = map_aligned(2 * MIB);
+
+	p[0] = 1;
+	assert_int_equal(madvise(p, PAGE, MADV_DONTNEED), 0);
+	p[0] = 2;
+	return p;
+}
+
+TEST(a_fault_gives_up_when_its_time_is_spent)
+{
+	int fd = mirror_open();
+	char *p = page_that_never_settles(), byte = 0;
+	struct invlock_mirror_access access = {
+		.op = INVLOCK_MIRROR_READ,
+		.addr = (unsigned long)p,
+		.len = 1,
+		.buffer = (unsigned long)&byte,
+		.time_ns = 50000000,
+	};
+
+	assert_int_equal(mirror_do(fd, &access), -EBUSY);
+	assert_int_equal(byte, 0);
+	assert_int_equal(mirror_stats(fd).walks, 0);
+	assert_true(mirror_stats(fd).waits > 0);
+	assert_true(mirror_stats(fd).running > 0);
+	close(fd);
+}
+
+TEST(a_wait_ends_when_the_task_is_killed)
+{
+	pid_t child = fork();
+	int status;
+
+	if (!child) {
+		int fd = open("/dev/invlock_mirror", O_RDWR);
+		char *p = page_that_never_settles(), byte;
+		struct invlock_mirror_access access = {
+			.op = INVLOCK_MIRROR_READ,
+			.addr = (unsigned long)p,
+			.len = 1,
+			.buffer = (unsigned long)&byte,
+			/* an hour */
+			.time_ns = 3600000000000ULL,
+		};
+
+		mirror_do(fd, &access);
+		_exit(99);
+	}
+	sleep_ms(500);
+	assert_int_equal(waitpid(child, &status, WNOHANG), 0);
+	assert_int_equal(kill(child, SIGKILL), 0);
+	/* the alarm kills this test if it does not */
+	alarm(60);
+	assert_int_equal(waitpid(child, &status, 0), child);
+	alarm(0);
+	assert_int_equal(WTERMSIG(status), SIGKILL);
+}
+
+TEST(a_lock_goes_while_an_invalidation_runs)
+{
+	int fd = mirror_open();
+	char byte;
+
+	assert_int_equal(mirror_read(fd, page_that_never_settles() + MIB, &byte, 0), -EINVAL);
+	assert_true(mirror_stats(fd).running > 0);
+	close(fd);
+	/* the next one starts afresh */
+	fd = mirror_open();
+	assert_int_equal(mirror_stats(fd).running, 0);
+	close(fd);
+}
+
+TEST_MAIN(
+	cmocka_unit_test(a_fault_gives_up_when_its_time_is_spent),
+	cmocka_unit_test(a_wait_ends_when_the_task_is_killed),
+	cmocka_unit_test(a_lock_goes_while_an_invalidation_runs)
+)
