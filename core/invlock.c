@@ -73,7 +73,8 @@ int invlock_attach(struct invlock *il, void *mem, u64 bytes)
 	if (port_load(&feed->size) != INVLOCK_FEED_HEADER_SIZE || feed_size > bytes ||
 	    !geometry_ok(nr_words, nr_events) || shift < MIN_SHIFT || shift > MAX_SHIFT ||
 	    !inside(words_offset, nr_words, sizeof(u64), feed_size) ||
-	    (nr_events && !inside(events_offset, nr_events, sizeof(struct invlock_event), feed_size)))
+	    (nr_events &&
+	     !inside(events_offset, nr_events, sizeof(struct invlock_event), feed_size)))
 		return -EPROTO;
 
 	*il = (struct invlock){

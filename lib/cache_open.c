@@ -57,7 +57,8 @@ static int take_id(struct invlock_cache *cache, struct invlock_why *why)
 	} else {
 		cache->id = (u32)__builtin_ctzll(~ids_taken);
 		ids_taken |= 1ULL << cache->id;
-		for (struct pin_thread *t = port_load_acquire(&thread_registry.threads); t; t = t->next)
+		for (struct pin_thread *t = port_load_acquire(&thread_registry.threads); t;
+		     t = t->next)
 			port_store(&t->hits[cache->id], 0);
 	}
 	unlock_ids();
@@ -195,7 +196,8 @@ int invlock_cache_open(struct invlock_mm *mm, const struct invlock_cache_options
 	if (!mm || !options || !ret_cache)
 		return explain(why, -EINVAL, "mm, options and ret_cache must not be NULL");
 	if (!mm_alive(mm))
-		return explain(why, -EOWNERDEAD, "this mm was opened before a fork; open a new one");
+		return explain(why, -EOWNERDEAD,
+			       "this mm was opened before a fork; open a new one");
 	err = check_options(&o, options, why);
 	if (!err)
 		err = mm_sees(mm->monitor, o.need, why);

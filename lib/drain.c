@@ -111,10 +111,12 @@ int drain(int iter_link, struct invlock_why *why)
 	err = read_threads(iter_link, &left);
 	while (!err && left.nr) {
 		if (port_now() > deadline) {
-			err = explain(why, -EBUSY, "thread %u was inside system call %u, which can change "
-				      "the memory map, before the BPF monitor was opened, and still is; "
-				      "open it when no thread is stopped or stuck there",
-				      left.busy[0].tid, left.busy[0].nr);
+			err = explain(
+				why, -EBUSY,
+				"thread %u was inside system call %u, which can "
+				"change the memory map, before the BPF monitor was opened, and "
+				"still is; open it when no thread is stopped or stuck there",
+				left.busy[0].tid, left.busy[0].nr);
 			goto out;
 		}
 		sleep_ns(1000000);

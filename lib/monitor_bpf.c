@@ -87,7 +87,8 @@ static int check_privilege(struct invlock_why *why)
 	if (have_capability(CAP_SYS_ADMIN) ||
 	    (have_capability(CAP_BPF) && have_capability(CAP_PERFMON)))
 		return 0;
-	return explain(why, -EPERM, "the BPF monitor needs the capabilities CAP_BPF and CAP_PERFMON; "
+	return explain(why, -EPERM,
+		       "the BPF monitor needs the capabilities CAP_BPF and CAP_PERFMON; "
 		       "as root: setcap cap_bpf,cap_perfmon+ep on the program");
 }
 
@@ -98,13 +99,15 @@ static int choose_programs(struct invlock_bpf *skel, struct invlock_why *why)
 	int err = 0;
 
 	if (!btf)
-		return explain(why, -EOPNOTSUPP, "this kernel has no BTF (/sys/kernel/btf/vmlinux: %s); "
+		return explain(why, -EOPNOTSUPP,
+			       "this kernel has no BTF (/sys/kernel/btf/vmlinux: %s); "
 			       "the BPF monitor needs a kernel built with CONFIG_DEBUG_INFO_BTF",
 			       strerror(errno));
 	if (btf__find_by_name_kind(btf, "btf_trace_sys_enter", BTF_KIND_TYPEDEF) < 0 ||
 	    btf__find_by_name_kind(btf, "btf_trace_mm_filemap_delete_from_page_cache",
 				   BTF_KIND_TYPEDEF) < 0) {
-		err = explain(why, -EOPNOTSUPP, "this kernel has no tracepoints for system calls or for "
+		err = explain(why, -EOPNOTSUPP,
+			      "this kernel has no tracepoints for system calls or for "
 			      "the page cache (CONFIG_FTRACE_SYSCALLS)");
 	} else if (btf__find_by_name_kind(btf, "io_kiocb", BTF_KIND_STRUCT) >= 0) {
 		bool now = btf__find_by_name_kind(btf, "btf_trace_io_uring_submit_req",
@@ -192,7 +195,8 @@ static int arm(const struct invlock_mm *mm, u64 cookie, struct invlock_why *why)
 	if (err)
 		return explain(why, err, "cannot read the BPF program's state: %s", strerror(-err));
 	if (!state.mm)
-		return explain(why, -ENODEV, "the BPF program did not see this process call prctl(); "
+		return explain(why, -ENODEV,
+			       "the BPF program did not see this process call prctl(); "
 			       "does a seccomp filter forbid it?");
 	return 0;
 }
@@ -208,8 +212,8 @@ static int scan_files(struct invlock_bpf *skel, struct invlock_why *why)
 	ssize_t got;
 
 	if (!link)
-		return explain(why, -errno, "cannot list the mapped files: %s (%s)", strerror(errno),
-			       complaint);
+		return explain(why, -errno, "cannot list the mapped files: %s (%s)",
+			       strerror(errno), complaint);
 	iter = bpf_iter_create(bpf_link__fd(link));
 	if (iter < 0) {
 		err = iter;

@@ -85,7 +85,8 @@ static bool settle(void *arg)
 {
 	struct uffd *u = arg;
 	int saved_errno = errno;
-	enum uffd_probe probe = port_load(&u->plant) & UFFD_PLANT_NO_PROBE ? UFFD_CALM : uffd_probe(u);
+	enum uffd_probe probe =
+		port_load(&u->plant) & UFFD_PLANT_NO_PROBE ? UFFD_CALM : uffd_probe(u);
 
 	errno = saved_errno;
 	if (unlikely(probe == UFFD_GONE))
@@ -114,14 +115,18 @@ static int open_uffd(struct uffd *u, struct invlock_why *why)
 
 	u->fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY);
 	if (u->fd < 0 && errno == ENOSYS)
-		return explain(why, -ENOSYS, "there is no userfaultfd: the kernel was built without "
-			       "CONFIG_USERFAULTFD, or seccomp hides it; allow the userfaultfd system "
-			       "call in the container's seccomp profile");
+		return explain(
+			why, -ENOSYS,
+			"there is no userfaultfd: the kernel was built without "
+			"CONFIG_USERFAULTFD, or seccomp hides it; allow the userfaultfd system "
+			"call in the container's seccomp profile");
 	if (u->fd < 0 && (errno == EPERM || errno == EACCES))
-		return explain(why, -EPERM, "userfaultfd is forbidden, by seccomp or a security module; "
+		return explain(why, -EPERM,
+			       "userfaultfd is forbidden, by seccomp or a security module; "
 			       "allow the userfaultfd system call in the container's profile");
 	if (u->fd < 0 && errno == EINVAL)
-		return explain(why, -EOPNOTSUPP, "userfaultfd for user mode only is not known to this "
+		return explain(why, -EOPNOTSUPP,
+			       "userfaultfd for user mode only is not known to this "
 			       "kernel; the uffd monitor needs Linux 6.7 or newer");
 	if (u->fd < 0)
 		return explain(why, -errno, "userfaultfd failed: %s", strerror(errno));
@@ -306,7 +311,8 @@ static int uffd_open(struct invlock_mm *mm, struct invlock_why *why)
 	if (err)
 		goto close_files;
 	if (!remember(u)) {
-		err = explain(why, -EMFILE, "%d userfaultfd monitors are open; close one", MAX_OPEN);
+		err = explain(why, -EMFILE, "%d userfaultfd monitors are open; close one",
+			      MAX_OPEN);
 		goto unmap_memory;
 	}
 	err = start_thread(u, why);

@@ -58,7 +58,8 @@ static int range_ioctl_widen(const struct uffd *u, unsigned long op, const struc
 {
 	int err = range_ioctl(u, op, gap->start, gap->end);
 
-	for (u32 shift = UFFD_MIN_HUGE_SHIFT; err == -EINVAL && shift <= UFFD_MAX_HUGE_SHIFT; shift++) {
+	for (u32 shift = UFFD_MIN_HUGE_SHIFT; err == -EINVAL && shift <= UFFD_MAX_HUGE_SHIFT;
+	     shift++) {
 		u64 huge = 1ULL << shift;
 		u64 start = gap->start & ~(huge - 1), end = (gap->end + huge - 1) & ~(huge - 1);
 

@@ -41,7 +41,8 @@ void invlock_read_init(struct invlock_read *rd, struct invlock_mm *mm, const voi
 		return;
 	r->mm = mm;
 	invlock_section_init(&r->section, &mm->il, start, end, &b,
-			     flags & INVLOCK_READ_INTERRUPTIBLE ? INVLOCK_SECTION_INTERRUPTIBLE : 0);
+			     flags & INVLOCK_READ_INTERRUPTIBLE ?
+			     INVLOCK_SECTION_INTERRUPTIBLE : 0);
 }
 
 bool invlock_read_attempt(struct invlock_read *rd)

@@ -13,7 +13,8 @@ static void map_over(void)
 {
 	assert_int_equal(ftruncate(fd, STRIPE), 0);
 	stripe = stripe_new();
-	assert_ptr_equal(mmap(stripe, STRIPE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0),
+	assert_ptr_equal(mmap(stripe, STRIPE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd,
+			      0),
 			 stripe);
 	memset(stripe, 1, STRIPE);
 }

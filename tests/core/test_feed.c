@@ -17,7 +17,8 @@ TEST(no_stripes_or_a_number_that_is_no_power_of_two_is_refused)
 
 	for (unsigned int i = 0; i < sizeof(bad_words) / sizeof(*bad_words); i++) {
 		assert_int_equal(invlock_feed_bytes(bad_words[i], 16), 0);
-		assert_int_equal(invlock_feed_format(mem, sizeof(mem), bad_words[i], 0, 21), -EINVAL);
+		assert_int_equal(invlock_feed_format(mem, sizeof(mem), bad_words[i], 0, 21),
+				 -EINVAL);
 	}
 	for (unsigned int i = 0; i < sizeof(bad_events) / sizeof(*bad_events); i++)
 		assert_int_equal(invlock_feed_bytes(16, bad_events[i]), 0);
@@ -82,8 +83,8 @@ TEST(attach_never_accepts_geometry_that_leads_outside)
 			*fields[j] = wild[i];
 			if (!invlock_attach(&f.il, f.mem, f.bytes)) {
 				u8 *last_word = (u8 *)&f.il.words[f.il.word_mask + 1];
-				u8 *last_event = f.il.events ? (u8 *)&f.il.events[f.il.event_mask + 1]
-							     : NULL;
+				u8 *last_event = !f.il.events ? NULL :
+					(u8 *)&f.il.events[f.il.event_mask + 1];
 
 				assert_true(last_word <= (u8 *)f.mem + f.bytes);
 				assert_true(last_event <= (u8 *)f.mem + f.bytes);

@@ -195,7 +195,8 @@ TEST(cached_only_never_registers)
 {
 	struct invlock_pin pin;
 
-	assert_int_equal(invlock_cache_get(toy.cache, mem, PAGE, INVLOCK_GET_CACHED, &pin), -ENOENT);
+	assert_int_equal(invlock_cache_get(toy.cache, mem, PAGE, INVLOCK_GET_CACHED, &pin),
+			 -ENOENT);
 	put(get(mem, PAGE));
 	assert_int_equal(invlock_cache_get(toy.cache, mem, PAGE, INVLOCK_GET_CACHED, &pin), 0);
 	put(pin);
@@ -237,7 +238,8 @@ TEST(an_entry_limit_evicts_the_idle_and_never_what_is_in_use)
 		put(pin);
 	}
 	pin = get(mem + 900 * PAGE, PAGE);
-	assert_int_equal(invlock_cache_get(toy.cache, mem + 901 * PAGE, PAGE, 0, &kept[0]), -ENOSPC);
+	assert_int_equal(invlock_cache_get(toy.cache, mem + 901 * PAGE, PAGE, 0, &kept[0]),
+			 -ENOSPC);
 	put(pin);
 	assert_int_equal(toy_stats(&toy).refused_full, 1);
 	for (int i = 0; i < 7; i++)

@@ -56,7 +56,8 @@ static inline struct uffd *rig_uffd(struct rig *rig)
 
 static inline void *map_at(void *addr, size_t bytes, int flags)
 {
-	return mmap(addr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | flags, -1, 0);
+	return mmap(addr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | flags, -1,
+		    0);
 }
 
 /* one round at most for each collision; make() does the work, NULL = none */
@@ -116,7 +117,8 @@ static inline bool kernel_watches(const void *addr)
 
 	assert_non_null(f);
 	while (fgets(line, sizeof(line), f)) {
-		if (sscanf(line, "%lx-%lx ", &start, &end) == 2 && strchr(line, '-') < strchr(line, ' '))
+		if (sscanf(line, "%lx-%lx ", &start, &end) == 2 &&
+		    strchr(line, '-') < strchr(line, ' '))
 			here = start <= (unsigned long)addr && (unsigned long)addr < end;
 		else if (here && !strncmp(line, "VmFlags:", 8))
 			watched = strstr(line, " uw") != NULL;

@@ -263,7 +263,8 @@ static const struct way {
 	{ "remap_file_pages", INVLOCK_KIND_REORDER, shared, by_remap_file_pages },
 	{ "ftruncate", INVLOCK_KIND_TRUNCATE, shared, by_ftruncate },
 	{ "punch hole", INVLOCK_KIND_TRUNCATE, shared, by_punch },
-	{ "ftruncate under a private mapping", INVLOCK_KIND_TRUNCATE_PRIVATE, private_file, by_ftruncate },
+	{ "ftruncate under a private mapping", INVLOCK_KIND_TRUNCATE_PRIVATE, private_file,
+	  by_ftruncate },
 	{ "mprotect", INVLOCK_KIND_PROTECT, anon, by_mprotect },
 };
 
