@@ -64,7 +64,7 @@ TEST(nothing_is_seen_where_nobody_watches)
 		else if (r.verdict != CHANGE_UNKNOWN || !r.reason[0])
 			fail_msg("%s: %s: %s", c->name, change_verdict_name(r.verdict), r.reason);
 		else
-			print_message("%s: %s\n", c->name, r.reason);
+			print_message("# %s: %s\n", c->name, r.reason);
 	}
 	/* a container may forbid some, but not the bulk */
 	assert_true(nr_missed >= 15);
@@ -92,7 +92,7 @@ TEST(changes_leave_the_number_of_mappings_as_it_was)
 
 	for (unsigned int nr = 0; (c = change_at(nr)); nr++) {
 		if (maps_by_itself(c)) {
-			print_message("%s: not counted under ThreadSanitizer\n", c->name);
+			print_message("# %s: not counted under ThreadSanitizer\n", c->name);
 			continue;
 		}
 		/* libc keeps what it needed the first time */
@@ -167,7 +167,7 @@ static void sees_what_it_claims_beside_other_threads(const char *name)
 			continue;
 		}
 		/* the break is not ours alone while the storm allocates; the rest must be seen */
-		print_message("%s: %s: %s\n", c->name, change_verdict_name(r.verdict), r.reason);
+		print_message("# %s: %s: %s\n", c->name, change_verdict_name(r.verdict), r.reason);
 		if (r.verdict != CHANGE_UNKNOWN || strstr(r.reason, "disturbed")) {
 			stop(&storm);
 			fail_msg("%s: %s: %s", c->name, change_verdict_name(r.verdict), r.reason);
