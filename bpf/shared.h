@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR MIT */
-/* What the BPF program and the library that loads it must agree on. Not an ABI: they ship together. */
+/* What the BPF program and the library that loads it agree on. No ABI: they ship together. */
 #ifndef INVLOCK_BPF_SHARED_H
 #define INVLOCK_BPF_SHARED_H
 

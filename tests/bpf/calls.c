@@ -15,7 +15,7 @@
 #endif
 
 static struct invlock_mm mm;
-static char *other;		/* a stripe that is not watched: where mremap goes to or comes from */
+static char *other;	/* a stripe that is not watched: where mremap goes to or comes from */
 static int shm = -1;
 static struct iovec iov[2];
 
@@ -117,7 +117,12 @@ static long raw_remap_onto(char *v)
 
 static long dontneed(char *v) { return madvise(v, GROUP, MADV_DONTNEED); }
 static long raw_dontneed(char *v) { return syscall(SYS_madvise, v, GROUP, MADV_DONTNEED); }
-static long i386_dontneed(char *v) { return ok(int80(219, (long)v, GROUP, MADV_DONTNEED, 0, 0, 0)); }
+
+static long i386_dontneed(char *v)
+{
+	return ok(int80(219, (long)v, GROUP, MADV_DONTNEED, 0, 0, 0));
+}
+
 static long dontneed_locked(char *v) { return madvise(v, GROUP, MADV_DONTNEED_LOCKED); }
 static long free_lazily(char *v) { return madvise(v, GROUP, MADV_FREE); }
 static long remove_pages(char *v) { return madvise(v, GROUP, MADV_REMOVE); }
@@ -142,7 +147,11 @@ static long detach(char *v)
 static long i386_detach(char *v) { return ok(int80(398, (long)v, 0, 0, 0, 0, 0)); }
 static long i386_ipc_detach(char *v) { return ok(int80(117, 22, 0, 0, 0, (long)v, 0)); }
 static long attach_over(char *v) { return ok((long)shmat(shm, v, SHM_REMAP)); }
-static long i386_attach_over(char *v) { return int80(397, shm, (long)v, SHM_REMAP, 0, 0, 0) == -1 ? -1 : 0; }
+
+static long i386_attach_over(char *v)
+{
+	return int80(397, shm, (long)v, SHM_REMAP, 0, 0, 0) == (long)v ? 0 : -1;
+}
 
 static long reorder(char *v)
 {
@@ -244,7 +253,7 @@ static void check_way(const struct way *way)
 	stripe_free(other);
 }
 
-TEST(each_call_makes_what_it_changes_stale_and_the_rest_of_its_stripe_stays_valid)
+TEST(each_call_makes_stale_what_it_changes_and_not_its_stripe)
 {
 	watch_open(&mm);
 	for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++)
@@ -388,7 +397,7 @@ TEST(mprotect_is_an_event_only_for_those_who_ask)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(each_call_makes_what_it_changes_stale_and_the_rest_of_its_stripe_stays_valid),
+		cmocka_unit_test(each_call_makes_stale_what_it_changes_and_not_its_stripe),
 		cmocka_unit_test(brk_that_shrinks_makes_the_top_of_the_heap_stale),
 		cmocka_unit_test(shmdt_makes_its_segment_stale_and_nothing_above_it),
 		cmocka_unit_test(destroying_an_aio_context_makes_its_ring_stale),

@@ -191,7 +191,7 @@ static void *spin_after_munmap(void *arg)
 	return NULL;
 }
 
-TEST(threads_that_spin_in_user_space_after_such_a_call_do_not_hold_up_the_open)
+TEST(threads_that_spin_after_such_a_call_do_not_hold_up_the_open)
 {
 	char *stripe = stripe_new();
 	pthread_t spinner[2];
@@ -217,7 +217,7 @@ static void *receive(void *arg)
 	return NULL;
 }
 
-TEST(a_thread_blocked_in_a_call_whose_number_is_another_abis_brk_does_not_hold_up_the_open)
+TEST(a_call_with_the_number_of_another_abis_brk_does_not_hold_up_the_open)
 {
 	pthread_t thread;
 	int pair[2];
@@ -307,7 +307,7 @@ TEST(two_thousand_threads_at_once_are_all_seen)
 TEST_MAIN(cmocka_unit_test(a_thread_stuck_in_a_call_since_before_is_named_and_the_open_fails),
 	  cmocka_unit_test(the_open_waits_for_a_call_that_began_before_and_marks_its_end),
 	  cmocka_unit_test(more_calls_at_once_than_there_are_slots_degrade_the_feed),
-	  cmocka_unit_test(threads_that_spin_in_user_space_after_such_a_call_do_not_hold_up_the_open),
-	  cmocka_unit_test(a_thread_blocked_in_a_call_whose_number_is_another_abis_brk_does_not_hold_up_the_open),
+	  cmocka_unit_test(threads_that_spin_after_such_a_call_do_not_hold_up_the_open),
+	  cmocka_unit_test(a_call_with_the_number_of_another_abis_brk_does_not_hold_up_the_open),
 	  cmocka_unit_test(opening_in_a_storm_of_huge_unmaps_leaves_no_word_running),
 	  cmocka_unit_test(two_thousand_threads_at_once_are_all_seen))

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* Births and deaths: fork, vfork, exec, exit, SIGKILL, close and open; and who may write the feed. */
+/* Births and deaths: fork, vfork, exec, exit, SIGKILL, close, open; who may write the feed. */
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <fcntl.h>
@@ -15,37 +15,36 @@ static struct invlock_mm mm;
 
 #define STACK	(64 * 1024)
 
-/* the descriptor of a map of ours; -1 = none */
-static int map_fd(const char *name)
+/* the descriptor of a BPF object of ours; -1 = none */
+static int bpf_fd(const char *what, const char *name)
 {
 	for (int fd = 3; fd < 256; fd++) {
-		struct bpf_map_info info = {};
-		u32 size = sizeof(info);
+		struct bpf_prog_info prog = {};
+		struct bpf_map_info map = {};
+		u32 prog_size = sizeof(prog), map_size = sizeof(map);
 		char path[64], link[64] = "";
 
 		snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-		if (readlink(path, link, sizeof(link) - 1) < 0 || strcmp(link, "anon_inode:bpf-map"))
+		if (readlink(path, link, sizeof(link) - 1) < 0 || strcmp(link, what))
 			continue;
-		if (!bpf_obj_get_info_by_fd(fd, &info, &size) && !strcmp(info.name, name))
+		if (strstr(what, "map"))
+			bpf_obj_get_info_by_fd(fd, &map, &map_size);
+		else
+			bpf_obj_get_info_by_fd(fd, &prog, &prog_size);
+		if (!strcmp(map.name, name) || !strcmp(prog.name, name))
 			return fd;
 	}
 	return -1;
 }
 
+static int map_fd(const char *name)
+{
+	return bpf_fd("anon_inode:bpf-map", name);
+}
+
 static int prog_fd(const char *name)
 {
-	for (int fd = 3; fd < 256; fd++) {
-		struct bpf_prog_info info = {};
-		u32 size = sizeof(info);
-		char path[64], link[64] = "";
-
-		snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-		if (readlink(path, link, sizeof(link) - 1) < 0 || strcmp(link, "anon_inode:bpf-prog"))
-			continue;
-		if (!bpf_obj_get_info_by_fd(fd, &info, &size) && !strcmp(info.name, name))
-			return fd;
-	}
-	return -1;
+	return bpf_fd("anon_inode:bpf-prog", name);
 }
 
 static unsigned int count_mappings(void)
@@ -246,7 +245,7 @@ static int unmap_and_exit(void *arg)
 	return 0;
 }
 
-TEST(the_calls_of_a_child_that_shares_the_mm_are_seen_and_its_exit_is_not_ours)
+TEST(a_clone_vm_childs_calls_are_seen_and_its_exit_is_not_ours)
 {
 	char *stripe = stripe_new();
 	struct watched victim;
@@ -489,7 +488,7 @@ TEST_MAIN(cmocka_unit_test(nobody_can_write_the_feed_but_the_program),
 	  cmocka_unit_test(a_forked_child_neither_writes_the_feed_nor_ends_it),
 	  cmocka_unit_test(a_forked_child_can_open_its_own),
 	  cmocka_unit_test(a_vfork_childs_calls_are_seen_and_its_exec_is_not_ours),
-	  cmocka_unit_test(the_calls_of_a_child_that_shares_the_mm_are_seen_and_its_exit_is_not_ours),
+	  cmocka_unit_test(a_clone_vm_childs_calls_are_seen_and_its_exit_is_not_ours),
 	  cmocka_unit_test(a_child_killed_in_the_middle_of_a_storm_leaves_no_word_running),
 	  cmocka_unit_test(exec_ends_the_feed),
 	  cmocka_unit_test(exit_ends_the_feed),
