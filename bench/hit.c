@@ -112,7 +112,7 @@ int main(void)
 		if (!contenders[i]->open())
 			return fprintf(stderr, "hit: %s cannot be opened\n", contenders[i]->name),
 			       1;
-	printf("regions  threads (+: beside one that maps and unmaps)  ns  min..max  x page hash\n");
+	printf("regions  threads (+: beside one that maps and unmaps)  ns  min..max  x hash\n");
 	for (size_t s = 0; s < sizeof(sizes) / sizeof(*sizes); s++) {
 		nr_regions = sizes[s];
 		for (size_t i = 0; i < NR; i++)

@@ -137,7 +137,7 @@ static const struct index_table *walk_begin(const struct index *ix, struct pin_t
 	do {
 		t = again;
 		port_store_release(&self->table, t);
-		port_light_barrier();	/* pairs with port_heavy_barrier() before pins_walk_table() */
+		port_light_barrier();	/* pairs with port_heavy_barrier(), pins_walk_table() */
 		/* acquire: pairs with the release in index_replace() */
 		again = port_load_acquire(&ix->table);
 	} while (again != t);
@@ -156,7 +156,7 @@ static struct region *probe(const struct index *ix, const struct index_table *t,
 			struct region *r = region_at(ix->pool, (region_id)word);
 
 			port_store_release(&slot->region, r);
-			port_light_barrier();	/* pairs with port_heavy_barrier() before pins_mark() */
+			port_light_barrier();	/* pairs with port_heavy_barrier(), pins_mark() */
 			if (port_load_acquire(&t->buckets[at]) != word)
 				continue;
 			if (r->start <= start && end <= r->end)

@@ -10,7 +10,8 @@ void invlock_section_init(struct invlock_section *s, const struct invlock *il,
 		.start = start,
 		.end = end,
 		.left = {
-			.rounds = budget && budget->rounds ? budget->rounds : INVLOCK_DEFAULT_ROUNDS,
+			.rounds = budget && budget->rounds ? budget->rounds
+							   : INVLOCK_DEFAULT_ROUNDS,
 			.time_ns = budget && budget->time_ns ? budget->time_ns
 							     : INVLOCK_DEFAULT_TIME_NS,
 		},

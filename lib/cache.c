@@ -196,7 +196,7 @@ static int register_range(struct invlock_cache *cache, u64 start, u64 end,
 	do {
 		if (!invlock_attempt(&s))
 			return invlock_section_error(&s);
-		/* after the sample, in each round: a mapping that replaced another is not watched */
+		/* after the sample, each round: a mapping that replaced another is not watched */
 		err = mm_watch(cache->mm, start, end);
 		if (err)
 			return err;

@@ -94,7 +94,7 @@ struct uffd {
 	u32 max_runs;
 	u32 plant;		/* UFFD_PLANT_*; tests */
 	pthread_t id;
-	void *stack;		/* thread and its stack, and three pages to try the map limit with */
+	void *stack;		/* thread and its stack, and three pages to try the map limit */
 	size_t stack_bytes;	/* without those three */
 	struct uffd_thread *thread;
 	pthread_mutex_t lock;	/* guards ranges; never taken by the thread */

@@ -71,8 +71,10 @@ static void *unmap_each_turn(void *arg)
 /* the first page, as soon as the address is free: in the middle of the other's munmap */
 static void take_over(char *addr)
 {
-	for (unsigned int tries = 1; mmap(addr, PAGE, PROT_READ | PROT_WRITE,
-			MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) != addr; tries++) {
+	const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE;
+	unsigned int tries = 1;
+
+	for (; mmap(addr, PAGE, PROT_READ | PROT_WRITE, flags, -1, 0) != addr; tries++) {
 		if (errno != EEXIST)
 			abort();
 		if (tries % 1024 == 0)

@@ -142,7 +142,8 @@ static void change_map(struct rig *rig, enum uring_change change)
 			abort();
 		break;
 	case CHANGE_REMAP:
-		if (mremap(rig->spare, LEN, LEN, MREMAP_MAYMOVE | MREMAP_FIXED, rig->buf) != rig->buf)
+		if (mremap(rig->spare, LEN, LEN, MREMAP_MAYMOVE | MREMAP_FIXED,
+			   rig->buf) != rig->buf)
 			abort();
 		rig->spare = race_map(LEN);
 		break;

@@ -142,7 +142,8 @@ def verdict(cc, root, engine, entry, directory):
         if code not in (0, 1) or not re.search(r'^1\.\.', text, re.M):
             return False, f'the explorer broke, exit {code}', text
         endless = '# not explored to the end' in text
-        caught = re.search(r'^# (?!not explored to the end)(.*)\n(not ok \d+ - ([^:]*):)', text, re.M)
+        caught = re.search(r'^# (?!not explored to the end)(.*)\n(not ok \d+ - ([^:]*):)', text,
+                           re.M)
         if caught:
             break
     expected = 'survives' in entry

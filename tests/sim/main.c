@@ -3,8 +3,8 @@
  * sim [-d] [-f] [-m sc|tso|weak] [-n STATES] [CASE...]
  *
  * Explore the cases, one TAP line for each and each model. -d: deep, without the bounds of the
- * quick run; -f: stop at the first that does not hold; -n: no more states than this for each, and say
- * that it was not the end. Exit: 0 all hold, 1 one does not or was not explored to its end.
+ * quick run; -f: stop at the first that does not hold; -n: no more states than this for each,
+ * and say that it was not the end. Exit: 0 all hold, 1 one does not or was not explored to its end.
  */
 #include <stdio.h>
 #include <stdlib.h>

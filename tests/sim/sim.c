@@ -501,7 +501,8 @@ static void run_once(void)
 		if (nr > 1) {
 			if (depth == path_length) {
 				/* a new place: is the state new as well? */
-				if (!sim.tracing && !learn_state(state_hash(last, preemptions, stale)))
+				if (!sim.tracing &&
+				    !learn_state(state_hash(last, preemptions, stale)))
 					break;
 				if (depth == MAX_DEPTH) {
 					sim_fail("a run has more than %u decisions", MAX_DEPTH);

@@ -13,7 +13,8 @@
  *		buffer's own writes it; RMWs and the heavy barrier empty buffers
  *   WEAK	as in C11 without fences: a load may return any store that is not known to be
  *		overwritten; what is known travels by release and acquire only. Full RMWs know
- *		of each other, and stores behind one pass on what it knew. Plain accesses that no such knowledge orders are a data race.
+ *		of each other, and stores behind one pass on what it knew. Plain accesses that no
+ *		such knowledge orders are a data race.
  */
 #ifndef INVLOCK_TESTS_SIM_H
 #define INVLOCK_TESTS_SIM_H

@@ -217,7 +217,8 @@ static int by_uring(void *p)
 	sqe = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, ring, IORING_OFF_SQES);
 	if (sq != MAP_FAILED && cq != MAP_FAILED && sqe != MAP_FAILED) {
 		*sqe = (struct io_uring_sqe){
-			.opcode = IORING_OP_MADVISE, .fd = -1, .addr = (unsigned long)p, .len = BYTES,
+			.opcode = IORING_OP_MADVISE, .fd = -1,
+			.addr = (unsigned long)p, .len = BYTES,
 			.fadvise_advice = MADV_DONTNEED,
 		};
 		*(__u32 *)(sq + params.sq_off.array) = 0;

@@ -67,7 +67,8 @@ TEST(ranges_agree_with_counters_through_random_adds_and_removes)
 
 			for (u32 i = held[victim].start; i < held[victim].end; i++)
 				counts[i]--;
-			assert_true(ranges_remove(&r, held[victim].start + 1, held[victim].end + 1));
+			assert_true(ranges_remove(&r, held[victim].start + 1,
+						  held[victim].end + 1));
 			held[victim] = held[--nr];
 		}
 		if (round % 50 == 0)

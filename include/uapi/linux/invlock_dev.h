@@ -49,7 +49,8 @@ struct invlock_feed_see {
 
 #define INVLOCK_MIRROR_READ	0	/* device to buffer */
 #define INVLOCK_MIRROR_WRITE	1	/* buffer to device */
-#define INVLOCK_MIRROR_ADD	2	/* atomic: 8 bytes, aligned; buffer: the addend, then the old value */
+/* atomic: 8 bytes, aligned; buffer: the addend, then the old value */
+#define INVLOCK_MIRROR_ADD	2
 
 #define INVLOCK_MIRROR_MAX_LEN	(1 << 24)
 
