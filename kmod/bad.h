@@ -17,7 +17,6 @@ enum bad {
 	BAD_INTEREST,	/* a fault in flight does not make a range interesting */
 	BAD_END,	/* ends are lost */
 	BAD_ALLOC,	/* start allocates memory that reclaim may have to make */
-	BAD_FREE,	/* the lock is freed at once, not when its last user is through */
 	NR_BAD
 };
 

@@ -27,7 +27,6 @@ static const char *const bad_names[NR_BAD] = {
 	[BAD_INTEREST] = "interest",
 	[BAD_END] = "end",
 	[BAD_ALLOC] = "alloc",
-	[BAD_FREE] = "free",
 };
 
 static int __init invlock_init(void)

@@ -28,10 +28,14 @@ need_tools()
 }
 
 # an apt of its own, as if nothing were installed here: a suite that this machine does not use
-private_apt()	# DIR LINE
+private_apt()	# DIR SUITE
 {
+	local suite keys=/usr/share/keyrings/debian-archive-keyring.gpg
+
 	mkdir -p "$1"/{lists/partial,archives/partial,empty}
-	echo "$2" > "$1/sources.list"
+	for suite in bookworm "$2"; do
+		echo "deb [signed-by=$keys] http://deb.debian.org/debian $suite main"
+	done > "$1/sources.list"
 	: > "$1/status"
 	cat > "$1/apt.conf" <<-END
 	Dir::Etc::SourceList "$1/sources.list";
@@ -44,6 +48,7 @@ private_apt()	# DIR LINE
 	Dir::Cache::pkgcache "";
 	Dir::Cache::srcpkgcache "";
 	Acquire::Languages "none";
+	APT::Default-Release "$2";
 	END
 	APT_CONFIG=$1/apt.conf apt-get -qq update
 }
@@ -57,7 +62,7 @@ kernel_packages()
 	grep -vE '^linux-(image|headers)-cloud-amd64$|^linux-compiler-'
 }
 
-kernel_download()	# DIR SUITE-LINE
+kernel_download()	# DIR [SUITE]
 {
 	local dir=$1 packages
 
@@ -83,16 +88,16 @@ kernel_download()	# DIR SUITE-LINE
 
 kernel_get()	# NAME
 {
-	local dir=$cache/$1 line= keys=/usr/share/keyrings/debian-archive-keyring.gpg
+	local dir=$cache/$1 suite=
 
 	case $1 in
 	6.1) ;;
-	6.12) line="deb [signed-by=$keys] http://deb.debian.org/debian bookworm-backports main" ;;
+	6.12) suite=bookworm-backports ;;
 	*) fail "there is no kernel \"$1\" here: 6.1 and 6.12 are known" ;;
 	esac
 	if [ ! -d "$dir/root" ]; then
 		mkdir -p "$cache" || skip "cannot make $cache; set INVLOCK_CACHE"
-		kernel_download "$dir" "$line" > "$work/fetch.log" 2>&1 ||
+		kernel_download "$dir" "$suite" > "$work/fetch.log" 2>&1 ||
 			skip "cannot get the packages of kernel $1: $(tail -n 1 "$work/fetch.log")"
 	fi
 	kernel_image=$(echo "$dir"/root/boot/vmlinuz-*)

@@ -73,7 +73,7 @@ static void *read_and_judge(void *arg)
 		if (err)
 			continue;
 		__atomic_thread_fence(__ATOMIC_SEQ_CST);
-		/* 0 and 1 are in new memory that was not written yet: right only while a change is made */
+		/* 0 and 1: new memory, not written yet; right only while a change is made */
 		if (got > 1 ? got < newest : !(change & 1) && port_load(&storm.change) == change)
 			__atomic_fetch_add(&storm.stale, 1, __ATOMIC_RELAXED);
 	}
