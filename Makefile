@@ -6,7 +6,7 @@
 #	make test	build, then every test in every tier; ends with the count
 #	make test-quick	the tests of a few seconds, as built for users
 #	make lint	the checks that need no build
-#	make vm-test	the kernel module in virtual machines (K=6.1|6.12|7.2|debug|all)
+#	make vm-test	the kernel module in virtual machines (K=6.1 or 6.12)
 #	make bench	the measurements
 #	make install	DESTDIR= and PREFIX= as usual
 #	make clean
