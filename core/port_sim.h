@@ -3,7 +3,8 @@
  * core/port.h for the explorer of schedules, tests/sim/: each primitive is one step of a
  * coroutine, and a scheduler decides who makes the next step and what a load returns.
  *
- * The orders below the full one exist so that tests can weaken a line of core.
+ * The orders below the full one exist so that tests can weaken a line of core; SIM_FENCED is
+ * relaxed, but behind the thread's last full RMW, as what a program does to the map is.
  */
 #ifndef INVLOCK_CORE_PORT_SIM_H
 #define INVLOCK_CORE_PORT_SIM_H
@@ -17,7 +18,8 @@ typedef __u8 u8;
 typedef __u32 u32;
 typedef __u64 u64;
 
-enum sim_order { SIM_RELAXED, SIM_ACQUIRE, SIM_RELEASE, SIM_ACQ_REL, SIM_FULL };
+enum sim_order { SIM_RELAXED, SIM_ACQUIRE, SIM_RELEASE, SIM_ACQ_REL, SIM_FULL,
+		 SIM_FENCED };
 
 u64 sim_load(const void *p, u32 size, enum sim_order order);
 void sim_store(void *p, u32 size, u64 value, enum sim_order order);

@@ -438,7 +438,7 @@ static void change_0(void)
 
 	invlock_inv_start(&il, AT(0), AT(1), INVLOCK_KIND_UNMAP, 1, 0);
 	name = sim_change_begins(0);
-	sim_change_made(name, SIM_RELAXED);
+	sim_change_made(name, SIM_FENCED);
 	invlock_inv_end(&il, AT(0), AT(1));
 }
 

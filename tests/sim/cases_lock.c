@@ -49,7 +49,7 @@ static void change_seen_in(u32 page, u32 nr_pages, u32 seen)
 
 	invlock_inv_start(&il, AT(page), AT(page + nr_pages), INVLOCK_KIND_UNMAP, 1, 0);
 	name = sim_change_begins(seen);
-	sim_change_made(name, SIM_RELAXED);
+	sim_change_made(name, SIM_FENCED);
 	invlock_inv_end(&il, AT(page), AT(page + nr_pages));
 }
 
@@ -65,6 +65,17 @@ static void change_0_and_2(void) { change(0, 1); change(2, 1); }
 static void change_2_and_0(void) { change(2, 1); change(0, 1); }
 static void change_2_and_2(void) { change(2, 1); change(2, 1); }
 static void change_0_to_1(void) { change_seen_in(0, 2, 1); }
+/* decoded wrongly, or a change up to the top of the address space */
+static void change_to_the_top(void)
+{
+	u32 name;
+
+	invlock_inv_start(&il, AT(0), 0, INVLOCK_KIND_BRK, 1, 0);
+	name = sim_change_begins(0);
+	sim_change_made(name, SIM_FENCED);
+	invlock_inv_end(&il, AT(0), 0);
+}
+
 static void change_wide(void) { change(0, WIDE); }
 static void change_wide_elsewhere(void) { change(8, WIDE); }
 
@@ -75,7 +86,7 @@ static void change_lost(void)
 
 	invlock_lose(&il);
 	name = sim_change_begins(0);
-	sim_change_made(name, SIM_RELAXED);
+	sim_change_made(name, SIM_FENCED);
 }
 
 /* the same with the truncation's rule: the page is locked against translators meanwhile */
@@ -87,7 +98,7 @@ static void truncate_0(void)
 	invlock_inv_start(&il, AT(0), AT(1), INVLOCK_KIND_TRUNCATE, 1, 0);
 	name = sim_change_begins(0);
 	invlock_inv_end(&il, AT(0), AT(1));
-	sim_change_made(name, SIM_RELAXED);
+	sim_change_made(name, SIM_FENCED);
 	sim_unlock(&flags[0]);
 }
 
@@ -145,8 +156,8 @@ static void translate(u32 page, u32 nr_pages, const struct invlock_budget *budge
 	SIM_CHECK(!budget || rounds <= budget->rounds);
 	SIM_CHECK(!budget || budget->time_ns > 1000000 || s.waits <= 2);
 	SIM_CHECK(!err || err == -EBUSY || err == -EOWNERDEAD || err == -ENOTRECOVERABLE);
-	SIM_CHECK(err != -EOWNERDEAD || il.feed->flags & INVLOCK_FEED_DEAD);
-	SIM_CHECK(err != -ENOTRECOVERABLE || il.feed->flags & INVLOCK_FEED_DEGRADED);
+	SIM_CHECK(err != -EOWNERDEAD || port_load(&il.feed->flags) & INVLOCK_FEED_DEAD);
+	SIM_CHECK(err != -ENOTRECOVERABLE || port_load(&il.feed->flags) & INVLOCK_FEED_DEGRADED);
 	if (!committed)
 		return;
 	for (u32 i = 0; i < nr_pages; i++)
@@ -229,6 +240,12 @@ static void closed(void)
 		  (il.feed->flags & INVLOCK_FEED_DEAD ? -EOWNERDEAD : -ENOTRECOVERABLE));
 }
 
+static void closed_for_both_reasons(void)
+{
+	closed();
+	SIM_CHECK(il.feed->flags == (INVLOCK_FEED_DEAD | INVLOCK_FEED_DEGRADED));
+}
+
 /* two threads: everything. Three: this much in the quick run, everything in the deep one */
 #define FULLY	SIM_ALL, -1, -1
 #define BOUNDED	SIM_ALL, 3, 2
@@ -264,6 +281,10 @@ const struct sim_case lock_cases[] = {
 	{ "close-twice", "who finds the feed closed already may rely on it",
 	  FULLY, ring_of_2, { { "degrade", degrade }, { "degrade-2", degrade }, { "hit", hit } },
 	  closed },
+	{ "close-both", "of two reasons to close the feed none is forgotten",
+	  FULLY, ring_of_2, { { "degrade", degrade }, { "die", die } }, closed_for_both_reasons },
+	{ "to-the-top", "a change without an end counts for everything above",
+	  FULLY, ring_of_2, { { "change", change_to_the_top }, { "hit", hit_twice } }, all_quiet },
 	{ "die", "a dead mm ends waits and sections",
 	  BOUNDED, no_ring, { { "change", change_0 }, { "die", die },
 			      { "translate", translate_0 } }, closed },

@@ -338,7 +338,7 @@ static void describe(const struct thread *t, u32 choice)
 		"load", "store", "add", "cmpxchg", "heavy barrier", "wait", "lock", "unlock",
 		"await",
 	};
-	static const char * const orders[] = { "", " acquire", " release", " acq_rel", "" };
+	static const char * const orders[] = { "", " acquire", " release", " acq_rel", "", "" };
 	const struct op *op = &t->op;
 
 	if (!sim.tracing)

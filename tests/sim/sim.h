@@ -13,7 +13,7 @@
  *		buffer's own writes it; RMWs and the heavy barrier empty buffers
  *   WEAK	as in C11 without fences: a load may return any store that is not known to be
  *		overwritten; what is known travels by release and acquire only. Full RMWs know
- *		of each other, and stores behind one pass on what it knew. Plain accesses that no
+ *		of each other, and the map is changed behind them. Plain accesses that no
  *		such knowledge orders are a data race.
  */
 #ifndef INVLOCK_TESTS_SIM_H
@@ -107,7 +107,7 @@ void sim_barrier_may_fail(void);
 #define SIM_PAGES	4
 
 u32 sim_change_begins(u32 page);	/* after inv_start; returns a name for the change */
-/* the step that changes the map, before inv_end; what @order leaves open inv_start must order */
+/* the step that changes the map, before inv_end; SIM_FENCED: what was done before orders it */
 void sim_change_made(u32 change, enum sim_order order);
 u32 sim_map_read(u32 page);		/* translate, or touch: the version */
 u32 sim_known_changes(void);		/* call before the question, pass to the check */

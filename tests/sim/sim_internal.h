@@ -53,7 +53,7 @@ struct thread {
 	u32 waits, idle_waits, relaxed;
 	bool stirred;			/* another thread wrote since the wait began */
 	struct view view;		/* WEAK */
-	struct view fence;	/* what it knew at its last full RMW: its stores pass it on */
+	struct view fence;	/* what it knew at its last full RMW, for SIM_FENCED */
 	u32 observed;			/* changes whose effect it has seen */
 	struct buffered buffer[MAX_BUFFERED];	/* TSO */
 	u32 nr_buffered, nr_fenced;	/* the first so many lie before a light barrier */

@@ -180,8 +180,10 @@ static u64 weak_load(struct thread *t, const struct op *op, u32 choice)
 static void weak_store(struct thread *t, const struct op *op, u64 value, const struct view *also)
 {
 	u32 nr = location_nr(op->p, op->size);
-	struct view view = t->fence;
+	struct view view = {};
 
+	if (op->order == SIM_FENCED)
+		view = t->fence;
 	if (releases(op->order))
 		view = t->view;
 	/* an RMW passes on what the store that it replaces had to say */
@@ -388,6 +390,7 @@ void memory_step(struct thread *t, u32 choice)
 	case OP_ADD:
 	case OP_CMPXCHG:
 		t->result = rmw(t, &op);
+		plain_access(t, op.p, op.size, ATOMIC_WRITE);
 		break;
 	case OP_HEAVY:
 		if (!choice)
