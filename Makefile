@@ -5,6 +5,7 @@
 #	make run	build, then run the main job: invlock prove
 #	make test	build, then every test in every tier; ends with the count
 #	make test-quick	the tests of a few seconds, as built for users
+#	make proof	the tests that take as long as they take
 #	make lint	the checks that need no build
 #	make vm-test	the kernel module in virtual machines (K=6.1 or 6.12)
 #	make bench	the measurements
@@ -17,7 +18,7 @@ DESTDIR	?=
 # more arguments for invlock prove
 ARGS	?=
 
-.PHONY: all run test test-quick lint vm-test bench install clean
+.PHONY: all run test test-quick proof lint vm-test bench install clean
 
 all:
 	@scripts/deps.sh build
@@ -35,6 +36,10 @@ test:
 test-quick:
 	@scripts/deps.sh build test lint
 	@scripts/test.sh quick
+
+proof:
+	@scripts/deps.sh build test
+	@scripts/test.sh all proof
 
 lint:
 	@scripts/deps.sh lint

@@ -67,7 +67,13 @@ some_tests()
 
 tier_plain()
 {
-	build build && meson_test plain build
+	build build && meson_test plain build --no-suite proof
+}
+
+# what takes as long as it takes: only when it is named
+tier_proof()
+{
+	build build && meson_test proof build --suite proof
 }
 
 tier_quick()
@@ -153,7 +159,7 @@ main()
 	if [ "$mode" = quick ]; then
 		tiers=(quick)
 	elif [ "$mode" != all ]; then
-		echo "usage: test.sh quick|all [TIER...]; tiers: ${every_tier[*]}" >&2
+		echo "usage: test.sh quick|all [TIER...]; tiers: ${every_tier[*]} proof" >&2
 		exit 2
 	elif [ ${#tiers[@]} = 0 ]; then
 		tiers=("${every_tier[@]}")
