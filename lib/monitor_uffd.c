@@ -15,6 +15,11 @@
  *
  * A process made with CLONE_VM and no CLONE_THREAD whose parent was killed, and which changes
  * what the parent watched, sleeps until it is killed too if it has a copy of the descriptor.
+ *
+ * Whoever stops the threads one by one and waits for each (a debugger that attaches,
+ * LeakSanitizer) may wait for ever: a thread that sleeps for its event cannot be stopped, and
+ * our thread, if it was stopped first, does not read it. Ending that debugger ends the wait.
+ * SIGSTOP waits for nobody, and SIGCONT sets all going again.
  */
 #include <errno.h>
 #include <fcntl.h>

@@ -238,6 +238,9 @@ TEST(a_child_changes_its_own_memory_freely_and_can_open_a_monitor)
 	pid_t child;
 	char *p;
 
+#ifdef __SANITIZE_THREAD__
+	TEST_SKIP("ThreadSanitizer starts no thread in a forked child");
+#endif
 	RIG_OPEN(&rig);
 	p = map_at(NULL, 2 * PAGE, 0);
 	assert_int_equal(translate(&rig, p, 2 * PAGE, &t), 0);
@@ -401,6 +404,9 @@ TEST(threads_that_are_cancelled_or_exit_leave_the_monitor_usable)
 	struct translation t;
 	char *p;
 
+#ifdef __SANITIZE_ADDRESS__
+	TEST_SKIP("AddressSanitizer takes frames left by cancellation for live ones");
+#endif
 	RIG_OPEN(&rig);
 	p = map_at(NULL, PAGE, 0);
 	for (int round = 0; round < 50; round++) {
@@ -418,6 +424,16 @@ TEST(threads_that_are_cancelled_or_exit_leave_the_monitor_usable)
 	rig_close(&rig);
 }
 
+/*
+ * LeakSanitizer, at exit, stops the threads one by one and waits for each: for ever, if that
+ * is asleep for an event which the monitor's thread, stopped before, does not read.
+ */
+#ifdef __SANITIZE_ADDRESS__
+#define EXITS	false
+#else
+#define EXITS	true
+#endif
+
 TEST(a_process_that_exits_or_is_killed_among_changes_ends)
 {
 	RIG_OPEN(&rig);
@@ -433,13 +449,39 @@ TEST(a_process_that_exits_or_is_killed_among_changes_ends)
 			for (int i = 0; i < NR_THREADS; i++)
 				pthread_create(&thread, NULL, churn, NULL);
 			usleep(2000);
-			if (round & 1)
+			if (round & 1 || !EXITS)
 				kill(getpid(), SIGKILL);
 			exit(0);
 		}
 		assert_int_equal(waitpid(child, &status, 0), child);
-		assert_int_equal(status, round & 1 ? SIGKILL : 0);
+		assert_int_equal(status, round & 1 || !EXITS ? SIGKILL : 0);
 	}
+}
+
+TEST(a_process_that_is_stopped_among_changes_goes_on)
+{
+	pthread_t threads[NR_THREADS];
+	pid_t stopper, self = getpid();
+
+	RIG_OPEN(&rig);
+	for (int i = 0; i < NR_THREADS; i++)
+		pthread_create(&threads[i], NULL, churn, NULL);
+	stopper = fork();
+	if (!stopper) {
+		for (int i = 0; i < 20; i++) {
+			kill(self, SIGSTOP);
+			usleep(2000);
+			kill(self, SIGCONT);
+			usleep(2000);
+		}
+		_exit(0);
+	}
+	assert_int_equal(waitpid(stopper, NULL, 0), stopper);
+	port_store(&stopped, 1);
+	for (int i = 0; i < NR_THREADS; i++)
+		pthread_join(threads[i], NULL);
+	assert_int_equal(port_load(&nr_stale), 0);
+	rig_close(&rig);
 }
 
 TEST(a_program_that_closes_our_descriptor_gets_an_error_and_never_a_stale_answer)
@@ -477,4 +519,5 @@ TEST_MAIN(LIFE(twenty_opens_and_closes_leave_nothing_behind),
 	  LIFE(a_starved_monitor_thread_delays_but_nothing_goes_stale),
 	  LIFE(threads_that_are_cancelled_or_exit_leave_the_monitor_usable),
 	  LIFE(a_process_that_exits_or_is_killed_among_changes_ends),
+	  LIFE(a_process_that_is_stopped_among_changes_goes_on),
 	  LIFE(a_program_that_closes_our_descriptor_gets_an_error_and_never_a_stale_answer))
