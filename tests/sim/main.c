@@ -4,7 +4,8 @@
  *
  * Explore the cases, one TAP line for each and each model. -d: deep, without the bounds of the
  * quick run; -f: stop at the first that does not hold; -n: no more states than this for each,
- * and say that it was not the end. Exit: 0 all hold, 1 one does not or was not explored to its end.
+ * and say so where that was not the end: a failure, but not with -d.
+ * Exit: 0 all hold, 1 one does not, 2 wrong use.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -33,7 +34,7 @@ static bool is_wanted(const char *name)
 static void test(const struct sim_case *c, enum sim_model model)
 {
 	struct sim_result r = sim_explore(c, model, max_states, true, deep);
-	bool ok = !r.failed && r.complete;
+	bool ok = !r.failed && (r.complete || deep);
 
 	nr_tests++;
 	nr_failed += !ok;
@@ -41,7 +42,7 @@ static void test(const struct sim_case *c, enum sim_model model)
 	if (r.failed)
 		printf("# %s\n", r.failure);
 	else if (!r.complete)
-		printf("# not explored to the end: more than %llu states\n", max_states);
+		printf("# not explored to the end: stopped at %llu states\n", max_states);
 	printf("%sok %u - %s, %s: %s\n", ok ? "" : "not ", nr_tests, c->name, models[model],
 	       c->claim);
 	printf("# %llu states, %llu schedules, %llu ms%s\n", r.states, r.schedules,
