@@ -109,12 +109,14 @@ static void make_change(void)
 		break;
 	case CHANGE_MOVE_AWAY:
 		other = map_at(NULL, PAGE, 0);
-		race.failed |= mremap(race.p, PAGE, PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, other) != other;
+		race.failed |=
+			mremap(race.p, PAGE, PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, other) != other;
 		munmap(other, PAGE);
 		break;
 	case CHANGE_MOVE_ONTO:
 		other = map_at(NULL, PAGE, 0);
-		race.failed |= mremap(other, PAGE, PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, race.p) != race.p;
+		race.failed |=
+			mremap(other, PAGE, PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, race.p) != race.p;
 		break;
 	case CHANGE_BRK:
 		race.failed |= brk(race.p) != 0;
@@ -387,7 +389,8 @@ TEST(a_discard_stays_marked_for_a_moment_after_its_event)
 	without = marked_after_discard(2000, UFFD_PLANT_NO_QUARANTINE);
 	with = marked_after_discard(2000, 0);
 	rig_close(&rig);
-	print_message("# marked after the call: %u of 2000; without the quarantine %u\n", with, without);
+	print_message("# marked after the call: %u of 2000; without the quarantine %u\n", with,
+		      without);
 	assert_true(with > 2 * without + 10);
 }
 
