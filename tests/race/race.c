@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: MIT
-#include <sched.h>
+#include <linux/futex.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 
 #include "tests/test.h"
 #include "tests/race/race.h"
 #include "lib/cache_internal.h"
+
+#define GATE_SPINS	2000	/* looks at a gate before sleeping */
 
 unsigned long race_rounds = 2000;
 
@@ -65,16 +68,19 @@ void race_use(struct race *race, void *addr, size_t len)
 
 void gate_wait(struct gate *gate, unsigned int turn)
 {
-	for (unsigned int spins = 0;
-	     __atomic_load_n(&gate->turn, __ATOMIC_ACQUIRE) < turn; spins++) {
-		if (spins > 2000)
-			sched_yield();
+	unsigned int now, spins = 0;
+
+	while ((now = __atomic_load_n(&gate->turn, __ATOMIC_ACQUIRE)) < turn) {
+		/* beside other load the other thread may not be running: let it */
+		if (++spins > GATE_SPINS)
+			syscall(SYS_futex, &gate->turn, FUTEX_WAIT, now, NULL, NULL, 0);
 	}
 }
 
 void gate_open(struct gate *gate, unsigned int turn)
 {
 	__atomic_store_n(&gate->turn, turn, __ATOMIC_RELEASE);
+	syscall(SYS_futex, &gate->turn, FUTEX_WAKE, 1, NULL, NULL, 0);
 }
 
 void *race_map(size_t len)
