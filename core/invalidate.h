@@ -17,7 +17,7 @@ static inline u64 invlock_words_add(const struct invlock *il, u64 start, u64 end
 {
 	u64 first, nr, before, most = 0;
 
-	/* a range that wraps or is empty was decoded wrongly: everything, not nothing */
+	/* empty or wrapping: up to the top, which is too wide for stripes */
 	if (end <= start)
 		return port_fetch_add(&il->feed->wide, delta) & INVLOCK_RUNNING_MASK;
 	first = start >> il->stripe_shift;

@@ -171,9 +171,11 @@ static u32 kill_stale_from(struct invlock_cache *cache, u32 at)
 
 void cache_kill_stale(struct invlock_cache *cache)
 {
-	u64 sequence = port_load_acquire(&cache->il.feed->sequence);
+	u64 sequence;
 	u32 at = 0;
 
+	mm_note_missed(cache->mm);
+	sequence = port_load_acquire(&cache->il.feed->sequence);
 	if (port_load(&cache->looked_at) == sequence)
 		return;
 	do {

@@ -222,6 +222,7 @@ int invlock_mm_info(const struct invlock_mm *mm, struct invlock_mm_info *ret_inf
 		return -EINVAL;
 	if (!mm_alive(mm))
 		return -EOWNERDEAD;
+	mm_note_missed(mm);
 	feed = mm->il.feed;
 	info = (struct invlock_mm_info){
 		.monitor = mm->monitor->name,
@@ -246,6 +247,13 @@ void mm_unwatch(struct invlock_mm *mm, u64 start, u64 end)
 {
 	if (mm->monitor->unwatch)
 		mm->monitor->unwatch(mm, start, end);
+}
+
+void mm_note_missed(const struct invlock_mm *mm)
+{
+	/* an error leaves things as they were: there is nobody to tell */
+	if (mm->monitor->note_missed)
+		mm->monitor->note_missed(mm);
 }
 
 const char *invlock_version(void)

@@ -37,6 +37,9 @@ int mm_sees(const struct monitor *monitor, u64 need, struct invlock_why *why);
 int mm_watch(struct invlock_mm *mm, u64 start, u64 end);
 void mm_unwatch(struct invlock_mm *mm, u64 start, u64 end);
 
+/* let the monitor find out whether it missed something; see struct monitor */
+void mm_note_missed(const struct invlock_mm *mm);
+
 /* zeroed memory that a forked child finds zeroed again; NULL = none */
 void *map_wiped_on_fork(size_t bytes);
 

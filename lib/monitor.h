@@ -23,6 +23,9 @@
  *	for monitors that must ask the kernel for each range: a mapping that replaced another
  *	before the sample is not watched. Cheap when it is watched already. 0, or -errno: then
  *	the range must not be cached.
+ * @note_missed: NULL, or look whether the kernel skipped a run of the monitor, and if so make
+ *	every translation stale; asked when the cache is idle and by invlock_mm_info(). A few
+ *	system calls. 0, or -errno
  * @unwatch: NULL, or the reverse, when a translation is dropped; watches of overlapping
  *	ranges count
  */
@@ -35,6 +38,7 @@ struct monitor {
 	void (*close)(struct invlock_mm *mm, bool mine);
 	int (*watch)(struct invlock_mm *mm, u64 start, u64 end);
 	void (*unwatch)(struct invlock_mm *mm, u64 start, u64 end);
+	int (*note_missed)(const struct invlock_mm *mm);
 };
 
 extern const struct monitor monitor_kmod;

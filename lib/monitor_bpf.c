@@ -30,7 +30,7 @@
  * these tracepoints run with preemption off and so cannot interrupt themselves. If a kernel
  * does: a call whose enter alone was skipped is marked at its exit; one whose exit alone was
  * skipped stays marked as running until its thread's next call; one that lost both is seen by
- * monitor_bpf_note_missed() alone.
+ * monitor_bpf_note_missed() alone, which a cache asks whenever it looks for dead entries.
  */
 #include <bpf/bpf.h>
 #include <bpf/btf.h>
@@ -359,4 +359,5 @@ const struct monitor monitor_bpf = {
 	.exact = SEEN,
 	.open = bpf_open,
 	.close = bpf_close,
+	.note_missed = monitor_bpf_note_missed,
 };

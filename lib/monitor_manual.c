@@ -44,27 +44,36 @@ static int check(const struct invlock_mm *mm)
 	return mm_alive(mm) ? 0 : -EOWNERDEAD;
 }
 
-/* an end that wraps is not above the start, which the feed takes for "everything" */
-static u64 end_of(const void *addr, size_t len)
+struct range {
+	u64 start, end;
+};
+
+/* what is empty or wraps is everything */
+static struct range range_of(const void *addr, size_t len)
 {
-	return (u64)(unsigned long)addr + len;
+	u64 start = (unsigned long)addr, end = start + len;
+
+	if (end <= start)
+		return (struct range){ 0, INVLOCK_ADDRESS_END };
+	return (struct range){ start, end };
 }
 
 int invlock_manual_start(struct invlock_mm *mm, const void *addr, size_t len)
 {
+	struct range r = range_of(addr, len);
 	int err = check(mm);
 
 	if (!err)
-		invlock_inv_start(&mm->il, (unsigned long)addr, end_of(addr, len),
-				  INVLOCK_KIND_MANUAL, 0, port_now());
+		invlock_inv_start(&mm->il, r.start, r.end, INVLOCK_KIND_MANUAL, 0, port_now());
 	return err;
 }
 
 int invlock_manual_end(struct invlock_mm *mm, const void *addr, size_t len)
 {
+	struct range r = range_of(addr, len);
 	int err = check(mm);
 
 	if (!err)
-		invlock_inv_end(&mm->il, (unsigned long)addr, end_of(addr, len));
+		invlock_inv_end(&mm->il, r.start, r.end);
 	return err;
 }

@@ -287,9 +287,6 @@ static struct json_object *json_feed(const struct prove *p)
 	add_int(to, "lost", port_load(&feed->lost));
 	add_int(to, "dropped", port_load(&feed->dropped));
 	add_int(to, "missed", port_load(&feed->missed));
-	for (unsigned int i = 0; i < INVLOCK_NR_KINDS; i++)
-		if (port_load(&feed->counts[i]))
-			add_int(to, invlock_kind_name(i), port_load(&feed->counts[i]));
 	return to;
 }
 

@@ -121,7 +121,7 @@ TEST(a_wide_change_reaches_every_range)
 	feed_free(&f);
 }
 
-TEST(an_empty_or_wrapping_change_counts_as_everything)
+TEST(an_empty_or_wrapping_change_reaches_up_to_the_top)
 {
 	struct invlock_snapshot snap;
 
@@ -132,6 +132,9 @@ TEST(an_empty_or_wrapping_change_counts_as_everything)
 	sample(0x10000, 0x20000, &snap);
 	feed_change(&f, 0x5000, 0x1000);
 	assert_stale(&snap, 0x10000, 0x20000);
+	sample(0x1000, 0x5000, &snap);
+	feed_change(&f, 0x5000, 0x1000);
+	assert_valid(&snap, 0x1000, 0x5000);
 	sample(0x10000, 0x20000, &snap);
 	feed_free(&f);
 }
@@ -313,7 +316,7 @@ TEST_MAIN(
 	cmocka_unit_test(an_overrun_ring_proves_nothing),
 	cmocka_unit_test(a_proof_while_a_neighbour_runs_keeps_the_old_words),
 	cmocka_unit_test(a_wide_change_reaches_every_range),
-	cmocka_unit_test(an_empty_or_wrapping_change_counts_as_everything),
+	cmocka_unit_test(an_empty_or_wrapping_change_reaches_up_to_the_top),
 	cmocka_unit_test(a_range_of_more_stripes_than_words_sees_every_change_in_it),
 	cmocka_unit_test(the_top_of_the_address_space_is_a_range_like_any_other),
 	cmocka_unit_test(one_word_is_the_classic_sequence_count),

@@ -111,10 +111,27 @@ TEST(bad_input_never_enters_the_loop)
 	assert_int_equal(invlock_read_error(&rd), -EINVAL);
 }
 
+TEST(a_report_that_is_empty_or_wraps_is_of_everything)
+{
+	static const struct { size_t offset, len; } reports[] = { { 8192, 0 }, { 8192, -1UL } };
+
+	for (int i = 0; i < 2; i++) {
+		struct invlock_read rd;
+
+		invlock_read_init(&rd, mm, memory, 4096, NULL, 0);
+		assert_true(invlock_read_attempt(&rd));
+		assert_true(invlock_read_commit(&rd));
+		report(memory + reports[i].offset, reports[i].len);
+		assert_false(invlock_read_valid(&rd));
+		invlock_read_end(&rd);
+	}
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, open_manual, close_manual)
 
 TEST_MAIN(
 	T(a_translation_is_good_until_its_range_changes),
 	T(a_collision_goes_round_again),
 	T(a_budget_ends_it_with_ebusy),
+	T(a_report_that_is_empty_or_wraps_is_of_everything),
 	T(bad_input_never_enters_the_loop))

@@ -138,7 +138,6 @@ struct invlock_event {
  * @lost: changes a writer could not record; a statistic, readers decide by @wide
  * @dropped: events that found their slot busy; a statistic
  * @missed: runs of the writer that the kernel skipped; a statistic
- * @counts: events by kind; a statistic, not exact under contention
  */
 struct invlock_feed {
 	__u32 size;
@@ -160,7 +159,6 @@ struct invlock_feed {
 	__u64 lost __attribute__((aligned(64)));
 	__u64 dropped;
 	__u64 missed;
-	__u64 counts[32];
 } __attribute__((aligned(64)));
 
 #endif /* _UAPI_LINUX_INVLOCK_H */
