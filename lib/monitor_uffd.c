@@ -89,10 +89,17 @@ static void forget(struct uffd *u)
 static bool settle(void *arg)
 {
 	struct uffd *u = arg;
+	u32 plant = port_load(&u->plant);
 	int saved_errno = errno;
-	enum uffd_probe probe =
-		port_load(&u->plant) & UFFD_PLANT_NO_PROBE ? UFFD_CALM : uffd_probe(u);
+	enum uffd_probe probe;
 
+	if (unlikely(plant & UFFD_PLANT_EARLY_LOOK)) {
+		if (port_load_acquire(&u->thread->reading))
+			return false;
+		port_wait(UFFD_DAWDLE_LESS, false);
+		return uffd_probe(u) != UFFD_CHANGING;
+	}
+	probe = plant & UFFD_PLANT_NO_PROBE ? UFFD_CALM : uffd_probe(u);
 	errno = saved_errno;
 	if (unlikely(probe == UFFD_GONE))
 		invlock_close_feed(&u->il, INVLOCK_FEED_DEGRADED);

@@ -64,6 +64,11 @@ bool ranges_run(const struct ranges *r, u64 from, u64 *ret_start, u64 *ret_end);
 #define UFFD_PLANT_LATE_MARK	1u	/* do not mark before the event is read */
 #define UFFD_PLANT_NO_PROBE	2u	/* do not ask the kernel for changes in flight */
 #define UFFD_PLANT_NO_QUARANTINE 4u	/* a discard ends when its event is read */
+#define UFFD_PLANT_SLOW_MARK	8u	/* no fault: dawdle between the event and its mark */
+#define UFFD_PLANT_EARLY_LOOK	16u	/* ask the thread first, dawdle, then the kernel */
+
+#define UFFD_DAWDLE		100	/* a sleep, for port_wait() */
+#define UFFD_DAWDLE_LESS	98	/* a shorter one */
 
 #define UFFD_QUARANTINE		64
 

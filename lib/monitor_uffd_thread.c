@@ -143,7 +143,8 @@ static void feed_message(struct uffd *u, const struct uffd_msg *m)
 
 static void take_events(struct uffd *u)
 {
-	bool mark_early = !(port_load(&u->plant) & UFFD_PLANT_LATE_MARK);
+	u32 plant = port_load(&u->plant);
+	bool mark_early = !(plant & UFFD_PLANT_LATE_MARK);
 	struct uffd_msg messages[NR_MESSAGES];
 	ssize_t nr;
 
@@ -151,6 +152,8 @@ static void take_events(struct uffd *u)
 	if (mark_early)
 		port_fetch_add(&u->thread->reading, 1);
 	nr = read(u->fd, messages, sizeof(messages)) / (ssize_t)sizeof(messages[0]);
+	if (unlikely(plant & UFFD_PLANT_SLOW_MARK))
+		port_wait(UFFD_DAWDLE, false);
 	for (ssize_t i = 0; i < nr; i++)
 		feed_message(u, &messages[i]);
 	if (mark_early)

@@ -6,6 +6,7 @@
 #include <dirent.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 
 #include "rig.h"
@@ -165,9 +166,12 @@ static pid_t sleeping_child(bool raw)
 {
 	pid_t pid = raw ? (pid_t)syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, NULL) : fork();
 
-	if (!pid)
+	if (!pid) {
+		/* not left behind when the alarm ends the test */
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		for (;;)
 			pause();
+	}
 	return pid;
 }
 
