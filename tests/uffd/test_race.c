@@ -112,33 +112,38 @@ static struct {
 	bool failed;
 } race;
 
+/* both threads call it */
+static void fail_if(bool wrong)
+{
+	if (wrong)
+		__atomic_store_n(&race.failed, true, __ATOMIC_RELAXED);
+}
+
 static void make_change(void)
 {
 	char *other;
 
 	switch (race.change) {
 	case CHANGE_UNMAP:
-		race.failed |= munmap(race.p, PAGE) != 0;
+		fail_if(munmap(race.p, PAGE) != 0);
 		break;
 	case CHANGE_FIXED:
-		race.failed |= map_at(race.p, PAGE, MAP_FIXED) != race.p;
+		fail_if(map_at(race.p, PAGE, MAP_FIXED) != race.p);
 		break;
 	case CHANGE_MOVE_AWAY:
 		other = map_at(NULL, PAGE, 0);
-		race.failed |=
-			mremap(race.p, PAGE, PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, other) != other;
+		fail_if(mremap(race.p, PAGE, PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, other) != other);
 		munmap(other, PAGE);
 		break;
 	case CHANGE_MOVE_ONTO:
 		other = map_at(NULL, PAGE, 0);
-		race.failed |=
-			mremap(other, PAGE, PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, race.p) != race.p;
+		fail_if(mremap(other, PAGE, PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, race.p) != race.p);
 		break;
 	case CHANGE_BRK:
-		race.failed |= brk(race.p) != 0;
+		fail_if(brk(race.p) != 0);
 		break;
 	case CHANGE_DISCARD:
-		race.failed |= madvise(race.p, PAGE, MADV_DONTNEED) != 0;
+		fail_if(madvise(race.p, PAGE, MADV_DONTNEED) != 0);
 		break;
 	}
 }
@@ -196,10 +201,10 @@ static u32 two_threads(u32 change, u32 nr, u32 plant, u32 *ret_inside)
 	pthread_create(&thread, NULL, changer, NULL);
 	for (u32 turn = 1; turn < 2 * nr; turn += 2) {
 		if (change == CHANGE_BRK)
-			race.failed |= brk(race.p + PAGE) != 0;
+			fail_if(brk(race.p + PAGE) != 0);
 		*(volatile char *)race.p = 1;
 		if (translate(&rig, race.p, PAGE, &t))
-			race.failed = true;
+			fail_if(true);
 		port_store_release(&race.turn, turn);
 		wait_for_change();
 		*ret_inside += port_load(&race.turn) == turn;
@@ -284,8 +289,8 @@ TEST(who_asks_the_thread_before_the_kernel_finds_it_valid)
 	nr_stale = two_threads(CHANGE_UNMAP, nr, UFFD_PLANT_SLOW_MARK | UFFD_PLANT_EARLY_LOOK,
 			       &nr_inside);
 	rig_close(&rig);
-	print_message("# asked in the wrong order: stale in %u of %u; in the right one %u\n", nr_stale,
-		      nr, nr_stale_in_order);
+	print_message("# asked in the wrong order: stale in %u of %u; in the right one %u\n",
+		      nr_stale, nr, nr_stale_in_order);
 	assert_int_equal(nr_stale_in_order, 0);
 	assert_true(nr_stale > 0);
 }
@@ -307,7 +312,7 @@ static void pin_page(void *arg)
 		;
 	/* a page, not the zero page */
 	*(volatile char *)arg = 1;
-	race.failed |= vmsplice(pipe_fds[1], &iov, 1, 0) != 1;
+	fail_if(vmsplice(pipe_fds[1], &iov, 1, 0) != 1);
 }
 
 /* takes the map's lock for writing, over and over */
@@ -344,17 +349,17 @@ static u32 discard_while_translating(u32 nr, u32 plant)
 	for (u32 turn = 1; turn < 2 * nr; turn += 2) {
 		/* watched from before to after the change, so that there is an event */
 		if (translate_with(&rig, race.p, PAGE, &old, pin_page, race.p))
-			race.failed = true;
+			fail_if(true);
 		port_store_release(&race.turn, turn);
 		/* until the discard is marked, asked at a different moment each time */
 		for (u32 n = turn % 128; is_valid(&rig, &old) && port_load(&race.turn) == turn; n++)
 			port_wait(n, false);
 		if (translate_with(&rig, race.p, PAGE, &new, pin_page, race.p))
-			race.failed = true;
+			fail_if(true);
 		wait_while(&race.turn, turn);
 		*(volatile char *)race.p = 2;
 		if (is_valid(&rig, &new)) {
-			race.failed |= read(pipe_fds[0], &byte, 1) != 1;
+			fail_if(read(pipe_fds[0], &byte, 1) != 1);
 			/*
 			 * 1: a page that is not the program's any more. 0: discarded before it was
 			 * pinned, so it is the zero page, which a pin for writing would not take.
