@@ -412,7 +412,7 @@ TEST(threads_that_are_cancelled_or_exit_leave_the_monitor_usable)
 	TEST_SKIP("AddressSanitizer takes frames left by cancellation for live ones");
 #endif
 #ifdef __SANITIZE_THREAD__
-	TEST_SKIP("a thread that is cancelled inside ThreadSanitizer may keep a lock of its");
+	TEST_SKIP("ThreadSanitizer can hang on threads that are cancelled inside it");
 #endif
 	RIG_OPEN(&rig);
 	p = map_at(NULL, PAGE, 0);

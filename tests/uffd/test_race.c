@@ -199,7 +199,8 @@ static u32 two_threads(u32 change, u32 nr, u32 plant, u32 *ret_inside)
 		race.p = map_at(NULL, PAGE, 0);
 	}
 	pthread_create(&thread, NULL, changer, NULL);
-	for (u32 turn = 1; turn < 2 * nr; turn += 2) {
+	/* where the threads hardly meet (a busy machine, a sanitizer): until they have */
+	for (u32 turn = 1; turn < 2 * nr || (!*ret_inside && turn < 40 * nr); turn += 2) {
 		if (change == CHANGE_BRK)
 			fail_if(brk(race.p + PAGE) != 0);
 		*(volatile char *)race.p = 1;
@@ -224,10 +225,14 @@ static u32 two_threads(u32 change, u32 nr, u32 plant, u32 *ret_inside)
 
 static void never_stale(u32 change)
 {
-	u32 nr = rounds(2000, change == CHANGE_UNMAP ? 200000 : 80000), nr_inside, nr_stale;
+	u32 nr = rounds(2000, change == CHANGE_UNMAP ? 200000 : 80000);
+	u32 nr_inside = 0, nr_stale = 0, tries = 0;
 
 	RIG_OPEN(&rig);
-	nr_stale = two_threads(change, nr, 0, &nr_inside);
+	/* until at least one lookup has met the running call */
+	do {
+		nr_stale += two_threads(change, nr, 0, &nr_inside);
+	} while (!nr_inside && change != CHANGE_DISCARD && ++tries < 30);
 	rig_close(&rig);
 	print_message("# %u of %u lookups while the call was running, %u stale\n", nr_inside, nr,
 		      nr_stale);
@@ -271,7 +276,6 @@ TEST(without_the_probe_who_gets_the_address_during_a_munmap_finds_it_valid)
 	u32 nr = rounds(2000, 20000), nr_inside, nr_stale = 0;
 
 	RIG_OPEN(&rig);
-	/* on a busy machine the threads may hardly meet: until they have */
 	for (int tries = 0; tries < 20 && !nr_stale; tries++)
 		nr_stale = two_threads(CHANGE_UNMAP, nr, UFFD_PLANT_NO_PROBE, &nr_inside);
 	rig_close(&rig);
@@ -282,12 +286,13 @@ TEST(without_the_probe_who_gets_the_address_during_a_munmap_finds_it_valid)
 /* the kernel no longer counts the change, and the thread has not begun when it was asked */
 TEST(who_asks_the_thread_before_the_kernel_finds_it_valid)
 {
-	u32 nr = rounds(500, 5000), nr_inside, nr_stale, nr_stale_in_order;
+	u32 nr = rounds(500, 5000), nr_inside, nr_stale = 0, nr_stale_in_order;
 
 	RIG_OPEN(&rig);
 	nr_stale_in_order = two_threads(CHANGE_UNMAP, nr, UFFD_PLANT_SLOW_MARK, &nr_inside);
-	nr_stale = two_threads(CHANGE_UNMAP, nr, UFFD_PLANT_SLOW_MARK | UFFD_PLANT_EARLY_LOOK,
-			       &nr_inside);
+	for (int tries = 0; tries < 20 && !nr_stale; tries++)
+		nr_stale = two_threads(CHANGE_UNMAP, nr, UFFD_PLANT_SLOW_MARK |
+				       UFFD_PLANT_EARLY_LOOK, &nr_inside);
 	rig_close(&rig);
 	print_message("# asked in the wrong order: stale in %u of %u; in the right one %u\n",
 		      nr_stale, nr, nr_stale_in_order);
