@@ -170,8 +170,7 @@ static int register_once(struct invlock_cache *cache, struct invlock_section *s,
 		return err;
 	}
 	if (!invlock_commit(s)) {
-		cache->options.ops.dereg(cache->options.ctx, (void *)(unsigned long)r->start,
-					 r->end - r->start, r->handle);
+		cache_deregister(cache, r);
 		cache_lock(cache);
 		cache->stats.reg_calls++;
 		cache->stats.dereg_calls++;
@@ -201,7 +200,8 @@ static int register_range(struct invlock_cache *cache, u64 start, u64 end,
 		if (err)
 			return err;
 		err = register_once(cache, &s, ret_region);
-		if (err)
+		/* after a collision cache_deregister() has done it */
+		if (err < 0)
 			mm_unwatch(cache->mm, start, end);
 	} while (err == COLLIDED);
 	return err;
