@@ -17,6 +17,8 @@ enum bad {
 	BAD_INTEREST,	/* a fault in flight does not make a range interesting */
 	BAD_END,	/* ends are lost */
 	BAD_ALLOC,	/* start allocates memory that reclaim may have to make */
+	BAD_ERRNO,	/* an answer that is no errno which the manual names */
+	BAD_WAKE,	/* poll looks for events without the lock under which they are made */
 	NR_BAD
 };
 

@@ -18,12 +18,15 @@
 #include <linux/wait.h>
 #include <linux/invlock_dev.h>
 
+#include "bad.h"
 #include "compat/vm_flags.h"
 #include "feed.h"
+#include "feed_limit.h"
 #include "mmu_invlock.h"
 
 struct feed {
 	struct mmu_invlock inv;
+	kuid_t owner;			/* whose feed_limit counts it */
 	spinlock_t lock;
 	u64 kinds;			/* guarded by lock; bits are only ever set */
 	wait_queue_head_t changed;
@@ -67,20 +70,28 @@ static const struct mmu_invlock_ops feed_inv_ops = {
 /* Locks: the mmap lock, for writing */
 static struct mmu_notifier *feed_alloc(struct mm_struct *mm)
 {
-	struct feed *feed = kzalloc(sizeof(*feed), GFP_KERNEL);
+	struct feed *feed = kzalloc(sizeof(*feed), GFP_KERNEL_ACCOUNT);
 	int err;
 
 	if (!feed)
 		return ERR_PTR(-ENOMEM);
+	feed->owner = current_uid();
+	err = feed_limit_charge(feed->owner);
+	if (err)
+		goto free_feed;
 	spin_lock_init(&feed->lock);
 	init_waitqueue_head(&feed->changed);
 	feed->kinds = INVLOCK_FEED_PINNED_KINDS;
 	err = mmu_invlock_init(&feed->inv, &feed->lock, &feed_inv_ops, &feed_geometry);
-	if (err) {
-		kfree(feed);
-		return ERR_PTR(err);
-	}
+	if (err)
+		goto uncharge;
 	return &feed->inv.notifier;
+
+uncharge:
+	feed_limit_uncharge(feed->owner);
+free_feed:
+	kfree(feed);
+	return ERR_PTR(err);
 }
 
 static void feed_free(struct mmu_notifier *mn)
@@ -88,6 +99,7 @@ static void feed_free(struct mmu_notifier *mn)
 	struct feed *feed = container_of(mn, struct feed, inv.notifier);
 
 	mmu_invlock_destroy(&feed->inv);
+	feed_limit_uncharge(feed->owner);
 	kfree(feed);
 }
 
@@ -107,6 +119,23 @@ static bool is_ours(const struct feed *feed)
 	return current->mm == feed->inv.notifier.mm;
 }
 
+/* page by page: the memory is charged to a cgroup, and vmalloc's own way knows no such memory */
+static int map_feed(const struct feed *feed, struct vm_area_struct *vma)
+{
+	unsigned long pages = PAGE_ALIGN(feed->inv.il.feed->feed_size) >> PAGE_SHIFT;
+	void *from = feed->inv.il.feed;
+	int err = 0;
+
+	if (vma->vm_pgoff >= pages || vma_pages(vma) > pages - vma->vm_pgoff)
+		return -EINVAL;
+	from += vma->vm_pgoff << PAGE_SHIFT;
+	for (unsigned long addr = vma->vm_start; addr < vma->vm_end && !err; addr += PAGE_SIZE) {
+		err = vm_insert_page(vma, addr, vmalloc_to_page(from));
+		from += PAGE_SIZE;
+	}
+	return err;
+}
+
 static int feed_mmap(struct file *file, struct vm_area_struct *vma)
 {
 	struct feed_file *ff = file->private_data;
@@ -117,7 +146,7 @@ static int feed_mmap(struct file *file, struct vm_area_struct *vma)
 		return -EACCES;
 	/* a forked child has another address space: no copy of this feed for it */
 	vm_flags_mod(vma, VM_DONTCOPY | VM_DONTEXPAND | VM_DONTDUMP, VM_MAYWRITE | VM_MAYEXEC);
-	return remap_vmalloc_range(vma, ff->feed->inv.il.feed, vma->vm_pgoff);
+	return map_feed(ff->feed, vma);
 }
 
 static long feed_see(struct feed *feed, void __user *arg)
@@ -162,16 +191,24 @@ static ssize_t feed_read(struct file *file, char __user *buffer, size_t len, lof
 static __poll_t feed_poll(struct file *file, poll_table *table)
 {
 	struct feed_file *ff = file->private_data;
+	struct feed *feed = ff->feed;
+	u64 sequence;
 
-	poll_wait(file, &ff->feed->changed, table);
-	if (!is_ours(ff->feed))
+	poll_wait(file, &feed->changed, table);
+	if (!is_ours(feed))
 		return EPOLLERR;
-	return feed_sequence(ff->feed) != READ_ONCE(ff->seen) ? EPOLLIN | EPOLLRDNORM : 0;
+	if (bad_is(BAD_WAKE))
+		return feed_sequence(feed) != READ_ONCE(ff->seen) ? EPOLLIN | EPOLLRDNORM : 0;
+	/* who wakes us does so under this lock, and counts the event before it drops it */
+	spin_lock(&feed->lock);
+	sequence = feed_sequence(feed);
+	spin_unlock(&feed->lock);
+	return sequence != READ_ONCE(ff->seen) ? EPOLLIN | EPOLLRDNORM : 0;
 }
 
 static int feed_open(struct inode *inode, struct file *file)
 {
-	struct feed_file *ff = kzalloc(sizeof(*ff), GFP_KERNEL);
+	struct feed_file *ff = kzalloc(sizeof(*ff), GFP_KERNEL_ACCOUNT);
 	struct mmu_invlock *inv;
 
 	if (!ff)
@@ -207,11 +244,12 @@ static const struct file_operations feed_fops = {
 	.compat_ioctl = compat_ptr_ioctl,
 };
 
+/* for everybody: it tells a process about itself, and what it costs is limited and charged */
 static struct miscdevice feed_device = {
 	.minor = MISC_DYNAMIC_MINOR,
 	.name = "invlock",
 	.fops = &feed_fops,
-	.mode = 0600,
+	.mode = 0444,
 };
 
 int feed_init(void)

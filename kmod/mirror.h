@@ -7,4 +7,8 @@ extern unsigned int mirror_delay_us;	/* a module parameter: between walk and com
 int mirror_init(void);
 void mirror_exit(void);
 
+/* the one to compare with: mirror_interval.c */
+int mirror_interval_init(void);
+void mirror_interval_exit(void);
+
 #endif /* INVLOCK_MIRROR_H */

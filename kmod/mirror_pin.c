@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
+/* Lock order: pins->lock, mmap lock. */
 #include <linux/highmem.h>
 #include <linux/mm.h>
+#include <linux/sched/mm.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 #include <linux/invlock_dev.h>
@@ -10,35 +12,57 @@
 /* Locks: pins->lock */
 static void drop_locked(struct mirror_pins *pins)
 {
-	if (pins->nr)
-		unpin_user_pages_dirty_lock(pins->pages, pins->nr, true);
+	lockdep_assert_held(&pins->lock);
+	if (!pins->nr)
+		return;
+	unpin_user_pages_dirty_lock(pins->pages, pins->nr, true);
 	kvfree(pins->pages);
+	account_locked_vm(pins->mm, pins->nr, false);
 	pins->pages = NULL;
 	pins->nr = 0;
 }
 
-void mirror_pins_drop(struct mirror_pins *pins)
+void mirror_pins_init(struct mirror_pins *pins, struct mm_struct *mm)
+{
+	mutex_init(&pins->lock);
+	mmgrab(mm);
+	pins->mm = mm;
+}
+
+void mirror_pins_destroy(struct mirror_pins *pins)
 {
 	mutex_lock(&pins->lock);
 	drop_locked(pins);
 	mutex_unlock(&pins->lock);
+	mmdrop(pins->mm);
 }
 
-/* Locks: pins->lock */
+/* Locks: pins->lock; nothing is pinned */
 static long pin_locked(struct mirror_pins *pins, u64 addr, unsigned long nr)
 {
-	long got;
+	struct page **pages;
+	long got, err;
 
-	pins->pages = kvcalloc(nr, sizeof(*pins->pages), GFP_KERNEL);
-	if (!pins->pages)
+	pages = kvcalloc(nr, sizeof(*pages), GFP_KERNEL_ACCOUNT);
+	if (!pages)
 		return -ENOMEM;
-	got = pin_user_pages_fast(addr, nr, FOLL_WRITE | FOLL_LONGTERM, pins->pages);
-	pins->nr = max(got, 0L);
-	pins->addr = addr;
-	if (got == nr)
+	err = account_locked_vm(pins->mm, nr, true);
+	if (err)
+		goto free_pages;
+	got = pin_user_pages_fast(addr, nr, FOLL_WRITE | FOLL_LONGTERM, pages);
+	if (got == nr) {
+		pins->pages = pages;
+		pins->nr = nr;
+		pins->addr = addr;
 		return 0;
-	drop_locked(pins);
-	return got < 0 ? got : -EFAULT;
+	}
+	err = got < 0 ? got : -EFAULT;
+	if (got > 0)
+		unpin_user_pages(pages, got);
+	account_locked_vm(pins->mm, nr, false);
+free_pages:
+	kvfree(pages);
+	return err;
 }
 
 long mirror_pins_set(struct mirror_pins *pins, const void __user *arg)

@@ -11,22 +11,19 @@
 
 struct mirror_pins {
 	struct mutex lock;
+	struct mm_struct *mm;	/* grabbed; its locked_vm counts the pages */
 	struct page **pages;	/* guarded by lock */
 	unsigned long nr;	/* the same */
 	u64 addr;		/* the same */
 };
 
-static inline void mirror_pins_init(struct mirror_pins *pins)
-{
-	mutex_init(&pins->lock);
-}
+void mirror_pins_init(struct mirror_pins *pins, struct mm_struct *mm);
+void mirror_pins_destroy(struct mirror_pins *pins);
 
-/* @arg: struct invlock_mirror_pin. Return: 0 or -errno */
+/* @arg: struct invlock_mirror_pin. Return: 0 or -errno; -ENOMEM beyond RLIMIT_MEMLOCK, too */
 long mirror_pins_set(struct mirror_pins *pins, const void __user *arg);
 
 /* @addr, @len: within one page. Return: 0; -EFAULT when it is not pinned */
 int mirror_pins_read(struct mirror_pins *pins, u64 addr, void *buffer, size_t len);
-
-void mirror_pins_drop(struct mirror_pins *pins);
 
 #endif /* INVLOCK_MIRROR_PIN_H */

@@ -22,8 +22,12 @@ int mmu_invlock_init(struct mmu_invlock *inv, spinlock_t *lock, const struct mmu
 	bytes = invlock_feed_bytes(geometry->nr_words, geometry->nr_events);
 	if (!bytes)
 		return -EINVAL;
-	/* zeroed, and whole pages: /dev/invlock maps it */
-	mem = vmalloc_user(bytes);
+	/*
+	 * Zeroed, and whole pages: /dev/invlock maps it. A cgroup that is full says no, and
+	 * nobody is killed for it.
+	 */
+	mem = __vmalloc(PAGE_ALIGN(bytes), GFP_KERNEL_ACCOUNT | __GFP_ZERO |
+					   __GFP_RETRY_MAYFAIL | __GFP_NOWARN);
 	if (!mem)
 		return -ENOMEM;
 	err = invlock_feed_format(mem, bytes, geometry->nr_words, geometry->nr_events,

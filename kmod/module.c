@@ -12,6 +12,10 @@ unsigned int mirror_delay_us;
 module_param_named(delay_us, mirror_delay_us, uint, 0600);
 MODULE_PARM_DESC(delay_us, "for tests: microseconds between the walk and the commit of a fault");
 
+static bool interval;
+module_param(interval, bool, 0400);
+MODULE_PARM_DESC(interval, "for tests: /dev/invlock_interval, too, which does without mmu_invlock");
+
 static char *bad;
 module_param(bad, charp, 0400);
 MODULE_PARM_DESC(bad, "a planted failure, for tests only: makes invlock wrong on purpose");
@@ -27,6 +31,8 @@ static const char *const bad_names[NR_BAD] = {
 	[BAD_INTEREST] = "interest",
 	[BAD_END] = "end",
 	[BAD_ALLOC] = "alloc",
+	[BAD_ERRNO] = "errno",
+	[BAD_WAKE] = "wake",
 };
 
 static int __init invlock_init(void)
@@ -46,12 +52,23 @@ static int __init invlock_init(void)
 		return err;
 	err = mirror_init();
 	if (err)
-		feed_exit();
+		goto exit_feed;
+	err = interval ? mirror_interval_init() : 0;
+	if (err)
+		goto exit_mirror;
+	return 0;
+
+exit_mirror:
+	mirror_exit();
+exit_feed:
+	feed_exit();
 	return err;
 }
 
 static void __exit invlock_exit(void)
 {
+	if (interval)
+		mirror_interval_exit();
 	mirror_exit();
 	feed_exit();
 	/* the last locks are freed by callbacks that lie in this module */

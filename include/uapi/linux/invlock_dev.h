@@ -7,6 +7,8 @@
  *				poll() tells when it has moved since.
  *	/dev/invlock_mirror	a software device with a page table of its own, which mirrors
  *				the memory of the process that opened it
+ *	/dev/invlock_interval	the same on mainline's mmu_interval_notifier, to compare with;
+ *				only where the module was loaded with interval=1
  *
  * Every struct begins with its size, which is checked, and reserved fields must be zero:
  * -EINVAL else. An unknown request is -ENOTTY. A process that did not open the file itself
@@ -91,6 +93,8 @@ struct invlock_mirror_access {
  * @reserved: zero
  * @addr: on a page boundary
  * @len: whole pages, up to INVLOCK_MIRROR_MAX_LEN; 0 = unpin
+ *
+ * What is pinned counts against RLIMIT_MEMLOCK: -ENOMEM beyond it.
  */
 struct invlock_mirror_pin {
 	__u32 size;
@@ -114,6 +118,9 @@ struct invlock_mirror_pin {
  * @starts: invalidations begun, of any range
  * @zapped: of those, the ones that found a translation in the device's table
  * @entries: translations in the table now
+ * @wait_ns: nanoseconds that faults waited before their walks, for invalidations and locks
+ * @longest_wait_ns: the most of it in one fault
+ * @most_walks: the most walks in one fault
  */
 struct invlock_mirror_stats {
 	__u32 size;
@@ -129,10 +136,15 @@ struct invlock_mirror_stats {
 	__u64 starts;
 	__u64 zapped;
 	__u64 entries;
+	__u64 wait_ns;
+	__u64 longest_wait_ns;
+	__u64 most_walks;
 };
 
 #define INVLOCK_MIRROR_ACCESS	_IOW('v', 0x40, struct invlock_mirror_access)
 #define INVLOCK_MIRROR_PIN	_IOW('v', 0x41, struct invlock_mirror_pin)
 #define INVLOCK_MIRROR_STATS	_IOWR('v', 0x42, struct invlock_mirror_stats)
+/* /dev/invlock_interval: watch this range only, with one notifier; @len is not 0 */
+#define INVLOCK_MIRROR_RANGE	_IOW('v', 0x43, struct invlock_mirror_pin)
 
 #endif /* _UAPI_LINUX_INVLOCK_DEV_H */

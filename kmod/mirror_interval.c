@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The mirror once more, the way it is done without mmu_invlock: an mmu_interval_notifier, a
+ * retry label and a timeout. For comparison only: loaded with interval=1.
+ *
+ * One notifier a file, over the whole address space, or over a range of the opener's choice
+ * (INVLOCK_MIRROR_RANGE), as on-demand registrations have it.
+ *
+ * Lock order: gate, mmap lock, dev.table.xa_lock.
+ */
+#include <linux/fs.h>
+#include <linux/miscdevice.h>
+#include <linux/mm.h>
+#include <linux/mmu_notifier.h>
+#include <linux/module.h>
+#include <linux/rwsem.h>
+#include <linux/sched/mm.h>
+#include <linux/slab.h>
+#include <linux/uaccess.h>
+#include <linux/invlock_dev.h>
+
+#include "mirror.h"
+#include "mirror_device.h"
+
+/* what drivers of this sort allow a fault */
+#define TIMEOUT_NS	NSEC_PER_SEC
+
+struct interval {
+	struct mmu_interval_notifier notifier;
+	struct mirror_device dev;
+	struct mm_struct *mm;			/* grabbed */
+	struct rw_semaphore gate;		/* for writing while the notifier is exchanged */
+	bool watching;				/* guarded by gate */
+};
+
+static bool interval_invalidate(struct mmu_interval_notifier *notifier,
+				const struct mmu_notifier_range *range, unsigned long seq)
+{
+	struct interval *iv = container_of(notifier, struct interval, notifier);
+	bool found;
+
+	xa_lock(&iv->dev.table);
+	mmu_interval_set_seq(notifier, seq);
+	found = mirror_device_zap(&iv->dev, range->start >> PAGE_SHIFT,
+				  (range->end - 1) >> PAGE_SHIFT);
+	iv->dev.stats.starts++;
+	iv->dev.stats.zapped += found;
+	xa_unlock(&iv->dev.table);
+	return true;
+}
+
+static const struct mmu_interval_notifier_ops interval_ops = {
+	.invalidate = interval_invalidate,
+};
+
+/* Locks: gate, for writing. Return: 0 or -errno */
+static int watch(struct interval *iv, unsigned long start, unsigned long len)
+{
+	int err;
+
+	if (iv->watching)
+		mmu_interval_notifier_remove(&iv->notifier);
+	xa_lock(&iv->dev.table);
+	mirror_device_zap(&iv->dev, 0, ULONG_MAX);
+	xa_unlock(&iv->dev.table);
+	err = mmu_interval_notifier_insert(&iv->notifier, iv->mm, start, len, &interval_ops);
+	iv->watching = !err;
+	return err;
+}
+
+/* Return: 0, -EBUSY for another round, or the walk's error */
+static int walk_once(struct interval *iv, struct hmm_range *range, struct mirror_fault_count *count)
+{
+	u64 before = ktime_get_ns();
+	int err;
+
+	/* waits for as long as it takes, whatever signal comes */
+	range->notifier_seq = mmu_interval_read_begin(&iv->notifier);
+	mmap_read_lock(iv->mm);
+	count->wait_ns += ktime_get_ns() - before;
+	count->walks++;
+	err = hmm_range_fault(range);
+	mmap_read_unlock(iv->mm);
+	mirror_device_walked(&iv->dev);
+	if (!err) {
+		xa_lock(&iv->dev.table);
+		err = mmu_interval_read_retry(&iv->notifier, range->notifier_seq) ?
+		      -EBUSY : mirror_device_publish(&iv->dev, range);
+		xa_unlock(&iv->dev.table);
+	}
+	count->collisions += err == -EBUSY;
+	return err;
+}
+
+static int interval_fault(struct mirror_device *dev, unsigned long start, unsigned long end,
+			  bool write, const struct invlock_budget *budget)
+{
+	struct interval *iv = container_of(dev, struct interval, dev);
+	u64 deadline = ktime_get_ns() + (budget->time_ns ?: TIMEOUT_NS);
+	struct mirror_fault_count count = {};
+	struct hmm_range range = {
+		.notifier = &iv->notifier,
+		.start = start,
+		.end = end,
+		.default_flags = HMM_PFN_REQ_FAULT | (write ? HMM_PFN_REQ_WRITE : 0),
+	};
+	int err;
+
+	if (start < iv->notifier.interval_tree.start || end - 1 > iv->notifier.interval_tree.last)
+		return -EFAULT;
+	range.hmm_pfns = kcalloc((end - start) >> PAGE_SHIFT, sizeof(*range.hmm_pfns), GFP_KERNEL);
+	if (!range.hmm_pfns)
+		return -ENOMEM;
+	if (mmget_not_zero(iv->mm)) {
+		do {
+			err = walk_once(iv, &range, &count);
+		} while (err == -EBUSY && ktime_get_ns() < deadline);
+		mmput(iv->mm);
+	} else {
+		err = -EOWNERDEAD;
+	}
+	kfree(range.hmm_pfns);
+	mirror_device_faulted(dev, &count, err);
+	return err;
+}
+
+static long interval_access(struct interval *iv, const void __user *arg)
+{
+	long err;
+
+	if (down_read_killable(&iv->gate))
+		return -EINTR;
+	err = iv->watching ? mirror_device_access(&iv->dev, NULL, arg) : -ENOMEM;
+	up_read(&iv->gate);
+	return err;
+}
+
+static long interval_range(struct interval *iv, const void __user *arg)
+{
+	struct invlock_mirror_pin range;
+	long err;
+
+	if (copy_from_user(&range, arg, sizeof(range)))
+		return -EFAULT;
+	if (range.size != sizeof(range) || range.reserved || !range.len ||
+	    (range.addr | range.len) & ~PAGE_MASK || range.addr + range.len < range.addr)
+		return -EINVAL;
+	if (range.addr + range.len > TASK_SIZE)
+		return -EFAULT;
+	if (down_write_killable(&iv->gate))
+		return -EINTR;
+	err = watch(iv, range.addr, range.len);
+	up_write(&iv->gate);
+	return err;
+}
+
+static long interval_ioctl(struct file *file, unsigned int request, unsigned long arg)
+{
+	struct interval *iv = file->private_data;
+
+	if (current->mm != iv->mm)
+		return -EPERM;
+	switch (request) {
+	case INVLOCK_MIRROR_ACCESS:
+		return interval_access(iv, (void __user *)arg);
+	case INVLOCK_MIRROR_RANGE:
+		return interval_range(iv, (void __user *)arg);
+	case INVLOCK_MIRROR_STATS:
+		return mirror_device_stats(&iv->dev, NULL, (void __user *)arg);
+	default:
+		return -ENOTTY;
+	}
+}
+
+static void interval_free(struct interval *iv)
+{
+	mirror_device_destroy(&iv->dev);
+	mmdrop(iv->mm);
+	kfree(iv);
+}
+
+static int interval_open(struct inode *inode, struct file *file)
+{
+	struct interval *iv = kzalloc(sizeof(*iv), GFP_KERNEL_ACCOUNT);
+	int err;
+
+	if (!iv)
+		return -ENOMEM;
+	mirror_device_init(&iv->dev);
+	iv->dev.fault = interval_fault;
+	init_rwsem(&iv->gate);
+	iv->mm = current->mm;
+	mmgrab(iv->mm);
+	err = watch(iv, 0, ULONG_MAX & PAGE_MASK);
+	if (err) {
+		interval_free(iv);
+		return err;
+	}
+	file->private_data = iv;
+	return nonseekable_open(inode, file);
+}
+
+static int interval_close(struct inode *inode, struct file *file)
+{
+	struct interval *iv = file->private_data;
+
+	if (iv->watching)
+		mmu_interval_notifier_remove(&iv->notifier);
+	interval_free(iv);
+	return 0;
+}
+
+static const struct file_operations interval_fops = {
+	.owner = THIS_MODULE,
+	.open = interval_open,
+	.release = interval_close,
+	.unlocked_ioctl = interval_ioctl,
+	.compat_ioctl = compat_ptr_ioctl,
+};
+
+static struct miscdevice interval_device = {
+	.minor = MISC_DYNAMIC_MINOR,
+	.name = "invlock_interval",
+	.fops = &interval_fops,
+	.mode = 0600,
+};
+
+int mirror_interval_init(void)
+{
+	return misc_register(&interval_device);
+}
+
+void mirror_interval_exit(void)
+{
+	misc_deregister(&interval_device);
+}
