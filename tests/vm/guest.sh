@@ -4,13 +4,19 @@
 # What goes into the guest: the module, stock modules, the tests with their libraries, init.
 
 # stock modules that the tests use, with whatever they depend on
-stock_modules="lzo-rle zram"
+stock_modules="lzo-rle zram brd"
 
-# built in a copy: the source tree stays clean
+# in a copy: the source tree stays clean
+kbuild()	# FOLDER OPTION...
+{
+	make -s -C "$kernel_build" M="$work/src/$1" CONFIG_DEBUG_INFO_BTF_MODULES= "${@:2}" modules
+}
+
 module_build()
 {
-	mkdir -p "$work/src" && cp -a "$root"/{core,include,kmod} "$work/src/" &&
-	make -s -C "$kernel_build" M="$work/src/kmod" CONFIG_DEBUG_INFO_BTF_MODULES= modules
+	mkdir -p "$work/src/tests/vm" && cp -a "$root"/{core,include,kmod} "$work/src/" &&
+	cp -a "$here/driver" "$work/src/tests/vm/" && kbuild kmod &&
+	kbuild tests/vm/driver KBUILD_EXTRA_SYMBOLS="$work/src/kmod/Module.symvers"
 }
 
 compile()
@@ -36,18 +42,45 @@ guest_library()
 	ar qcs "$work/libguest.a" "$work"/objects/*/*.o
 }
 
+# more that a test program consists of
+parts_of()	# NAME
+{
+	case $1 in
+	tool) echo "$root/tests/tool/run.c -ljson-c" ;;
+	esac
+}
+
 guest_programs()
 {
 	local source name
 
-	mkdir -p "$work/guest/tests"
+	mkdir -p "$work"/guest/{bench,bin,tests}
 	guest_library || return
 	for source in "$here"/test_*.c; do
 		name=$(basename "$source" .c)
-		compile -o "$work/guest/tests/${name#test_}" "$source" "$work/libguest.a" \
-			-lcmocka || return
+		name=${name#test_}
+		# shellcheck disable=SC2046 # one word a part
+		compile -o "$work/guest/tests/$name" "$source" $(parts_of "$name") \
+			"$work/libguest.a" -lcmocka || return
 	done
+	[ "$measure" = 0 ] || for source in "$root"/bench/kernel/*.c; do
+		compile -o "$work/guest/bench/$(basename "$source" .c)" "$source" \
+			"$root/bench/bench.c" "$work/libguest.a" -lcmocka || return
+	done
+	# without it the test that runs it is skipped, and says so
+	gcc -m32 -O2 -Wall -Wextra -Werror -ffreestanding -fno-stack-protector -nostdlib -static \
+		-I"$root/include/uapi" -idirafter "/usr/include/$(gcc -print-multiarch)" \
+		-o "$work/guest/bin/caller_32bit" "$here/caller_32bit.c" || return
 	gcc -O2 -Wall -Wextra -Werror -static -o "$work/guest/vm_exit" "$here/vm_exit.c"
+}
+
+# the command as users build it, with every monitor
+guest_tool()
+{
+	local build=${INVLOCK_BUILD:-$root/build}
+
+	"$root/scripts/deps.sh" build && "$root/scripts/build.sh" "$build" tool/invlock &&
+	cp "$build/tool/invlock" "$work/guest/bin/"
 }
 
 guest_stock_modules()
@@ -74,11 +107,13 @@ guest_pack()
 	local guest=$work/guest library
 
 	mkdir -p "$guest"/{bin,dev,modules,proc,sys,tmp,var/tmp}
-	cp "$work/src/kmod/invlock.ko" "$guest/modules/"
+	cp "$work/src/kmod/invlock.ko" "$work/src/tests/vm/driver/drill.ko" "$guest/modules/"
 	cp "$(command -v busybox)" "$guest/bin/busybox"
 	cp "$here/init" "$here/planted" "$guest/"
 	guest_stock_modules
-	ldd "$guest"/tests/* | grep -oE '/[^ ]+\.so[^ ]*' | sort -u | while read -r library; do
+	cp "$(command -v mke2fs)" "$guest/bin/"
+	ldd "$guest"/tests/* "$guest"/bin/{invlock,mke2fs} | grep -oE '/[^ ]+\.so[^ ]*' | sort -u |
+	while read -r library; do
 		mkdir -p "$guest$(dirname "$library")" && cp -L "$library" "$guest$library"
 	done
 	(cd "$guest" && find . | cpio --quiet -o -H newc -R 0:0) | gzip -1 > "$work/initrd"

@@ -4,10 +4,11 @@
 # Boots a Debian kernel under QEMU, loads invlock.ko, runs the guest's tests and prints
 # what they say as TAP. Green only if the guest says so itself, at its very end.
 #
-#   tests/vm/run.sh [-k 6.1|6.12] [-n NAME] [-q]
+#   tests/vm/run.sh [-k 6.1|6.12] [-n NAME] [-q] [-b]
 #	-k	the kernel; 6.1 unless told otherwise
 #	-n	only the test programs whose name contains NAME
 #	-q	without the planted failures
+#	-b	measure instead: print the JSON of bench/kernel's programs
 #
 # Kernels are cached in $INVLOCK_CACHE, or $XDG_CACHE_HOME/invlock, or /var/cache/invlock.
 # Exit status: 0 green, 1 red, 77 skipped with the reason.
@@ -18,12 +19,14 @@ root=$(cd "$here/../.." && pwd)
 kernel=6.1
 only=
 planted=1
-while getopts k:n:q option; do
+measure=0
+while getopts k:n:qb option; do
 	case $option in
 	k) kernel=$OPTARG ;;
 	n) only=$OPTARG ;;
 	q) planted=0 ;;
-	*) sed -n '6,13s/^# \?//p' "$0" >&2; exit 2 ;;
+	b) planted=0 measure=1 ;;
+	*) sed -n '6,14s/^# \?//p' "$0" >&2; exit 2 ;;
 	esac
 done
 
@@ -61,9 +64,11 @@ need_tools
 kernel_get "$kernel"
 build module_build "invlock.ko for $kernel_version"
 build guest_programs "the guest's tests"
+build guest_tool "the command"
 guest_pack
 
 echo "# kernel $kernel_version"
+guest_options="only=$only planted=$planted measure=$measure"
 # cx16=off: QEMU 7.2 with CX16 crashes newer kernels at random
 timeout -k 5 300 qemu-system-x86_64 -accel tcg,thread=multi -cpu max,cx16=off \
 	-smp 2,sockets=2 -m 1G \
@@ -74,11 +79,16 @@ timeout -k 5 300 qemu-system-x86_64 -accel tcg,thread=multi -cpu max,cx16=off \
 	-serial "file:$work/console" -serial "file:$work/results" \
 	-device isa-debug-exit,iobase=0xf4,iosize=0x04 \
 	-kernel "$kernel_image" -initrd "$work/initrd" \
-	-append "console=ttyS0 panic=-1 oops=panic loglevel=4 only=$only planted=$planted" \
+	-append "console=ttyS0 panic=-1 oops=panic loglevel=4 $guest_options" \
 	< /dev/null
 status=$?
 
 tr -d '\r' < "$work/results" > "$work/tap"
+if [ $measure = 1 ]; then
+	grep -v '^#' "$work/tap"
+	[ $status -eq 33 ] || fail "the guest did not end well (QEMU's status is $status)"
+	exit 0
+fi
 # each program of the guest says how many tests it has; what is printed here has one plan
 grep -v '^1\.\.' "$work/tap"
 want=$(awk -F'\\.\\.' '/^1\.\.[0-9]+/ { n += $2 } END { print n + 0 }' "$work/tap")

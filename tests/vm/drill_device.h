@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: MIT */
+/* drill.ko as the tests use it: invalidations that last, and a driver that unregisters. */
+#ifndef INVLOCK_TESTS_VM_DRILL_DEVICE_H
+#define INVLOCK_TESTS_VM_DRILL_DEVICE_H
+
+#include "device.h"
+#include "driver/drill.h"
+
+static inline int drill_open(void)
+{
+	int fd = open("/dev/invlock_drill", O_RDWR | O_CLOEXEC);
+
+	assert_true(fd >= 0);
+	return fd;
+}
+
+static inline int drill_do(int fd, unsigned long request, struct drill *drill)
+{
+	return ioctl(fd, request, drill) ? -errno : 0;
+}
+
+static inline struct drill drill_state(int fd)
+{
+	struct drill drill = {};
+
+	assert_int_equal(drill_do(fd, DRILL_STATE, &drill), 0);
+	return drill;
+}
+
+/* every invalidation there that may sleep lasts so long from now on */
+static inline void drill_hold(int fd, const void *addr, size_t len, unsigned int us)
+{
+	struct drill drill = { .addr = (unsigned long)addr, .len = len, .hold_us = us };
+
+	assert_int_equal(drill_do(fd, DRILL_HOLD, &drill), 0);
+}
+
+#endif /* INVLOCK_TESTS_VM_DRILL_DEVICE_H */

@@ -1,0 +1,295 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * A second driver on invlock.ko's exported functions, for the tests: it has callbacks of its
+ * own, registers and unregisters by itself, and can hold each step for as long as it is told.
+ *
+ * Lock order: mmap lock, drill->lock.
+ */
+#include <linux/delay.h>
+#include <linux/fs.h>
+#include <linux/miscdevice.h>
+#include <linux/mm.h>
+#include <linux/module.h>
+#include <linux/mutex.h>
+#include <linux/sched/mm.h>
+#include <linux/slab.h>
+#include <linux/uaccess.h>
+
+#include "drill.h"
+#include "kmod/mmu_invlock.h"
+
+/* one open file */
+struct drill_file {
+	struct mmu_invlock inv;
+	spinlock_t lock;
+	struct mm_struct *mm;		/* grabbed; notifier.mm says no more after unregistering */
+	struct mutex life;		/* guards registered */
+	bool registered;
+	u64 hold_us, hold_start, hold_end;	/* these are guarded by lock */
+	u64 held, starts, atomic_starts, faults;
+};
+
+static int drill_start(struct mmu_notifier *mn, const struct mmu_notifier_range *range)
+{
+	struct drill_file *d = container_of(mn, struct drill_file, inv.notifier);
+	u64 hold_us = 0;
+
+	spin_lock(&d->lock);
+	mmu_invlock_inv_start(&d->inv, range, false);
+	d->starts++;
+	if (!mmu_notifier_range_blockable(range))
+		d->atomic_starts++;
+	else if (range->start < d->hold_end && d->hold_start < range->end)
+		hold_us = d->hold_us;
+	d->held += !!hold_us;
+	spin_unlock(&d->lock);
+	if (hold_us) {
+		fsleep(hold_us);
+		spin_lock(&d->lock);
+		d->held--;
+		spin_unlock(&d->lock);
+	}
+	return 0;
+}
+
+static void drill_end(struct mmu_notifier *mn, const struct mmu_notifier_range *range)
+{
+	struct drill_file *d = container_of(mn, struct drill_file, inv.notifier);
+
+	spin_lock(&d->lock);
+	mmu_invlock_inv_end(&d->inv, range);
+	spin_unlock(&d->lock);
+}
+
+static void drill_release(struct mmu_notifier *mn, struct mm_struct *mm)
+{
+	struct drill_file *d = container_of(mn, struct drill_file, inv.notifier);
+
+	spin_lock(&d->lock);
+	mmu_invlock_release(&d->inv);
+	spin_unlock(&d->lock);
+}
+
+static const struct mmu_notifier_ops drill_ops = {
+	.invalidate_range_start = drill_start,
+	.invalidate_range_end = drill_end,
+	.release = drill_release,
+};
+
+static void add_faults(struct drill_file *d, int nr)
+{
+	spin_lock(&d->lock);
+	d->faults += nr;
+	spin_unlock(&d->lock);
+}
+
+/* a fault that walks nothing, for as long as it is told */
+static int drill_fault(struct drill_file *d, struct drill *arg)
+{
+	struct invlock_budget budget = { .rounds = arg->rounds, .time_ns = arg->time_ns };
+	struct mmu_invlock_fault f;
+	int err;
+
+	arg->rounds = 0;
+	add_faults(d, 1);
+	mmu_invlock_fault_init(&f, &d->inv, arg->addr, arg->addr + arg->len, &budget);
+	while (mmu_invlock_attempt(&f)) {
+		arg->rounds++;
+		if (arg->hold_us)
+			fsleep(arg->hold_us);
+		spin_lock(&d->lock);
+		mmu_invlock_commit(&f, 0);
+		spin_unlock(&d->lock);
+	}
+	err = mmu_invlock_fault_end(&f);
+	add_faults(d, -1);
+	return err;
+}
+
+static int drill_unregister(struct drill_file *d)
+{
+	int err = -EALREADY;
+
+	mutex_lock(&d->life);
+	if (d->registered) {
+		mmu_notifier_unregister(&d->inv.notifier, d->mm);
+		d->registered = false;
+		err = 0;
+	}
+	mutex_unlock(&d->life);
+	return err;
+}
+
+static bool no_invalidate(struct mmu_interval_notifier *notifier,
+			  const struct mmu_notifier_range *range, unsigned long seq)
+{
+	mmu_interval_set_seq(notifier, seq);
+	return true;
+}
+
+static const struct mmu_interval_notifier_ops plain_ops = { .invalidate = no_invalidate };
+
+/* the same frame around both: a reference on the mm's users, the mmap lock, the driver's lock */
+static void measure_plain(struct drill_file *d, struct mmu_interval_notifier *notifier, u64 rounds)
+{
+	unsigned long seq;
+	bool again;
+
+	while (rounds--) {
+		if (!mmget_not_zero(d->mm))
+			return;
+		do {
+			seq = mmu_interval_read_begin(notifier);
+			if (mmap_read_lock_killable(d->mm))
+				break;
+			mmap_read_unlock(d->mm);
+			spin_lock(&d->lock);
+			again = mmu_interval_read_retry(notifier, seq);
+			spin_unlock(&d->lock);
+		} while (again);
+		mmput(d->mm);
+	}
+}
+
+static void measure_invlock(struct drill_file *d, const struct drill *arg)
+{
+	struct mmu_invlock_fault f;
+
+	for (u64 rounds = arg->rounds; rounds--;) {
+		mmu_invlock_fault_init(&f, &d->inv, arg->addr, arg->addr + arg->len, NULL);
+		while (mmu_invlock_attempt(&f)) {
+			spin_lock(&d->lock);
+			mmu_invlock_commit(&f, 0);
+			spin_unlock(&d->lock);
+		}
+		mmu_invlock_fault_end(&f);
+	}
+}
+
+static int drill_measure(struct drill_file *d, struct drill *arg)
+{
+	struct mmu_interval_notifier notifier = {};
+	u64 start;
+	int err;
+
+	err = mmu_interval_notifier_insert(&notifier, d->mm, arg->addr, arg->len, &plain_ops);
+	if (err)
+		return err;
+	start = ktime_get_ns();
+	measure_plain(d, &notifier, arg->rounds);
+	arg->plain_ns = ktime_get_ns() - start;
+	mmu_interval_notifier_remove(&notifier);
+	start = ktime_get_ns();
+	measure_invlock(d, arg);
+	arg->time_ns = ktime_get_ns() - start;
+	return 0;
+}
+
+static void tell_state(struct drill_file *d, struct drill *arg)
+{
+	spin_lock(&d->lock);
+	arg->held = d->held;
+	arg->running = d->inv.running;
+	arg->starts = d->starts;
+	arg->atomic_starts = d->atomic_starts;
+	arg->faults = d->faults;
+	spin_unlock(&d->lock);
+}
+
+static long drill_ioctl(struct file *file, unsigned int request, unsigned long user)
+{
+	struct drill_file *d = file->private_data;
+	struct drill arg;
+	int err = 0;
+
+	if (copy_from_user(&arg, (void __user *)user, sizeof(arg)))
+		return -EFAULT;
+	switch (request) {
+	case DRILL_FAULT:
+		err = drill_fault(d, &arg);
+		break;
+	case DRILL_HOLD:
+		spin_lock(&d->lock);
+		d->hold_us = arg.hold_us;
+		d->hold_start = arg.addr;
+		d->hold_end = arg.addr + arg.len;
+		spin_unlock(&d->lock);
+		break;
+	case DRILL_UNREGISTER:
+		err = drill_unregister(d);
+		break;
+	case DRILL_STATE:
+		break;
+	case DRILL_MEASURE:
+		err = drill_measure(d, &arg);
+		break;
+	default:
+		return -ENOTTY;
+	}
+	tell_state(d, &arg);
+	if (copy_to_user((void __user *)user, &arg, sizeof(arg)))
+		return -EFAULT;
+	return err;
+}
+
+static void drill_free(struct drill_file *d)
+{
+	mmu_invlock_destroy(&d->inv);
+	mmdrop(d->mm);
+	kfree(d);
+}
+
+static int drill_open(struct inode *inode, struct file *file)
+{
+	struct drill_file *d = kzalloc(sizeof(*d), GFP_KERNEL);
+	int err;
+
+	if (!d)
+		return -ENOMEM;
+	spin_lock_init(&d->lock);
+	mutex_init(&d->life);
+	err = mmu_invlock_init(&d->inv, &d->lock, NULL, NULL);
+	if (err) {
+		kfree(d);
+		return err;
+	}
+	d->mm = current->mm;
+	mmgrab(d->mm);
+	d->inv.notifier.ops = &drill_ops;
+	err = mmu_notifier_register(&d->inv.notifier, d->mm);
+	if (err) {
+		drill_free(d);
+		return err;
+	}
+	d->registered = true;
+	file->private_data = d;
+	return nonseekable_open(inode, file);
+}
+
+static int drill_close(struct inode *inode, struct file *file)
+{
+	struct drill_file *d = file->private_data;
+
+	drill_unregister(d);
+	drill_free(d);
+	return 0;
+}
+
+static const struct file_operations drill_fops = {
+	.owner = THIS_MODULE,
+	.open = drill_open,
+	.release = drill_close,
+	.unlocked_ioctl = drill_ioctl,
+};
+
+static struct miscdevice drill_device = {
+	.minor = MISC_DYNAMIC_MINOR,
+	.name = "invlock_drill",
+	.fops = &drill_fops,
+	.mode = 0600,
+};
+
+module_misc_device(drill_device);
+
+MODULE_DESCRIPTION("A driver on invlock.ko, for its tests");
+MODULE_LICENSE("GPL");

@@ -1,0 +1,264 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Unregistering, killing and reaping in the middle of invalidations and faults, shown on
+ * drill.ko: a driver with callbacks of its own, which can hold each step.
+ */
+#include "drill_device.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#define HOLD_MS		1000
+#define AN_HOUR_NS	3600000000000ULL
+
+/* a discard, or a fault, on a thread of its own */
+struct work {
+	pthread_t thread;
+	int fd;
+	char *page;
+	struct drill drill;
+	int result;
+};
+
+static void *discard(void *arg)
+{
+	struct work *w = arg;
+
+	w->result = madvise(w->page, PAGE, MADV_DONTNEED);
+	return NULL;
+}
+
+static void *fault(void *arg)
+{
+	struct work *w = arg;
+
+	w->result = drill_do(w->fd, DRILL_FAULT, &w->drill);
+	return NULL;
+}
+
+static void start(struct work *w, void *(*how)(void *))
+{
+	assert_int_equal(pthread_create(&w->thread, NULL, how, w), 0);
+}
+
+static int finish(struct work *w)
+{
+	assert_int_equal(pthread_join(w->thread, NULL), 0);
+	return w->result;
+}
+
+static char *page_alone(void)
+{
+	char *p = map_aligned(2 * MIB);
+
+	p[0] = 1;
+	return p;
+}
+
+static struct work fault_over(int fd, const void *page, unsigned int hold_ms)
+{
+	return (struct work){
+		.fd = fd,
+		.drill = {
+			.addr = (unsigned long)page,
+			.len = PAGE,
+			.hold_us = hold_ms * 1000ULL,
+			.time_ns = AN_HOUR_NS,
+		},
+	};
+}
+
+static void wait_until_held(int fd)
+{
+	while (!drill_state(fd).held)
+		sleep_ms(1);
+}
+
+static void wait_until_faulting(int fd)
+{
+	while (!drill_state(fd).faults)
+		sleep_ms(1);
+}
+
+static void start_held_discard(struct work *w, int fd, char *page)
+{
+	*w = (struct work){ .page = page };
+	drill_hold(fd, page, PAGE, HOLD_MS * 1000);
+	start(w, discard);
+	wait_until_held(fd);
+}
+
+TEST(a_fault_waits_for_a_running_invalidation_and_is_not_undone_by_it)
+{
+	int fd = drill_open();
+	struct work w, f;
+
+	start_held_discard(&w, fd, page_alone());
+	f = fault_over(fd, w.page, 0);
+	start(&f, fault);
+	assert_int_equal(finish(&f), 0);
+	assert_int_equal(f.drill.rounds, 1);
+	/* it ended before the fault did */
+	assert_int_equal(drill_state(fd).held, 0);
+	assert_int_equal(finish(&w), 0);
+	assert_int_equal(drill_state(fd).running, 0);
+	close(fd);
+}
+
+TEST(a_fault_elsewhere_does_not_wait_for_a_running_invalidation)
+{
+	int fd = drill_open();
+	char *other = page_alone();
+	struct work w, f;
+
+	start_held_discard(&w, fd, page_alone());
+	f = fault_over(fd, other, 0);
+	fault(&f);
+	assert_int_equal(f.result, 0);
+	assert_int_equal(f.drill.held, 1);
+	finish(&w);
+	close(fd);
+}
+
+TEST(unregistering_during_a_fault_ends_it_with_ownerdead)
+{
+	int fd = drill_open();
+	struct work f = fault_over(fd, page_alone(), 300);
+	struct drill none = {};
+
+	start(&f, fault);
+	wait_until_faulting(fd);
+	/* between its attempt and its commit, or just before */
+	sleep_ms(50);
+	assert_int_equal(drill_do(fd, DRILL_UNREGISTER, &none), 0);
+	assert_int_equal(finish(&f), -EOWNERDEAD);
+	assert_true(f.drill.rounds <= 1);
+	/* and so does every later one */
+	fault(&f);
+	assert_int_equal(f.result, -EOWNERDEAD);
+	close(fd);
+}
+
+TEST(unregistering_in_the_middle_of_an_invalidation_leaves_it_without_an_end)
+{
+	int fd = drill_open();
+	struct drill after = {};
+	struct work w;
+
+	start_held_discard(&w, fd, page_alone());
+	/* waits for the start to return; the end finds nobody */
+	assert_int_equal(drill_do(fd, DRILL_UNREGISTER, &after), 0);
+	assert_int_equal(after.held, 0);
+	assert_int_equal(finish(&w), 0);
+	assert_int_equal(drill_state(fd).running, 1);
+	/* freed while it runs: the kernel's log has to stay empty */
+	close(fd);
+}
+
+TEST(a_fault_that_waits_ends_when_its_notifier_is_unregistered)
+{
+	int fd = drill_open();
+	struct drill none = {};
+	struct work w, f;
+
+	start_held_discard(&w, fd, page_alone());
+	f = fault_over(fd, w.page, 0);
+	start(&f, fault);
+	wait_until_faulting(fd);
+	assert_int_equal(drill_do(fd, DRILL_UNREGISTER, &none), 0);
+	/* the end never comes, and an hour is left */
+	assert_int_equal(finish(&f), -EOWNERDEAD);
+	assert_int_equal(f.drill.rounds, 0);
+	finish(&w);
+	close(fd);
+}
+
+/* a process of which one thread is held in an invalidation, and one waits for it */
+static void be_the_victim(int fd)
+{
+	struct work w = { .page = page_alone() }, f = fault_over(fd, w.page, 0);
+
+	drill_hold(fd, w.page, PAGE, 3 * HOLD_MS * 1000);
+	start(&w, discard);
+	wait_until_held(fd);
+	fault(&f);
+	/* not before the held one has ended */
+	_exit(99);
+}
+
+/* Return: its fd of the drill, in this process; *ret_pid: the victim */
+static int start_victim(pid_t *ret_pid, int *ret_pidfd)
+{
+	int ready[2], fd, pidfd, here;
+	pid_t child;
+
+	assert_int_equal(pipe(ready), 0);
+	child = fork();
+	if (!child) {
+		fd = open("/dev/invlock_drill", O_RDWR);
+		if (write(ready[1], &fd, sizeof(fd)) == sizeof(fd))
+			be_the_victim(fd);
+		_exit(98);
+	}
+	assert_int_equal(read(ready[0], &fd, sizeof(fd)), sizeof(fd));
+	pidfd = syscall(SYS_pidfd_open, child, 0);
+	here = syscall(SYS_pidfd_getfd, pidfd, fd, 0);
+	assert_true(here >= 0);
+	close(ready[0]);
+	close(ready[1]);
+	wait_until_faulting(here);
+	*ret_pid = child;
+	*ret_pidfd = pidfd;
+	return here;
+}
+
+TEST(a_fault_that_waits_for_a_running_invalidation_can_be_killed)
+{
+	int pidfd, status, fd;
+	pid_t victim;
+
+	fd = start_victim(&victim, &pidfd);
+	assert_int_equal(drill_state(fd).held, 1);
+	assert_int_equal(kill(victim, SIGKILL), 0);
+	/* the waiting thread goes while the invalidation that it waits for is still held */
+	while (drill_state(fd).faults)
+		sleep_ms(1);
+	assert_int_equal(drill_state(fd).held, 1);
+	assert_int_equal(waitpid(victim, &status, 0), victim);
+	assert_int_equal(WTERMSIG(status), SIGKILL);
+	close(fd);
+	close(pidfd);
+}
+
+TEST(invalidations_that_must_not_sleep_are_counted_like_all_others)
+{
+	int pidfd, status, fd;
+	pid_t victim;
+	struct drill d;
+
+	fd = start_victim(&victim, &pidfd);
+	assert_int_equal(kill(victim, SIGKILL), 0);
+	/* what the OOM reaper does, while a thread of the victim is held */
+	if (syscall(SYS_process_mrelease, pidfd, 0) && errno == ENOSYS)
+		TEST_SKIP("this kernel has no process_mrelease()");
+	d = drill_state(fd);
+	assert_true(d.atomic_starts > 0);
+	/* every one of them has ended; the held one has not */
+	assert_int_equal(d.held, 1);
+	assert_int_equal(d.running, 1);
+	assert_int_equal(waitpid(victim, &status, 0), victim);
+	close(fd);
+	close(pidfd);
+}
+
+TEST_MAIN(
+	cmocka_unit_test(a_fault_waits_for_a_running_invalidation_and_is_not_undone_by_it),
+	cmocka_unit_test(a_fault_elsewhere_does_not_wait_for_a_running_invalidation),
+	cmocka_unit_test(unregistering_during_a_fault_ends_it_with_ownerdead),
+	cmocka_unit_test(unregistering_in_the_middle_of_an_invalidation_leaves_it_without_an_end),
+	cmocka_unit_test(a_fault_that_waits_ends_when_its_notifier_is_unregistered),
+	cmocka_unit_test(a_fault_that_waits_for_a_running_invalidation_can_be_killed),
+	cmocka_unit_test(invalidations_that_must_not_sleep_are_counted_like_all_others)
+)
