@@ -9,7 +9,7 @@
 #define PAGE		4096ULL
 #define MAX_ADDRESS	(1ULL << 57)	/* user addresses are below, everywhere */
 #define PIN_BYPASS	1u		/* invlock_pin.flags */
-#define MAKE_ROOM	16		/* regions to evict when reg() finds no memory */
+#define MAKE_ROOM	16	/* regions to evict when reg() or the monitor finds no room */
 
 static void count_hit(const struct invlock_cache *cache, struct pin_thread *self)
 {
@@ -113,6 +113,7 @@ static int publish(struct invlock_cache *cache, struct region *r, bool bypass,
 	if (!slot) {
 		cache_kill_locked(cache, r);
 		cache_unlock(cache);
+		cache_bury(cache);
 		return -ENOMEM;
 	}
 	twin = !bypass && find_twin(cache, self, slot, start, end, ret_pin);
@@ -184,6 +185,19 @@ static int register_once(struct invlock_cache *cache, struct invlock_section *s,
 	return 0;
 }
 
+/* what a monitor can watch has a limit, too: what is dead or idle may go */
+static int watch(struct invlock_cache *cache, u64 start, u64 end)
+{
+	int err;
+
+	while ((err = mm_watch(cache->mm, start, end)) == -ENOSPC) {
+		cache_evict(cache, MAKE_ROOM);
+		if (!cache_bury(cache))
+			break;
+	}
+	return err;
+}
+
 /* the read section around reg(), for whole pages [start, end) */
 static int register_range(struct invlock_cache *cache, u64 start, u64 end,
 			  struct region **ret_region)
@@ -196,7 +210,7 @@ static int register_range(struct invlock_cache *cache, u64 start, u64 end,
 		if (!invlock_attempt(&s))
 			return invlock_section_error(&s);
 		/* after the sample, each round: a mapping that replaced another is not watched */
-		err = mm_watch(cache->mm, start, end);
+		err = watch(cache, start, end);
 		if (err)
 			return err;
 		err = register_once(cache, &s, ret_region);

@@ -143,7 +143,9 @@ static void stop_reaper(struct invlock_cache *cache)
 {
 	if (cache->stop < 0)
 		return;
-	eventfd_write(cache->stop, 1);
+	/* unheard, it would be waited for in vain; if the program closed it, the reaper ended */
+	for (u32 waits = 0; eventfd_write(cache->stop, 1) && errno != EBADF; waits++)
+		port_wait(waits, false);
 	pthread_join(cache->reaper, NULL);
 	close(cache->stop);
 	cache->stop = -1;

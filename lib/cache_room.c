@@ -86,8 +86,9 @@ static void set_timer(struct invlock_cache *cache)
 		t.it_interval.tv_nsec = cache->options.reap_ms % 1000 * 1000000L;
 		t.it_value = t.it_interval;
 	}
-	timerfd_settime(cache->timer, 0, &t, NULL);
-	cache->timer_runs = wanted;
+	/* if it fails, the next change of the cache tries again */
+	if (!timerfd_settime(cache->timer, 0, &t, NULL))
+		cache->timer_runs = wanted;
 }
 
 void cache_kick(struct invlock_cache *cache)

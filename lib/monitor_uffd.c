@@ -355,8 +355,9 @@ static void stop(struct uffd *u)
 	uffd_unwatch_all(u);
 	for (u32 waits = 0; !settle(u); waits++)
 		port_wait(waits, false);
-	while (write(u->wake, &one, sizeof(one)) < 0 && errno == EINTR)
-		;
+	/* unheard, it would be waited for in vain; if the program closed it, the thread ended */
+	for (u32 waits = 0; write(u->wake, &one, sizeof(one)) < 0 && errno != EBADF; waits++)
+		port_wait(waits, false);
 	pthread_join(u->id, NULL);
 }
 

@@ -43,9 +43,14 @@ enum uffd_probe uffd_probe(const struct uffd *u)
 	/* an empty range: EINVAL, unless a change is counted, which is looked at first */
 	struct uffdio_writeprotect nothing = {};
 
-	if (!ioctl(u->fd, UFFDIO_WRITEPROTECT, &nothing) || errno == EINVAL)
-		return UFFD_CALM;
-	return errno == EAGAIN ? UFFD_CHANGING : UFFD_GONE;
+	/* twice: what follows from "gone" is for good, and a call may be made to fail once */
+	for (int tries = 0; tries < 2; tries++) {
+		if (!ioctl(u->fd, UFFDIO_WRITEPROTECT, &nothing) || errno == EINVAL)
+			return UFFD_CALM;
+		if (errno == EAGAIN)
+			return UFFD_CHANGING;
+	}
+	return UFFD_GONE;
 }
 
 static void mark(const struct uffd *u, u64 start, u64 end, u32 kind)

@@ -101,8 +101,9 @@ struct invlock_pin {
  *
  * Context: may sleep, allocates.
  * Return: 0; -EINVAL for bad options; -EOPNOTSUPP when the mm's monitor does not see a
- * kind in options->need: no cache beats a stale cache; -EMFILE when 64 caches are open;
- * -ENOMEM; -EOWNERDEAD in a forked child. Since: 0.1
+ * kind in options->need: no cache beats a stale cache; -EMFILE when 64 caches or too many
+ * files are open; -EAGAIN when the reaper does not start; -ENOMEM; -EOWNERDEAD in a forked
+ * child. Since: 0.1
  */
 int invlock_cache_open(struct invlock_mm *mm, const struct invlock_cache_options *options,
 		       struct invlock_cache **ret_cache, struct invlock_why *why);
