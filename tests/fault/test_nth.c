@@ -1,0 +1,283 @@
+// SPDX-License-Identifier: MIT
+/*
+ * The 1st, 2nd, ... allocation fails, or system call, each with each error, until a run has
+ * so few that none fails. Nothing may leak, hang or crash, no hit may be stale, and what
+ * comes afterwards must work.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+
+#include "job.h"
+#include "lib/monitor.h"
+#include "tests/test.h"
+
+#define EVERY	1u
+/* of the thousands of faults that an open can have, so many; all of them are make proof */
+#define SOME	25u
+#define FEW	6u
+
+static bool all;
+
+static const int errors[] = { EINTR, ENOMEM, EPERM, EBUSY, EAGAIN };
+
+static void describe(const struct fault *f, const struct outcome *out, char *text, size_t size)
+{
+	if (f->kind == FAULT_ALLOCATION)
+		snprintf(text, size, "allocation %u%s fails", f->nth,
+			 f->and_all_later ? " and all later" : "");
+	else
+		snprintf(text, size, "system call %u (number %ld) fails with %s", f->nth, out->met,
+			 strerrorname_np(f->err));
+}
+
+/* Return: is anything wrong? Then a sentence */
+static bool is_wrong(const struct fault *f, const struct outcome *out,
+		     const struct holdings *reference, char *text, size_t size)
+{
+	const struct holdings *h = &out->holdings;
+	char fault[80];
+
+	describe(f, out, fault, sizeof(fault));
+	if (out->wrong[0])
+		snprintf(text, size, "%s: %s", fault, out->wrong);
+	else if (h->blocks > reference->blocks || h->fds > reference->fds ||
+		 /* what munmap() does not unmap is no leak of ours */
+		 (h->mapped > reference->mapped && out->met != SYS_munmap))
+		snprintf(text, size, "%s: %ld blocks, %ld bytes mapped, %ld descriptors leak",
+			 fault, h->blocks - reference->blocks, h->mapped - reference->mapped,
+			 h->fds - reference->fds);
+	else
+		return false;
+	return true;
+}
+
+/* Return: did the fault happen? */
+static bool run(const struct fault *f, job_fn *job, const struct holdings *reference)
+{
+	struct outcome out;
+	char text[400];
+
+	if (inject(f, job, &out))
+		TEST_SKIP("no debugger may be used here");
+	if (is_wrong(f, &out, reference, text, sizeof(text)))
+		fail_msg("%s", text);
+	return out.met_allocation || out.met >= 0;
+}
+
+static struct outcome run_without_fault(job_fn *job)
+{
+	struct invlock_mm_options o = {
+		.size = sizeof(o), .monitor = job_options.monitor, .need = INVLOCK_BIT(UNMAP),
+	};
+	struct fault none = {};
+	struct outcome out;
+	struct invlock_mm *mm;
+	struct invlock_why why;
+	int err = invlock_mm_open(&o, &mm, &why);
+
+	if (err == -EPERM || err == -ENOSYS || err == -EOPNOTSUPP)
+		TEST_SKIP("%.180s", why.text);
+	assert_int_equal(err, 0);
+	invlock_mm_close(mm);
+	assert_int_equal(inject(&none, job, &out), 0);
+	if (out.wrong[0])
+		fail_msg("without a fault: %s", out.wrong);
+	return out;
+}
+
+static void each_allocation(job_fn *job, unsigned int nr_wanted)
+{
+	struct outcome reference = run_without_fault(job);
+	struct fault f = { .kind = FAULT_ALLOCATION };
+	unsigned int step = 1, nr = 0;
+
+	assert_true(reference.nr_allocations > 2);
+	if (nr_wanted != EVERY && !all)
+		step += reference.nr_allocations / nr_wanted;
+	for (int later = 0; later < 2; later++) {
+		f.and_all_later = later;
+		for (f.nth = 1; run(&f, job, &reference.holdings); f.nth += step)
+			nr++;
+	}
+	print_message("%u faults\n", nr);
+	assert_true(nr > 2);
+}
+
+static void each_call(job_fn *job, unsigned int nr_wanted)
+{
+	struct fault f = { .kind = FAULT_SYSCALL, .err = EINTR, .nth = ~0u };
+	struct outcome reference = run_without_fault(job);
+	unsigned int step = 1, nr = 0;
+
+	/* how many are there? */
+	if (inject(&f, job, &reference))
+		TEST_SKIP("no debugger may be used here");
+	assert_true(reference.nr_syscalls > 10);
+	if (nr_wanted != EVERY && !all)
+		step += reference.nr_syscalls / nr_wanted;
+	for (unsigned int i = 0; i < sizeof(errors) / sizeof(errors[0]); i++) {
+		f.err = errors[i];
+		/* other places for each error */
+		for (f.nth = 1 + i * step / 5; run(&f, job, &reference.holdings); f.nth += step)
+			nr++;
+	}
+	print_message("%u faults\n", nr);
+	assert_true(nr > 10);
+}
+
+static void with(const char *monitor, bool reaper)
+{
+	job_options = (struct job_options){ .monitor = monitor, .reaper = reaper };
+}
+
+TEST(each_allocation_of_a_cache_may_fail)
+{
+	with("manual", false);
+	each_allocation(job_cache, EVERY);
+}
+
+TEST(each_allocation_of_a_cache_with_a_reaper_may_fail)
+{
+	with("manual", true);
+	each_allocation(job_cache, EVERY);
+}
+
+TEST(each_allocation_of_the_uffd_monitor_may_fail)
+{
+	with("uffd", false);
+	each_allocation(job_cache, EVERY);
+}
+
+TEST(each_allocation_of_the_uring_adapter_may_fail)
+{
+	with("manual", false);
+	each_allocation(job_uring, EVERY);
+}
+
+TEST(allocations_of_the_bpf_monitor_may_fail)
+{
+	with("bpf", false);
+	each_allocation(job_cache, FEW);
+}
+
+TEST(each_system_call_of_a_cache_may_fail_with_each_error)
+{
+	with("manual", false);
+	each_call(job_cache, EVERY);
+}
+
+TEST(each_system_call_of_a_cache_with_a_reaper_may_fail_with_each_error)
+{
+	with("manual", true);
+	each_call(job_cache, EVERY);
+}
+
+TEST(each_system_call_of_the_uring_adapter_may_fail_with_each_error)
+{
+	with("manual", false);
+	each_call(job_uring, EVERY);
+}
+
+TEST(system_calls_of_the_uffd_monitor_may_fail_with_each_error)
+{
+	with("uffd", false);
+	each_call(job_cache, SOME);
+}
+
+TEST(system_calls_of_the_bpf_monitor_may_fail_with_each_error)
+{
+	with("bpf", false);
+	each_call(job_cache, FEW);
+}
+
+TEST(allocations_and_system_calls_of_a_self_test_may_fail)
+{
+	with("uffd", false);
+	job_options.selftest = true;
+	each_allocation(job_cache, EVERY);
+	each_call(job_cache, SOME);
+}
+
+/* ---- planted: the harness must say so of each ---- */
+
+static void job_leaks(const struct fault *f, struct outcome *out)
+{
+	inject_window(true);
+	free(malloc(1));
+	inject_window(false);
+	if (!f->kind)
+		return;
+	if (f->nth == 1 && !malloc(100))
+		complain(out, "no memory");
+	if (f->nth == 2)
+		mmap(NULL, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (f->nth == 3)
+		open("/dev/null", O_RDONLY);
+	if (f->nth == 4)
+		abort();
+	if (f->nth == 5) {
+		alarm(1);
+		pause();
+	}
+}
+
+TEST(a_leak_a_crash_and_a_hang_are_found)
+{
+	static const char *const words[] = {
+		"1 blocks", "4096 bytes", "1 descriptors", "killed by", "it hangs",
+	};
+	struct fault f = { .kind = FAULT_NONE };
+	struct outcome reference, out;
+	char text[400];
+
+	assert_int_equal(inject(&f, job_leaks, &reference), 0);
+	f.kind = FAULT_ALLOCATION;
+	for (f.nth = 1; f.nth <= 5; f.nth++) {
+		assert_int_equal(inject(&f, job_leaks, &out), 0);
+		assert_true(is_wrong(&f, &out, &reference.holdings, text, sizeof(text)));
+		if (!strstr(text, words[f.nth - 1]))
+			fail_msg("%s, not %s", text, words[f.nth - 1]);
+	}
+}
+
+TEST(a_cache_that_does_not_check_is_found)
+{
+	struct fault none = {};
+	struct outcome out;
+
+	with("manual", false);
+	job_options.plant_none = true;
+	assert_int_equal(inject(&none, job_cache, &out), 0);
+	assert_non_null(strstr(out.wrong, "a stale hit"));
+}
+
+/* test_nth [all] [bpf]: every fault, not some; of the bpf monitor, not of the rest */
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_leak_a_crash_and_a_hang_are_found),
+		cmocka_unit_test(a_cache_that_does_not_check_is_found),
+		cmocka_unit_test(each_allocation_of_a_cache_may_fail),
+		cmocka_unit_test(each_allocation_of_a_cache_with_a_reaper_may_fail),
+		cmocka_unit_test(each_allocation_of_the_uffd_monitor_may_fail),
+		cmocka_unit_test(each_allocation_of_the_uring_adapter_may_fail),
+		cmocka_unit_test(each_system_call_of_a_cache_may_fail_with_each_error),
+		cmocka_unit_test(each_system_call_of_a_cache_with_a_reaper_may_fail_with_each_error),
+		cmocka_unit_test(each_system_call_of_the_uring_adapter_may_fail_with_each_error),
+		cmocka_unit_test(system_calls_of_the_uffd_monitor_may_fail_with_each_error),
+		cmocka_unit_test(allocations_and_system_calls_of_a_self_test_may_fail),
+	};
+	const struct CMUnitTest tests_of_bpf[] = {
+		cmocka_unit_test(allocations_of_the_bpf_monitor_may_fail),
+		cmocka_unit_test(system_calls_of_the_bpf_monitor_may_fail_with_each_error),
+	};
+
+	all = argc > 1 && !strcmp(argv[1], "all");
+	test_output_tap();
+	if (argc > 1 && !strcmp(argv[argc - 1], "bpf"))
+		return cmocka_run_group_tests(tests_of_bpf, NULL, NULL);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
