@@ -1,131 +1,51 @@
 // SPDX-License-Identifier: MIT
-/* What does a hit cost, get and put? By regions and threads, and beside a thread that unmaps. */
-#include <pthread.h>
+/* What does a hit cost, get and put, by the number of regions and of threads? */
 #include <stdio.h>
-#include <sys/mman.h>
 
 #include "bench.h"
-#include "hit.h"
+#include "contender.h"
 
-#define HITS		200000
-#define STRIDE		8192UL
-#define MAX_REGIONS	100000
-#define MAX_THREADS	2
+static const unsigned int sizes[] = { 16, 1000, MAX_REGIONS };
+#define NR_SIZES	(sizeof(sizes) / sizeof(*sizes))
 
-static const struct contender *const contenders[] = {
-	&page_hash, &invlock,
-#ifdef HAVE_UCX
-	&ucx,
-#endif
-};
-#define NR (sizeof(contenders) / sizeof(*contenders))
-
-static char *memory;
-static unsigned int nr_regions;
-static volatile uint64_t sink;
-static bool stop;
-
-struct run {
-	const struct contender *contender;
-	uint32_t seed;
-	double ns;
-};
-
-static void *run_hits(void *arg)
+static const char *case_of(unsigned int size, int nr_threads)
 {
-	struct run *r = arg;
-	uint64_t sum = 0;
-	double begin = bench_now();
+	static char names[4][40];
+	static unsigned int next;
+	char *name = names[next++ % 4];
 
-	for (int i = 0; i < HITS; i++)
-		sum += r->contender->hit(memory + bench_random(&r->seed) % nr_regions * STRIDE,
-					 4096);
-	r->ns = (bench_now() - begin) / HITS;
-	sink = sum;
-	return NULL;
+	snprintf(name, sizeof(names[0]), "%u regions, %d thread%s", size, nr_threads,
+		 nr_threads > 1 ? "s" : "");
+	return name;
 }
 
-static double measure(const struct contender *c, int nr_threads)
+static void targets_of(unsigned int size)
 {
-	struct run runs[MAX_THREADS];
-	pthread_t threads[MAX_THREADS];
-	double ns = 0;
+	const char *one = case_of(size, 1), *two = case_of(size, 2);
 
-	for (int i = 0; i < nr_threads; i++) {
-		runs[i] = (struct run){ .contender = c, .seed = 7 + i };
-		if (pthread_create(&threads[i], NULL, run_hits, &runs[i]))
-			abort();
-	}
-	for (int i = 0; i < nr_threads; i++) {
-		pthread_join(threads[i], NULL);
-		ns += runs[i].ns / nr_threads;
-	}
-	return ns;
+	bench_target(one, invlock.name, one, page_hash.name, 2);
+	bench_target(one, invlock.name, one, sorted_array.name, 0);
+	bench_target(one, invlock.name, one, "UCX", 1 / 5.0);
+	bench_target(two, invlock.name, one, invlock.name, 1.3);
+	bench_target(two, invlock.name, two, "UCX", 1 / 15.0);
 }
 
-/* memory that nobody has registered comes and goes */
-static void *unmap_elsewhere(void *arg)
+int main(int argc, char **argv)
 {
-	(void)arg;
-	while (!__atomic_load_n(&stop, __ATOMIC_RELAXED)) {
-		char *p = mmap(NULL, 65536, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
-			       0);
+	bench_begin("hit", "ns", argc, argv);
+	contenders_open();
+	for (size_t s = 0; s < NR_SIZES; s++) {
+		unsigned int size = BENCH_SIZE(sizes[s], 16 + s);
 
-		munmap(p, 65536);
+		contenders_fill(size);
+		for (int round = 0; round < bench_rounds; round++)
+			for (int nr_threads = 1; nr_threads <= 2; nr_threads++)
+				for (int i = 0; contenders[i]; i++)
+					bench_add(case_of(size, nr_threads), contenders[i]->name,
+						  contender_hit_ns(contenders[i], size,
+								   nr_threads));
+		targets_of(size);
 	}
-	return NULL;
-}
-
-static void table(int nr_threads, bool beside_unmaps)
-{
-	double ns[NR][BENCH_ROUNDS], hash;
-	pthread_t unmapper;
-
-	stop = false;
-	if (beside_unmaps && pthread_create(&unmapper, NULL, unmap_elsewhere, NULL))
-		abort();
-	for (int round = 0; round < BENCH_ROUNDS; round++)
-		for (size_t i = 0; i < NR; i++)
-			ns[i][round] = measure(contenders[i], nr_threads);
-	__atomic_store_n(&stop, true, __ATOMIC_RELAXED);
-	if (beside_unmaps)
-		pthread_join(unmapper, NULL);
-	hash = bench_median(ns[0], BENCH_ROUNDS);
-	for (size_t i = 0; i < NR; i++) {
-		double median = bench_median(ns[i], BENCH_ROUNDS);
-
-		printf("%7u  %d%s  %-20s %7.1f  %6.1f..%-7.1f %6.2f\n", nr_regions, nr_threads,
-		       beside_unmaps ? "+" : " ", contenders[i]->name, median, ns[i][0],
-		       ns[i][BENCH_ROUNDS - 1], median / hash);
-	}
-}
-
-int main(void)
-{
-	static const unsigned int sizes[] = { 16, 1000, MAX_REGIONS };
-
-	memory = mmap(NULL, MAX_REGIONS * STRIDE, PROT_READ | PROT_WRITE,
-		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (memory == MAP_FAILED)
-		return perror("hit: mmap"), 1;
-	for (size_t i = 0; i < NR; i++)
-		if (!contenders[i]->open())
-			return fprintf(stderr, "hit: %s cannot be opened\n", contenders[i]->name),
-			       1;
-	printf("regions  threads (+: beside one that maps and unmaps)  ns  min..max  x hash\n");
-	for (size_t s = 0; s < sizeof(sizes) / sizeof(*sizes); s++) {
-		nr_regions = sizes[s];
-		for (size_t i = 0; i < NR; i++)
-			for (unsigned int n = 0; n < nr_regions; n++)
-				contenders[i]->hit(memory + n * STRIDE, 4096);
-		table(1, false);
-		table(2, false);
-		table(1, true);
-	}
-#ifndef HAVE_UCX
-	printf("UCX is not installed (libucx-dev): not compared\n");
-#endif
-	for (size_t i = 0; i < NR; i++)
-		contenders[i]->close();
-	return 0;
+	contenders_close();
+	return bench_end();
 }

@@ -3,7 +3,7 @@
 #include <ucm/api/ucm.h>
 #include <ucs/memory/rcache.h>
 
-#include "hit.h"
+#include "contender.h"
 
 static ucs_rcache_t *rcache;
 
@@ -59,4 +59,10 @@ static uint64_t ucx_hit(void *addr, size_t len)
 	return (uintptr_t)addr;
 }
 
-const struct contender ucx = { "UCX", ucx_open, ucx_close, ucx_hit };
+/* as its hook of munmap() would */
+static void ucx_drop(void *addr, size_t len)
+{
+	ucm_vm_munmap(addr, len);
+}
+
+const struct contender ucx = { "UCX", ucx_open, ucx_close, ucx_hit, ucx_drop };

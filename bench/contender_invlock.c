@@ -2,7 +2,8 @@
 #include <invlock/cache.h>
 #include <stdio.h>
 
-#include "hit.h"
+#include "bench.h"
+#include "contender.h"
 
 static struct invlock_mm *mm;
 static struct invlock_cache *cache;
@@ -27,7 +28,7 @@ static bool invlock_bench_open(void)
 
 	if (invlock_mm_open(NULL, &mm, &why)) {
 		/* the hit is the same: only nobody writes the feed */
-		fprintf(stderr, "hit: with the manual monitor, for: %s\n", why.text);
+		bench_note("invlock with the manual monitor, for: %s", why.text);
 		if (invlock_mm_open(&manual, &mm, &why))
 			return false;
 	}
@@ -50,6 +51,11 @@ static uint64_t invlock_hit(void *addr, size_t len)
 	return pin.handle;
 }
 
+static void invlock_drop(void *addr, size_t len)
+{
+	invlock_cache_drop(cache, addr, len);
+}
+
 const struct contender invlock = {
-	"invlock", invlock_bench_open, invlock_bench_close, invlock_hit,
+	"invlock", invlock_bench_open, invlock_bench_close, invlock_hit, invlock_drop,
 };

@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: MIT
+#include "bench.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#define MAX_SERIES	128
+#define MAX_RATIOS	64
+#define MAX_NOTES	8
+#define NAME		64
+
+struct series {
+	char what[NAME];
+	char who[NAME];
+	double values[BENCH_ROUNDS];
+	int nr;
+};
+
+struct ratio {
+	const struct series *series;
+	const struct series *base;	/* NULL: the value itself */
+	double at_most;
+};
+
+int bench_rounds = BENCH_ROUNDS;
+bool bench_quick;
+
+static const char *name, *unit;
+static struct series all[MAX_SERIES];
+static int nr_series;
+static struct ratio ratios[MAX_RATIOS];
+static int nr_ratios;
+static char notes[MAX_NOTES][200];
+static int nr_notes;
+
+__attribute__((noreturn)) static void die(const char *what, const char *which)
+{
+	fprintf(stderr, "%s: %s: %s\n", name, what, which);
+	exit(1);
+}
+
+void bench_begin(const char *bench_name, const char *bench_unit, int argc, char **argv)
+{
+	name = bench_name;
+	unit = bench_unit;
+	if (argc > 2 || (argc == 2 && strcmp(argv[1], "--quick")))
+		die("the only option is --quick, not", argv[1]);
+	bench_quick = argc == 2;
+	if (bench_quick)
+		bench_rounds = 1;
+}
+
+static struct series *find(const char *what, const char *who)
+{
+	for (int i = 0; i < nr_series; i++)
+		if (!strcmp(all[i].what, what) && !strcmp(all[i].who, who))
+			return &all[i];
+	return NULL;
+}
+
+void bench_add(const char *what, const char *who, double value)
+{
+	struct series *s = find(what, who);
+
+	if (!s) {
+		if (nr_series == MAX_SERIES)
+			die("no room for another series", what);
+		s = &all[nr_series++];
+		snprintf(s->what, NAME, "%s", what);
+		snprintf(s->who, NAME, "%s", who);
+	}
+	if (s->nr == BENCH_ROUNDS)
+		die("more values than rounds", what);
+	s->values[s->nr++] = value;
+}
+
+static void add_ratio(const struct series *s, const struct series *base, double at_most)
+{
+	if (nr_ratios == MAX_RATIOS)
+		die("no room for another ratio", s->what);
+	ratios[nr_ratios++] = (struct ratio){ s, base, at_most };
+}
+
+void bench_target(const char *what, const char *who, const char *base_what, const char *base_who,
+		  double at_most)
+{
+	const struct series *s = find(what, who), *base = find(base_what, base_who);
+
+	/* a contender that is not to be had here */
+	if (s && base)
+		add_ratio(s, base, at_most);
+}
+
+void bench_limit(const char *what, const char *who, double at_most)
+{
+	const struct series *s = find(what, who);
+
+	if (s)
+		add_ratio(s, NULL, at_most);
+}
+
+void bench_note(const char *format, ...)
+{
+	va_list args;
+
+	if (nr_notes == MAX_NOTES)
+		die("no room for another note", format);
+	va_start(args, format);
+	vsnprintf(notes[nr_notes++], sizeof(notes[0]), format, args);
+	va_end(args);
+}
+
+static double print_spread(const double *values, int nr)
+{
+	double v[BENCH_ROUNDS];
+
+	memcpy(v, values, nr * sizeof(*v));
+	qsort(v, nr, sizeof(*v), bench_order);
+	printf("\"median\": %.4g, \"q1\": %.4g, \"q3\": %.4g, \"min\": %.4g, \"max\": %.4g",
+	       v[nr / 2], v[nr / 4], v[nr - 1 - nr / 4], v[0], v[nr - 1]);
+	return v[nr / 2];
+}
+
+/* names and notes are ours, but for an error's sentence: quotes in it would end the string */
+static void print_string(const char *key, const char *text)
+{
+	printf("\"%s\": \"", key);
+	for (; *text; text++)
+		putchar(*text == '"' || *text == '\\' || (unsigned char)*text < ' ' ? '\'' : *text);
+	putchar('"');
+}
+
+static void print_ratio(const struct ratio *r)
+{
+	double values[BENCH_ROUNDS], median;
+
+	for (int i = 0; i < r->series->nr; i++)
+		values[i] = r->series->values[i] / (r->base ? r->base->values[i] : 1);
+	printf("  {");
+	print_string("what", r->series->what);
+	printf(", ");
+	print_string("who", r->series->who);
+	if (r->base) {
+		printf(", ");
+		print_string("base_what", r->base->what);
+		printf(", ");
+		print_string("base_who", r->base->who);
+	}
+	printf(", ");
+	median = print_spread(values, r->series->nr);
+	if (r->at_most != 0)
+		printf(", \"at_most\": %.4g, \"met\": %s", r->at_most,
+		       median <= r->at_most ? "true" : "false");
+	printf("}");
+}
+
+int bench_end(void)
+{
+	printf("{");
+	print_string("bench", name);
+	printf(", ");
+	print_string("unit", unit);
+	printf(", \"rounds\": %d,\n \"series\": [", bench_rounds);
+	for (int i = 0; i < nr_series; i++) {
+		printf("%s\n  {", i ? "," : "");
+		print_string("what", all[i].what);
+		printf(", ");
+		print_string("who", all[i].who);
+		printf(", ");
+		print_spread(all[i].values, all[i].nr);
+		printf("}");
+	}
+	printf("],\n \"ratios\": [");
+	for (int i = 0; i < nr_ratios; i++) {
+		printf("%s\n", i ? "," : "");
+		if (ratios[i].base && ratios[i].base->nr != ratios[i].series->nr)
+			die("not measured as often as what it is compared with",
+			    ratios[i].series->what);
+		print_ratio(&ratios[i]);
+	}
+	printf("],\n \"notes\": [");
+	for (int i = 0; i < nr_notes; i++) {
+		printf("%s\n  {", i ? "," : "");
+		print_string("note", notes[i]);
+		printf("}");
+	}
+	printf("]}\n");
+	return fflush(stdout) || ferror(stdout);
+}
