@@ -78,6 +78,34 @@ static bool go_slow(struct mmu_invlock_fault *f)
 	return true;
 }
 
+/*
+ * From here to the commit every invalidation of the range counts as interesting, and moves the
+ * generation. This begins before the sample: one that started between the two would leave the
+ * generation alone, and not be found running either, as the sample is older than it.
+ */
+static void enter_flight(struct mmu_invlock_fault *f)
+{
+	spin_lock(f->inv->lock);
+	list_add(&f->in_flight, &f->inv->faults);
+	spin_unlock(f->inv->lock);
+}
+
+static void leave_flight(struct mmu_invlock_fault *f)
+{
+	spin_lock(f->inv->lock);
+	list_del_init(&f->in_flight);
+	spin_unlock(f->inv->lock);
+}
+
+/* not under the mmap lock: the invalidation that is waited for may hold it */
+static bool wait_until_quiet(struct mmu_invlock_fault *f)
+{
+	while (!invlock_attempt(&f->section))
+		if (!go_slow(f))
+			return false;
+	return true;
+}
+
 bool mmu_invlock_attempt(struct mmu_invlock_fault *f)
 {
 	if (f->error)
@@ -88,17 +116,15 @@ bool mmu_invlock_attempt(struct mmu_invlock_fault *f)
 		f->error = -EINVAL;
 		return false;
 	}
-	/* not under the mmap lock: the invalidation that is waited for may hold it */
-	while (!invlock_attempt(&f->section))
-		if (!go_slow(f))
-			return false;
-	if (!lock_mmap(f))
+	enter_flight(f);
+	if (!wait_until_quiet(f) || !lock_mmap(f)) {
+		leave_flight(f);
 		return false;
+	}
 
 	spin_lock(f->inv->lock);
 	f->range.notifier_seq = 0;
 	WRITE_ONCE(f->walk.invalidate_seq, 0);
-	list_add(&f->in_flight, &f->inv->faults);
 	/* what came and went while the mmap lock was waited for is no collision */
 	invlock_resample(&f->section);
 	if (bad_is(BAD_HOIST) && f->section.collisions)
