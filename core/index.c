@@ -1,36 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 #include "index.h"
 
-#define EMPTY		0ULL
-#define REMOVED		(1ULL << 32)	/* a tag, but no region */
-
-/* the smallest k so that 2^k pages are at least len */
-static u32 class_of(u64 len)
-{
-	u64 pages = (len - 1) >> INDEX_PAGE_SHIFT;
-
-	return pages ? 64 - (u32)__builtin_clzll(pages) : 0;
-}
-
-static u64 block_of(u64 addr, u32 class)
-{
-	return addr >> (INDEX_PAGE_SHIFT + class);
-}
-
-static u64 hash_of(u64 block, u32 class)
-{
-	return (block ^ (u64)class << 57) * 0x9e3779b97f4a7c15ULL;
-}
-
-static u64 tag_of(u64 hash)
-{
-	return hash >> 4 << 32;
-}
-
-static u64 first_bucket(const struct index_table *t, u64 hash)
-{
-	return hash >> (64 - t->bits);
-}
+#define EMPTY	0U
+#define REMOVED	(INDEX_ID_MASK + 1)	/* a tag, but no region */
 
 static u64 next_bucket(const struct index_table *t, u64 at)
 {
@@ -52,8 +24,8 @@ u32 index_next_bits(const struct index_table *t)
 
 static void file_under(struct index_table *t, u64 hash, region_id id)
 {
-	u64 at = first_bucket(t, hash);
-	u64 word;
+	u64 at = index_first_bucket(t, hash);
+	u32 word;
 
 	while ((word = port_load(&t->buckets[at])) != EMPTY && word != REMOVED)
 		at = next_bucket(t, at);
@@ -62,14 +34,14 @@ static void file_under(struct index_table *t, u64 hash, region_id id)
 	else
 		t->nr_filled++;
 	/* release: the region is filled in; pairs with index_find() */
-	port_store_release(&t->buckets[at], tag_of(hash) | id);
+	port_store_release(&t->buckets[at], index_tag_of(hash) | id);
 }
 
 static void unfile(struct index_table *t, u64 hash, region_id id)
 {
-	u64 at = first_bucket(t, hash);
+	u64 at = index_first_bucket(t, hash);
 
-	while (port_load(&t->buckets[at]) != (tag_of(hash) | id))
+	while (port_load(&t->buckets[at]) != (index_tag_of(hash) | id))
 		at = next_bucket(t, at);
 	/* relaxed: it is port_heavy_barrier() that makes lookups see it, or us see their pins */
 	port_store(&t->buckets[at], REMOVED);
@@ -78,28 +50,72 @@ static void unfile(struct index_table *t, u64 hash, region_id id)
 
 static void insert_in(struct index_table *t, const struct index *ix, struct region *r)
 {
-	u32 class = class_of(r->end - r->start);
-	u64 last = block_of(r->end - 1, class);
+	u32 class = index_class_of(r->end - r->start);
+	u64 last = index_block_of(r->end - 1, class);
 
-	for (u64 block = block_of(r->start, class); block <= last; block++)
-		file_under(t, hash_of(block, class), region_id_of(ix->pool, r));
+	for (u64 block = index_block_of(r->start, class); block <= last; block++)
+		file_under(t, index_hash_of(block, class), region_id_of(ix->pool, r));
 }
 
 void index_insert(struct index *ix, struct region *r)
 {
-	port_store(&ix->classes, port_load(&ix->classes) | 1ULL << class_of(r->end - r->start));
+	u32 class = index_class_of(r->end - r->start);
+
+	port_store(&ix->classes, port_load(&ix->classes) | 1ULL << class);
 	insert_in(ix->table, ix, r);
 	r->filed = true;
 }
 
 void index_remove(struct index *ix, struct region *r)
 {
-	u32 class = class_of(r->end - r->start);
-	u64 last = block_of(r->end - 1, class);
+	u32 class = index_class_of(r->end - r->start);
+	u64 last = index_block_of(r->end - 1, class);
 
-	for (u64 block = block_of(r->start, class); block <= last; block++)
-		unfile(ix->table, hash_of(block, class), region_id_of(ix->pool, r));
+	for (u64 block = index_block_of(r->start, class); block <= last; block++)
+		unfile(ix->table, index_hash_of(block, class), region_id_of(ix->pool, r));
 	r->filed = false;
+}
+
+u64 index_nr_probes(const struct index *ix, u64 start, u64 end)
+{
+	u64 classes = port_load(&ix->classes), nr = 0;
+
+	for (; classes; classes &= classes - 1) {
+		u32 class = (u32)__builtin_ctzll(classes);
+
+		nr += index_block_of(end - 1, class) - index_block_of(start, class) + 1;
+	}
+	return nr;
+}
+
+static void overlaps_in_block(struct index *ix, u64 hash, u64 start, u64 end,
+			      void (*each)(struct region *r, void *arg), void *arg)
+{
+	struct index_table *t = ix->table;
+	u64 at = index_first_bucket(t, hash);
+	u32 word;
+
+	for (; (word = port_load(&t->buckets[at])) != EMPTY; at = next_bucket(t, at)) {
+		struct region *r = index_named(ix, word, index_tag_of(hash));
+
+		if (r && r->start < end && start < r->end)
+			each(r, arg);
+	}
+}
+
+void index_overlaps(struct index *ix, u64 start, u64 end,
+		    void (*each)(struct region *r, void *arg), void *arg)
+{
+	u64 classes = port_load(&ix->classes);
+
+	/* a region that overlaps is filed under a block that both touch */
+	for (; classes; classes &= classes - 1) {
+		u32 class = (u32)__builtin_ctzll(classes);
+		u64 last = index_block_of(end - 1, class);
+
+		for (u64 block = index_block_of(start, class); block <= last; block++)
+			overlaps_in_block(ix, index_hash_of(block, class), start, end, each, arg);
+	}
 }
 
 struct index_table *index_replace(struct index *ix, struct index_table *table)
@@ -113,7 +129,7 @@ struct index_table *index_replace(struct index *ix, struct index_table *table)
 
 		if (port_load(&r->state) != REGION_LIVE || !r->filed)
 			continue;
-		classes |= 1ULL << class_of(r->end - r->start);
+		classes |= 1ULL << index_class_of(r->end - r->start);
 		insert_in(table, ix, r);
 	}
 	/* release: pairs with the acquire in walk_begin() */
@@ -129,7 +145,7 @@ struct index_table *index_replace(struct index *ix, struct index_table *table)
 	return old;
 }
 
-/* protect the table from being freed under this lookup */
+/* protect the table from being freed, until this thread's next lookup in another one */
 static const struct index_table *walk_begin(const struct index *ix, struct pin_thread *self)
 {
 	const struct index_table *t, *again = port_load(&ix->table);
@@ -147,14 +163,14 @@ static const struct index_table *walk_begin(const struct index *ix, struct pin_t
 static struct region *probe(const struct index *ix, const struct index_table *t,
 			    struct pin_slot *slot, u64 hash, u64 start, u64 end)
 {
-	u64 at = first_bucket(t, hash), tag = tag_of(hash);
-	u64 word;
+	u64 at = index_first_bucket(t, hash);
+	u32 word;
 
 	/* acquire: pairs with the releases in file_under() and index_replace() */
 	while ((word = port_load_acquire(&t->buckets[at])) != EMPTY) {
-		if ((word & ~0xffffffffULL) == tag && (region_id)word) {
-			struct region *r = region_at(ix->pool, (region_id)word);
+		struct region *r = index_named(ix, word, index_tag_of(hash));
 
+		if (r) {
 			port_store_release(&slot->region, r);
 			port_light_barrier();	/* pairs with port_heavy_barrier(), pins_mark() */
 			if (port_load_acquire(&t->buckets[at]) != word)
@@ -177,16 +193,16 @@ struct region *index_find(const struct index *ix, struct pin_thread *self,
 	do {
 		t = walk_begin(ix, self);
 		/* a region covers the range only if its class does */
-		classes = port_load(&ix->classes) & ~0ULL << class_of(end - start);
+		classes = port_load(&ix->classes) & ~0ULL << index_class_of(end - start);
 		for (; classes && !r; classes &= classes - 1) {
 			u32 class = (u32)__builtin_ctzll(classes);
+			u64 hash = index_hash_of(index_block_of(start, class), class);
 
-			r = probe(ix, t, slot, hash_of(block_of(start, class), class), start, end);
+			r = probe(ix, t, slot, hash, start, end);
 		}
 		/* nothing in a table that was replaced meanwhile says nothing about the new one */
 	} while (unlikely(!r && port_load(&ix->table) != t));
 	if (!r)
 		port_store_release(&slot->region, NULL);
-	port_store_release(&self->table, NULL);
 	return r;
 }

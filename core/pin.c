@@ -28,6 +28,7 @@ void pin_thread_add(struct pin_registry *reg, struct pin_thread *t)
 
 void pin_thread_release(struct pin_thread *t)
 {
+	port_store_release(&t->table, NULL);
 	port_store_release(&t->owned, 0);
 }
 

@@ -37,7 +37,7 @@ struct pin_chunk {
 
 struct pin_thread {
 	struct pin_thread *next;	/* set before the record is published */
-	const void *table;		/* the index table a lookup walks now */
+	const void *table;		/* the index table that its latest lookup walked */
 	u32 owned;			/* 1 while a thread has it */
 	u64 hits[PIN_COUNTERS];		/* by cache; written by the owner */
 	struct pin_chunk chunk;
@@ -60,7 +60,7 @@ struct pin_thread *pin_thread_adopt(struct pin_registry *reg);
 /* publish a zeroed record, owned by the caller */
 void pin_thread_add(struct pin_registry *reg, struct pin_thread *t);
 
-/* the owner is done; its pins stay */
+/* the owner is done, and walks no table; its pins stay */
 void pin_thread_release(struct pin_thread *t);
 
 /**
@@ -95,7 +95,7 @@ static inline struct pin_slot *pin_slot_next(struct pin_thread *t)
  */
 void pins_mark(const struct pin_registry *reg, struct region_pool *pool);
 
-/* is an unlinked index table still walked by anyone? Ordering as for pins_mark() */
+/* may an unlinked index table still be walked by anyone? Ordering as for pins_mark() */
 bool pins_walk_table(const struct pin_registry *reg, const void *table);
 
 #endif /* INVLOCK_CORE_PIN_H */

@@ -46,6 +46,12 @@ enum invlock_verdict {
 	INVLOCK_UNSETTLED,	/* not known yet: wait, then ask again */
 };
 
+/* true = nothing at all happened since; false says nothing. Ordering: as invlock_validate() */
+static inline bool invlock_unmoved(const struct invlock *il, const struct invlock_snapshot *snap)
+{
+	return !il->settle && port_load_acquire(&il->feed->sequence) == port_load(&snap->sequence);
+}
+
 /* the part of invlock_validate() behind the first compare */
 enum invlock_verdict invlock_validate_words(const struct invlock *il,
 					    struct invlock_snapshot *snap,

@@ -40,7 +40,8 @@ struct region_pool {
 	u32 nr_registered;	/* all of them, those off the dead list included */
 	u64 bytes;		/* of all that is registered, live or dead */
 	region_id free;
-	region_id dead;
+	region_id dead;		/* perhaps pinned */
+	region_id unused;	/* dead, and not pinned any more */
 	u32 hand;		/* the clock's */
 };
 
@@ -63,7 +64,7 @@ struct region *region_pool_take(struct region_pool *pool, u64 start, u64 end);
 /* LIVE -> DEAD; the caller has unlinked it from the index */
 void region_pool_kill(struct region_pool *pool, struct region *r);
 
-/* DEAD -> FREE; the caller has taken it off the dead list and deregistered it */
+/* DEAD -> FREE; the caller has taken it off its list and deregistered it */
 void region_pool_give(struct region_pool *pool, struct region *r);
 
 /* LIVE -> FREE, for a region that was never filed nor pinned */

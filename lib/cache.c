@@ -39,7 +39,7 @@ static void fill_pin(struct invlock_cache *cache, struct pin_slot *slot, struct 
 	};
 }
 
-static void hit(struct invlock_cache *cache, struct pin_thread *self, struct pin_slot *slot,
+static inline void hit(struct invlock_cache *cache, struct pin_thread *self, struct pin_slot *slot,
 		struct region *r, struct invlock_pin *ret_pin)
 {
 	/* a store to a line that threads share: once for each turn of the clock */
@@ -277,6 +277,46 @@ static int get_slowly(struct invlock_cache *cache, u64 start, u64 end, unsigned 
 	return err;
 }
 
+/* whatever is not a hit at once; never inlined, so that a hit saves no registers for it */
+__attribute__((noinline))
+static int get_otherwise(struct invlock_cache *cache, const void *addr, size_t len,
+			 unsigned int flags, struct invlock_pin *ret_pin)
+{
+	u64 start = (unsigned long)addr, end = start + len;
+	int err, old_state;
+
+	if (!cache || !ret_pin || end <= start || end > MAX_ADDRESS ||
+	    flags & ~(INVLOCK_GET_BYPASS | INVLOCK_GET_CACHED) ||
+	    flags == (INVLOCK_GET_BYPASS | INVLOCK_GET_CACHED))
+		return -EINVAL;
+	/* reg() must not be cancelled half-way, nor we with a lock held */
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old_state);
+	err = get_slowly(cache, start, end, flags, ret_pin);
+	pthread_setcancelstate(old_state, NULL);
+	return err;
+}
+
+/*
+ * A hit that takes longer: r is not validated by the first compare, or not found by the first
+ * look (NULL). The slot is taken as it is.
+ */
+__attribute__((noinline))
+static int get_further(struct invlock_cache *cache, const void *addr, size_t len,
+		       unsigned int flags, struct invlock_pin *ret_pin, struct pin_slot *slot,
+		       struct region *r)
+{
+	u64 start = (unsigned long)addr, end = start + len;
+
+	if (!r)
+		r = index_find(&cache->index, thread_self, slot, start, end);
+	if (r && invlock_validate(&cache->il, &r->snap, r->start, r->end) == INVLOCK_VALID) {
+		hit(cache, thread_self, slot, r, ret_pin);
+		return 0;
+	}
+	port_store_release(&slot->region, NULL);
+	return get_otherwise(cache, addr, len, flags, ret_pin);
+}
+
 int invlock_cache_get(struct invlock_cache *cache, const void *addr, size_t len,
 		      unsigned int flags, struct invlock_pin *ret_pin)
 {
@@ -284,29 +324,18 @@ int invlock_cache_get(struct invlock_cache *cache, const void *addr, size_t len,
 	struct pin_thread *self = thread_self;
 	struct pin_slot *slot;
 	struct region *r;
-	int err, old_state;
 
-	if (unlikely(!cache || !ret_pin || end <= start || end > MAX_ADDRESS ||
-		     flags & ~(INVLOCK_GET_BYPASS | INVLOCK_GET_CACHED) ||
-		     flags == (INVLOCK_GET_BYPASS | INVLOCK_GET_CACHED)))
-		return -EINVAL;
-	if (likely(self && cache_alive(cache) && !(flags & INVLOCK_GET_BYPASS))) {
-		slot = pin_slot_next(self);
-		r = slot ? index_find(&cache->index, self, slot, start, end) : NULL;
-		if (likely(r)) {
-			if (likely(invlock_validate(&cache->il, &r->snap, r->start, r->end) ==
-				   INVLOCK_VALID)) {
-				hit(cache, self, slot, r, ret_pin);
-				return 0;
-			}
-			port_store_release(&slot->region, NULL);
-		}
-	}
-	/* reg() must not be cancelled half-way, nor we with a lock held */
-	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old_state);
-	err = get_slowly(cache, start, end, flags, ret_pin);
-	pthread_setcancelstate(old_state, NULL);
-	return err;
+	if (unlikely(!self || !cache || !ret_pin || end <= start || end > MAX_ADDRESS ||
+		     flags & ~INVLOCK_GET_CACHED || !cache_alive(cache)))
+		return get_otherwise(cache, addr, len, flags, ret_pin);
+	slot = pin_slot_next(self);
+	if (unlikely(!slot))
+		return get_otherwise(cache, addr, len, flags, ret_pin);
+	r = index_find_first(&cache->index, self, slot, start, end);
+	if (unlikely(!r || !invlock_unmoved(&cache->il, &r->snap)))
+		return get_further(cache, addr, len, flags, ret_pin, slot, r);
+	hit(cache, self, slot, r, ret_pin);
+	return 0;
 }
 
 int invlock_cache_put(struct invlock_pin *pin)

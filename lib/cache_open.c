@@ -169,8 +169,7 @@ static int map_tables(struct invlock_cache *cache)
 		return -errno;
 	}
 	region_pool_init(&cache->pool, regions, cache->options.max_entries);
-	cache->index.table = t;
-	cache->index.pool = &cache->pool;
+	index_init(&cache->index, t, &cache->pool);
 	return 0;
 }
 
@@ -304,10 +303,43 @@ int invlock_cache_fd(const struct invlock_cache *cache)
 	return cache_alive(cache) ? cache->timer : -EOWNERDEAD;
 }
 
+struct dropping {
+	struct invlock_cache *cache;
+	int nr;
+};
+
+/* Locks: held */
+static void drop_region(struct region *r, void *arg)
+{
+	struct dropping *d = arg;
+
+	cache_kill_locked(d->cache, r);
+	d->nr++;
+}
+
+/* Locks: held */
+static void drop_overlaps(struct dropping *d, u64 start, u64 end)
+{
+	struct region_pool *pool = &d->cache->pool;
+
+	if (index_nr_probes(&d->cache->index, start, end) <= pool->nr_used) {
+		index_overlaps(&d->cache->index, start, end, drop_region, d);
+		return;
+	}
+	for (u32 i = 0; i < pool->nr_used; i++) {
+		struct region *r = &pool->regions[i];
+
+		if (port_load(&r->state) == REGION_LIVE && r->filed && r->start < end &&
+		    start < r->end)
+			drop_region(r, d);
+	}
+}
+
 int invlock_cache_drop(struct invlock_cache *cache, const void *addr, size_t len)
 {
 	u64 start = (unsigned long)addr, end = start + len;
-	int old_state, nr = 0;
+	struct dropping d = { .cache = cache };
+	int old_state;
 
 	if (!cache || end <= start)
 		return -EINVAL;
@@ -315,19 +347,11 @@ int invlock_cache_drop(struct invlock_cache *cache, const void *addr, size_t len
 		return -EOWNERDEAD;
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old_state);
 	cache_lock(cache);
-	for (u32 i = 0; i < cache->pool.nr_used; i++) {
-		struct region *r = &cache->pool.regions[i];
-
-		if (port_load(&r->state) == REGION_LIVE && r->filed && r->start < end &&
-		    start < r->end) {
-			cache_kill_locked(cache, r);
-			nr++;
-		}
-	}
+	drop_overlaps(&d, start, end);
 	cache_unlock(cache);
 	cache_bury(cache);
 	pthread_setcancelstate(old_state, NULL);
-	return nr;
+	return d.nr;
 }
 
 static u64 count_hits(const struct invlock_cache *cache)

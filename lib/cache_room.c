@@ -21,28 +21,41 @@ static bool mark_held(struct invlock_cache *cache, struct region **batch, u32 nr
 	return true;
 }
 
-/* take up to BATCH regions that are not in use off the dead list; Locks: held */
-static u32 collect_dead(struct invlock_cache *cache, struct region **batch)
+/* find out which of the dead are not in use; Locks: held */
+static void sort_dead(struct region_pool *pool)
 {
-	struct region_pool *pool = &cache->pool;
 	region_id *link = &pool->dead;
-	u32 nr = 0;
 
 	for (region_id id = pool->dead; id; id = region_at(pool, id)->next)
 		region_at(pool, id)->held = false;
 	/* they were unlinked before; who still uses one is in a slot by now */
 	if (!pool->dead || !port_heavy_barrier())
-		return 0;
+		return;
 	pins_mark(&thread_registry, pool);
-	while (*link && nr < BATCH) {
-		struct region *r = region_at(pool, *link);
+	while (*link) {
+		region_id id = *link;
+		struct region *r = region_at(pool, id);
 
 		if (r->held) {
 			link = &r->next;
 		} else {
 			*link = r->next;
-			batch[nr++] = r;
+			r->next = pool->unused;
+			pool->unused = id;
 		}
+	}
+}
+
+/* up to BATCH regions that are dead and not in use; Locks: held */
+static u32 take_unused(struct region_pool *pool, struct region **batch)
+{
+	u32 nr = 0;
+
+	if (!pool->unused)
+		sort_dead(pool);
+	while (pool->unused && nr < BATCH) {
+		batch[nr] = region_at(pool, pool->unused);
+		pool->unused = batch[nr++]->next;
 	}
 	return nr;
 }
@@ -54,17 +67,17 @@ void cache_deregister(struct invlock_cache *cache, struct region *r)
 	mm_unwatch(cache->mm, r->start, r->end);
 }
 
-/* tables that no lookup walks any more; Locks: held */
+/* tables that no thread walked last; Locks: held */
 static void free_tables(struct invlock_cache *cache)
 {
 	struct index_table **link = &cache->retired;
 
-	if (!*link || !port_heavy_barrier())
-		return;
 	while (*link) {
 		struct index_table *t = *link;
 
-		if (pins_walk_table(&thread_registry, t)) {
+		/* a thread that does nothing may keep one for long: no barrier to find that out */
+		if (pins_walk_table(&thread_registry, t) || !port_heavy_barrier() ||
+		    pins_walk_table(&thread_registry, t)) {
 			link = &t->retired;
 			continue;
 		}
@@ -110,7 +123,7 @@ int cache_bury(struct invlock_cache *cache)
 
 	do {
 		cache_lock(cache);
-		nr = collect_dead(cache, batch);
+		nr = take_unused(&cache->pool, batch);
 		cache_unlock(cache);
 
 		/* nobody else knows these regions now: no lock around the user's callback */

@@ -30,7 +30,7 @@ static int setup(void **state)
 	memset(regions, 0, sizeof(regions));
 	memset(&self, 0, sizeof(self));
 	region_pool_init(&pool, regions, NR);
-	ix = (struct index){ .table = new_table(4), .pool = &pool };
+	index_init(&ix, new_table(4), &pool);
 	registry = (struct pin_registry){};
 	pin_thread_add(&registry, &self);
 	return 0;
@@ -71,13 +71,23 @@ static struct pin_slot *free_slot(void)
 	return slot;
 }
 
+static u32 nr_first;	/* lookups for which the short way did */
+
 static struct region *find(u64 start, u64 end)
 {
 	struct pin_slot *slot = free_slot();
-	struct region *r = index_find(&ix, &self, slot, start, end);
+	struct region *r = index_find(&ix, &self, slot, start, end), *first;
 
 	assert_ptr_equal(slot->region, r);
-	assert_null(self.table);
+	slot->region = NULL;
+	/* the short way finds the same, another that covers it, or does not know */
+	first = index_find_first(&ix, &self, slot, start, end);
+	if (first) {
+		assert_ptr_equal(slot->region, first);
+		assert_true(first->start <= start && end <= first->end);
+		assert_int_equal(first->state, REGION_LIVE);
+		nr_first++;
+	}
 	slot->region = NULL;
 	return r;
 }
@@ -119,6 +129,8 @@ TEST(the_index_agrees_with_a_list_under_random_changes)
 	unsigned int seed = 1;
 	u32 found = 0;
 
+	nr_first = 0;
+
 	for (int step = 0; step < 60000; step++) {
 		u64 start = (u64)(rand_r(&seed) % 4000) * PAGE;
 		u64 end = start + (1 + (u64)(rand_r(&seed) % (rand_r(&seed) % 64 + 1))) * PAGE;
@@ -142,6 +154,40 @@ TEST(the_index_agrees_with_a_list_under_random_changes)
 		}
 	}
 	assert_true(found > 100);
+	assert_true(nr_first > 100);
+}
+
+static void remove_overlapping(struct region *r, void *arg)
+{
+	u32 *nr = arg;
+
+	remove_region(r);
+	++*nr;
+}
+
+TEST(what_overlaps_a_range_is_named_once_and_may_be_removed_meanwhile)
+{
+	unsigned int seed = 2;
+	u32 total = 0;
+
+	for (int step = 0; step < 3000; step++) {
+		u64 start = (u64)(rand_r(&seed) % 4000) * PAGE;
+		u64 end = start + (1 + (u64)(rand_r(&seed) % (rand_r(&seed) % 64 + 1))) * PAGE;
+		u32 expected = 0, nr = 0;
+
+		while (pool.nr_live < NR / 2) {
+			u64 at = (u64)(rand_r(&seed) % 4000) * PAGE;
+
+			add(at, at + (1 + (u64)(rand_r(&seed) % (rand_r(&seed) % 64 + 1))) * PAGE);
+		}
+		for (u32 i = 0; i < pool.nr_used; i++)
+			expected += regions[i].state == REGION_LIVE && regions[i].start < end &&
+				    start < regions[i].end;
+		index_overlaps(&ix, start, end, remove_overlapping, &nr);
+		assert_int_equal(nr, expected);
+		total += nr;
+	}
+	assert_true(total > 1000);
 }
 
 TEST(the_pool_gives_out_what_it_has_and_no_more)
@@ -223,6 +269,7 @@ TEST(a_table_that_is_walked_is_not_free)
 TEST_MAIN(
 	T(one_region_serves_any_range_inside_it_and_none_outside),
 	T(the_index_agrees_with_a_list_under_random_changes),
+	T(what_overlaps_a_range_is_named_once_and_may_be_removed_meanwhile),
 	T(the_pool_gives_out_what_it_has_and_no_more),
 	T(the_clock_spares_what_was_hit_since_it_last_came_by),
 	T(a_scan_finds_every_pin_and_only_those_of_its_pool),

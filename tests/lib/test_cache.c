@@ -215,6 +215,10 @@ TEST(drop_forgets_what_overlaps_and_spares_what_is_in_use)
 	put(a);
 	assert_int_equal(invlock_cache_reap(toy.cache), 1);
 	assert_int_equal(toy_stats(&toy).entries, 1);
+	/* so small a range that it is looked up, not searched for */
+	assert_int_equal(invlock_cache_drop(toy.cache, mem + 9 * PAGE + 1, 1), 1);
+	assert_int_equal(invlock_cache_drop(toy.cache, mem + 9 * PAGE + 1, 1), 0);
+	assert_int_equal(toy_stats(&toy).entries, 0);
 }
 
 TEST(an_entry_limit_evicts_the_idle_and_never_what_is_in_use)
