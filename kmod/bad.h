@@ -13,6 +13,7 @@ enum bad {
 	BAD_UNCHECKED,	/* commit never finds a collision */
 	BAD_LATE,	/* the sample is taken after the walk */
 	BAD_HOIST,	/* the sample is taken once, outside the loop */
+	BAD_ENTRY,	/* a fault is known as in flight only after its sample */
 	BAD_SLOW,	/* the slow path does not check */
 	BAD_INTEREST,	/* a fault in flight does not make a range interesting */
 	BAD_END,	/* ends are lost */

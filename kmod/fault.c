@@ -85,6 +85,8 @@ static bool go_slow(struct mmu_invlock_fault *f)
  */
 static void enter_flight(struct mmu_invlock_fault *f)
 {
+	if (bad_is(BAD_ENTRY))
+		return;
 	spin_lock(f->inv->lock);
 	list_add(&f->in_flight, &f->inv->faults);
 	spin_unlock(f->inv->lock);
@@ -127,6 +129,8 @@ bool mmu_invlock_attempt(struct mmu_invlock_fault *f)
 	WRITE_ONCE(f->walk.invalidate_seq, 0);
 	/* what came and went while the mmap lock was waited for is no collision */
 	invlock_resample(&f->section);
+	if (bad_is(BAD_ENTRY))
+		list_move(&f->in_flight, &f->inv->faults);
 	if (bad_is(BAD_HOIST) && f->section.collisions)
 		f->section.snap = (struct invlock_snapshot){};
 	spin_unlock(f->inv->lock);

@@ -27,6 +27,7 @@ static const char *const bad_names[NR_BAD] = {
 	[BAD_UNCHECKED] = "unchecked",
 	[BAD_LATE] = "late",
 	[BAD_HOIST] = "hoist",
+	[BAD_ENTRY] = "entry",
 	[BAD_SLOW] = "slow",
 	[BAD_INTEREST] = "interest",
 	[BAD_END] = "end",

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: MIT
+/*
+ * A change that needs no mmap lock begins while a fault waits for that lock: after its sample
+ * and before its walk. The device has no translation, so the driver does not call the change
+ * interesting: the fault in flight has to.
+ */
+#include "device.h"
+
+#include <pthread.h>
+
+#define FILE_BYTES	(192 * MIB)	/* so that the hole takes long to punch */
+#define MAX_TRIES	20
+
+/* a device read on a thread of its own */
+struct reader {
+	pthread_t thread;
+	int fd, result;
+	struct invlock_mirror_access access;
+	char byte;
+};
+
+static void *read_once(void *arg)
+{
+	struct reader *r = arg;
+
+	r->result = mirror_do(r->fd, &r->access);
+	return NULL;
+}
+
+static void start_read(struct reader *r, int fd, const void *addr, unsigned int rounds)
+{
+	*r = (struct reader){
+		.fd = fd,
+		.access = {
+			.op = INVLOCK_MIRROR_READ,
+			.addr = (unsigned long)addr,
+			.len = 1,
+			.buffer = (unsigned long)&r->byte,
+			.rounds = rounds,
+			.time_ns = 60000000000ULL,
+		},
+	};
+	assert_int_equal(pthread_create(&r->thread, NULL, read_once, r), 0);
+}
+
+static void finish_read(struct reader *r)
+{
+	assert_int_equal(pthread_join(r->thread, NULL), 0);
+	assert_int_equal(r->result, 0);
+}
+
+/* a fault in the slow path holds the mmap lock for writing from here on, for a while */
+static void hold_mmap_lock(struct reader *r, int fd, char *page, unsigned int ms)
+{
+	unsigned long walks = mirror_stats(fd).walks;
+
+	set_delay_ms(ms);
+	assert_int_equal(madvise(page, PAGE, MADV_DONTNEED), 0);
+	page[0] = 'a';
+	start_read(r, fd, page, 1);
+	while (mirror_stats(fd).walks == walks)
+		sleep_ms(1);
+	/* its only round collides */
+	assert_int_equal(madvise(page, PAGE, MADV_DONTNEED), 0);
+	while (mirror_stats(fd).walks == walks + 1)
+		sleep_ms(1);
+	/* it has read its delay by now, or else this try is in vain */
+	sleep_ms(20);
+	set_delay_ms(0);
+}
+
+/* Return: did the fault meet the change? */
+static bool try_once(int fd, int memfd, char *file, char *page)
+{
+	char *last = file + FILE_BYTES - PAGE;
+	struct reader holder, reader;
+	unsigned long collisions;
+	char byte;
+
+	for (char *p = file; p < file + FILE_BYTES; p += PAGE)
+		*p = 'a';
+	/* the device knows nothing of it */
+	assert_int_equal(madvise(last, PAGE, MADV_DONTNEED), 0);
+	*last = 'a';
+	hold_mmap_lock(&holder, fd, page, 200);
+	collisions = mirror_stats(fd).collisions;
+	start_read(&reader, fd, last, 0);
+	sleep_ms(30);
+	assert_int_equal(fallocate(memfd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
+				   FILE_BYTES), 0);
+	finish_read(&reader);
+	finish_read(&holder);
+	/* whatever the read saw: now there is a hole, and the device knows */
+	assert_int_equal(mirror_read(fd, last, &byte, 1), 0);
+	assert_int_equal(byte, 0);
+	/* the holder had one */
+	return mirror_stats(fd).collisions > collisions + 1;
+}
+
+TEST(a_change_that_began_while_the_mmap_lock_was_waited_for_is_seen)
+{
+	int fd = mirror_open(), memfd = make_memfd(FILE_BYTES, 0), nr = 0;
+	char *file = map_fd(memfd, FILE_BYTES, MAP_SHARED);
+	char *page = map_aligned(2 * MIB);
+
+	assert_int_equal(madvise(page, 2 * MIB, MADV_NOHUGEPAGE), 0);
+	while (!try_once(fd, memfd, file, page))
+		if (++nr == MAX_TRIES)
+			fail_msg("in %d tries no fault met a running change", nr);
+	munmap(file, FILE_BYTES);
+	close(memfd);
+	close(fd);
+}
+
+TEST_MAIN(
+	cmocka_unit_test(a_change_that_began_while_the_mmap_lock_was_waited_for_is_seen))
