@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Faults against storms, on the mirror and on the one that is made with
+ * mmu_interval_notifier: test_progress.c and bench/kernel/progress.c.
+ *
+ * A reader faults one page again and again; each time its translation was just discarded.
+ * Beside it threads make invalidations that drill.ko holds for a while, so that some are
+ * nearly always running, and several at once.
+ */
+#ifndef INVLOCK_TESTS_VM_PROGRESS_H
+#define INVLOCK_TESTS_VM_PROGRESS_H
+
+#include <pthread.h>
+
+#include "core/port.h"
+#include "core/stripe.h"
+#include "drill_device.h"
+
+#define STORM_THREADS	3
+#define HUGE_LEN	(512 * MIB)
+
+enum contender {
+	INVLOCK,	/* /dev/invlock_mirror */
+	INTERVAL,	/* /dev/invlock_interval, watching the reader's page */
+	INTERVAL_ALL,	/* the same, watching the whole address space */
+	NR_CONTENDERS
+};
+
+enum storm {
+	STORM_DISJOINT,	/* discards, each of a stripe of its own */
+	STORM_SAME,	/* discards of the reader's page */
+	STORM_HUGE,	/* munmap of more than stripes can tell */
+	NR_STORMS
+};
+
+struct progress {
+	/* what is asked for */
+	enum contender contender;
+	enum storm storm;
+	unsigned int faults;		/* to try */
+	unsigned int max_ms;		/* for so long; the storm lasts no longer either */
+	unsigned int hold_us;		/* of each invalidation of the storm */
+	uint32_t rounds;		/* the budget of a fault */
+	uint64_t time_ns;
+
+	/* what came of it */
+	unsigned int tried, busy, wrong;
+	uint64_t invalidations;
+	struct invlock_mirror_stats stats;
+
+	/* private */
+	int fd;
+	char *page;
+	char *storm_pages[STORM_THREADS];
+	uint64_t end_ms;
+	bool stop;
+};
+
+static const char *const contender_names[] = { "invlock", "interval", "interval, whole mm" };
+
+/* a page of which neither stripe nor word is another's here */
+static inline char *progress_page(const struct progress *p, unsigned int nr_taken)
+{
+	const uint32_t mask = 255;	/* the words of a lock of default geometry */
+	char *page;
+
+	for (;;) {
+		bool taken = false;
+		uint32_t word;
+
+		page = map_aligned(2 * MIB);
+		word = invlock_stripe_word((unsigned long)page >> INVLOCK_STRIPE_SHIFT, mask);
+		for (unsigned int i = 0; i < nr_taken; i++)
+			taken |= word == invlock_stripe_word((unsigned long)(i ?
+					p->storm_pages[i - 1] : p->page) >> INVLOCK_STRIPE_SHIFT,
+					mask);
+		if (!taken)
+			return page;
+	}
+}
+
+static inline int progress_open(const struct progress *p)
+{
+	struct invlock_mirror_pin range = {
+		.size = sizeof(range),
+		.addr = (unsigned long)p->page,
+		.len = PAGE,
+	};
+	int fd = open(p->contender == INVLOCK ? "/dev/invlock_mirror" : "/dev/invlock_interval",
+		      O_RDWR | O_CLOEXEC);
+
+	assert_true(fd >= 0);
+	if (p->contender == INTERVAL)
+		assert_int_equal(ioctl(fd, INVLOCK_MIRROR_RANGE, &range), 0);
+	return fd;
+}
+
+static inline void invalidate_once(struct progress *p, char *page)
+{
+	if (p->storm != STORM_HUGE) {
+		madvise(page, PAGE, MADV_DONTNEED);
+		return;
+	}
+	page = mmap(NULL, HUGE_LEN, PROT_READ | PROT_WRITE,
+		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (page != MAP_FAILED)
+		munmap(page, HUGE_LEN);
+}
+
+static inline uint64_t now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000ULL + t.tv_nsec / 1000000;
+}
+
+struct storm_thread {
+	pthread_t thread;
+	struct progress *p;
+	char *page;
+};
+
+static inline void *storm_until_stopped(void *arg)
+{
+	struct storm_thread *t = arg;
+
+	while (!port_load(&t->p->stop) && now_ms() < t->p->end_ms) {
+		invalidate_once(t->p, t->page);
+		__atomic_fetch_add(&t->p->invalidations, 1, __ATOMIC_RELAXED);
+	}
+	return NULL;
+}
+
+static inline void fault_until_done(struct progress *p)
+{
+	char byte;
+	struct invlock_mirror_access access = {
+		.op = INVLOCK_MIRROR_READ,
+		.addr = (unsigned long)p->page,
+		.len = 1,
+		.buffer = (unsigned long)&byte,
+		.rounds = p->rounds,
+		.time_ns = p->time_ns,
+	};
+
+	while (p->tried < p->faults && now_ms() < p->end_ms) {
+		int err;
+
+		p->page[0] = 1;
+		madvise(p->page, PAGE, MADV_DONTNEED);
+		p->tried++;
+		err = mirror_do(p->fd, &access);
+		p->busy += err == -EBUSY;
+		p->wrong += err && err != -EBUSY;
+	}
+}
+
+/* where drill.ko holds invalidations: the storm's ranges alone, where that can be said */
+static inline void hold_storm(const struct progress *p, int drill)
+{
+	char *first = p->storm_pages[0], *last = first;
+
+	if (p->storm == STORM_SAME) {
+		first = last = p->page;
+	} else if (p->storm == STORM_HUGE) {
+		/* they are mapped wherever there is room: all but what lies at the bottom */
+		drill_hold(drill, (void *)0x10000000000UL, 0x7f0000000000UL - 0x10000000000UL,
+			   p->hold_us);
+		return;
+	}
+	for (unsigned int i = 0; i < STORM_THREADS; i++) {
+		first = p->storm_pages[i] < first ? p->storm_pages[i] : first;
+		last = p->storm_pages[i] > last ? p->storm_pages[i] : last;
+	}
+	drill_hold(drill, first, last - first + PAGE, p->hold_us);
+}
+
+static inline void storm_begin(struct progress *p, int drill, struct storm_thread *threads)
+{
+	/* the reader's page first, then the storm's: they lie in one piece, apart from it */
+	p->page = map_aligned(2 * MIB);
+	for (unsigned int i = 0; i < STORM_THREADS; i++)
+		p->storm_pages[i] = progress_page(p, i + 1);
+	p->fd = progress_open(p);
+	if (p->hold_us)
+		hold_storm(p, drill);
+	p->end_ms = now_ms() + p->max_ms;
+	for (unsigned int i = 0; i < STORM_THREADS; i++) {
+		threads[i] = (struct storm_thread){
+			.p = p,
+			.page = p->storm == STORM_SAME ? p->page : p->storm_pages[i],
+		};
+		assert_int_equal(pthread_create(&threads[i].thread, NULL, storm_until_stopped,
+						&threads[i]), 0);
+	}
+	while (port_load(&p->invalidations) < STORM_THREADS)
+		sleep_ms(1);
+}
+
+static inline void storm_end(struct progress *p, int drill, struct storm_thread *threads)
+{
+	port_store(&p->stop, true);
+	for (unsigned int i = 0; i < STORM_THREADS; i++)
+		pthread_join(threads[i].thread, NULL);
+	drill_hold(drill, NULL, 0, 0);
+	p->stats = mirror_stats(p->fd);
+	close(p->fd);
+}
+
+/* @drill: an open one, which holds the storm's invalidations */
+static inline void progress_run(struct progress *p, int drill)
+{
+	struct storm_thread threads[STORM_THREADS];
+
+	storm_begin(p, drill, threads);
+	fault_until_done(p);
+	storm_end(p, drill, threads);
+}
+
+#endif /* INVLOCK_TESTS_VM_PROGRESS_H */

@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Progress against storms: what holds however fast or slow this machine is. How it compares,
+ * in rounds and time, with a mirror on mmu_interval_notifier: bench/kernel/progress.c.
+ */
+#include "progress.h"
+
+#include <sched.h>
+#include <signal.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#define ROUNDS		4
+/* MMU_INVLOCK_SLOW_ROUNDS of kmod/mmu_invlock.h */
+#define SLOW_ROUNDS	8
+#define AN_HOUR_NS	3600000000000ULL
+
+static int drill;
+
+static int open_drill(void **state)
+{
+	(void)state;
+	drill = drill_open();
+	/* each fault is open for long enough that a storm passes through it */
+	assert_true(write_file("/sys/module/invlock/parameters/delay_us", "3000"));
+	return 0;
+}
+
+static int close_drill(void **state)
+{
+	(void)state;
+	set_delay_ms(0);
+	close(drill);
+	return 0;
+}
+
+static void tell(const struct progress *p)
+{
+	print_message("# %s: %u faults, %llu invalidations, %llu walks (at most %llu), "
+		      "%llu collisions, %llu waits, %u busy\n", contender_names[p->contender],
+		      p->tried, (unsigned long long)p->invalidations, p->stats.walks,
+		      p->stats.most_walks, p->stats.collisions, p->stats.waits, p->busy);
+}
+
+static void check_bounded(const struct progress *p)
+{
+	assert_int_equal(p->wrong, 0);
+	assert_true(p->stats.most_walks <= ROUNDS + SLOW_ROUNDS);
+	assert_int_equal(p->stats.failed, p->busy);
+	assert_int_equal(p->stats.running, 0);
+}
+
+TEST(a_storm_elsewhere_neither_delays_nor_undoes_a_fault)
+{
+	struct progress p = {
+		.contender = INVLOCK, .storm = STORM_DISJOINT,
+		.faults = 50, .max_ms = 60000, .hold_us = 2000,
+	};
+
+	progress_run(&p, drill);
+	tell(&p);
+	assert_int_equal(p.tried, 50);
+	assert_int_equal(p.busy + p.wrong, 0);
+	assert_int_equal(p.stats.most_walks, 1);
+	assert_int_equal(p.stats.collisions, 0);
+	/* the head never found its range busy */
+	assert_int_equal(p.stats.waits, 0);
+	assert_true(p.invalidations > 50);
+}
+
+/* else the test above could not turn red */
+TEST(the_same_storm_delays_or_undoes_what_watches_the_whole_address_space)
+{
+	struct progress p = {
+		.contender = INTERVAL_ALL, .storm = STORM_DISJOINT,
+		.faults = 50, .max_ms = 1500, .hold_us = 2000, .time_ns = 50000000,
+	};
+
+	progress_run(&p, drill);
+	tell(&p);
+	assert_true(p.stats.collisions > 0 || p.tried < 50);
+}
+
+TEST(a_storm_of_the_same_page_costs_no_more_rounds_than_the_budget)
+{
+	struct progress p = {
+		.contender = INVLOCK, .storm = STORM_SAME,
+		.faults = 20, .max_ms = 60000, .rounds = ROUNDS, .time_ns = 200000000,
+	};
+
+	progress_run(&p, drill);
+	tell(&p);
+	check_bounded(&p);
+	assert_true(p.tried > 0);
+	assert_true(p.stats.collisions > 0);
+}
+
+TEST(a_range_that_is_never_quiet_ends_with_busy_and_without_a_round)
+{
+	struct progress p = {
+		.contender = INVLOCK, .storm = STORM_SAME, .hold_us = 20000,
+		.faults = 5, .max_ms = 60000, .rounds = ROUNDS, .time_ns = 50000000,
+	};
+
+	progress_run(&p, drill);
+	tell(&p);
+	check_bounded(&p);
+	assert_true(p.tried > 0);
+	assert_true(p.stats.waits > 0);
+}
+
+TEST(a_storm_of_huge_unmaps_costs_no_more_rounds_than_the_budget)
+{
+	struct progress p = {
+		.contender = INVLOCK, .storm = STORM_HUGE, .hold_us = 1000,
+		.faults = 20, .max_ms = 20000, .rounds = ROUNDS, .time_ns = 200000000,
+	};
+
+	progress_run(&p, drill);
+	tell(&p);
+	check_bounded(&p);
+	assert_true(p.tried > 0);
+}
+
+/* shares this process's memory, and is none of its threads: it can be killed alone */
+static int fault_for_ever(void *arg)
+{
+	struct progress *p = arg;
+
+	p->faults = ~0U;
+	p->end_ms = ~0ULL;
+	fault_until_done(p);
+	return 0;
+}
+
+static void check_that_a_faulting_task_can_be_killed(enum storm storm)
+{
+	struct progress p = {
+		.contender = INVLOCK, .storm = storm, .hold_us = 20000,
+		.max_ms = 120000, .rounds = ~0U, .time_ns = AN_HOUR_NS,
+	};
+	struct progress of_the_reader;
+	struct storm_thread threads[STORM_THREADS];
+	char *stack = map_anon(64 * PAGE);
+	int status;
+	pid_t reader;
+
+	storm_begin(&p, drill, threads);
+	of_the_reader = p;
+	reader = clone(fault_for_ever, stack + 64 * PAGE, CLONE_VM | CLONE_FILES | SIGCHLD,
+		       &of_the_reader);
+	assert_true(reader > 0);
+	/* it waits, or goes round and round */
+	sleep_ms(300);
+	assert_int_equal(kill(reader, SIGKILL), 0);
+	alarm(100);
+	assert_int_equal(waitpid(reader, &status, 0), reader);
+	alarm(0);
+	assert_int_equal(WTERMSIG(status), SIGKILL);
+	/* while what it waited for went on */
+	assert_false(p.stop);
+	assert_true(now_ms() < p.end_ms);
+	storm_end(&p, drill, threads);
+	munmap(stack, 64 * PAGE);
+}
+
+TEST(a_task_that_faults_in_a_storm_can_be_killed)
+{
+	check_that_a_faulting_task_can_be_killed(STORM_SAME);
+	check_that_a_faulting_task_can_be_killed(STORM_HUGE);
+	check_that_a_faulting_task_can_be_killed(STORM_DISJOINT);
+}
+
+#define AGAINST(test) cmocka_unit_test_setup_teardown(test, open_drill, close_drill)
+
+TEST_MAIN(
+	AGAINST(a_storm_elsewhere_neither_delays_nor_undoes_a_fault),
+	AGAINST(the_same_storm_delays_or_undoes_what_watches_the_whole_address_space),
+	AGAINST(a_storm_of_the_same_page_costs_no_more_rounds_than_the_budget),
+	AGAINST(a_range_that_is_never_quiet_ends_with_busy_and_without_a_round),
+	AGAINST(a_storm_of_huge_unmaps_costs_no_more_rounds_than_the_budget),
+	AGAINST(a_task_that_faults_in_a_storm_can_be_killed)
+)
