@@ -6,9 +6,11 @@
 #	make test	build, then every test in every tier; ends with the count
 #	make test-quick	the tests of a few seconds, as built for users
 #	make proof	the tests that take as long as they take
+#	make fuzz	libFuzzer, for TIME seconds on each of six targets
 #	make lint	the checks that need no build
 #	make vm-test	the kernel module in virtual machines (K=6.1 or 6.12)
 #	make bench	the measurements
+#	make bench-kernel	the kernel's, in a virtual machine (K=6.1 or 6.12), as JSON
 #	make install	DESTDIR= and PREFIX= as usual
 #	make clean
 
@@ -17,8 +19,10 @@ PREFIX	?= /usr/local
 DESTDIR	?=
 # more arguments for invlock prove
 ARGS	?=
+# seconds that make fuzz takes for each target
+TIME	?= 600
 
-.PHONY: all run test test-quick proof lint vm-test bench install clean
+.PHONY: all run test test-quick proof fuzz lint vm-test bench bench-kernel install clean
 
 all:
 	@scripts/deps.sh build
@@ -41,6 +45,10 @@ proof:
 	@scripts/deps.sh build test
 	@scripts/test.sh all proof
 
+fuzz:
+	@scripts/deps.sh build test fuzz
+	@tests/fuzz/run.sh $(TIME)
+
 lint:
 	@scripts/deps.sh lint
 	@scripts/lint.py
@@ -53,10 +61,13 @@ bench:
 	@scripts/build.sh $(BUILD)
 	@bench/run.sh $(BUILD)
 
+bench-kernel:
+	@tests/vm/run.sh -b $(if $(K),-k $(K))
+
 install:
 	@scripts/deps.sh build
 	@scripts/build.sh $(BUILD) -- --prefix=$(PREFIX)
 	@meson install -C $(BUILD) --no-rebuild $(if $(DESTDIR),--destdir $(abspath $(DESTDIR)))
 
 clean:
-	rm -rf build build-asan build-tsan
+	rm -rf build build-asan build-tsan build-fuzz

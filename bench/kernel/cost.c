@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: MIT
+/*
+ * In the kernel, in a virtual machine: what a fault's check costs beside mmu_interval_notifier's,
+ * and an invalidation that concerns nobody. Ratios only: an emulated machine's nanoseconds are
+ * no machine's.
+ */
+#include <sys/wait.h>
+
+#include "bench/bench.h"
+#include "tests/vm/drill_device.h"
+
+#define LOOPS	2000
+
+/* begin and commit, in the same frame for both: see drill.c */
+static void measure_sections(void)
+{
+	char *p = map_aligned(2 * MIB);
+	int fd = drill_open();
+	struct drill drill;
+
+	for (int round = 0; round < bench_rounds; round++) {
+		drill = (struct drill){
+			.addr = (unsigned long)p,
+			.len = PAGE,
+			.rounds = LOOPS,
+		};
+		assert_int_equal(drill_do(fd, DRILL_MEASURE, &drill), 0);
+		bench_add("begin, commit", "invlock", (double)drill.time_ns / LOOPS);
+		bench_add("begin, commit", "interval", (double)drill.plain_ns / LOOPS);
+	}
+	close(fd);
+	bench_target("begin, commit", "invlock", "begin, commit", "interval", 1.0);
+}
+
+static const struct watcher {
+	const char *name;
+	const char *device;	/* NULL: nobody watches */
+	bool elsewhere;		/* a notifier for another range than what is invalidated */
+} watchers[] = {
+	{ "nobody", NULL, false },
+	{ "invlock", "/dev/invlock_mirror", false },
+	{ "interval", "/dev/invlock_interval", true },
+	{ "interval, whole mm", "/dev/invlock_interval", false },
+	{ "the feed", "/dev/invlock", false },
+};
+
+#define NR_WATCHERS	(sizeof(watchers) / sizeof(watchers[0]))
+
+/* in a process that this watcher watches: nanoseconds of one discard of an untouched page */
+static double discard_in_a_child(const struct watcher *w)
+{
+	int result[2], fd;
+	double ns = 0, start;
+	pid_t child;
+
+	assert_int_equal(pipe(result), 0);
+	child = fork();
+	if (!child) {
+		char *p = map_aligned(2 * MIB), *other = map_aligned(2 * MIB);
+		struct invlock_mirror_pin range = {
+			.size = sizeof(range), .addr = (unsigned long)other, .len = PAGE,
+		};
+
+		fd = w->device ? open(w->device, O_RDONLY) : 0;
+		if (fd < 0 || (w->elsewhere && ioctl(fd, INVLOCK_MIRROR_RANGE, &range)))
+			_exit(1);
+		for (unsigned int i = 0; i < LOOPS / 10; i++)
+			madvise(p, PAGE, MADV_DONTNEED);
+		start = bench_now();
+		for (unsigned int i = 0; i < LOOPS; i++)
+			madvise(p, PAGE, MADV_DONTNEED);
+		ns = (bench_now() - start) / LOOPS;
+		_exit(write(result[1], &ns, sizeof(ns)) != sizeof(ns));
+	}
+	close(result[1]);
+	assert_int_equal(read(result[0], &ns, sizeof(ns)), sizeof(ns));
+	close(result[0]);
+	assert_int_equal(waitpid(child, NULL, 0), child);
+	return ns;
+}
+
+static void measure_invalidations(void)
+{
+	const char *what = "invalidate what nobody reads";
+
+	for (int round = 0; round < bench_rounds; round++)
+		for (unsigned int i = 0; i < NR_WATCHERS; i++)
+			bench_add(what, watchers[i].name, discard_in_a_child(&watchers[i]));
+	bench_target(what, "invlock", what, "interval", 1.0);
+	bench_target(what, "invlock", what, "interval, whole mm", 0);
+	bench_target(what, "invlock", what, "nobody", 0);
+	bench_target(what, "the feed", what, "nobody", 1.1);
+}
+
+int main(int argc, char **argv)
+{
+	bench_begin("kernel cost", "ns", argc, argv);
+	measure_sections();
+	measure_invalidations();
+	bench_note("measured in a virtual machine without hardware support: only ratios count");
+	return bench_end();
+}
