@@ -22,12 +22,19 @@ static int explain_open(struct invlock_why *why, int err)
 {
 	switch (err) {
 	case ENOENT:
-		return explain(why, -err, "there is no " DEVICE ": the kernel module is not "
-			       "loaded; try `modprobe invlock`");
+		return explain(why, -err, "there is no " DEVICE ": the kernel module, which is "
+			       "optional, is not loaded; `modprobe invlock` loads it where it is "
+			       "installed");
 	case EACCES:
 	case EPERM:
 		return explain(why, -err, "this user may not open " DEVICE ": give it read "
 			       "permission");
+	case ENOSPC:
+		return explain(why, -err, "this user has as many feeds as the kernel module allows "
+			       "(its parameter user_feeds): close some, or have it raised");
+	case ENOMEM:
+		return explain(why, -err, "no memory for another feed of " DEVICE ": it is charged "
+			       "to this process's cgroup");
 	default:
 		return explain(why, -err, "cannot open " DEVICE ": %s", strerror(err));
 	}

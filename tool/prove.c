@@ -34,7 +34,7 @@ static const char usage[] =
 	"  --file F      read this file (the first 64 MiB); default: one made for the run\n"
 	"  --seconds N   how long, 1 to 86400; default 20\n"
 	"  --threads N   that do I/O, 1 to 1024; default 4; as many, up to 16, change memory\n"
-	"  --monitor M   bpf, uffd, manual; default: the first that works\n"
+	"  --monitor M   kmod, bpf, uffd, manual; default: the first that works\n"
 	"  --device D    uring, or soft: a device in software, that needs no privilege;\n"
 	"                default: uring where there is io_uring, else soft\n"
 	"  --plant C     break invlock's check on purpose: do no check (none), or only one half\n"

@@ -109,7 +109,7 @@ int monitor_choose(struct prove *p, struct invlock_why *why)
 		err = open_one(p, monitors[i], why);
 		if (!err)
 			break;
-		prove_note(p, "%s", why->text);
+		prove_note(p, "monitor %s is not used: %s", monitors[i]->name, why->text);
 	}
 	if (!err && p->manual)
 		prove_note(p, "no monitor works here: the threads that change memory report what "
