@@ -65,26 +65,27 @@ static int use_the_feed(void)
 static int use_the_mirror(void)
 {
 	struct invlock_mirror_stats stats = { .size = sizeof(stats) };
-	long fd, p;
+	unsigned long p, buffer;
 	volatile int *word;
 	int value = 0;
+	long fd;
 
+	buffer = (unsigned long)&value;
 	fd = call(SYS_open, (long)"/dev/invlock_mirror", O_RDWR, 0, 0, 0);
 	CHECK(fd >= 0);
 	p = call(SYS_mmap2, 0, 8192, PROT_READ | PROT_WRITE, MAP_ANONYMOUS, -1);
-	CHECK((unsigned long)p < -4095UL);
+	CHECK(p < -4095UL);
 	word = (volatile int *)p;
 	*word = 32;
-	CHECK(access_mirror(fd, INVLOCK_MIRROR_READ, p, 4, (long)&value) == 0 && value == 32);
+	CHECK(access_mirror(fd, INVLOCK_MIRROR_READ, p, 4, buffer) == 0 && value == 32);
 	value = 33;
-	CHECK(access_mirror(fd, INVLOCK_MIRROR_WRITE, p, 4, (long)&value) == 0 && *word == 33);
+	CHECK(access_mirror(fd, INVLOCK_MIRROR_WRITE, p, 4, buffer) == 0 && *word == 33);
 	/* what is above its address space is nothing to it, and does not wrap into it */
-	CHECK(access_mirror(fd, INVLOCK_MIRROR_READ, 0x100000000ULL + p, 4, (long)&value)
+	CHECK(access_mirror(fd, INVLOCK_MIRROR_READ, 0x100000000ULL + p, 4, buffer) == -EFAULT);
+	CHECK(access_mirror(fd, INVLOCK_MIRROR_READ, 0xfffffffcULL, 8, buffer) == -EFAULT);
+	CHECK(access_mirror(fd, INVLOCK_MIRROR_READ, p, 4, 0x100000000ULL + buffer)
 	      == -EFAULT);
-	CHECK(access_mirror(fd, INVLOCK_MIRROR_READ, 0xfffffffcULL, 8, (long)&value) == -EFAULT);
-	CHECK(access_mirror(fd, INVLOCK_MIRROR_READ, p, 4, 0x100000000ULL + (long)&value)
-	      == -EFAULT);
-	CHECK(access_mirror(fd, 99, p, 4, (long)&value) == -EINVAL);
+	CHECK(access_mirror(fd, 99, p, 4, buffer) == -EINVAL);
 	CHECK(call(SYS_ioctl, fd, INVLOCK_MIRROR_STATS, (long)&stats, 0, 0) == 0);
 	CHECK(stats.accesses == 3 && stats.entries == 1);
 	return 0;

@@ -4,7 +4,7 @@
 # What goes into the guest: the module, stock modules, the tests with their libraries, init.
 
 # stock modules that the tests use, with whatever they depend on
-stock_modules="lzo-rle zram brd"
+stock_modules="lzo-rle zram"
 
 # in a copy: the source tree stays clean
 kbuild()	# FOLDER OPTION...
@@ -111,8 +111,7 @@ guest_pack()
 	cp "$(command -v busybox)" "$guest/bin/busybox"
 	cp "$here/init" "$here/planted" "$guest/"
 	guest_stock_modules
-	cp "$(command -v mke2fs)" "$guest/bin/"
-	ldd "$guest"/tests/* "$guest"/bin/{invlock,mke2fs} | grep -oE '/[^ ]+\.so[^ ]*' | sort -u |
+	ldd "$guest"/tests/* "$guest/bin/invlock" | grep -oE '/[^ ]+\.so[^ ]*' | sort -u |
 	while read -r library; do
 		mkdir -p "$guest$(dirname "$library")" && cp -L "$library" "$guest$library"
 	done
