@@ -71,6 +71,9 @@ static void add_alignment(struct data *data, int fd)
 		block = 512;
 	if (mem_align < 16)
 		mem_align = 16;
+	/* a fixed buffer goes to the device page by page, and each piece must be whole blocks */
+	if (mem_align < block)
+		mem_align = block;
 	if (block > data->block)
 		data->block = block;
 	if (mem_align > data->mem_align)
