@@ -190,7 +190,7 @@ int invlock_cache_open(struct invlock_mm *mm, const struct invlock_cache_options
 {
 	struct invlock_cache_options o;
 	struct invlock_cache *cache;
-	int err;
+	int err, old_state;
 
 	if (why)
 		why->text[0] = '\0';
@@ -216,6 +216,8 @@ int invlock_cache_open(struct invlock_mm *mm, const struct invlock_cache_options
 		.stop = -1,
 		.lock = PTHREAD_MUTEX_INITIALIZER,
 	};
+	/* not cancelled while it unwinds */
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old_state);
 	err = take_id(cache, why);
 	if (err)
 		goto free_cache;
@@ -236,6 +238,7 @@ int invlock_cache_open(struct invlock_mm *mm, const struct invlock_cache_options
 			goto close_timer;
 		}
 	}
+	pthread_setcancelstate(old_state, NULL);
 	mm_hold(mm);
 	*ret_cache = cache;
 	return 0;
@@ -247,6 +250,7 @@ unmap:
 free_id:
 	give_id(cache);
 free_cache:
+	pthread_setcancelstate(old_state, NULL);
 	free(cache);
 	return err;
 }
@@ -254,13 +258,16 @@ free_cache:
 int invlock_cache_close(struct invlock_cache *cache)
 {
 	struct region_pool *pool;
+	int old_state;
 
 	if (!cache)
 		return 0;
+	if (cache_alive(cache) && cache_is_pinned(cache))
+		return -EBUSY;
 	pool = &cache->pool;
+	/* not cancelled half-way, nor in dereg() */
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old_state);
 	if (cache_alive(cache)) {
-		if (cache_is_pinned(cache))
-			return -EBUSY;
 		stop_reaper(cache);
 		/* nobody else is here: no lock, and no need to unlink first */
 		for (u32 i = 0; i < pool->nr_used; i++)
@@ -274,6 +281,7 @@ int invlock_cache_close(struct invlock_cache *cache)
 	give_id(cache);
 	invlock_mm_close(cache->mm);
 	free(cache);
+	pthread_setcancelstate(old_state, NULL);
 	return 0;
 }
 

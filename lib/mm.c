@@ -166,7 +166,7 @@ int invlock_mm_open(const struct invlock_mm_options *options, struct invlock_mm 
 		    struct invlock_why *why)
 {
 	struct invlock_mm_options o = { .size = sizeof(o) };
-	int err = 0;
+	int err = 0, old_state;
 
 	if (why)
 		why->text[0] = '\0';
@@ -179,9 +179,12 @@ int invlock_mm_open(const struct invlock_mm_options *options, struct invlock_mm 
 			       "flags; set size to sizeof(struct invlock_mm_options)");
 	if (!o.need)
 		o.need = INVLOCK_KINDS_DEFAULT;
+	/* not cancelled with the lock held, nor with half a monitor */
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old_state);
 	lock_mms();
 	err = o.monitor ? open_named(&o, ret_mm, why) : open_first(&o, ret_mm, why);
 	unlock_mms();
+	pthread_setcancelstate(old_state, NULL);
 	if (!err && why)
 		why->text[0] = '\0';
 	return err;
@@ -196,8 +199,11 @@ void mm_hold(struct invlock_mm *mm)
 
 void invlock_mm_close(struct invlock_mm *mm)
 {
+	int old_state;
+
 	if (!mm)
 		return;
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old_state);
 	lock_mms();
 	if (!--mm->users) {
 		bool mine = mm_alive(mm);
@@ -211,6 +217,7 @@ void invlock_mm_close(struct invlock_mm *mm)
 		free(mm);
 	}
 	unlock_mms();
+	pthread_setcancelstate(old_state, NULL);
 }
 
 int invlock_mm_info(const struct invlock_mm *mm, struct invlock_mm_info *ret_info)

@@ -10,6 +10,7 @@
  */
 #include <errno.h>
 #include <poll.h>
+#include <pthread.h>
 
 #include "adapter.h"
 
@@ -67,9 +68,13 @@ static int way_of(int err)
 static void reap_if_due(struct invlock_uring *uring)
 {
 	struct pollfd due = { .fd = invlock_cache_fd(uring->cache), .events = POLLIN };
+	int old_state;
 
+	/* poll() is a place to be cancelled, even when it does not wait */
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old_state);
 	if (poll(&due, 1, 0) > 0)
 		invlock_cache_reap(uring->cache);
+	pthread_setcancelstate(old_state, NULL);
 }
 
 /* what this attempt tells about the next ones */

@@ -8,7 +8,7 @@
  * fork: in the child every invlock_mm that it inherited is dead; each call that
  * takes one answers -EOWNERDEAD, invlock_mm_close() frees the child's copy, and
  * invlock_mm_open() works. exec closes everything. The library stays loaded after
- * dlclose().
+ * dlclose(). No call of the library is a cancellation point.
  */
 #ifndef INVLOCK_MM_H
 #define INVLOCK_MM_H

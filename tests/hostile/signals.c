@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: MIT
+/*
+ * A signal handler changes the map in the middle of each public call: it puts new memory in
+ * place of what the calls work on, and writes a number into it that was never used before.
+ *
+ * A registration is the number that reg() read. A hit whose number is not the one in memory is
+ * stale; asked with the signal blocked, so that nothing changes between the two.
+ */
+#include <errno.h>
+#include <invlock/manual.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/mman.h>
+
+#include "calls.h"
+#include "tests/test.h"
+
+#define ROUNDS	300	/* of every call, and at least as many signals */
+
+static struct rig rig;
+static bool manual, deaf;
+static volatile unsigned long number;	/* of the memory that is there now */
+static volatile unsigned long nr_signals;
+static unsigned long nr_hits, nr_stale;
+static bool stopped;			/* atomic */
+static struct invlock_cache *numbers;	/* whose registrations are numbers */
+
+static int read_number(void *ctx, void *addr, size_t len, uint64_t *ret_handle)
+{
+	(void)ctx, (void)len;
+	*ret_handle = *(volatile unsigned long *)addr;
+	return 0;
+}
+
+static void forget_number(void *ctx, void *addr, size_t len, uint64_t handle)
+{
+	(void)ctx, (void)addr, (void)len, (void)handle;
+}
+
+static void change(__attribute__((unused)) int sig)
+{
+	int saved = errno;
+
+	if (manual && !deaf)
+		invlock_manual_start(rig.mm, rig.page, PAGE);
+	munmap(rig.page, PAGE);
+	mmap(rig.page, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+	*(volatile unsigned long *)rig.page = ++number;
+	if (manual && !deaf)
+		invlock_manual_end(rig.mm, rig.page, PAGE);
+	nr_signals++;
+	errno = saved;
+}
+
+/* one at a time, wherever the thread is by then */
+static void *send_signals(void *arg)
+{
+	while (!__atomic_load_n(&stopped, __ATOMIC_ACQUIRE)) {
+		unsigned long nr = nr_signals;
+
+		pthread_kill(*(pthread_t *)arg, SIGUSR1);
+		while (!__atomic_load_n(&stopped, __ATOMIC_ACQUIRE) && nr_signals == nr)
+			sched_yield();
+	}
+	return NULL;
+}
+
+static void use(void)
+{
+	struct invlock_pin pin;
+	sigset_t usr1, before;
+
+	/* with signals: whatever comes of it */
+	if (!invlock_cache_get(numbers, rig.page, PAGE, 0, &pin))
+		invlock_cache_put(&pin);
+	sigemptyset(&usr1);
+	sigaddset(&usr1, SIGUSR1);
+	pthread_sigmask(SIG_BLOCK, &usr1, &before);
+	if (!invlock_cache_get(numbers, rig.page, PAGE, INVLOCK_GET_CACHED, &pin)) {
+		nr_hits++;
+		nr_stale += pin.handle != *(volatile unsigned long *)rig.page;
+		invlock_cache_put(&pin);
+	}
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+}
+
+static void open_rig(const char *monitor)
+{
+	struct invlock_cache_options options = { .size = sizeof(options), .need = NEED,
+						 .ops = { read_number, forget_number } };
+	struct sigaction sa = { .sa_handler = change, .sa_flags = SA_RESTART };
+
+	rig_open_or_skip(&rig, monitor);
+	assert_int_equal(invlock_cache_open(rig.mm, &options, &numbers, NULL), 0);
+	manual = !strcmp(monitor, "manual");
+	number = 0;
+	nr_signals = nr_hits = nr_stale = 0;
+	stopped = false;
+	sigaction(SIGUSR1, &sa, NULL);
+}
+
+static void storm(const char *monitor)
+{
+	pthread_t self = pthread_self(), sender;
+
+	open_rig(monitor);
+	assert_int_equal(pthread_create(&sender, NULL, send_signals, &self), 0);
+	for (const struct call *call = calls; call->name; call++) {
+		unsigned long until = nr_signals + ROUNDS / 10;
+
+		for (int i = 0; i < ROUNDS / 10 || nr_signals < until; i++)
+			if (!call->make(&rig))
+				fail_msg("%s", call->name);
+	}
+	for (int i = 0; i < ROUNDS || nr_signals < ROUNDS || !nr_hits; i++)
+		use();
+	__atomic_store_n(&stopped, true, __ATOMIC_RELEASE);
+	pthread_join(sender, NULL);
+	assert_int_equal(invlock_cache_close(numbers), 0);
+	rig_close(&rig);
+	print_message("# %lu signals, %lu hits, %lu stale\n", nr_signals, nr_hits, nr_stale);
+}
+
+TEST(a_handler_that_changes_the_map_disturbs_no_call_with_the_manual_monitor)
+{
+	storm("manual");
+	assert_int_equal(nr_stale, 0);
+}
+
+TEST(a_handler_that_changes_the_map_disturbs_no_call_with_the_uffd_monitor)
+{
+	storm("uffd");
+	assert_int_equal(nr_stale, 0);
+}
+
+TEST(a_handler_that_changes_the_map_disturbs_no_call_with_the_bpf_monitor)
+{
+	storm("bpf");
+	assert_int_equal(nr_stale, 0);
+}
+
+TEST(a_handler_that_does_not_report_makes_hits_stale)
+{
+	deaf = true;
+	storm("manual");
+	deaf = false;
+	assert_true(nr_stale > 0);
+}
+
+TEST_MAIN(cmocka_unit_test(a_handler_that_changes_the_map_disturbs_no_call_with_the_manual_monitor),
+	  cmocka_unit_test(a_handler_that_changes_the_map_disturbs_no_call_with_the_uffd_monitor),
+	  cmocka_unit_test(a_handler_that_changes_the_map_disturbs_no_call_with_the_bpf_monitor),
+	  cmocka_unit_test(a_handler_that_does_not_report_makes_hits_stale))
