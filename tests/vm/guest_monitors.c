@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* The guest has no libbpf and its kernel no userfaultfd that will do: kmod is what it tests. */
+/* The library that the tests link has kmod alone; the command has all monitors: test_tool.c. */
 #include <errno.h>
 
 #include "lib/monitor.h"
