@@ -34,15 +34,15 @@ run:
 	@$(BUILD)/tool/invlock prove $(ARGS)
 
 test:
-	@scripts/deps.sh build test lint
+	@scripts/deps.sh build test lint model
 	@scripts/test.sh all
 
 test-quick:
-	@scripts/deps.sh build test lint
+	@scripts/deps.sh build test lint model
 	@scripts/test.sh quick
 
 proof:
-	@scripts/deps.sh build test
+	@scripts/deps.sh build test model
 	@scripts/test.sh all proof
 
 fuzz:
