@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 #include "read.h"
-#include "stripe.h"
 
 /* turns of port_relax() until an event that was numbered must have been written */
 #define EVENT_SPINS	256
@@ -11,12 +10,11 @@
  */
 #define MAX_LAG		(1ULL << 42)
 
-/* without a ring a snapshot is refreshed this seldom, only to stay clear of a wrap */
-#define NO_RING_LAG	(1u << 20)
-
 /* what one word contributes, under the check in force */
 static u64 word_value(const struct invlock *il, u64 word)
 {
+	if (likely(il->check == INVLOCK_CHECK_FULL))
+		return word;
 	switch (il->check) {
 	case INVLOCK_CHECK_START_ONLY:
 		return word & ~INVLOCK_RUNNING_MASK;
@@ -38,7 +36,8 @@ static u64 load_word(const struct invlock *il, const u64 *word, u64 *running)
 }
 
 /* the sum of the words that stand for a range; *ret_quiet: nothing is running there */
-static u64 words_sum(const struct invlock *il, u64 start, u64 end, bool *ret_quiet)
+__attribute__((__always_inline__))
+static inline u64 words_sum(const struct invlock *il, u64 start, u64 end, bool *ret_quiet)
 {
 	u64 first = start >> il->stripe_shift;
 	u64 nr = invlock_nr_stripes(start, end, il->stripe_shift);
@@ -131,7 +130,7 @@ enum invlock_verdict invlock_validate_words(const struct invlock *il,
 	words = words_sum(il, start, end, &quiet);
 	if (likely(words == port_load(&snap->words))) {
 		/* a store to a line that other threads read: only before the ring runs out */
-		if (lag > (il->events ? il->event_mask / 4 : NO_RING_LAG))
+		if (lag > invlock_max_lag(il))
 			port_store(&snap->sequence, sequence);
 		return INVLOCK_VALID;
 	}

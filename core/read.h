@@ -10,6 +10,7 @@
 #define INVLOCK_CORE_READ_H
 
 #include "invlock.h"
+#include "stripe.h"
 
 /**
  * struct invlock_snapshot - up to where a translation is known to be valid
@@ -46,13 +47,36 @@ enum invlock_verdict {
 	INVLOCK_UNSETTLED,	/* not known yet: wait, then ask again */
 };
 
-/* true = nothing at all happened since; false says nothing. Ordering: as invlock_validate() */
-static inline bool invlock_unmoved(const struct invlock *il, const struct invlock_snapshot *snap)
+/* events after which a snapshot is refreshed: while the ring can prove, and far from a wrap */
+static inline u64 invlock_max_lag(const struct invlock *il)
 {
-	return !il->settle && port_load_acquire(&il->feed->sequence) == port_load(&snap->sequence);
+	return il->events ? il->event_mask / 4 : 1u << 20;
 }
 
-/* the part of invlock_validate() behind the first compare */
+/*
+ * The short way of invlock_validate(): nothing happened at all, or nothing to the range's only
+ * stripe. Not for a feed that has to settle. false says nothing. Nothing that is loaded here
+ * is kept: acquire is for what the caller does next. Ordering: acquire.
+ */
+static inline bool invlock_unmoved(const struct invlock *il, const struct invlock_snapshot *snap,
+				   u64 start, u64 end)
+{
+	u64 lag = port_load_acquire(&il->feed->sequence) - port_load(&snap->sequence);
+	u64 stripe = start >> il->stripe_shift;
+	u64 words;
+
+	if (!lag)
+		return true;
+	if (unlikely(lag > invlock_max_lag(il) || il->check != INVLOCK_CHECK_FULL ||
+		     (end - 1) >> il->stripe_shift != stripe))
+		return false;
+	/* both pair with the RMWs in invlock_words_add() */
+	words = port_load_acquire(&il->feed->wide);
+	words += port_load_acquire(&il->words[invlock_stripe_word(stripe, il->word_mask)]);
+	return likely(words == port_load(&snap->words));
+}
+
+/* the part of invlock_validate() behind the short way */
 enum invlock_verdict invlock_validate_words(const struct invlock *il,
 					    struct invlock_snapshot *snap,
 					    u64 start, u64 end, u64 sequence);
@@ -79,10 +103,10 @@ static inline enum invlock_verdict invlock_validate(const struct invlock *il,
 
 	if (unlikely(il->settle) && !il->settle(il->settle_arg))
 		return INVLOCK_UNSETTLED;
+	if (likely(invlock_unmoved(il, snap, start, end)))
+		return INVLOCK_VALID;
 	/* the sequence before the words: an event between the two is seen next time */
 	sequence = port_load_acquire(&il->feed->sequence);
-	if (likely(sequence == port_load(&snap->sequence)))
-		return INVLOCK_VALID;
 	return invlock_validate_words(il, snap, start, end, sequence);
 }
 

@@ -297,8 +297,8 @@ static int get_otherwise(struct invlock_cache *cache, const void *addr, size_t l
 }
 
 /*
- * A hit that takes longer: r is not validated by the first compare, or not found by the first
- * look (NULL). The slot is taken as it is.
+ * A hit that takes longer: r is not validated by the short way, or not found by it (NULL).
+ * The slot is taken as it is.
  */
 __attribute__((noinline))
 static int get_further(struct invlock_cache *cache, const void *addr, size_t len,
@@ -332,7 +332,8 @@ int invlock_cache_get(struct invlock_cache *cache, const void *addr, size_t len,
 	if (unlikely(!slot))
 		return get_otherwise(cache, addr, len, flags, ret_pin);
 	r = index_find_first(&cache->index, self, slot, start, end);
-	if (unlikely(!r || !invlock_unmoved(&cache->il, &r->snap)))
+	if (unlikely(!r || cache->il.settle ||
+		     !invlock_unmoved(&cache->il, &r->snap, r->start, r->end)))
 		return get_further(cache, addr, len, flags, ret_pin, slot, r);
 	hit(cache, self, slot, r, ret_pin);
 	return 0;

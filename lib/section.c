@@ -21,6 +21,15 @@ static struct read *read_of(struct invlock_read *rd)
 	return (struct read *)rd;
 }
 
+/* there is no section; what it would be is not looked at then */
+static void forget(struct read *r)
+{
+	r->mm = NULL;
+	r->error = -EINVAL;
+	r->watched = false;
+	r->committed = false;
+}
+
 void invlock_read_init(struct invlock_read *rd, struct invlock_mm *mm, const void *addr,
 		       size_t len, const struct invlock_read_budget *budget, unsigned int flags)
 {
@@ -33,7 +42,7 @@ void invlock_read_init(struct invlock_read *rd, struct invlock_mm *mm, const voi
 
 	if (!rd)
 		return;
-	*r = (struct read){ .error = -EINVAL };
+	forget(r);
 	if (!mm || end <= start || flags & ~INVLOCK_READ_INTERRUPTIBLE)
 		return;
 	r->error = mm_alive(mm) ? 0 : -EOWNERDEAD;
@@ -105,7 +114,7 @@ void invlock_read_end(struct invlock_read *rd)
 		return;
 	if (r->watched && mm_alive(r->mm))
 		mm_unwatch(r->mm, r->section.start, r->section.end);
-	*r = (struct read){ .error = -EINVAL };
+	forget(r);
 }
 
 int invlock_read_error(const struct invlock_read *rd)
