@@ -48,6 +48,7 @@
 
 #include "drain.h"
 #include "invlock.skel.h"
+#include "keep.h"
 #include "monitor.h"
 #include "monitor_bpf.h"
 
@@ -245,6 +246,19 @@ static int finish_old_calls(struct invlock_bpf *skel, struct invlock_why *why)
 	return err;
 }
 
+/* nobody who closes descriptors detaches the program; without io_uring it can be */
+static void keep_attached(struct invlock_mm *mm, const struct invlock_bpf *skel)
+{
+	const struct bpf_object_skeleton *s = skel->skeleton;
+	int fds[32];
+	unsigned int nr = 0;
+
+	for (int i = 0; i < s->prog_cnt && nr < sizeof(fds) / sizeof(fds[0]); i++)
+		if (*s->progs[i].link)
+			fds[nr++] = bpf_link__fd(*s->progs[i].link);
+	mm->kept = keep_open(fds, nr);
+}
+
 /* Locks: the lock in mm.c, which keeps two opens from swapping libbpf's print function */
 static int open_quietly(struct invlock_mm *mm, struct invlock_why *why)
 {
@@ -284,6 +298,7 @@ static int open_quietly(struct invlock_mm *mm, struct invlock_why *why)
 	err = finish_old_calls(skel, why);
 	if (err)
 		goto unmap;
+	keep_attached(mm, skel);
 	return 0;
 
 unmap:
@@ -313,7 +328,9 @@ static int bpf_open(struct invlock_mm *mm, struct invlock_why *why)
  */
 static void bpf_close(struct invlock_mm *mm, bool mine)
 {
-	(void)mine;
+	/* the child has no copy of it: something else may lie there */
+	if (mine)
+		keep_end(mm->kept);
 	munmap(mm->il.feed, mm->feed_bytes);
 	invlock_bpf__destroy(mm->data);
 	mm->data = NULL;

@@ -353,8 +353,12 @@ static void stop(struct uffd *u)
 	u64 one = 1;
 
 	uffd_unwatch_all(u);
-	for (u32 waits = 0; !settle(u); waits++)
+	for (u32 waits = 0; !settle(u); waits++) {
+		/* killed, by a debugger: who waits for it is let go when the descriptor closes */
+		if (!pthread_tryjoin_np(u->id, NULL))
+			return;
 		port_wait(waits, false);
+	}
 	/* unheard, it would be waited for in vain; if the program closed it, the thread ended */
 	for (u32 waits = 0; write(u->wake, &one, sizeof(one)) < 0 && errno != EBADF; waits++)
 		port_wait(waits, false);

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: MIT
+#include "keep.h"
+
+#include <linux/io_uring.h>
+#include <stddef.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define KEEP_BYTES	4096UL	/* of the ring; a part of its mapping holds all of it */
+
+void *keep_open(const int *fds, unsigned int nr)
+{
+	struct io_uring_params params = {};
+	int ring = (int)syscall(SYS_io_uring_setup, 1, &params);
+	void *kept = MAP_FAILED;
+
+	if (ring < 0)
+		return NULL;
+	if (!syscall(SYS_io_uring_register, ring, IORING_REGISTER_FILES, fds, nr))
+		kept = mmap(NULL, KEEP_BYTES, PROT_READ, MAP_SHARED, ring, IORING_OFF_SQ_RING);
+	close(ring);
+	if (kept == MAP_FAILED)
+		return NULL;
+	/* the parent's files are not the child's to keep */
+	if (madvise(kept, KEEP_BYTES, MADV_DONTFORK)) {
+		munmap(kept, KEEP_BYTES);
+		return NULL;
+	}
+	return kept;
+}
+
+void keep_end(void *kept)
+{
+	if (kept)
+		munmap(kept, KEEP_BYTES);
+}

@@ -1,0 +1,404 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Who should write the feed does not: the uffd monitor's thread is stopped, or killed, by a
+ * debugger; so is the reaper; the BPF program's descriptors are closed by the program. What
+ * cannot be known is then no hit, and every call comes to its end.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <sys/user.h>
+#include <sys/wait.h>
+
+#include "lib/monitor.h"
+#include "lib/monitor_bpf.h"
+#include "tests/test.h"
+#include "tests/lib/toy.h"
+
+#define PAGE		4096UL
+#define PATIENCE_S	120	/* until a child hangs */
+#define NEAR_NS		50000000
+#define EXIT_SKIP	77
+
+/* between the test and its child */
+struct shared {
+	pid_t tid;		/* of the thread to be stopped */
+	unsigned int phase;	/* 1: tid is known; 2: it is stopped; 3: looked; 4: goes on */
+	char why[200];		/* the child's complaint, or why it skips */
+};
+
+static struct shared *shared;
+static struct toy toy;
+
+static void phase(unsigned int nr)
+{
+	__atomic_store_n(&shared->phase, nr, __ATOMIC_SEQ_CST);
+}
+
+static void wait_for(unsigned int nr)
+{
+	while (__atomic_load_n(&shared->phase, __ATOMIC_SEQ_CST) < nr)
+		usleep(1000);
+}
+
+/* in the child: say so, and end */
+#define EXPECT(cond)							\
+do {									\
+	if (!(cond)) {							\
+		snprintf(shared->why, sizeof(shared->why), "line %d: not so: %s", __LINE__, \
+			 #cond);					\
+		_exit(1);						\
+	}								\
+} while (0)
+
+static pid_t thread_named(const char *name)
+{
+	DIR *dir = opendir("/proc/self/task");
+	struct dirent *d;
+	char path[300], comm[32];
+	pid_t tid = 0;
+	FILE *f;
+
+	while (dir && (d = readdir(dir))) {
+		snprintf(path, sizeof(path), "/proc/self/task/%s/comm", d->d_name);
+		f = fopen(path, "re");
+		if (!f)
+			continue;
+		if (fgets(comm, sizeof(comm), f) && !strncmp(comm, name, strlen(name)))
+			tid = atoi(d->d_name);
+		fclose(f);
+	}
+	if (dir)
+		closedir(dir);
+	return tid;
+}
+
+/* in the child */
+static void open_with(const char *monitor, unsigned int flags)
+{
+	struct invlock_mm_options mo = {
+		.size = sizeof(mo), .monitor = monitor, .need = INVLOCK_BIT(UNMAP),
+	};
+	struct invlock_cache_options co = {
+		.size = sizeof(co),
+		.flags = flags,
+		.need = INVLOCK_BIT(UNMAP),
+		.ops = { toy_reg, toy_dereg },
+		.ctx = &toy,
+		.time_ns = NEAR_NS,
+		.reap_ms = 10,
+	};
+	struct invlock_why why;
+	int err = invlock_mm_open(&mo, &toy.mm, &why);
+
+	if (err) {
+		snprintf(shared->why, sizeof(shared->why), "%.180s", why.text);
+		_exit(err == -EPERM || err == -ENOSYS || err == -EOPNOTSUPP ? EXIT_SKIP : 1);
+	}
+	EXPECT(!invlock_cache_open(toy.mm, &co, &toy.cache, &why));
+}
+
+static char *map_page(void *at)
+{
+	return mmap(at, PAGE, PROT_READ | PROT_WRITE,
+		    MAP_PRIVATE | MAP_ANONYMOUS | (at ? MAP_FIXED : 0), -1, 0);
+}
+
+/* the handle, or an error */
+static int64_t use(char *at)
+{
+	struct invlock_pin pin;
+	int err = invlock_cache_get(toy.cache, at, PAGE, 0, &pin);
+
+	if (err)
+		return err;
+	EXPECT(!invlock_cache_put(&pin));
+	return pin.handle;
+}
+
+static void close_all(void)
+{
+	EXPECT(!invlock_cache_close(toy.cache));
+	invlock_mm_close(toy.mm);
+	EXPECT(!toy.nr_live && !toy.nr_wrong);
+}
+
+/* ---- in the test: stop or kill one thread of the child ---- */
+
+static void stop(pid_t tid)
+{
+	int status;
+
+	assert_int_equal(ptrace(PTRACE_SEIZE, tid, NULL, NULL), 0);
+	assert_int_equal(ptrace(PTRACE_INTERRUPT, tid, NULL, NULL), 0);
+	assert_int_equal(waitpid(tid, &status, __WALL), tid);
+	assert_true(WIFSTOPPED(status));
+}
+
+/* its next system call becomes exit() */
+static void kill_stopped(pid_t tid)
+{
+#ifdef __x86_64__
+	int status;
+
+	assert_int_equal(ptrace(PTRACE_SYSCALL, tid, NULL, 0L), 0);
+	assert_int_equal(waitpid(tid, &status, __WALL), tid);
+	assert_true(WIFSTOPPED(status));
+	ptrace(PTRACE_POKEUSER, tid, offsetof(struct user_regs_struct, orig_rax), SYS_exit);
+	ptrace(PTRACE_POKEUSER, tid, offsetof(struct user_regs_struct, rdi), 0L);
+	assert_int_equal(ptrace(PTRACE_CONT, tid, NULL, 0L), 0);
+	assert_int_equal(waitpid(tid, &status, __WALL), tid);
+	assert_true(WIFEXITED(status));
+#else
+	(void)tid;
+#endif
+}
+
+/* in the test. false: the child has ended before, with this status */
+static bool reaches(pid_t pid, unsigned int nr, int *status)
+{
+	while (__atomic_load_n(&shared->phase, __ATOMIC_SEQ_CST) < nr) {
+		if (waitpid(pid, status, WNOHANG) == pid)
+			return false;
+		usleep(1000);
+	}
+	return true;
+}
+
+static void run(void (*job)(void), bool and_kill)
+{
+	bool ended = true;
+	int status;
+	pid_t pid;
+
+#ifndef __x86_64__
+	if (and_kill)
+		TEST_SKIP("how to kill a thread is known for x86-64 alone");
+#endif
+	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
+		      -1, 0);
+	assert_ptr_not_equal(shared, MAP_FAILED);
+	toy = (struct toy){};
+	pid = fork();
+	assert_true(pid >= 0);
+	if (!pid) {
+		alarm(PATIENCE_S);
+		job();
+		_exit(0);
+	}
+	if (reaches(pid, 1, &status)) {
+		stop(shared->tid);
+		if (and_kill)
+			kill_stopped(shared->tid);
+		phase(2);
+		ended = !reaches(pid, 3, &status);
+		if (!and_kill)
+			ptrace(PTRACE_DETACH, shared->tid, NULL, 0L);
+		phase(4);
+	}
+	if (!ended)
+		assert_int_equal(waitpid(pid, &status, 0), pid);
+	if (WIFEXITED(status) && WEXITSTATUS(status) == EXIT_SKIP)
+		TEST_SKIP("%.180s", shared->why);
+	if (status)
+		fail_msg("status %#x %s", status, shared->why);
+	munmap(shared, sizeof(*shared));
+}
+
+static void wait_until_stopped(const char *name)
+{
+	shared->tid = thread_named(name);
+	EXPECT(shared->tid);
+	phase(1);
+	wait_for(2);
+}
+
+/* ---- the uffd monitor's thread ---- */
+
+static void *unmap(void *page)
+{
+	munmap(page, PAGE);
+	return NULL;
+}
+
+static bool is_mapped(char *page)
+{
+	unsigned char resident;
+
+	return !mincore(page, PAGE, &resident);
+}
+
+/* while the thread is stopped: another thread's munmap() of page waits for it */
+static void look_during_munmap(pthread_t *ret_id, char *page, char *other)
+{
+	EXPECT(use(other) >= 0);
+	EXPECT(!pthread_create(ret_id, NULL, unmap, page));
+	while (is_mapped(page))
+		usleep(1000);
+	/* the map has changed, and nobody has said so: neither this one nor another is known */
+	EXPECT(use(page) == -EBUSY);
+	EXPECT(use(other) == -EBUSY);
+	EXPECT(invlock_cache_reap(toy.cache) >= 0);
+	phase(3);
+}
+
+static void uffd_starves(void)
+{
+	char *page = map_page(NULL), *other = map_page(NULL);
+	pthread_t id;
+
+	open_with("uffd", 0);
+	EXPECT(use(page) == 1);
+	wait_until_stopped("invlock-uffd");
+	look_during_munmap(&id, page, other);
+	wait_for(4);
+	pthread_join(id, NULL);
+	/* it goes on as if nothing had been */
+	EXPECT(use(page) == -EFAULT);
+	EXPECT(use(other) >= 0);
+	map_page(page);
+	EXPECT(use(page) > 1);
+	close_all();
+}
+
+static void uffd_dies(void)
+{
+	char *page = map_page(NULL), *other = map_page(NULL);
+	pthread_t id;
+
+	open_with("uffd", 0);
+	EXPECT(use(page) == 1);
+	wait_until_stopped("invlock-uffd");
+	look_during_munmap(&id, page, other);
+	/* the close comes to its end, and lets the munmap() go */
+	close_all();
+	pthread_join(id, NULL);
+	/* what is opened now is good */
+	open_with("uffd", 0);
+	EXPECT(use(other) >= 0);
+	close_all();
+}
+
+TEST(while_the_thread_of_uffd_is_stopped_nothing_is_known_and_nothing_hangs)
+{
+	run(uffd_starves, false);
+}
+
+TEST(after_the_thread_of_uffd_was_killed_a_close_sets_all_free)
+{
+	run(uffd_dies, true);
+}
+
+/* ---- the reaper ---- */
+
+static void without_a_reaper(bool dies)
+{
+	char *page = (char *)0x100000000;
+
+	open_with("manual", INVLOCK_CACHE_REAPER);
+	EXPECT(use(page) == 1);
+	wait_until_stopped("invlock-reaper");
+	toy_change(&toy, page, PAGE);
+	EXPECT(use(page) == 2);
+	toy_change(&toy, page, PAGE);
+	EXPECT(invlock_cache_reap(toy.cache) >= 1);
+	toy_change(&toy, page, PAGE);
+	EXPECT(use(page) == 3);
+	toy_change(&toy, page, PAGE);
+	phase(3);
+	wait_for(4);
+	/* who was only stopped takes up its work again */
+	while (!dies && __atomic_load_n(&toy.nr_live, __ATOMIC_SEQ_CST))
+		usleep(1000);
+	close_all();
+}
+
+static void reaper_starves(void)
+{
+	without_a_reaper(false);
+}
+
+static void reaper_dies(void)
+{
+	without_a_reaper(true);
+}
+
+TEST(while_the_reaper_is_stopped_others_can_do_its_work)
+{
+	run(reaper_starves, false);
+}
+
+TEST(a_cache_whose_reaper_was_killed_closes)
+{
+	run(reaper_dies, true);
+}
+
+/* ---- the descriptors ---- */
+
+static void descriptors_closed(const char *monitor, unsigned int flags)
+{
+	char *page = map_page(NULL);
+	int64_t before, after;
+
+	open_with(monitor, flags);
+	before = use(page);
+	EXPECT(before == 1);
+	/* how a daemon begins */
+	EXPECT(!syscall(SYS_close_range, 3, ~0U, 0));
+	for (int i = 0; i < 3; i++) {
+		map_page(page);
+		after = use(page);
+		/* a new registration, or none; the old one never again */
+		EXPECT(after < 0 || after > before);
+		EXPECT(after >= 0 || after == -ENOTRECOVERABLE || after == -EBUSY);
+		if (after > 0)
+			before = after;
+	}
+	EXPECT(invlock_cache_reap(toy.cache) >= 0);
+	close_all();
+}
+
+static void bpf_loses_descriptors(void)
+{
+	open_with("bpf", 0);
+	if (!toy.mm->kept) {
+		snprintf(shared->why, sizeof(shared->why), "there is no io_uring here to keep "
+			 "the BPF program attached");
+		_exit(EXIT_SKIP);
+	}
+	close_all();
+	toy = (struct toy){};
+	descriptors_closed("bpf", 0);
+	/* and the next one works */
+	open_with("bpf", 0);
+	EXPECT(use(map_page(NULL)) > 0);
+	close_all();
+}
+
+static void uffd_loses_descriptors(void)
+{
+	descriptors_closed("uffd", INVLOCK_CACHE_REAPER);
+}
+
+TEST(a_program_that_closes_all_descriptors_does_not_detach_bpf)
+{
+	run(bpf_loses_descriptors, false);
+}
+
+TEST(a_program_that_closes_all_descriptors_has_no_uffd_and_is_told)
+{
+	run(uffd_loses_descriptors, false);
+}
+
+TEST_MAIN(cmocka_unit_test(while_the_thread_of_uffd_is_stopped_nothing_is_known_and_nothing_hangs),
+	  cmocka_unit_test(after_the_thread_of_uffd_was_killed_a_close_sets_all_free),
+	  cmocka_unit_test(while_the_reaper_is_stopped_others_can_do_its_work),
+	  cmocka_unit_test(a_cache_whose_reaper_was_killed_closes),
+	  cmocka_unit_test(a_program_that_closes_all_descriptors_does_not_detach_bpf),
+	  cmocka_unit_test(a_program_that_closes_all_descriptors_has_no_uffd_and_is_told))

@@ -1,0 +1,269 @@
+// SPDX-License-Identifier: MIT
+/* The user's reg(): it blocks, calls back, unmaps what it was to register. */
+#include <errno.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "lib/cache_internal.h"
+#include "tests/test.h"
+#include "tests/lib/toy.h"
+
+#define PAGE	4096UL
+
+static struct toy toy;
+static char *const mem = (char *)0x100000000;
+
+/* ---- blocks ---- */
+
+static sem_t inside, go_on;
+
+static void block(struct toy *t, void *addr, size_t len)
+{
+	(void)len;
+	/* only the first one, of the first page */
+	if (addr != mem)
+		return;
+	t->during_reg = NULL;
+	sem_post(&inside);
+	while (sem_wait(&go_on))
+		;
+}
+
+static void *get_the_first(void *ret)
+{
+	struct invlock_pin pin;
+
+	*(int *)ret = invlock_cache_get(toy.cache, mem, PAGE, 0, &pin);
+	if (!*(int *)ret)
+		invlock_cache_put(&pin);
+	return NULL;
+}
+
+static void use(char *at)
+{
+	struct invlock_pin pin;
+
+	assert_int_equal(invlock_cache_get(toy.cache, at, PAGE, 0, &pin), 0);
+	assert_true(toy_is_live(&toy, pin.handle));
+	assert_int_equal(invlock_cache_put(&pin), 0);
+}
+
+static void while_another_blocks(bool change)
+{
+	struct invlock_cache_options o = { .size = sizeof(o), .max_entries = 8 };
+	pthread_t id;
+	int err = 1;
+
+	toy_open(&toy, &o);
+	sem_init(&inside, 0, 0);
+	sem_init(&go_on, 0, 0);
+	use(mem + 16 * PAGE);
+	toy.during_reg = block;
+	assert_int_equal(pthread_create(&id, NULL, get_the_first, &err), 0);
+	while (sem_wait(&inside))
+		;
+	/* hits, misses, evictions, a twin of what is being registered, and all other calls */
+	use(mem + 16 * PAGE);
+	for (int i = 1; i < 20; i++)
+		use(mem + i * PAGE);
+	use(mem);
+	if (change)
+		toy_change(&toy, mem, PAGE);
+	assert_true(invlock_cache_drop(toy.cache, mem, 4 * PAGE) >= 0);
+	assert_true(invlock_cache_reap(toy.cache) >= 0);
+	assert_true(toy_stats(&toy).entries <= 8);
+	sem_post(&go_on);
+	assert_int_equal(pthread_join(id, NULL), 0);
+	assert_int_equal(err, 0);
+	assert_int_equal(toy_stats(&toy).collided, change);
+	use(mem);
+	toy_close(&toy);
+}
+
+TEST(while_reg_blocks_everything_else_goes_on)
+{
+	while_another_blocks(false);
+}
+
+TEST(a_change_while_reg_blocks_undoes_it)
+{
+	while_another_blocks(true);
+}
+
+/* ---- calls back ---- */
+
+static unsigned int depth, deepest;
+static int wrong;
+
+static void call_everything(struct toy *t, void *addr, size_t len)
+{
+	struct invlock_pin pin, other;
+
+	if (depth == 3)
+		return;
+	depth++;
+	if (depth > deepest)
+		deepest = depth;
+	/* the very range that is being registered, a part of it, and another one */
+	if (invlock_cache_get(t->cache, addr, len, 0, &pin))
+		wrong++;
+	else if (invlock_cache_get(t->cache, addr, 1, INVLOCK_GET_BYPASS, &other) ||
+		 invlock_cache_put(&other) || invlock_cache_put(&pin))
+		wrong++;
+	if (invlock_cache_drop(t->cache, (char *)addr + 8 * PAGE, PAGE) < 0 ||
+	    invlock_cache_reap(t->cache) < 0)
+		wrong++;
+	depth--;
+}
+
+static void with_callbacks(bool from_dereg)
+{
+	depth = deepest = wrong = 0;
+	toy_open(&toy, NULL);
+	if (from_dereg)
+		toy.during_dereg = call_everything;
+	else
+		toy.during_reg = call_everything;
+	for (int i = 0; i < 4; i++) {
+		use(mem + i * PAGE);
+		toy_change(&toy, mem + i * PAGE, PAGE);
+		assert_true(invlock_cache_reap(toy.cache) >= 1);
+	}
+	toy.during_reg = toy.during_dereg = NULL;
+	assert_int_equal(wrong, 0);
+	assert_true(deepest >= 2);
+	use(mem);
+	toy_close(&toy);
+}
+
+TEST(reg_calls_everything_for_the_range_that_it_registers)
+{
+	with_callbacks(false);
+}
+
+TEST(dereg_calls_everything_too)
+{
+	with_callbacks(true);
+}
+
+/* more pins than a record has slots, taken by reg() itself */
+static struct invlock_pin taken[PIN_SLOTS + 5];
+static unsigned int nr_taken;
+
+static void take_all_slots(struct toy *t, void *addr, size_t len)
+{
+	t->during_reg = NULL;
+	(void)len;
+	while (nr_taken < PIN_SLOTS + 5) {
+		if (invlock_cache_get(t->cache, (char *)addr + 64 * PAGE, PAGE, 0,
+				      &taken[nr_taken++]))
+			abort();
+	}
+}
+
+TEST(reg_takes_every_slot_of_its_thread)
+{
+	struct invlock_pin pin;
+
+	toy_open(&toy, NULL);
+	nr_taken = 0;
+	toy.during_reg = take_all_slots;
+	assert_int_equal(invlock_cache_get(toy.cache, mem, PAGE, 0, &pin), 0);
+	assert_int_equal(nr_taken, PIN_SLOTS + 5);
+	for (unsigned int i = 0; i < nr_taken; i++) {
+		assert_int_not_equal(taken[i].handle, pin.handle);
+		assert_int_equal(invlock_cache_put(&taken[i]), 0);
+	}
+	assert_int_equal(invlock_cache_put(&pin), 0);
+	toy_close(&toy);
+}
+
+/* ---- unmaps ---- */
+
+static bool manual;
+static unsigned int nr_registered;
+
+/* a device that pins, so needs memory to be there */
+static int reg_and_unmap(void *ctx, void *addr, size_t len, uint64_t *ret_handle)
+{
+	unsigned char resident;
+
+	if (mincore(addr, PAGE, &resident))
+		return -EFAULT;
+	if (manual)
+		invlock_manual_start(toy.mm, addr, len);
+	munmap(addr, len);
+	if (manual)
+		invlock_manual_end(toy.mm, addr, len);
+	nr_registered++;
+	return toy_reg(ctx, addr, len, ret_handle);
+}
+
+static void unmaps(const char *monitor, enum invlock_check check, int want)
+{
+	struct invlock_mm_options mo = {
+		.size = sizeof(mo), .monitor = monitor, .need = INVLOCK_BIT(UNMAP),
+	};
+	struct invlock_cache_options co = {
+		.size = sizeof(co),
+		.need = INVLOCK_BIT(UNMAP),
+		.ops = { reg_and_unmap, toy_dereg },
+		.ctx = &toy,
+	};
+	struct invlock_why why;
+	struct invlock_pin pin;
+	void *page;
+	int err;
+
+	manual = !strcmp(monitor, "manual");
+	nr_registered = 0;
+	toy = (struct toy){};
+	err = invlock_mm_open(&mo, &toy.mm, &why);
+	if (err == -EPERM || err == -ENOSYS || err == -EOPNOTSUPP)
+		TEST_SKIP("%.180s", why.text);
+	assert_int_equal(err, 0);
+	assert_int_equal(invlock_cache_open(toy.mm, &co, &toy.cache, NULL), 0);
+	cache_plant_check(toy.cache, check);
+	page = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	assert_ptr_not_equal(page, MAP_FAILED);
+	/* registered once, found to have collided, and then there is nothing to register */
+	assert_int_equal(invlock_cache_get(toy.cache, page, PAGE, 0, &pin), want);
+	assert_int_equal(nr_registered, 1);
+	if (!want)
+		assert_int_equal(invlock_cache_put(&pin), 0);
+	else
+		assert_int_equal(toy_stats(&toy).collided, 1);
+	toy_close(&toy);
+}
+
+TEST(reg_unmaps_what_it_registers_under_the_manual_monitor)
+{
+	unmaps("manual", INVLOCK_CHECK_FULL, -EFAULT);
+}
+
+TEST(reg_unmaps_what_it_registers_under_the_uffd_monitor)
+{
+	unmaps("uffd", INVLOCK_CHECK_FULL, -EFAULT);
+}
+
+TEST(reg_unmaps_what_it_registers_under_the_bpf_monitor)
+{
+	unmaps("bpf", INVLOCK_CHECK_FULL, -EFAULT);
+}
+
+TEST(without_the_check_what_reg_unmapped_is_handed_out)
+{
+	unmaps("manual", INVLOCK_CHECK_NONE, 0);
+}
+
+TEST_MAIN(cmocka_unit_test(while_reg_blocks_everything_else_goes_on),
+	  cmocka_unit_test(a_change_while_reg_blocks_undoes_it),
+	  cmocka_unit_test(reg_calls_everything_for_the_range_that_it_registers),
+	  cmocka_unit_test(dereg_calls_everything_too),
+	  cmocka_unit_test(reg_takes_every_slot_of_its_thread),
+	  cmocka_unit_test(reg_unmaps_what_it_registers_under_the_manual_monitor),
+	  cmocka_unit_test(reg_unmaps_what_it_registers_under_the_uffd_monitor),
+	  cmocka_unit_test(reg_unmaps_what_it_registers_under_the_bpf_monitor),
+	  cmocka_unit_test(without_the_check_what_reg_unmapped_is_handed_out))
