@@ -73,8 +73,11 @@ long mirror_pins_set(struct mirror_pins *pins, const void __user *arg)
 	if (copy_from_user(&pin, arg, sizeof(pin)))
 		return -EFAULT;
 	if (pin.size != sizeof(pin) || pin.reserved || (pin.addr | pin.len) & ~PAGE_MASK ||
-	    pin.len > INVLOCK_MIRROR_MAX_LEN)
+	    pin.len > INVLOCK_MIRROR_MAX_LEN || pin.addr + pin.len < pin.addr)
 		return -EINVAL;
+	/* kernels differ in what they say of these */
+	if (pin.addr + pin.len > TASK_SIZE)
+		return -EFAULT;
 	mutex_lock(&pins->lock);
 	drop_locked(pins);
 	if (pin.len)

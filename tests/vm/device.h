@@ -5,10 +5,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <time.h>
 #include <unistd.h>
 #include <linux/invlock_dev.h>
@@ -115,6 +117,16 @@ static inline void set_delay_ms(unsigned int ms)
 
 	snprintf(text, sizeof(text), "%u", ms * 1000);
 	assert_true(write_file("/sys/module/invlock/parameters/delay_us", text));
+}
+
+/* a child that a test which fails does not leave behind: it would keep the module busy */
+static inline pid_t fork_with_us(void)
+{
+	pid_t child = fork();
+
+	if (!child)
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+	return child;
 }
 
 static inline void sleep_ms(unsigned int ms)

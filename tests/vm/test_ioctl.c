@@ -142,7 +142,8 @@ static const struct {
 	{ INVLOCK_MIRROR_PIN, BIT(ENOTTY), BIT(EINVAL) | BIT(EFAULT) | BIT(ENOMEM), BIT(ENOTTY) },
 	{ INVLOCK_MIRROR_RANGE, BIT(ENOTTY), BIT(ENOTTY),
 	  BIT(EINVAL) | BIT(EFAULT) | BIT(ENOMEM) },
-	{ INVLOCK_MIRROR_STATS, BIT(ENOTTY), BIT(EINVAL) | BIT(EFAULT), BIT(EINVAL) | BIT(EFAULT) },
+	{ INVLOCK_MIRROR_STATS, BIT(ENOTTY), BIT(EINVAL) | BIT(EFAULT),
+	  BIT(EINVAL) | BIT(EFAULT) },
 	{ INVLOCK_FEED_SEE, BIT(EINVAL) | BIT(EFAULT), BIT(ENOTTY), BIT(ENOTTY) },
 	{ 0, BIT(ENOTTY), BIT(ENOTTY), BIT(ENOTTY) },
 };
@@ -193,7 +194,8 @@ static void one_call_on_the_feed(uint64_t *s)
 
 	switch (next(s) % 3) {
 	case 0:
-		judge("feed", 1, read(fuzz.feed.fd, (void *)address, one_in(s, 2) ? 8 : next(s) % 32),
+		len = one_in(s, 2) ? 8 : next(s) % 32;
+		judge("feed", 1, read(fuzz.feed.fd, (void *)address, len),
 		      BIT(EINVAL) | BIT(EFAULT));
 		break;
 	case 1:
@@ -246,8 +248,11 @@ static void *change_memory(void *arg)
 			madvise(p, len, MADV_DONTNEED);
 			break;
 		default:
-			mmap(p, 16 * PAGE <= (size_t)(fuzz.arena + ARENA - p) ? 16 * PAGE : len,
-			     PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+			/* more than is taken away, so that most of it is there at any time */
+			if (p + 16 * PAGE <= fuzz.arena + ARENA)
+				len = 16 * PAGE;
+			mmap(p, len, PROT_READ | PROT_WRITE,
+			     MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
 		}
 	}
 	return arg;

@@ -195,7 +195,7 @@ static int start_victim(pid_t *ret_pid, int *ret_pidfd)
 	pid_t child;
 
 	assert_int_equal(pipe(ready), 0);
-	child = fork();
+	child = fork_with_us();
 	if (!child) {
 		fd = open("/dev/invlock_drill", O_RDWR);
 		if (write(ready[1], &fd, sizeof(fd)) == sizeof(fd))
