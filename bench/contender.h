@@ -21,6 +21,7 @@ struct contender {
 /* the bounds: without a lock, a reference or a check */
 extern const struct contender page_hash;
 extern const struct contender sorted_array;
+extern const struct contender bare_calls;
 
 extern const struct contender invlock;
 extern const struct contender ucx;	/* only where UCX is installed */
@@ -28,13 +29,18 @@ extern const struct contender ucx;	/* only where UCX is installed */
 /* all there are here, the bound first; NULL ends them */
 extern const struct contender *const contenders[];
 
+/* how invlock hears of changes: NULL = the best there is */
+extern const char *invlock_monitor;
+
 #define REGION_BYTES	4096UL
 #define MAX_REGIONS	100000U
+#define MORE_REGIONS	1000U	/* room for these behind */
 
-/* where region nr is; regions do not touch */
+/* where region nr is; regions do not touch, and their memory is never touched */
 char *region_addr(unsigned int nr);
 
-/* open all of them, or exit with a sentence */
+/* open one of them, or all, or exit with a sentence */
+bool contender_open(const struct contender *c);
 void contenders_open(void);
 void contenders_close(void);
 

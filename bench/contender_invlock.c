@@ -20,16 +20,19 @@ static void dereg(void *ctx, void *addr, size_t len, uint64_t handle)
 	(void)ctx, (void)addr, (void)len, (void)handle;
 }
 
+const char *invlock_monitor;
+
 static bool invlock_bench_open(void)
 {
-	struct invlock_mm_options manual = { .size = sizeof(manual), .monitor = "manual" };
+	struct invlock_mm_options named = { .size = sizeof(named), .monitor = invlock_monitor };
 	struct invlock_cache_options o = { .size = sizeof(o), .ops = { reg, dereg } };
 	struct invlock_why why;
 
-	if (invlock_mm_open(NULL, &mm, &why)) {
+	if (invlock_mm_open(&named, &mm, &why)) {
 		/* the hit is the same: only nobody writes the feed */
 		bench_note("invlock with the manual monitor, for: %s", why.text);
-		if (invlock_mm_open(&manual, &mm, &why))
+		named.monitor = "manual";
+		if (invlock_mm_open(&named, &mm, &why))
 			return false;
 	}
 	return !invlock_cache_open(mm, &o, &cache, &why);

@@ -25,6 +25,7 @@ static void targets_of(unsigned int size)
 
 	bench_target(one, invlock.name, one, page_hash.name, 2);
 	bench_target(one, invlock.name, one, sorted_array.name, 0);
+	bench_target(one, invlock.name, one, bare_calls.name, 0);
 	bench_target(one, invlock.name, one, "UCX", 1 / 5.0);
 	bench_target(two, invlock.name, one, invlock.name, 1.3);
 	bench_target(two, invlock.name, two, "UCX", 1 / 15.0);

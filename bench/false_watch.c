@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Loaded into a program that knows nothing of it (bench/false.c): a thread allocates blocks
+ * between those of the program, never frees them, and asks a cache for them again and again.
+ * Nothing ever happens to them, so every invalidation of one is false.
+ *
+ * Twice, in turn: once with the ring of events, once without it.
+ */
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "bench/false_watch.h"
+#include "lib/cache_internal.h"
+
+#define PAGE		4096UL
+#define NR_BLOCKS	256
+#define SMALL		(4 * PAGE)	/* from the heap */
+#define LARGE		(64 * PAGE)	/* from mmap() */
+
+static struct invlock_mm *mm;
+static struct invlock_cache *with_ring, *without;
+static char *blocks[NR_BLOCKS];
+
+static int reg(void *ctx, void *addr, size_t len, uint64_t *ret_handle)
+{
+	(void)ctx, (void)addr, (void)len;
+	*ret_handle = 0;
+	return 0;
+}
+
+static void dereg(void *ctx, void *addr, size_t len, uint64_t handle)
+{
+	(void)ctx, (void)addr, (void)len, (void)handle;
+}
+
+static void look(struct invlock_cache *cache, char *block)
+{
+	struct invlock_pin pin;
+
+	/* the pages that are the block's alone */
+	block += -(uintptr_t)block % PAGE;
+	if (!invlock_cache_get(cache, block, 2 * PAGE, 0, &pin))
+		invlock_cache_put(&pin);
+}
+
+/* 10,000 hits a second: what a program does that reads from a disk */
+static void *watch(void *arg)
+{
+	unsigned int nr = 0;
+
+	(void)arg;
+	for (unsigned int i = 0; ; i++) {
+		if (nr < NR_BLOCKS && i % 4 == 0) {
+			blocks[nr] = malloc(nr % 2 ? LARGE : SMALL);
+			nr += !!blocks[nr];
+		}
+		for (int hit = 0; hit < 10 && nr; hit++) {
+			look(with_ring, blocks[(i * 10 + hit) % nr]);
+			look(without, blocks[(i * 10 + hit) % nr]);
+		}
+		usleep(1000);
+	}
+	return NULL;
+}
+
+__attribute__((constructor)) static void begin(void)
+{
+	struct invlock_cache_options o = { .size = sizeof(o), .ops = { reg, dereg } };
+	struct invlock_why why;
+	pthread_t thread;
+
+	/* not the children that the program itself begins */
+	unsetenv("LD_PRELOAD");
+	if (invlock_mm_open(NULL, &mm, &why) || invlock_cache_open(mm, &o, &with_ring, &why) ||
+	    invlock_cache_open(mm, &o, &without, &why)) {
+		fprintf(stderr, "false: %s\n", why.text);
+		return;
+	}
+	without->il.events = NULL;
+	pthread_create(&thread, NULL, watch, NULL);
+}
+
+static void count(struct invlock_cache *cache, struct false_counts *counts, int which)
+{
+	struct invlock_cache_stats stats = { .size = sizeof(stats) };
+
+	if (invlock_cache_stats(cache, &stats))
+		return;
+	counts->hits[which] = stats.hits;
+	counts->stale[which] = stats.stale;
+}
+
+__attribute__((destructor)) static void report(void)
+{
+	struct invlock_mm_info info = { .size = sizeof(info) };
+	const char *fd = getenv(FALSE_FD);
+	struct false_counts counts = {};
+
+	if (!fd || !without)
+		return;
+	count(with_ring, &counts, 0);
+	count(without, &counts, 1);
+	if (!invlock_mm_info(mm, &info))
+		counts.events = info.sequence;
+	if (write(atoi(fd), &counts, sizeof(counts)) != sizeof(counts))
+		perror("false: the result");
+}

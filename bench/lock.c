@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: MIT
+/*
+ * What does an uncontended read section cost, beside the locks that it might have been?
+ *
+ * The threads read; nobody writes. All but invlock lack something: the locks keep the writer
+ * waiting, and the sequence count neither knows ranges nor waits while it must not sample.
+ */
+#include <invlock/section.h>
+#include <pthread.h>
+#include <stdio.h>
+
+#include "bench.h"
+
+static struct invlock_mm *mm;
+static char page[4096];
+static pthread_rwlock_t rwlock = PTHREAD_RWLOCK_INITIALIZER;
+static uint64_t nr_readers __attribute__((aligned(64)));
+static uint64_t sequence __attribute__((aligned(64)));
+
+static void read_invlock(void)
+{
+	struct invlock_read rd;
+
+	invlock_read_init(&rd, mm, page, sizeof(page), NULL, 0);
+	if (!invlock_read_attempt(&rd) || !invlock_read_commit(&rd))
+		abort();
+	invlock_read_end(&rd);
+}
+
+/* the whole of a read section that was committed before: is it still good? */
+static void revalidate(void)
+{
+	static _Thread_local struct invlock_read rd;
+	static _Thread_local bool committed;
+
+	if (!committed) {
+		invlock_read_init(&rd, mm, page, sizeof(page), NULL, 0);
+		committed = invlock_read_attempt(&rd) && invlock_read_commit(&rd);
+	}
+	if (!invlock_read_valid(&rd))
+		abort();
+}
+
+static void read_rwlock(void)
+{
+	pthread_rwlock_rdlock(&rwlock);
+	pthread_rwlock_unlock(&rwlock);
+}
+
+/* what an rwsem does to its word while only readers come */
+static void read_rwsem(void)
+{
+	__atomic_fetch_add(&nr_readers, 1, __ATOMIC_ACQUIRE);
+	__atomic_fetch_sub(&nr_readers, 1, __ATOMIC_RELEASE);
+}
+
+static void read_seqcount(void)
+{
+	uint64_t begin;
+
+	do
+		begin = __atomic_load_n(&sequence, __ATOMIC_ACQUIRE);
+	while (begin & 1 || __atomic_load_n(&sequence, __ATOMIC_RELAXED) != begin);
+}
+
+static const struct {
+	const char *name;
+	void (*read)(void);
+} locks[] = {
+	{ "seqcount", read_seqcount },
+	{ "invlock", read_invlock },
+	{ "invlock, still valid?", revalidate },
+	{ "like an rwsem", read_rwsem },
+	{ "pthread rwlock", read_rwlock },
+};
+#define NR	(sizeof(locks) / sizeof(*locks))
+
+static pthread_barrier_t begin_together;
+
+struct run {
+	void (*read)(void);
+	double ns;
+};
+
+static void *run_reads(void *arg)
+{
+	struct run *r = arg;
+	int nr = BENCH_SIZE(1000000, 1000);
+	double begin;
+
+	pthread_barrier_wait(&begin_together);
+	/* of the thread's own time: none of them waits for readers */
+	begin = bench_clock(CLOCK_THREAD_CPUTIME_ID);
+	for (int i = 0; i < nr; i++)
+		r->read();
+	r->ns = (bench_clock(CLOCK_THREAD_CPUTIME_ID) - begin) / nr;
+	return NULL;
+}
+
+static double measure(size_t lock, int nr_threads)
+{
+	struct run runs[2] = { { locks[lock].read }, { locks[lock].read } };
+	pthread_t threads[2];
+	double ns = 0;
+
+	pthread_barrier_init(&begin_together, NULL, nr_threads);
+	for (int i = 0; i < nr_threads; i++)
+		if (pthread_create(&threads[i], NULL, run_reads, &runs[i]))
+			abort();
+	for (int i = 0; i < nr_threads; i++) {
+		pthread_join(threads[i], NULL);
+		ns += runs[i].ns / nr_threads;
+	}
+	pthread_barrier_destroy(&begin_together);
+	return ns;
+}
+
+int main(int argc, char **argv)
+{
+	static const char *const cases[] = { "1 thread", "2 threads" };
+	struct invlock_mm_options manual = { .size = sizeof(manual), .monitor = "manual" };
+	struct invlock_why why;
+
+	bench_begin("lock", "ns", argc, argv);
+	if (invlock_mm_open(&manual, &mm, &why)) {
+		fprintf(stderr, "lock: %s\n", why.text);
+		return 1;
+	}
+	for (int round = 0; round < bench_rounds; round++)
+		for (int i = 0; i < 2; i++)
+			for (size_t lock = 0; lock < NR; lock++)
+				bench_add(cases[i], locks[lock].name, measure(lock, i + 1));
+	for (int i = 0; i < 2; i++) {
+		bench_limit(cases[i], "invlock", 25);
+		bench_target(cases[i], "invlock", cases[i], "pthread rwlock", 0);
+		bench_target(cases[i], "invlock", cases[i], "seqcount", 0);
+	}
+	invlock_mm_close(mm);
+	return bench_end();
+}

@@ -1,0 +1,215 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""report.py RESULTS [--doc TEMPLATE OUT] - tables of what bench/*.c measured
+
+RESULTS is a folder of the JSON that they print, one file a question. Without --doc the tables
+go to the terminal. With it, OUT becomes TEMPLATE with each {{question}} replaced by its table
+and plot, and the plots go into the folder of OUT's name. What is written by hand stands in the
+template and stays.
+"""
+import argparse
+import datetime
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+
+
+def number(value):
+    """Three digits that mean something."""
+    if value == 0:
+        return '0'
+    if value >= 1000:
+        return f'{value:,.0f}'
+    return f'{value:.3g}' if value < 100 else f'{value:.0f}'
+
+
+def spread(of):
+    text = number(of['median'])
+    if of['min'] != of['max']:
+        text += f' ({number(of["q1"])}..{number(of["q3"])})'
+    return text
+
+
+def names(result, key):
+    found = []
+    for series in result['series']:
+        if series[key] not in found:
+            found.append(series[key])
+    return found
+
+
+def values(result):
+    """A row a case, a column a contender."""
+    whats, whos = names(result, 'what'), names(result, 'who')
+    cell = {(s['what'], s['who']): spread(s) for s in result['series']}
+    yield [f'{result["unit"]}: median (quartiles)'] + whos
+    for what in whats:
+        yield [what] + [cell.get((what, who), '-') for who in whos]
+
+
+def against(ratio):
+    if 'base_who' not in ratio:
+        return 'itself'
+    if ratio['base_what'] == ratio['what']:
+        return ratio['base_who']
+    if ratio['base_who'] == ratio['who']:
+        return ratio['base_what']
+    return f'{ratio["base_who"]}, {ratio["base_what"]}'
+
+
+def ratios(result):
+    yield ['what', 'against', 'ratio', 'target', '']
+    for r in result['ratios']:
+        at_most = f'<= {number(r["at_most"])}' if 'at_most' in r else ''
+        met = {True: 'met', False: '**missed**', None: ''}[r.get('met')]
+        yield [f'{r["who"]}, {r["what"]}', against(r), spread(r), at_most, met]
+
+
+def as_text(rows):
+    rows = list(rows)
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    for row in rows:
+        cells = [cell.ljust(width) for cell, width in zip(row, widths)]
+        yield '  '.join(cells).rstrip().replace('*', '')
+
+
+def as_markdown(rows):
+    rows = list(rows)
+    yield '| ' + ' | '.join(rows[0]) + ' |'
+    yield '|' + '---|' * len(rows[0])
+    for row in rows[1:]:
+        yield '| ' + ' | '.join(row) + ' |'
+
+
+def quoted(text):
+    return '"' + text.replace('"', "'").replace('_', ' ') + '"'
+
+
+def plot(result, path):
+    """Bars by case and contender, with their quartiles; False = there is no gnuplot."""
+    if not shutil.which('gnuplot'):
+        return False
+    whats, whos = names(result, 'what'), names(result, 'who')
+    cell = {(s['what'], s['who']): s for s in result['series']}
+    medians = [s['median'] for s in result['series'] if s['median'] > 0]
+    wide = medians and max(medians) > 30 * min(medians)
+    lines = ['set terminal svg size 900,420 font "sans,12" background "white"',
+             f'set output "{path}"',
+             'set style data histograms',
+             'set style histogram errorbars gap 1 lw 1',
+             'set style fill solid 0.7 border -1',
+             'set grid ytics',
+             'set key outside top center horizontal',
+             'set xtics rotate by -20',
+             f'set ylabel {quoted(result["unit"])}',
+             'set logscale y' if wide else 'set yrange [0:*]',
+             '$data << END']
+    for what in whats:
+        row = [quoted(what)]
+        for who in whos:
+            s = cell.get((what, who))
+            # a logarithm has no 0
+            known = s and (s['median'] > 0 or not wide)
+            row += [f'{s["median"]} {s["q1"]} {s["q3"]}' if known else 'NaN NaN NaN']
+        lines.append(' '.join(row))
+    bars = [f'$data using {2 + 3 * i}:{3 + 3 * i}:{4 + 3 * i}:xtic(1) title {quoted(who)}'
+            for i, who in enumerate(whos)]
+    lines += ['END', 'plot ' + ', '.join(bars)]
+    subprocess.run(['gnuplot'], input='\n'.join(lines) + '\n', text=True, check=True)
+    return True
+
+
+def section(name, result, folder, link):
+    yield from as_markdown(values(result))
+    if result['ratios']:
+        yield ''
+        yield from as_markdown(ratios(result))
+    for note in result['notes']:
+        yield ''
+        yield f'Note: {note["note"]}.'
+    path = os.path.join(folder, name + '.svg')
+    if plot(result, path):
+        yield ''
+        yield f'![{name}]({link}/{name}.svg)'
+
+
+def first_line(path, prefix):
+    with open(path, encoding='utf-8') as f:
+        for line in f:
+            if line.startswith(prefix):
+                return line.split(':', 1)[1].strip()
+    return 'unknown'
+
+
+def version_of(package):
+    done = subprocess.run(['dpkg-query', '-W', '-f', '${Version}', package], text=True,
+                          capture_output=True, check=False)
+    return done.stdout or 'not installed'
+
+
+def machine(results):
+    rounds = max((r['rounds'] for r in results.values()), default=0)
+    load = results.get('load', {}).get('load', '?')
+    return (f'{datetime.date.today()}: {first_line("/proc/cpuinfo", "model name")}, '
+            f'{os.cpu_count()} CPUs, Linux {platform.release()}, '
+            f'gcc {version_of("gcc")}, UCX {version_of("libucx-dev")}; '
+            f'up to {rounds} rounds; the load of the machine before the first of them was {load}.')
+
+
+def document(results, template, out):
+    folder = os.path.splitext(out)[0]
+    os.makedirs(folder, exist_ok=True)
+    with open(template, encoding='utf-8') as f:
+        text = f.read()
+    asked = re.findall(r'^\{\{(\w+)\}\}$', text, re.M)
+    for name in results:
+        if name not in asked and 'series' in results[name]:
+            sys.exit(f'{template} has no place for {{{{{name}}}}}')
+
+    def fill(match):
+        name = match[1]
+        if name == 'machine':
+            return machine(results)
+        if name not in results:
+            return f'Not measured on this machine: `bench/{name}` gave no result.'
+        return '\n'.join(section(name, results[name], folder, os.path.basename(folder)))
+    with open(out, 'w', encoding='utf-8') as f:
+        f.write(re.sub(r'^\{\{(\w+)\}\}$', fill, text, flags=re.M))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('results')
+    parser.add_argument('--doc', nargs=2, metavar=('TEMPLATE', 'OUT'))
+    args = parser.parse_args()
+    results = {}
+    for entry in sorted(os.listdir(args.results)):
+        name, ext = os.path.splitext(entry)
+        if ext == '.json':
+            with open(os.path.join(args.results, entry), encoding='utf-8') as f:
+                try:
+                    results[name] = json.load(f)
+                except json.JSONDecodeError as why:
+                    sys.exit(f'{entry} is no result: {why}')
+    if args.doc:
+        document(results, *args.doc)
+        return
+    for name, result in results.items():
+        if 'series' not in result:
+            continue
+        print(f'== {name}')
+        print('\n'.join(as_text(values(result))))
+        if result['ratios']:
+            print()
+            print('\n'.join(as_text(ratios(result))))
+        for note in result['notes']:
+            print(note['note'])
+        print()
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,113 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""test_bench.py PROGRAM... - each measurement runs, and bench/report.py can read what it prints
+
+With --quick they measure next to nothing: nothing is said about any number.
+"""
+import copy
+import json
+import os
+import subprocess
+import sys
+import tempfile
+
+import tap
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+REPORT = os.path.join(ROOT, 'bench/report.py')
+TEMPLATE = os.path.join(ROOT, 'bench/performance.md.in')
+results = {}
+
+
+def _faults(result):
+    """what is wrong with a result; nothing is how it should be"""
+    missing = {'bench', 'unit', 'rounds', 'series', 'ratios', 'notes'} - set(result)
+    if missing:
+        return [f'no {missing}']
+    found = [] if result['series'] else ['nothing was measured']
+    for one in result['series'] + result['ratios']:
+        who = f'{one["what"]}, {one["who"]}'
+        if not 0 <= one['min'] <= one['q1'] <= one['median'] <= one['q3'] <= one['max']:
+            found.append(f'{who}: in no order')
+        # of false invalidations there may be none
+        if not one['max'] and result['bench'] != 'false':
+            found.append(f'{who}: nothing')
+        if 'at_most' in one and one['met'] != (one['median'] <= one['at_most']):
+            found.append(f'{who}: met is {one["met"]}')
+    return found
+
+
+def _report(documents, *options):
+    """status and output of report.py for these results"""
+    with tempfile.TemporaryDirectory() as folder:
+        for name, result in documents.items():
+            with open(os.path.join(folder, name + '.json'), 'w', encoding='utf-8') as f:
+                json.dump(result, f)
+        done = subprocess.run([sys.executable, REPORT, folder, *options], text=True, check=False,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        return done.returncode, done.stdout
+
+
+def every_measurement_runs_and_prints_a_result():
+    for program in sys.argv[1:]:
+        name = os.path.basename(program)
+        done = subprocess.run([program, '--quick'], text=True, check=False, timeout=60,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        if done.returncode and 'monitor' in done.stderr:
+            # direct_io needs one that sees everything
+            print(f'# {name}: not here: {done.stderr.strip()}')
+            continue
+        assert done.returncode == 0, f'{name}: {done.stderr}'
+        results[name] = json.loads(done.stdout)
+        if name == 'false' and not results[name]['series'] and results[name]['notes']:
+            print(f'# {name}: not here: {results.pop(name)["notes"]}')
+            continue
+        assert not _faults(results[name]), f'{name}: {_faults(results[name])}'
+    assert len(results) >= len(sys.argv[1:]) - 2, list(results)
+
+
+def a_result_that_says_nothing_or_lies_is_found():
+    good = results['lock']
+    for plant in (lambda r: r.pop('ratios'), lambda r: r['series'].clear(),
+                  lambda r: r['series'][0].update(max=0, q3=0, median=0, q1=0, min=0),
+                  lambda r: r['series'][0].update(q1=r['series'][0]['max'] + 1),
+                  lambda r: r['ratios'][0].update(met=not r['ratios'][0]['met'])):
+        bad = copy.deepcopy(good)
+        plant(bad)
+        assert _faults(bad)
+
+
+def a_wrong_option_is_named():
+    done = subprocess.run([sys.argv[1], '--fast'], text=True, check=False, capture_output=True)
+    assert done.returncode and '--fast' in done.stderr, done
+
+
+def the_report_shows_every_contender_and_every_missed_target():
+    result = copy.deepcopy(results['lock'])
+    ratio = next(r for r in result['ratios'] if 'at_most' in r)
+    ratio['met'] = False
+    status, said = _report({'lock': result})
+    assert status == 0, said
+    for series in result['series']:
+        assert series['who'] in said and series['what'] in said, said
+    assert 'missed' in said, said
+
+
+def the_page_has_a_place_for_every_question_and_keeps_what_is_written_by_hand():
+    with tempfile.TemporaryDirectory() as folder:
+        out = os.path.join(folder, 'performance.md')
+        status, said = _report(results, '--doc', TEMPLATE, out)
+        assert status == 0, said
+        with open(out, encoding='utf-8') as f:
+            page = f.read()
+        assert '{{' not in page
+        assert page.count('\n| ') > 30
+        with open(TEMPLATE, encoding='utf-8') as f:
+            for line in f:
+                assert line.startswith('{{') or line in page, line
+        # a question without a place would be measured for nobody
+        status, said = _report({'other': results['lock']}, '--doc', TEMPLATE, out)
+        assert status and 'other' in said, said
+
+
+tap.run(tap.in_order(globals()))
