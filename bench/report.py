@@ -124,6 +124,9 @@ def plot(result, path):
 
 
 def section(name, result, folder, link):
+    if 'text' in result:
+        yield from ['```', result['text'].rstrip(), '```']
+        return
     yield from as_markdown(values(result))
     if result['ratios']:
         yield ''
@@ -152,7 +155,7 @@ def version_of(package):
 
 
 def machine(results):
-    rounds = max((r['rounds'] for r in results.values()), default=0)
+    rounds = max((r.get('rounds', 0) for r in results.values()), default=0)
     load = results.get('load', {}).get('load', '?')
     return (f'{datetime.date.today()}: {first_line("/proc/cpuinfo", "model name")}, '
             f'{os.cpu_count()} CPUs, Linux {platform.release()}, '
@@ -167,7 +170,7 @@ def document(results, template, out):
         text = f.read()
     asked = re.findall(r'^\{\{(\w+)\}\}$', text, re.M)
     for name in results:
-        if name not in asked and 'series' in results[name]:
+        if name not in asked and name != 'load':
             sys.exit(f'{template} has no place for {{{{{name}}}}}')
 
     def fill(match):
@@ -191,17 +194,22 @@ def main():
         name, ext = os.path.splitext(entry)
         if ext == '.json':
             with open(os.path.join(args.results, entry), encoding='utf-8') as f:
-                try:
-                    results[name] = json.load(f)
-                except json.JSONDecodeError as why:
-                    sys.exit(f'{entry} is no result: {why}')
+                text = f.read()
+            try:
+                results[name] = json.loads(text)
+            except json.JSONDecodeError:
+                # a program with a table of its own
+                results[name] = {'text': text}
     if args.doc:
         document(results, *args.doc)
         return
     for name, result in results.items():
-        if 'series' not in result:
+        if name == 'load':
             continue
         print(f'== {name}')
+        if 'text' in result:
+            print(result['text'])
+            continue
         print('\n'.join(as_text(values(result))))
         if result['ratios']:
             print()
