@@ -8,18 +8,11 @@
 
 #include "inject.h"
 
-/* whose malloc it is underneath: a sanitizer has its own */
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define REAL(name) __interceptor_##name
-#else
-#define REAL(name) __libc_##name
-#endif
-
-extern void *REAL(malloc)(size_t size);
-extern void *REAL(calloc)(size_t nr, size_t size);
-extern void *REAL(realloc)(void *mem, size_t size);
-extern void *REAL(memalign)(size_t align, size_t size);
-extern void REAL(free)(void *mem);
+extern void *__libc_malloc(size_t size);
+extern void *__libc_calloc(size_t nr, size_t size);
+extern void *__libc_realloc(void *mem, size_t size);
+extern void *__libc_memalign(size_t align, size_t size);
+extern void __libc_free(void *mem);
 
 /* atomics */
 static unsigned int nr_allocations;
@@ -75,29 +68,29 @@ static void *count(void *mem)
 
 __attribute__((visibility("default"))) void *malloc(size_t size)
 {
-	return fails() ? NULL : count(REAL(malloc)(size));
+	return fails() ? NULL : count(__libc_malloc(size));
 }
 
 __attribute__((visibility("default"))) void *calloc(size_t nr, size_t size)
 {
-	return fails() ? NULL : count(REAL(calloc)(nr, size));
+	return fails() ? NULL : count(__libc_calloc(nr, size));
 }
 
 __attribute__((visibility("default"))) void *realloc(void *mem, size_t size)
 {
 	if (fails())
 		return NULL;
-	return mem ? REAL(realloc)(mem, size) : count(REAL(realloc)(NULL, size));
+	return mem ? __libc_realloc(mem, size) : count(__libc_realloc(NULL, size));
 }
 
 __attribute__((visibility("default"))) void *aligned_alloc(size_t align, size_t size)
 {
-	return fails() ? NULL : count(REAL(memalign)(align, size));
+	return fails() ? NULL : count(__libc_memalign(align, size));
 }
 
 __attribute__((visibility("default"))) int posix_memalign(void **ret, size_t align, size_t size)
 {
-	void *mem = fails() ? NULL : count(REAL(memalign)(align, size));
+	void *mem = fails() ? NULL : count(__libc_memalign(align, size));
 
 	if (mem)
 		*ret = mem;
@@ -108,20 +101,10 @@ __attribute__((visibility("default"))) void free(void *mem)
 {
 	if (mem)
 		__atomic_sub_fetch(&blocks, 1, __ATOMIC_SEQ_CST);
-	REAL(free)(mem);
+	__libc_free(mem);
 }
 
-/* what libc and sanitizers map for themselves does not come by here */
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-extern void *__interceptor_mmap(void *addr, size_t len, int prot, int flags, int fd, off_t at);
-extern int __interceptor_munmap(void *addr, size_t len);
-#define real_mmap	__interceptor_mmap
-#define real_munmap	__interceptor_munmap
-#else
-#define real_mmap(addr, len, prot, flags, fd, at) \
-	((void *)syscall(SYS_mmap, addr, len, prot, flags, fd, at))
-#define real_munmap(addr, len)	((int)syscall(SYS_munmap, addr, len))
-#endif
+/* what libc maps for itself does not come by here */
 
 /* libc has it by two names, and its headers choose one: these are both */
 void *counted_mmap(void *addr, size_t len, int prot, int flags, int fd, off_t at) __asm__("mmap");
@@ -131,7 +114,7 @@ void *counted_mmap64(void *addr, size_t len, int prot, int flags, int fd, off_t 
 __attribute__((visibility("default")))
 void *counted_mmap(void *addr, size_t len, int prot, int flags, int fd, off_t at)
 {
-	void *mem = real_mmap(addr, len, prot, flags, fd, at);
+	void *mem = (void *)syscall(SYS_mmap, addr, len, prot, flags, fd, at);
 
 	/* over a mapping that is counted already */
 	if (mem != MAP_FAILED && !(flags & MAP_FIXED))
@@ -147,7 +130,7 @@ void *counted_mmap64(void *addr, size_t len, int prot, int flags, int fd, off_t 
 
 __attribute__((visibility("default"))) int munmap(void *addr, size_t len)
 {
-	int err = real_munmap(addr, len);
+	int err = (int)syscall(SYS_munmap, addr, len);
 
 	if (!err)
 		__atomic_sub_fetch(&mapped, (len + 4095) & -4096L, __ATOMIC_SEQ_CST);
