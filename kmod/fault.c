@@ -15,6 +15,7 @@
 #include <linux/module.h>
 #include <linux/mm.h>
 #include <linux/sched/mm.h>
+#include <linux/sched/signal.h>
 
 #include "bad.h"
 #include "mmu_invlock.h"
@@ -108,33 +109,67 @@ static bool wait_until_quiet(struct mmu_invlock_fault *f)
 	return true;
 }
 
-bool mmu_invlock_attempt(struct mmu_invlock_fault *f)
+/* Locks: the mmap lock, inv->lock; in flight. Return: this is the sample that counts */
+static bool sample_locked(struct mmu_invlock_fault *f)
 {
-	if (f->error)
+	bool fresh;
+
+	f->range.notifier_seq = 0;
+	WRITE_ONCE(f->walk.invalidate_seq, 0);
+	fresh = invlock_resample(&f->section);
+	if (bad_is(BAD_HOIST) && f->section.collisions)
+		f->section.snap = (struct invlock_snapshot){};
+	return fresh;
+}
+
+/* most faults find no lock taken and nothing running: then this is all */
+static bool attempt_at_once(struct mmu_invlock_fault *f)
+{
+	if (f->slow || bad_is(BAD_ENTRY) || !mmap_read_trylock(f->mm))
 		return false;
-	might_lock_read(&f->mm->mmap_lock);
-	if (WARN_ON_ONCE(f->mmap_locked)) {
-		/* an attempt without a commit */
-		f->error = -EINVAL;
-		return false;
-	}
+	spin_lock(f->inv->lock);
+	f->mmap_locked = sample_locked(f);
+	if (f->mmap_locked)
+		list_add(&f->in_flight, &f->inv->faults);
+	spin_unlock(f->inv->lock);
+	if (!f->mmap_locked)
+		mmap_read_unlock(f->mm);
+	return f->mmap_locked;
+}
+
+static bool attempt_and_wait(struct mmu_invlock_fault *f)
+{
 	enter_flight(f);
 	if (!wait_until_quiet(f) || !lock_mmap(f)) {
 		leave_flight(f);
 		return false;
 	}
-
 	spin_lock(f->inv->lock);
-	f->range.notifier_seq = 0;
-	WRITE_ONCE(f->walk.invalidate_seq, 0);
 	/* what came and went while the mmap lock was waited for is no collision */
-	invlock_resample(&f->section);
+	sample_locked(f);
 	if (bad_is(BAD_ENTRY))
 		list_move(&f->in_flight, &f->inv->faults);
-	if (bad_is(BAD_HOIST) && f->section.collisions)
-		f->section.snap = (struct invlock_snapshot){};
 	spin_unlock(f->inv->lock);
 	return true;
+}
+
+bool mmu_invlock_attempt(struct mmu_invlock_fault *f)
+{
+	if (f->error || f->section.done)
+		return false;
+	might_lock_read(&f->mm->mmap_lock);
+	lockdep_assert_not_held(f->inv->lock);
+	if (WARN_ON_ONCE(f->mmap_locked)) {
+		/* an attempt without a commit */
+		f->error = -EINVAL;
+		return false;
+	}
+	/* rounds that collide need not wait anywhere, and may be many */
+	if (f->section.collisions && fatal_signal_pending(current)) {
+		f->error = -EINTR;
+		return false;
+	}
+	return attempt_at_once(f) || attempt_and_wait(f);
 }
 EXPORT_SYMBOL_GPL(mmu_invlock_attempt);
 

@@ -103,11 +103,12 @@ static bool stop_walks(struct mmu_invlock *inv, const struct mmu_notifier_range 
 void mmu_invlock_inv_start(struct mmu_invlock *inv, const struct mmu_notifier_range *range,
 			   bool interesting)
 {
-	u32 tid = current->mm == inv->notifier.mm ? task_pid_vnr(current) : 0;
+	u32 tid;
 
 	lockdep_assert_held(inv->lock);
 	inv->running++;
 	if ((stop_walks(inv, range) && !bad_is(BAD_INTEREST)) || interesting) {
+		tid = current->mm == inv->notifier.mm ? task_pid_vnr(current) : 0;
 		invlock_inv_start(&inv->il, range->start, range->end, mmu_invlock_kind(range),
 				  tid, ktime_get_ns());
 		return;
