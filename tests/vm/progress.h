@@ -28,6 +28,7 @@ enum contender {
 
 enum storm {
 	STORM_DISJOINT,	/* discards, each of a stripe of its own */
+	STORM_NEAR,	/* discards of another page in the reader's stripe */
 	STORM_SAME,	/* discards of the reader's page */
 	STORM_HUGE,	/* munmap of more than stripes can tell */
 	NR_STORMS
@@ -189,7 +190,8 @@ static inline void storm_begin(struct progress *p, int drill, struct storm_threa
 	for (unsigned int i = 0; i < STORM_THREADS; i++) {
 		threads[i] = (struct storm_thread){
 			.p = p,
-			.page = p->storm == STORM_SAME ? p->page : p->storm_pages[i],
+			.page = p->storm == STORM_SAME ? p->page :
+				p->storm == STORM_NEAR ? p->page + MIB : p->storm_pages[i],
 		};
 		assert_int_equal(pthread_create(&threads[i].thread, NULL, storm_until_stopped,
 						&threads[i]), 0);

@@ -129,22 +129,33 @@ static bool no_invalidate(struct mmu_interval_notifier *notifier,
 
 static const struct mmu_interval_notifier_ops plain_ops = { .invalidate = no_invalidate };
 
-/* the same frame around both: a reference on the mm's users, the mmap lock, the driver's lock */
-static void measure_plain(struct drill_file *d, struct mmu_interval_notifier *notifier, u64 rounds)
+/*
+ * The same frame around both: a reference on the mm's users, what hmm_range_fault() is told, the
+ * mmap lock, the driver's lock. Only the walk is left out.
+ */
+static void measure_plain(struct drill_file *d, struct mmu_interval_notifier *notifier,
+			  const struct drill *arg)
 {
-	unsigned long seq;
+	struct hmm_range range;
 	bool again;
 
-	while (rounds--) {
+	for (u64 rounds = arg->rounds; rounds--;) {
+		range = (struct hmm_range){
+			.notifier = notifier,
+			.start = arg->addr,
+			.end = arg->addr + arg->len,
+		};
+		/* the walk would read it */
+		barrier_data(&range);
 		if (!mmget_not_zero(d->mm))
 			return;
 		do {
-			seq = mmu_interval_read_begin(notifier);
+			range.notifier_seq = mmu_interval_read_begin(notifier);
 			if (mmap_read_lock_killable(d->mm))
 				break;
 			mmap_read_unlock(d->mm);
 			spin_lock(&d->lock);
-			again = mmu_interval_read_retry(notifier, seq);
+			again = mmu_interval_read_retry(notifier, range.notifier_seq);
 			spin_unlock(&d->lock);
 		} while (again);
 		mmput(d->mm);
@@ -176,7 +187,7 @@ static int drill_measure(struct drill_file *d, struct drill *arg)
 	if (err)
 		return err;
 	start = ktime_get_ns();
-	measure_plain(d, &notifier, arg->rounds);
+	measure_plain(d, &notifier, arg);
 	arg->plain_ns = ktime_get_ns() - start;
 	mmu_interval_notifier_remove(&notifier);
 	start = ktime_get_ns();
