@@ -46,6 +46,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "core/invalidate.h"
 #include "drain.h"
 #include "invlock.skel.h"
 #include "keep.h"
@@ -246,7 +247,10 @@ static int finish_old_calls(struct invlock_bpf *skel, struct invlock_why *why)
 	return err;
 }
 
-/* nobody who closes descriptors detaches the program; without io_uring it can be */
+/*
+ * Nobody who closes descriptors detaches the program then. Where there is no io_uring somebody
+ * can, which monitor_bpf_note_missed() finds out afterwards.
+ */
 static void keep_attached(struct invlock_mm *mm, const struct invlock_bpf *skel)
 {
 	const struct bpf_object_skeleton *s = skel->skeleton;
@@ -344,6 +348,31 @@ int monitor_bpf_state(const struct invlock_mm *mm, struct bpf_state *ret_state)
 	return bpf_map_lookup_elem(bpf_map__fd(skel->maps.state), &zero, ret_state);
 }
 
+/*
+ * The program is not ours any more, and may be detached. Nobody can write to its feed, so a page
+ * that says so takes the place of the header, for all readers at once.
+ */
+static int distrust(const struct invlock_mm *mm)
+{
+	struct invlock il = mm->il;
+	void *header;
+
+	if (port_load(&il.feed->flags) & INVLOCK_FEED_DEGRADED)
+		return -ENODEV;
+	header = mmap(NULL, INVLOCK_FEED_HEADER_SIZE, PROT_READ | PROT_WRITE,
+		      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (header == MAP_FAILED)
+		return -ENOMEM;
+	memcpy(header, il.feed, INVLOCK_FEED_HEADER_SIZE);
+	il.feed = header;
+	invlock_close_feed(&il, INVLOCK_FEED_DEGRADED);
+	if (mremap(header, INVLOCK_FEED_HEADER_SIZE, INVLOCK_FEED_HEADER_SIZE,
+		   MREMAP_MAYMOVE | MREMAP_FIXED, mm->il.feed) != MAP_FAILED)
+		return -ENODEV;
+	munmap(header, INVLOCK_FEED_HEADER_SIZE);
+	return -ENOMEM;
+}
+
 int monitor_bpf_note_missed(const struct invlock_mm *mm)
 {
 	const struct invlock_bpf *skel = mm->data;
@@ -360,7 +389,7 @@ int monitor_bpf_note_missed(const struct invlock_mm *mm)
 			continue;
 		err = bpf_obj_get_info_by_fd(bpf_program__fd(prog), &info, &size);
 		if (err)
-			return err;
+			return mm->kept ? err : distrust(mm);
 		note.missed += info.recursion_misses;
 	}
 	if (note.missed <= port_load(&mm->il.feed->missed))

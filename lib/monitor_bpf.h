@@ -33,7 +33,8 @@ int monitor_bpf_state(const struct invlock_mm *mm, struct bpf_state *ret_state);
  * monitor_bpf_note_missed() - ask the kernel whether it skipped a run of the program
  * @mm: opened with monitor_bpf
  *
- * If it did since the last time, feed.missed grows and every translation becomes stale.
+ * If it did since the last time, feed.missed grows and every translation becomes stale; if it
+ * cannot say, since the program closed our descriptors, for good.
  * Context: a few system calls. Return: 0, or what the kernel said.
  */
 int monitor_bpf_note_missed(const struct invlock_mm *mm);

@@ -16,6 +16,7 @@
 #include <sys/user.h>
 #include <sys/wait.h>
 
+#include "lib/keep.h"
 #include "lib/monitor.h"
 #include "lib/monitor_bpf.h"
 #include "tests/test.h"
@@ -381,6 +382,28 @@ static void bpf_loses_descriptors(void)
 	close_all();
 }
 
+static void bpf_is_detached(void)
+{
+	char *page = map_page(NULL);
+
+	open_with("bpf", 0);
+	/* as if there were no io_uring to keep it attached */
+	keep_end(toy.mm->kept);
+	toy.mm->kept = NULL;
+	EXPECT(use(page) == 1);
+	EXPECT(!syscall(SYS_close_range, 3, ~0U, 0));
+	map_page(page);
+	/* nobody saw that; found out by whoever looks for dead entries */
+	EXPECT(invlock_cache_reap(toy.cache) == 1);
+	EXPECT(use(page) == -ENOTRECOVERABLE);
+	EXPECT(use(map_page(NULL)) == -ENOTRECOVERABLE);
+	close_all();
+	toy = (struct toy){};
+	open_with("bpf", 0);
+	EXPECT(use(page) == 1);
+	close_all();
+}
+
 static void uffd_loses_descriptors(void)
 {
 	descriptors_closed("uffd", INVLOCK_CACHE_REAPER);
@@ -389,6 +412,11 @@ static void uffd_loses_descriptors(void)
 TEST(a_program_that_closes_all_descriptors_does_not_detach_bpf)
 {
 	run(bpf_loses_descriptors, false);
+}
+
+TEST(bpf_that_was_detached_all_the_same_is_found_out)
+{
+	run(bpf_is_detached, false);
 }
 
 TEST(a_program_that_closes_all_descriptors_has_no_uffd_and_is_told)
@@ -401,4 +429,5 @@ TEST_MAIN(cmocka_unit_test(while_the_thread_of_uffd_is_stopped_nothing_is_known_
 	  cmocka_unit_test(while_the_reaper_is_stopped_others_can_do_its_work),
 	  cmocka_unit_test(a_cache_whose_reaper_was_killed_closes),
 	  cmocka_unit_test(a_program_that_closes_all_descriptors_does_not_detach_bpf),
+	  cmocka_unit_test(bpf_that_was_detached_all_the_same_is_found_out),
 	  cmocka_unit_test(a_program_that_closes_all_descriptors_has_no_uffd_and_is_told))
