@@ -193,6 +193,18 @@ inline resample()
 	fi
 }
 
+inline sample_locked()
+{
+#ifdef SAMPLED_ONCE
+	if
+	:: MINE(clock_runs) -> ADD(word_moved); ADD(sequence_moved)
+	:: else -> resample()
+	fi
+#else
+	resample()
+#endif
+}
+
 /* mmu_invlock_commit(), from where the caller takes the driver's lock to where it drops it */
 inline commit()
 {
@@ -239,6 +251,19 @@ proctype Fault(byte me)
 	bool busy, resampled, looked_up;
 
 attempt:
+	if
+	:: MINE(killed) && MINE(clock_runs) -> goto out
+	:: atomic {
+		/* attempt_at_once(): nobody has to be waited for */
+		!busy && !MINE(slow) && !running && empty(mmap_queue) && MMAP_IS_FREE(false) ->
+		mmap_readers++;
+		ADD(in_flight);
+		sample_locked()
+	   };
+	   goto walk
+	:: !(MINE(killed) && MINE(clock_runs))
+	fi;
+	/* attempt_and_wait() */
 #ifndef IN_FLIGHT_AFTER_SAMPLE
 	ADD(in_flight);
 #endif
@@ -279,16 +304,9 @@ attempt:
 	fi;
 	atomic {
 		ADD(in_flight);
-#ifdef SAMPLED_ONCE
-		if
-		:: MINE(clock_runs) -> ADD(word_moved); ADD(sequence_moved)
-		:: else -> resample()
-		fi
-#else
-		resample()
-#endif
+		sample_locked()
 	};
-	ADD(current);		/* hmm_range_fault() */
+walk:	ADD(current);		/* hmm_range_fault() */
 	commit();
 	if
 	:: MINE(published)

@@ -120,7 +120,7 @@ def main(argv):
     resource.setrlimit(resource.RLIMIT_CPU, (SECONDS[argv[1]], SECONDS[argv[1]]))
     if not shutil.which('spin'):
         print('1..0 # SKIP spin is not installed: apt-get install spin')
-        return 77
+        return 0
     optimise = '-O0' if argv[1] == 'quick' else '-O2'    # the search takes less than gcc
     checks = [(c, False) for c in (HOLDS if argv[1] == 'quick' else LARGER)]
     if argv[1] == 'quick':
