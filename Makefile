@@ -42,7 +42,7 @@ test-quick:
 	@scripts/test.sh quick
 
 proof:
-	@scripts/deps.sh build test model
+	@scripts/deps.sh build test model programs
 	@scripts/test.sh all proof
 
 fuzz:
