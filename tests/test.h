@@ -26,7 +26,8 @@
 
 #define TEST(name) static void name(__attribute__((unused)) void **state)
 
-static char test_skip_reason[200];
+/* one for all files of a program: a rig in another one may skip */
+__attribute__((weak)) char test_skip_reason[200];
 
 #define TEST_SKIP(...)							\
 do {									\

@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: MIT
+/* What containers take away: the next monitor is taken, or the refusal names what is missing. */
+#include <errno.h>
+#include <linux/capability.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <sched.h>
+#include <stddef.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+
+#include "calls.h"
+#include "places.h"
+#include "tests/test.h"
+
+/* how the monitor does where nothing is taken away; skips the test where it is not to be had */
+static void need(const char *monitor)
+{
+	struct rig rig;
+
+	rig_open_or_skip(&rig, monitor);
+	rig_close(&rig);
+}
+
+static bool empty_root(__attribute__((unused)) long arg)
+{
+	char name[] = "/tmp/invlock-root-XXXXXX";
+	bool ok = mkdtemp(name) && !chdir(name) && !chroot(".");
+
+	/* the directory goes at once: an empty root that nobody can put anything into */
+	return ok && (chdir("/") || true);
+}
+
+static struct outcome in_empty_root(const char *monitor)
+{
+	struct outcome o = open_in(empty_root, 0, monitor);
+
+	if (!o.shut_in)
+		TEST_SKIP("chroot is not allowed here");
+	works_or_says_why(&o);
+	return o;
+}
+
+TEST(without_proc_and_sys_it_works_or_says_what_is_missing)
+{
+	struct outcome o = in_empty_root("uffd");
+
+	assert_true(!o.err || strstr(o.why, "/proc") || o.err == -ENOSYS || o.err == -EPERM);
+	o = in_empty_root("bpf");
+	assert_true(!o.err || strstr(o.why, "/sys") || strstr(o.why, "BTF") || o.err == -EPERM);
+	o = in_empty_root(NULL);
+	assert_true(!o.err || (strstr(o.why, "bpf: ") && strstr(o.why, "uffd: ")));
+	o = in_empty_root("manual");
+	assert_int_equal(o.err, 0);
+	assert_int_equal(o.check, 0);
+}
+
+/* a system call that answers EPERM, and one more; -1 = none */
+static bool forbid(long nr, long other)
+{
+	struct sock_filter filter[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned int)nr, 1, 0),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned int)other, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = { sizeof(filter) / sizeof(filter[0]), filter };
+
+	return !prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) &&
+	       !prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program);
+}
+
+static bool forbid_one(long nr)
+{
+	return forbid(nr, -1);
+}
+
+static bool forbid_both(__attribute__((unused)) long arg)
+{
+	return forbid(SYS_bpf, SYS_userfaultfd);
+}
+
+static struct outcome without(bool (*prepare)(long arg), long nr, const char *monitor)
+{
+	struct outcome o = open_in(prepare, nr, monitor);
+
+	if (!o.shut_in)
+		TEST_SKIP("no seccomp filters here");
+	works_or_says_why(&o);
+	return o;
+}
+
+TEST(where_bpf_is_forbidden_the_next_monitor_is_taken)
+{
+	struct outcome o;
+
+	need("uffd");
+	o = without(forbid_one, SYS_bpf, NULL);
+	assert_int_equal(o.err, 0);
+	assert_true(!strcmp(o.monitor, "uffd") || !strcmp(o.monitor, "kmod"));
+	assert_int_equal(o.check, 0);
+	o = without(forbid_one, SYS_bpf, "bpf");
+	assert_int_equal(o.err, -EPERM);
+}
+
+TEST(where_userfaultfd_is_forbidden_bpf_does_not_care)
+{
+	struct outcome o;
+
+	need("bpf");
+	o = without(forbid_one, SYS_userfaultfd, NULL);
+	assert_int_equal(o.err, 0);
+	assert_int_equal(o.check, 0);
+	o = without(forbid_one, SYS_userfaultfd, "uffd");
+	assert_int_equal(o.err, -EPERM);
+	assert_non_null(strstr(o.why, "seccomp"));
+}
+
+TEST(where_io_uring_is_forbidden_every_monitor_works)
+{
+	static const char *const monitors[] = { "manual", "uffd", "bpf" };
+
+	need("uffd");
+	need("bpf");
+	for (unsigned int i = 0; i < 3; i++) {
+		struct outcome o = without(forbid_one, SYS_io_uring_setup, monitors[i]);
+
+		assert_int_equal(o.err, 0);
+		assert_int_equal(o.check, 0);
+	}
+}
+
+TEST(where_all_is_forbidden_the_refusal_has_a_sentence_for_each)
+{
+	struct outcome o = without(forbid_both, 0, NULL);
+
+	if (!o.err)
+		TEST_SKIP("the kernel module does without");
+	assert_int_equal(o.err, -EPERM);
+	assert_non_null(strstr(o.why, "bpf: "));
+	assert_non_null(strstr(o.why, "uffd: "));
+}
+
+/* nobody's, who has every privilege inside it and none outside */
+static bool user_namespace(__attribute__((unused)) long arg)
+{
+	return become_nobody() && !unshare(CLONE_NEWUSER);
+}
+
+static bool user_namespace_without_capabilities(long arg)
+{
+	struct __user_cap_header_struct header = { _LINUX_CAPABILITY_VERSION_3, 0 };
+	struct __user_cap_data_struct none[2] = {};
+
+	return user_namespace(arg) && !syscall(SYS_capset, &header, none);
+}
+
+static void next_monitor_is_taken(bool (*prepare)(long arg), const char *complaint)
+{
+	struct outcome o;
+
+	need("uffd");
+	o = open_in(prepare, 0, "bpf");
+	if (!o.shut_in)
+		TEST_SKIP("no user namespaces here");
+	works_or_says_why(&o);
+	assert_int_equal(o.err, -EPERM);
+	if (!strstr(o.why, complaint))
+		fail_msg("%s", o.why);
+	o = open_in(prepare, 0, NULL);
+	works_or_says_why(&o);
+	assert_int_equal(o.err, 0);
+	assert_int_equal(o.check, 0);
+}
+
+TEST(in_a_user_namespace_bpf_is_refused_and_the_next_monitor_is_taken)
+{
+	/* the capabilities are there, and worth nothing to the kernel */
+	next_monitor_is_taken(user_namespace, "BPF");
+}
+
+TEST(without_capabilities_bpf_names_them_and_the_next_monitor_is_taken)
+{
+	next_monitor_is_taken(user_namespace_without_capabilities, "CAP_BPF");
+}
+
+TEST_MAIN(cmocka_unit_test(without_proc_and_sys_it_works_or_says_what_is_missing),
+	  cmocka_unit_test(where_bpf_is_forbidden_the_next_monitor_is_taken),
+	  cmocka_unit_test(where_userfaultfd_is_forbidden_bpf_does_not_care),
+	  cmocka_unit_test(where_io_uring_is_forbidden_every_monitor_works),
+	  cmocka_unit_test(where_all_is_forbidden_the_refusal_has_a_sentence_for_each),
+	  cmocka_unit_test(in_a_user_namespace_bpf_is_refused_and_the_next_monitor_is_taken),
+	  cmocka_unit_test(without_capabilities_bpf_names_them_and_the_next_monitor_is_taken))

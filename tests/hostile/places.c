@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: MIT
+#include "places.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+
+#include "calls.h"
+#include "tests/test.h"
+
+#define NOBODY	65534
+
+/* open before the child is shut in, where there may be no /proc */
+static unsigned int entries(DIR *dir)
+{
+	unsigned int nr = 0;
+
+	rewinddir(dir);
+	while (readdir(dir))
+		nr++;
+	return nr;
+}
+
+static void try_all(struct outcome *o, const char *monitor, DIR *fds, DIR *tasks)
+{
+	unsigned int nr_fds = entries(fds), nr_tasks = entries(tasks);
+	struct invlock_mm_info info = { .size = sizeof(info) };
+	struct rig rig;
+
+	o->err = rig_open(&rig, monitor);
+	memcpy(o->why, rig.why.text, sizeof(o->why));
+	if (!o->err) {
+		if (!invlock_mm_info(rig.mm, &info))
+			snprintf(o->monitor, sizeof(o->monitor), "%s", info.monitor);
+		o->check = rig_check(&rig);
+		o->close = rig_try_close(&rig);
+	}
+	/* a thread that was joined leaves /proc a moment later */
+	for (int i = 0; i < 1000 && entries(tasks) > nr_tasks; i++)
+		usleep(1000);
+	o->clean = entries(fds) <= nr_fds && entries(tasks) <= nr_tasks;
+}
+
+struct outcome open_in(bool (*prepare)(long arg), long arg, const char *monitor)
+{
+	struct outcome *shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE,
+				      MAP_SHARED | MAP_ANONYMOUS, -1, 0), outcome;
+	int status;
+	pid_t child;
+
+	assert_ptr_not_equal(shared, MAP_FAILED);
+	*shared = (struct outcome){ .died = true };
+	child = fork();
+	if (!child) {
+		DIR *fds = opendir("/proc/self/fd"), *tasks = opendir("/proc/self/task");
+
+		shared->shut_in = fds && tasks && prepare(arg);
+		if (shared->shut_in)
+			try_all(shared, monitor, fds, tasks);
+		shared->died = false;
+		_exit(0);
+	}
+	assert_int_equal(waitpid(child, &status, 0), child);
+	outcome = *shared;
+	outcome.died |= status != 0;
+	munmap(shared, sizeof(*shared));
+	return outcome;
+}
+
+bool become_nobody(void)
+{
+	/* who changed identity may not read its own /proc/self/pagemap, unless it says so */
+	return geteuid() || (!setuid(NOBODY) && !prctl(PR_SET_DUMPABLE, 1, 0, 0, 0));
+}
+
+void works_or_says_why(const struct outcome *o)
+{
+	if (o->died || !o->clean || (o->err && !o->why[0]) || o->check == -ESTALE || o->close)
+		fail_msg("open %d (%s) by %s, check %d, close %d, %s, %s", o->err, o->why,
+			 o->monitor, o->check, o->close, o->clean ? "clean" : "not clean",
+			 o->died ? "died" : "lived");
+}
