@@ -58,6 +58,19 @@ void pin_chunk_add(struct pin_chunk *last, struct pin_chunk *chunk)
 	port_store_release(&last->next, chunk);
 }
 
+bool pins_alone(struct pin_registry *reg, const struct pin_thread *self)
+{
+	const struct pin_thread *t;
+
+	/* full: pairs with the exchanges of pin_thread_add() and pin_thread_adopt() */
+	port_fetch_add(&reg->nr_asked, 1);
+	for (t = port_load_acquire(&reg->threads); t; t = t->next)
+		/* acquire: the pins that its last owner left are seen */
+		if (t != self && port_load_acquire(&t->owned))
+			return false;
+	return true;
+}
+
 static void mark_chunk(const struct pin_chunk *c, struct region_pool *pool)
 {
 	for (u32 i = 0; i < PIN_SLOTS; i++) {

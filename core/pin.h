@@ -46,6 +46,7 @@ struct pin_thread {
 /* every thread record of the process */
 struct pin_registry {
 	struct pin_thread *threads;
+	u64 nr_asked;		/* pins_alone() was asked */
 };
 
 /**
@@ -94,6 +95,16 @@ static inline struct pin_slot *pin_slot_next(struct pin_thread *t)
  * Since: 0.1
  */
 void pins_mark(const struct pin_registry *reg, struct region_pool *pool);
+
+/**
+ * pins_alone() - is there no other thread that may pin anything now?
+ * @reg: the registry
+ * @self: the caller's record; NULL = it has none
+ *
+ * Then port_heavy_barrier() is not needed for what was unlinked before: a thread that comes
+ * later finds it unlinked. Context: any. Ordering: full. Since: 0.1
+ */
+bool pins_alone(struct pin_registry *reg, const struct pin_thread *self);
 
 /* may an unlinked index table still be walked by anyone? Ordering as for pins_mark() */
 bool pins_walk_table(const struct pin_registry *reg, const void *table);

@@ -10,12 +10,18 @@
 #define BATCH		32	/* regions that one scan of the pins decides about */
 #define LOOK_BATCH	256	/* regions that are validated under the lock at once */
 
+/* what was unlinked before is seen unlinked, or its pins are seen; false = cannot be had now */
+static bool barrier(void)
+{
+	return pins_alone(&thread_registry, thread_self) || port_heavy_barrier();
+}
+
 /* of the regions in a batch, which are pinned? Locks: held. false = cannot be known now */
 static bool mark_held(struct invlock_cache *cache, struct region **batch, u32 nr)
 {
 	for (u32 i = 0; i < nr; i++)
 		batch[i]->held = false;
-	if (!port_heavy_barrier())
+	if (!barrier())
 		return false;
 	pins_mark(&thread_registry, &cache->pool);
 	return true;
@@ -29,7 +35,7 @@ static void sort_dead(struct region_pool *pool)
 	for (region_id id = pool->dead; id; id = region_at(pool, id)->next)
 		region_at(pool, id)->held = false;
 	/* they were unlinked before; who still uses one is in a slot by now */
-	if (!pool->dead || !port_heavy_barrier())
+	if (!pool->dead || !barrier())
 		return;
 	pins_mark(&thread_registry, pool);
 	while (*link) {
@@ -76,7 +82,7 @@ static void free_tables(struct invlock_cache *cache)
 		struct index_table *t = *link;
 
 		/* a thread that does nothing may keep one for long: no barrier to find that out */
-		if (pins_walk_table(&thread_registry, t) || !port_heavy_barrier() ||
+		if (pins_walk_table(&thread_registry, t) || !barrier() ||
 		    pins_walk_table(&thread_registry, t)) {
 			link = &t->retired;
 			continue;

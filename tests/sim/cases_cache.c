@@ -346,6 +346,13 @@ static void add_1(void)
 	lookup_1();
 }
 
+/* a pin outlives its thread */
+static void get_and_leave(void)
+{
+	get(records[0], 0);
+	pin_thread_release(records[0]);
+}
+
 static void put_for_another(void)
 {
 	sim_await(&flags[1]);
@@ -365,7 +372,7 @@ static void bury_locked(void)
 
 	for (region_id id = pool->dead; id; id = region_at(pool, id)->next)
 		region_at(pool, id)->held = false;
-	if (!pool->dead || !port_heavy_barrier())
+	if (!pool->dead || !(pins_alone(registry, NULL) || port_heavy_barrier()))
 		return;
 	pins_mark(registry, pool);
 	while (*link) {
@@ -496,6 +503,19 @@ static void chunk_is_left(void)
 	SIM_CHECK(!pool->nr_dead);
 }
 
+static void what_was_left_is_pinned(void)
+{
+	for (u32 i = 0; i < PIN_SLOTS; i++) {
+		struct region *r = records[0]->chunk.slots[i].region;
+
+		SIM_CHECK(!r || r->handle != GONE);
+		records[0]->chunk.slots[i].region = NULL;
+	}
+	books_balance();
+	bury_locked();
+	SIM_CHECK(!pool->nr_dead);
+}
+
 static void both_are_registered(void)
 {
 	u32 nr = 0;
@@ -569,6 +589,12 @@ const struct sim_case cache_cases[] = {
 	{ "adopt", "a record has one owner, and its last one's pins count",
 	  BOUNDED, record_is_free, { { "adopt", adopting_thread }, { "adopt-2", adopting_thread },
 				     { "evict", evict_0 } }, nothing_is_left },
+	{ "alone", "nor needs a barrier, while there was none",
+	  FULLY, nobody_is_registered, { { "new", add_0 }, { "evict", evict_0 } },
+	  nothing_is_left },
+	{ "leave", "a thread that is gone without a put leaves its pin behind",
+	  FULLY, make_cache, { { "leave", get_and_leave }, { "evict", evict_0 } },
+	  what_was_left_is_pinned },
 	{ "add", "two threads that come at once are both known",
 	  FULLY, nobody_is_registered, { { "add-0", add_0 }, { "add-1", add_1 } },
 	  both_are_registered },
