@@ -21,7 +21,7 @@
 static struct rig rig;
 static bool manual, deaf;
 static volatile unsigned long number;	/* of the memory that is there now */
-static volatile unsigned long nr_signals;
+static unsigned long nr_signals;	/* atomic */
 static unsigned long nr_hits, nr_stale;
 static bool stopped;			/* atomic */
 static struct invlock_cache *numbers;	/* whose registrations are numbers */
@@ -50,18 +50,23 @@ static void change(__attribute__((unused)) int sig)
 	*(volatile unsigned long *)rig.page = ++number;
 	if (manual && !deaf)
 		invlock_manual_end(rig.mm, rig.page, PAGE);
-	nr_signals++;
+	__atomic_add_fetch(&nr_signals, 1, __ATOMIC_RELAXED);
 	errno = saved;
+}
+
+static unsigned long signals(void)
+{
+	return __atomic_load_n(&nr_signals, __ATOMIC_RELAXED);
 }
 
 /* one at a time, wherever the thread is by then */
 static void *send_signals(void *arg)
 {
 	while (!__atomic_load_n(&stopped, __ATOMIC_ACQUIRE)) {
-		unsigned long nr = nr_signals;
+		unsigned long nr = signals();
 
 		pthread_kill(*(pthread_t *)arg, SIGUSR1);
-		while (!__atomic_load_n(&stopped, __ATOMIC_ACQUIRE) && nr_signals == nr)
+		while (!__atomic_load_n(&stopped, __ATOMIC_ACQUIRE) && signals() == nr)
 			sched_yield();
 	}
 	return NULL;
@@ -108,19 +113,19 @@ static void storm(const char *monitor)
 	open_rig(monitor);
 	assert_int_equal(pthread_create(&sender, NULL, send_signals, &self), 0);
 	for (const struct call *call = calls; call->name; call++) {
-		unsigned long until = nr_signals + ROUNDS / 10;
+		unsigned long until = signals() + ROUNDS / 10;
 
-		for (int i = 0; i < ROUNDS / 10 || nr_signals < until; i++)
+		for (int i = 0; i < ROUNDS / 10 || signals() < until; i++)
 			if (!call->make(&rig))
 				fail_msg("%s", call->name);
 	}
-	for (int i = 0; i < ROUNDS || nr_signals < ROUNDS || !nr_hits; i++)
+	for (int i = 0; i < ROUNDS || signals() < ROUNDS || !nr_hits; i++)
 		use();
 	__atomic_store_n(&stopped, true, __ATOMIC_RELEASE);
 	pthread_join(sender, NULL);
 	assert_int_equal(invlock_cache_close(numbers), 0);
 	rig_close(&rig);
-	print_message("# %lu signals, %lu hits, %lu stale\n", nr_signals, nr_hits, nr_stale);
+	print_message("# %lu signals, %lu hits, %lu stale\n", signals(), nr_hits, nr_stale);
 }
 
 TEST(a_handler_that_changes_the_map_disturbs_no_call_with_the_manual_monitor)
