@@ -25,7 +25,6 @@ enum call_class {
 	CALL_IPC,		/* i386: shmat and shmdt among others */
 	CALL_REMAP_FILE_PAGES,
 	CALL_IO_DESTROY,	/* unmaps the ring of the old aio calls */
-	CALL_PRCTL,		/* arms the program */
 };
 
 /* x86-64 numbers, and x32's, which have bit 30 set */
@@ -49,7 +48,6 @@ static const u8 call_classes[NR_MASK + 1] = {
 	[91]	= COMPAT(CALL_MUNMAP),
 	[117]	= COMPAT(CALL_IPC),
 	[125]	= COMPAT(CALL_MPROTECT),
-	[157]	= NATIVE(CALL_PRCTL),
 	[163]	= COMPAT(CALL_MREMAP),
 	[192]	= COMPAT(CALL_MMAP),
 	[207]	= NATIVE(CALL_IO_DESTROY),
@@ -288,8 +286,7 @@ static inline void decode(struct change *c, const struct call *call, struct task
 		decode_process_madvise(c, call);
 		break;
 	case CALL_MPROTECT:
-		if (count_protect)
-			change_pages(c, arg[0], arg[1], INVLOCK_KIND_PROTECT);
+		change_pages(c, arg[0], arg[1], INVLOCK_KIND_PROTECT);
 		break;
 	case CALL_BRK:
 		decode_brk(c, task, arg[0]);

@@ -12,74 +12,74 @@
 #ifndef INVLOCK_BPF_FILES_H
 #define INVLOCK_BPF_FILES_H
 
-#include "feed.h"
+#include "users.h"
 
-/* the file is mapped at places that do not follow one formula */
-#define NO_BASE	1ULL
+/* bpf_file.base: 0 = not known yet */
+#define BASE_KNOWN	1ULL	/* the rest of it is the base */
+#define BASE_NONE	2ULL	/* mapped at places that do not follow one formula */
 
-/* where a file is mapped: within [lo, hi); its byte n is at base + n, unless NO_BASE */
-struct file_place {
-	u64 lo;
-	u64 hi;
-	u64 base;
-};
+#define FILE_PROBES	32
 
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, BPF_NR_FILES);
-	__type(key, u64);		/* struct address_space * */
-	__type(value, struct file_place);
-} files SEC(".maps");
-
-/* lo only falls and hi only rises; who loses too many races says "everywhere" */
-static inline void place_widen(struct file_place *place, u64 lo, u64 hi)
+/* the entry of a file, or, if it has none and claim, a free one that is now its own */
+static inline struct bpf_file *file_of(struct bpf_user *u, u64 mapping, bool claim)
 {
-	u64 old, seen;
-	u32 i;
+	u32 home = (u32)(mapping * 0x9e3779b97f4a7c15ULL >> 32);
 
-	old = port_load(&place->lo);
-	for (i = 0; i < 8 && lo < old; i++) {
-		seen = port_cmpxchg(&place->lo, old, lo);
-		if (seen == old)
-			break;
-		old = seen;
-	}
-	if (i == 8)
-		port_store(&place->lo, 0);
+	for (u32 i = 0; i < FILE_PROBES; i++) {
+		struct bpf_file *f = &u->files[(home + i) & (u->state.nr_files - 1) &
+					       (BPF_NR_FILES - 1)];
+		u64 seen = port_load(&f->mapping);
 
-	old = port_load(&place->hi);
-	for (i = 0; i < 8 && hi > old; i++) {
-		seen = port_cmpxchg(&place->hi, old, hi);
-		if (seen == old)
-			break;
-		old = seen;
+		if (!seen && claim)
+			seen = port_cmpxchg(&f->mapping, 0, mapping) ?: mapping;
+		if (seen == mapping)
+			return f;
+		/* none is ever freed: it would have been put here */
+		if (!seen)
+			return NULL;
 	}
-	if (i == 8)
-		port_store(&place->hi, INVLOCK_ADDRESS_END);
+	return NULL;
 }
 
-/* [start, end) maps the file from byte offset on */
-static inline void file_mapped(struct bpf_state *st, u64 mapping, u64 start, u64 end, u64 offset)
+/* who loses too many races says that it reaches as far as it could */
+static inline void grow(u64 *what, u64 to, u64 furthest)
 {
-	struct file_place fresh = { start, end, start - offset };
-	struct file_place *place;
+	u64 old = port_load(what), seen;
+	u32 i;
 
-	if (!mapping)
-		return;
-	place = bpf_map_lookup_elem(&files, &mapping);
-	if (!place) {
-		if (!bpf_map_update_elem(&files, &mapping, &fresh, BPF_NOEXIST))
+	for (i = 0; i < 8 && old < to; i++) {
+		seen = port_cmpxchg(what, old, to);
+		if (seen == old)
 			return;
-		place = bpf_map_lookup_elem(&files, &mapping);
+		old = seen;
 	}
-	if (!place) {
-		/* the table is full, or its bucket busy: from now on all files count */
-		port_store(&st->any_file, st->any_file | BPF_FILES_OVERFLOW);
-		return;
+	if (i == 8)
+		port_store(what, furthest);
+}
+
+/*
+ * [start, end) maps the file from byte offset on. An event of the file between the claim of
+ * its entry and the end of this is not seen, nor need it be: the call that maps has not yet
+ * returned.
+ */
+__noinline int file_mapped(struct bpf_user *u, u64 mapping, u64 start, u64 end, u64 offset)
+{
+	u64 base = (start - offset) | BASE_KNOWN;
+	struct bpf_file *f;
+
+	if (!u || !mapping)
+		return 0;
+	f = file_of(u, mapping, true);
+	if (!f) {
+		/* the table is full: from now on all files count */
+		port_store(&u->state.any_file, u->state.any_file | BPF_FILES_OVERFLOW);
+		return 0;
 	}
-	if (port_load(&place->base) != fresh.base)
-		port_store(&place->base, NO_BASE);
-	place_widen(place, start, end);
+	if (port_load(&f->base) != base && port_cmpxchg(&f->base, 0, base))
+		port_store(&f->base, BASE_NONE);
+	grow(&f->hi, end, INVLOCK_ADDRESS_END);
+	grow(&f->not_lo, ~start, ~0ULL);
+	return 0;
 }
 
 struct vma_look {
@@ -142,35 +142,30 @@ static inline u64 folio_pages(struct folio *folio)
 	return 0;
 }
 
-SEC("tp_btf/mm_filemap_delete_from_page_cache")
-int BPF_PROG(page_leaves, struct folio *folio)
+/* one user; folio is a number here, as a global function takes it */
+__noinline int user_loses_page(struct bpf_user *u, u64 mapping, u64 folio_at)
 {
-	struct address_space *mapping = BPF_CORE_READ(folio, mapping);
-	u64 key = (u64)mapping;
-	struct file_place *place;
-	struct bpf_state *st;
+	struct folio *folio = (void *)folio_at;
 	u64 lo, hi, base, first, last, pages;
+	struct bpf_file *f;
 
-	/* mapped by anybody? */
-	if (!mapping || !BPF_CORE_READ(mapping, i_mmap.rb_root.rb_node))
+	if (!u || !port_load(&u->state.mm))
 		return 0;
-	st = get_state();
-	if (!st || !st->mm)
-		return 0;
-	place = bpf_map_lookup_elem(&files, &key);
-	if (!place || st->any_place) {
-		if (place || st->any_file)
-			feed_bump(0, INVLOCK_ADDRESS_END, INVLOCK_KIND_TRUNCATE);
+	f = file_of(u, mapping, false);
+	if (!f || u->state.any_place) {
+		if (f || u->state.any_file)
+			feed_bump(u, 0, INVLOCK_ADDRESS_END, INVLOCK_KIND_TRUNCATE);
 		return 0;
 	}
-	lo = port_load(&place->lo);
-	hi = port_load(&place->hi);
-	base = port_load(&place->base);
+	lo = ~port_load(&f->not_lo);
+	hi = port_load(&f->hi);
+	base = port_load(&f->base);
 	pages = folio_pages(folio);
 	/* a hugetlb folio's index counts huge pages on some kernels */
-	if (base != NO_BASE && pages &&
-	    BPF_CORE_READ(mapping, host, i_sb, s_magic) != HUGETLBFS_MAGIC) {
-		first = base + ((u64)BPF_CORE_READ(folio, index) << VM_PAGE_SHIFT);
+	if ((base & BASE_KNOWN) && pages &&
+	    BPF_CORE_READ((struct address_space *)mapping, host, i_sb, s_magic) !=
+	    HUGETLBFS_MAGIC) {
+		first = (base & ~BASE_KNOWN) + ((u64)BPF_CORE_READ(folio, index) << VM_PAGE_SHIFT);
 		last = first + (pages << VM_PAGE_SHIFT);
 		/* a folio that begins in front of address 0 */
 		if (last < first)
@@ -179,27 +174,47 @@ int BPF_PROG(page_leaves, struct folio *folio)
 			hi = last;
 		if (first > lo)
 			lo = first;
-		/* a part of the file that is not mapped */
-		if (lo >= hi)
-			return 0;
 	}
-	feed_bump(lo, hi, INVLOCK_KIND_TRUNCATE);
+	/* else a part of the file that is not mapped */
+	if (lo < hi)
+		feed_bump(u, lo, hi, INVLOCK_KIND_TRUNCATE);
 	return 0;
 }
 
-/* run once when the monitor is opened, for what was mapped before */
+SEC("tp_btf/mm_filemap_delete_from_page_cache")
+int BPF_PROG(page_leaves, struct folio *folio)
+{
+	struct address_space *mapping = BPF_CORE_READ(folio, mapping);
+	struct bpf_set *set;
+
+	/* mapped by anybody? */
+	if (!mapping || !BPF_CORE_READ(mapping, i_mmap.rb_root.rb_node))
+		return 0;
+	set = get_set();
+	if (!set)
+		return 0;
+	for (u32 i = 0; i < BPF_NR_USERS; i++)
+		if (port_load(&set->mm[i]))
+			user_loses_page(user_at(i), (u64)mapping, number_of(folio));
+	return 0;
+}
+
+/* run once when the monitor is opened, by its process, for what was mapped before */
 SEC("iter/task_vma")
 int scan_files(struct bpf_iter__task_vma *ctx)
 {
 	struct task_struct *task = ctx->task;
 	struct vm_area_struct *vma = ctx->vma;
-	struct bpf_state *st = get_state();
 	struct vma_look look = {};
+	struct bpf_user *u;
 
-	if (!task || !vma || !st || !st->mm || (u64)task->mm != st->mm)
+	if (!task || !vma || task->mm != bpf_get_current_task_btf()->mm)
+		return 0;
+	u = user_of(mm_of(bpf_get_current_task_btf()));
+	if (!u)
 		return 0;
 	look_at_vma(task, vma, &look);
-	file_mapped(st, look.mapping, look.start, look.end, look.offset);
+	file_mapped(u, look.mapping, look.start, look.end, look.offset);
 	return 0;
 }
 

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 /*
- * The BPF monitor, kernel side: it writes the feed of the one process that armed it.
+ * The BPF monitor, kernel side: it writes the feeds of the processes that armed it.
  *
  * sys_enter starts an invalidation and sys_exit ends it, for every call that can change a
  * map and every thread that shares the mm: clone(CLONE_VM) and vfork children too, forked
  * ones not. Files and io_uring have their own headers.
+ *
+ * Everybody's calls come through here: the call is looked at first, since most are of no
+ * interest, then whose it is.
  *
  * Whatever cannot be recorded closes the feed: see feed_close().
  */
@@ -12,37 +15,14 @@
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";
 
-/* A call that runs. Only its own thread touches a slot that it owns. */
-struct slot {
-	u64 owner;	/* tid; 0 = free; claimed by compare-exchange */
-	u64 nr;
-	u64 start[2];
-	u64 end[2];
-};
+#define CALL_PROBES	32
 
-#define SLOT_PROBES	32
-
-struct slots {
-	struct slot slot[BPF_NR_CALLS];
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, u32);
-	__type(value, struct slots);
-} calls SEC(".maps");
-
-/* the slot of a thread, or, if it has none and claim, a free one that is now its own */
-static inline struct slot *slot_of(u32 tid, bool claim)
+/* the entry of a thread, or, if it has none and claim, a free one that is now its own */
+static inline struct bpf_call *call_of(struct bpf_user *u, u32 tid, bool claim)
 {
-	u32 zero = 0;
-	struct slots *table = bpf_map_lookup_elem(&calls, &zero);
-
-	if (!table)
-		return NULL;
-	for (u32 i = 0; i < SLOT_PROBES; i++) {
-		struct slot *s = &table->slot[(tid + i) & (nr_slots - 1) & (BPF_NR_CALLS - 1)];
+	for (u32 i = 0; i < CALL_PROBES; i++) {
+		struct bpf_call *s = &u->calls[(tid + i) & (u->state.nr_calls - 1) &
+					       (BPF_NR_CALLS - 1)];
 		u64 owner = port_load(&s->owner);
 
 		if (owner == tid)
@@ -53,21 +33,24 @@ static inline struct slot *slot_of(u32 tid, bool claim)
 	return NULL;
 }
 
-static inline void slot_end(struct slot *s)
+static inline void end_ranges(struct bpf_user *u, struct bpf_call *s)
 {
-	feed_end(s->start[0], s->end[0]);
+	feed_end(u, s->start[0], s->end[0]);
 	if (s->nr > 1)
-		feed_end(s->start[1], s->end[1]);
+		feed_end(u, s->start[1], s->end[1]);
 }
 
 /* Return: 0 when this thread has no call that runs. Global for the verifier: see feed.h */
-__noinline int end_call(u32 tid)
+__noinline int end_call(struct bpf_user *u, u32 tid)
 {
-	struct slot *s = slot_of(tid, false);
+	struct bpf_call *s;
 
+	if (!u)
+		return 0;
+	s = call_of(u, tid, false);
 	if (!s)
 		return 0;
-	slot_end(s);
+	end_ranges(u, s);
 	s->nr = 0;
 	port_store_release(&s->owner, 0);
 	return 1;
@@ -120,67 +103,61 @@ static inline void read_call(struct call *call, struct task_struct *task, struct
 	}
 }
 
-/* once, for whoever first shows the cookie */
-static inline void arm(struct bpf_state *st, struct task_struct *task, const struct pt_regs *regs)
+/* is a call of this class of interest to this user? */
+static inline bool wanted(const struct bpf_user *u, u32 class)
 {
-	if (regs->di != BPF_ARM_OPTION || regs->si != cookie || port_cmpxchg(&st->armed, 0, 1))
-		return;
-	st->tgid = bpf_get_current_pid_tgid() >> 32;
-	port_store_release(&st->mm, (u64)task->mm);
+	return class != CALL_NONE && (class != CALL_MPROTECT || u->state.count_protect);
 }
 
-SEC("tp_btf/sys_enter")
-int BPF_PROG(call_enters, struct pt_regs *regs, long nr)
+/* apart from its program, so that the many calls that are of no interest save no registers */
+static __noinline int call_starts(struct pt_regs *regs, u64 nr, u8 both)
 {
-	u8 both = call_classes[nr & NR_MASK];
-	u32 tid = (u32)bpf_get_current_pid_tgid();
-	struct task_struct *task;
-	struct bpf_state *st;
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct bpf_user *u = user_of(mm_of(task));
 	struct change c = {};
+	struct bpf_call *s;
 	struct call call;
-	struct slot *s;
 
-	if (likely(!both))
+	if (likely(!u))
 		return 0;
-	st = get_state();
-	if (!st)
-		return 0;
-	task = bpf_get_current_task_btf();
 	call.class = class_of(both, task);
-	if ((u64)task->mm != st->mm || !st->mm) {
-		if (call.class == CALL_PRCTL && !st->armed)
-			arm(st, task, regs);
-		return 0;
-	}
-	if (call.class == CALL_NONE || call.class == CALL_PRCTL)
+	if (!wanted(u, call.class))
 		return 0;
 	read_call(&call, task, regs, nr);
 	decode(&c, &call, task, false);
 	if (!c.nr)
 		return 0;
-	s = slot_of(tid, true);
+	s = call_of(u, (u32)bpf_get_current_pid_tgid(), true);
 	if (!s) {
-		feed_close(INVLOCK_FEED_DEGRADED);
+		feed_close(u, INVLOCK_FEED_DEGRADED);
 		return 0;
 	}
 	if (unlikely(s->nr)) {
 		/* the exit of this thread's last call was not seen, but it is over */
-		slot_end(s);
-		port_fetch_add(&st->nr_healed, 1);
+		end_ranges(u, s);
+		port_fetch_add(&u->state.nr_healed, 1);
 	}
 	s->nr = c.nr;
 	s->start[0] = c.range[0].start;
 	s->end[0] = c.range[0].end;
 	s->start[1] = c.range[1].start;
 	s->end[1] = c.range[1].end;
-	feed_start(c.range[0].start, c.range[0].end, c.range[0].kind);
+	feed_start(u, c.range[0].start, c.range[0].end, c.range[0].kind);
 	if (c.nr > 1)
-		feed_start(c.range[1].start, c.range[1].end, c.range[1].kind);
+		feed_start(u, c.range[1].start, c.range[1].end, c.range[1].kind);
 	return 0;
 }
 
+SEC("tp_btf/sys_enter")
+int BPF_PROG(call_enters, struct pt_regs *regs, long nr)
+{
+	u8 both = call_classes[nr & NR_MASK];
+
+	return likely(!both) ? 0 : call_starts(regs, nr, both);
+}
+
 /* remember the file that this call has mapped; before its invalidation ends */
-static inline void note_file(struct bpf_state *st, struct task_struct *task,
+static inline void note_file(struct bpf_user *u, struct task_struct *task,
 			     const struct call *call, u64 ret)
 {
 	u64 addr = ret, len = VM_PAGE_SIZE;
@@ -206,7 +183,7 @@ static inline void note_file(struct bpf_state *st, struct task_struct *task,
 		/* the address is not in ret but somewhere in the caller's memory */
 		if ((call->arg[0] & 0xffff) != IPC_SHMAT)
 			return;
-		port_store(&st->any_file, st->any_file | BPF_FILES_UNKNOWN);
+		port_store(&u->state.any_file, u->state.any_file | BPF_FILES_UNKNOWN);
 		return;
 	case CALL_REMAP_FILE_PAGES:
 		addr = call->arg[0] & ADDRESS_MASK;
@@ -218,24 +195,53 @@ static inline void note_file(struct bpf_state *st, struct task_struct *task,
 
 	err = find_vma(task, addr, &look);
 	if (!err) {
-		file_mapped(st, look.mapping, look.start, look.end, look.offset);
+		file_mapped(u, look.mapping, look.start, look.end, look.offset);
 		/* a move of several mappings at once */
 		if (call->class == CALL_MREMAP && look.end < addr + len)
-			port_store(&st->any_place, 1);
+			port_store(&u->state.any_place, 1);
 		return;
 	}
 	if (err != -16 /* EBUSY */)
 		return;
 	if (call->class == CALL_MREMAP || call->class == CALL_REMAP_FILE_PAGES) {
 		/* no new file, but an old one may be elsewhere now */
-		port_store(&st->any_place, 1);
+		port_store(&u->state.any_place, 1);
 		return;
 	}
 	mapping = fd ? mapping_of_fd(task, (u32)call->arg[4]) : 0;
 	if (mapping)
-		file_mapped(st, mapping, addr, addr + len, call->arg[5] & VM_PAGE_MASK);
+		file_mapped(u, mapping, addr, addr + len, call->arg[5] & VM_PAGE_MASK);
 	else
-		port_store(&st->any_file, st->any_file | BPF_FILES_UNKNOWN);
+		port_store(&u->state.any_file, u->state.any_file | BPF_FILES_UNKNOWN);
+}
+
+static __noinline int call_ends(struct pt_regs *regs, u64 nr, u64 ret, u8 both)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct bpf_user *u = user_of(mm_of(task));
+	struct change c = {};
+	struct call call;
+
+	if (likely(!u))
+		return 0;
+	call.class = class_of(both, task);
+	if (!wanted(u, call.class))
+		return 0;
+	read_call(&call, task, regs, nr);
+	/* an address, not an error */
+	if (ret < -4095ULL)
+		note_file(u, task, &call, ret);
+	if (likely(end_call(u, (u32)bpf_get_current_pid_tgid())))
+		return 0;
+	/* its enter was not seen: it began before the program was armed, or was missed */
+	decode(&c, &call, task, true);
+	if (!c.nr)
+		return 0;
+	port_fetch_add(&u->state.nr_unpaired, 1);
+	feed_bump(u, c.range[0].start, c.range[0].end, c.range[0].kind);
+	if (c.nr > 1)
+		feed_bump(u, c.range[1].start, c.range[1].end, c.range[1].kind);
+	return 0;
 }
 
 SEC("tp_btf/sys_exit")
@@ -243,64 +249,23 @@ int BPF_PROG(call_exits, struct pt_regs *regs, long ret)
 {
 	u64 nr = regs->orig_ax;
 	u8 both = call_classes[nr & NR_MASK];
-	u32 tid = (u32)bpf_get_current_pid_tgid();
-	struct task_struct *task;
-	struct bpf_state *st;
-	struct change c = {};
-	struct call call;
 
-	if (likely(!both))
-		return 0;
-	st = get_state();
-	if (!st)
-		return 0;
-	task = bpf_get_current_task_btf();
-	if ((u64)task->mm != st->mm || !st->mm)
-		return 0;
-	call.class = class_of(both, task);
-	if (call.class == CALL_NONE || call.class == CALL_PRCTL)
-		return 0;
-	read_call(&call, task, regs, nr);
-	/* an address, not an error */
-	if ((u64)ret < -4095ULL)
-		note_file(st, task, &call, ret);
-	if (likely(end_call(tid)))
-		return 0;
-	/* its enter was not seen: it began before the program was armed, or was missed */
-	decode(&c, &call, task, true);
-	if (!c.nr)
-		return 0;
-	port_fetch_add(&st->nr_unpaired, 1);
-	feed_bump(c.range[0].start, c.range[0].end, c.range[0].kind);
-	if (c.nr > 1)
-		feed_bump(c.range[1].start, c.range[1].end, c.range[1].kind);
-	return 0;
-}
-
-static inline void mm_dies(struct bpf_state *st)
-{
-	port_store(&st->mm, 0);
-	feed_close(INVLOCK_FEED_DEAD);
+	return likely(!both) ? 0 : call_ends(regs, nr, ret, both);
 }
 
 SEC("tp_btf/sched_process_exit")
 int BPF_PROG(task_exits, struct task_struct *task)
 {
-	struct bpf_state *st = get_state();
-
-	/* the mm is gone from the task by now: the process is told by its number */
-	if (st && st->mm && (u32)task->tgid == st->tgid && !task->signal->live.counter)
-		mm_dies(st);
+	/* the mm may be gone from the task by now: the process is told by its number */
+	if (!task->signal->live.counter)
+		leave_all(task->tgid);
 	return 0;
 }
 
 SEC("tp_btf/sched_process_exec")
 int BPF_PROG(task_execs, struct task_struct *task)
 {
-	struct bpf_state *st = get_state();
-
-	if (st && st->mm && (u32)task->tgid == st->tgid)
-		mm_dies(st);
+	leave_all(task->tgid);
 	return 0;
 }
 
@@ -314,42 +279,29 @@ SEC("iter/task")
 int scan_calls(struct bpf_iter__task *ctx)
 {
 	struct task_struct *task = ctx->task;
-	struct bpf_state *st = get_state();
 	struct bpf_busy busy = {};
 	struct pt_regs *regs;
+	struct bpf_user *u;
 	struct pid *pid;
 	u32 level;
 	u64 nr;
-	u32 class;
 
-	if (!task || !st || !st->mm || (u64)task->mm != st->mm || (task->flags & PF_IO_WORKER))
+	if (!task || task->mm != bpf_get_current_task_btf()->mm || (task->flags & PF_IO_WORKER))
+		return 0;
+	u = user_of(mm_of(bpf_get_current_task_btf()));
+	if (!u)
 		return 0;
 	regs = (struct pt_regs *)bpf_task_pt_regs(task);
 	nr = BPF_CORE_READ(regs, orig_ax);
 	if (nr & ~(u64)(NR_MASK | X32_BIT))
 		return 0;
-	class = class_of(call_classes[nr & NR_MASK], task);
-	if (class == CALL_NONE || class == CALL_PRCTL ||
-	    (class == CALL_MPROTECT && !count_protect) || slot_of((u32)task->pid, false))
+	if (!wanted(u, class_of(call_classes[nr & NR_MASK], task)) ||
+	    call_of(u, (u32)task->pid, false))
 		return 0;
 	pid = task->thread_pid;
 	level = BPF_CORE_READ(pid, level) & 31;
 	bpf_core_read(&busy.tid, sizeof(busy.tid), &pid->numbers[level].nr);
 	busy.nr = nr;
 	bpf_seq_write(ctx->meta->seq, &busy, sizeof(busy));
-	return 0;
-}
-
-/* run by the library, which alone can ask the kernel for this number */
-SEC("syscall")
-int note_missed(struct bpf_note *note)
-{
-	u64 missed = note->missed;
-	struct invlock il;
-
-	if (!get_feed(&il) || port_load(&il.feed->missed) >= missed)
-		return 0;
-	port_store(&il.feed->missed, missed);
-	feed_lose();
 	return 0;
 }

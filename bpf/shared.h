@@ -3,16 +3,16 @@
 #ifndef INVLOCK_BPF_SHARED_H
 #define INVLOCK_BPF_SHARED_H
 
+#include <linux/invlock.h>
 #include <linux/types.h>
 
-/* prctl(BPF_ARM_OPTION, cookie): "I consent to be watched", from the program's own process */
-#define BPF_ARM_OPTION		0x494e564c
-
-/* Calls that may run at once; a power of two. */
+/* Processes that one set of programs can watch at once; a power of two. */
+#define BPF_NR_USERS		64
+/* Of one process: calls that may run at once; a power of two. */
 #define BPF_NR_CALLS		16384
-/* Files mapped since the monitor was opened, or still mapped then. */
+/* Of one process: files mapped since the monitor was opened, or still mapped then; the same. */
 #define BPF_NR_FILES		8192
-/* io_uring MADVISE requests that may run at once. */
+/* io_uring MADVISE requests that may run at once, of all processes. */
 #define BPF_NR_REQUESTS		4096
 
 /* A thread that may be inside a call which began before the monitor was armed. */
@@ -21,25 +21,101 @@ struct bpf_busy {
 	__u32 nr;	/* the call */
 };
 
-/* What the library tells the program now and then. */
-struct bpf_note {
-	__u64 missed;	/* runs of all programs that the kernel skipped, so far */
+/* What the library asks of the program ask(); the answer is 0 or more, or -errno. */
+enum bpf_what {
+	BPF_ASK_CLAIM,		/* a seat for this process: its index */
+	BPF_ASK_ARM,		/* watch it, from now on */
+	BPF_ASK_LEAVE,		/* watch it no more */
+	BPF_ASK_TAKE_LEFT,	/* a seat that somebody left, to be cleared: its index */
+	BPF_ASK_GIVE_BACK,	/* it is cleared */
+	BPF_ASK_NOTE_MISSED,	/* the kernel skipped runs */
+};
+
+struct bpf_ask {
+	__u32 what;
+	__u32 index;
+	__u64 missed;		/* runs of all programs that the kernel skipped, so far */
+};
+
+/* A seat: the place of one process in a set. */
+enum bpf_seat_state {
+	BPF_SEAT_FREE,
+	BPF_SEAT_TAKEN,
+	BPF_SEAT_LEFT,		/* its process is gone, the memory of its user not yet */
+};
+
+struct bpf_seat {
+	__u32 state;		/* enum bpf_seat_state; claimed by compare-exchange */
+	__u32 tgid;		/* whose; as the kernel counts */
+};
+
+/* How one build of the library knows a set that it can use; written before the set is frozen. */
+struct bpf_set_header {
+	__u64 object;		/* hash of the object file */
+	__u32 nr_programs;
+	__u32 nr_links;
+};
+
+/* What all processes that share a set of programs have in common. */
+struct bpf_set {
+	struct bpf_set_header header;
+	__u64 serial;		/* of the user armed last */
+	__u64 nr_requests;	/* io_uring requests that run */
+	__u32 reach;		/* no mm sits this far from its home, or further */
+	__u64 mm[BPF_NR_USERS] __attribute__((aligned(64)));	/* who sits where; 0 = nobody */
+	struct bpf_seat seat[BPF_NR_USERS];
 };
 
 /* Why all files count, not only those known to be mapped; a bit each, sticky. */
 #define BPF_FILES_OVERFLOW	1u	/* the table of files is full */
 #define BPF_FILES_UNKNOWN	2u	/* a mapping could not be looked up */
 
-/* The program's own state; in user space only for tests and tools to look at. */
+/* The state of one watched process. */
 struct bpf_state {
-	__u64 mm;		/* the mm that is watched; 0 = none */
-	__u32 armed;		/* 1 for ever, once the cookie was shown */
-	__u32 tgid;
+	__u64 mm;		/* the mm that is watched; 0 = none: nothing is written */
+	__u64 serial;		/* no two users of a set have the same */
+	__u32 index;		/* its seat */
+	/* set by the library before the map is frozen */
+	__u32 nr_calls;
+	__u32 nr_files;
+	__u32 count_protect;
 	__u32 any_file;		/* BPF_FILES_*: events of files that are not in the table count */
 	__u32 any_place;	/* where a file is mapped is not known: its events are everywhere */
 	__u64 nr_requests;	/* io_uring requests that run */
 	__u64 nr_unpaired;	/* calls whose enter was not seen */
 	__u64 nr_healed;	/* calls whose exit was not seen */
+};
+
+/* A call that runs. Only its own thread touches one that it owns. */
+struct bpf_call {
+	__u64 owner;		/* tid; 0 = free; claimed by compare-exchange */
+	__u64 nr;		/* ranges that were started */
+	__u64 start[2];
+	__u64 end[2];
+};
+
+/* Where a file is mapped: within [~not_lo, hi), so that both only grow, from 0. */
+struct bpf_file {
+	__u64 mapping;		/* struct address_space *; 0 = free; claimed by compare-exchange */
+	__u64 not_lo;
+	__u64 hi;
+	__u64 base;		/* its byte n is at base + n; see BASE_* in files.h */
+};
+
+/*
+ * A user: one watched process, its feed and all that the program keeps for it. The value of
+ * a map of its own, frozen before use: neither the process nor its children can write it.
+ */
+struct bpf_user {
+	union {
+		struct invlock_feed feed;
+		__u8 feed_header[INVLOCK_FEED_HEADER_SIZE];
+	};
+	__u64 words[INVLOCK_NR_WORDS];
+	struct invlock_event events[INVLOCK_NR_EVENTS];
+	struct bpf_state state;
+	struct bpf_call calls[BPF_NR_CALLS];
+	struct bpf_file files[BPF_NR_FILES];
 };
 
 #endif /* INVLOCK_BPF_SHARED_H */

@@ -20,6 +20,8 @@ struct request {
 	u64 user_data;
 	u64 start;
 	u64 end;
+	u64 serial;	/* of the user whose it is, */
+	u32 index;	/* and its seat then: another may sit there now */
 };
 
 struct {
@@ -29,16 +31,30 @@ struct {
 	__type(value, struct request);
 } requests SEC(".maps");
 
-static inline bool request_end(struct bpf_state *st, u64 key)
+static inline struct bpf_user *user_of_request(const struct request *r)
+{
+	struct bpf_user *u = user_at(r->index);
+
+	return u && port_load(&u->state.serial) == r->serial ? u : NULL;
+}
+
+/* Return: false when its end is still to be marked: nobody who is there now saw its start */
+static inline bool request_end(u64 key)
 {
 	struct request *r = bpf_map_lookup_elem(&requests, &key);
+	struct bpf_set *set = get_set();
+	struct bpf_user *u;
 
-	if (!r)
+	if (!r || !set)
 		return false;
-	feed_end(r->start, r->end);
+	u = user_of_request(r);
+	if (u) {
+		feed_end(u, r->start, r->end);
+		port_fetch_add(&u->state.nr_requests, -1ULL);
+	}
 	bpf_map_delete_elem(&requests, &key);
-	port_fetch_add(&st->nr_requests, -1ULL);
-	return true;
+	port_fetch_add(&set->nr_requests, -1ULL);
+	return u;
 }
 
 /* the call's own arguments, which lie in the request */
@@ -63,32 +79,37 @@ static inline void decode_request(struct change *c, struct io_kiocb *req)
 
 static inline int request_start(struct io_kiocb *req)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
-	struct bpf_state *st = get_state();
+	struct bpf_set *set = get_set();
 	struct change c = {};
 	struct request r = {};
 	u64 key = (u64)req, flags = 0;
+	struct bpf_user *u;
 
-	if (BPF_CORE_READ(req, opcode) != IORING_OP_MADVISE || !st || !st->mm ||
-	    (u64)task->mm != st->mm)
+	if (BPF_CORE_READ(req, opcode) != IORING_OP_MADVISE || !set)
+		return 0;
+	u = user_of(mm_of(bpf_get_current_task_btf()));
+	if (!u)
 		return 0;
 	decode_request(&c, req);
 	if (!c.nr)
 		return 0;
 	/* the struct is used again: its last request is over */
-	request_end(st, key);
+	request_end(key);
 	r.ring = (u64)BPF_CORE_READ(req, ctx);
 	r.user_data = BPF_CORE_READ(req, cqe.user_data);
 	r.start = c.range[0].start;
 	r.end = c.range[0].end;
+	r.serial = u->state.serial;
+	r.index = u->state.index;
 	bpf_core_read(&flags, bpf_core_field_size(req->flags), &req->flags);
 	if ((flags & IOSQE_CQE_SKIP_SUCCESS) ||
 	    bpf_map_update_elem(&requests, &key, &r, BPF_ANY)) {
-		feed_close(INVLOCK_FEED_DEGRADED);
+		feed_close(u, INVLOCK_FEED_DEGRADED);
 		return 0;
 	}
-	port_fetch_add(&st->nr_requests, 1);
-	feed_start(r.start, r.end, INVLOCK_KIND_URING);
+	port_fetch_add(&set->nr_requests, 1);
+	port_fetch_add(&u->state.nr_requests, 1);
+	feed_start(u, r.start, r.end, INVLOCK_KIND_URING);
 	return 0;
 }
 
@@ -109,23 +130,21 @@ SEC("?raw_tp/io_uring_complete")
 int request_completed(struct bpf_raw_tracepoint_args *ctx)
 {
 	struct io_kiocb *req = (void *)ctx->args[1];
-	struct task_struct *task;
-	struct bpf_state *st;
 	struct change c = {};
+	struct bpf_user *u;
 
 	/* a completion that belongs to no request */
 	if (!req || BPF_CORE_READ(req, opcode) != IORING_OP_MADVISE)
 		return 0;
-	st = get_state();
-	if (!st || request_end(st, (u64)req))
+	if (request_end((u64)req))
 		return 0;
-	task = bpf_get_current_task_btf();
-	if (!st->mm || (u64)task->mm != st->mm)
+	u = user_of(mm_of(bpf_get_current_task_btf()));
+	if (!u)
 		return 0;
 	decode_request(&c, req);
 	/* submitted before the monitor was opened */
 	if (c.nr)
-		feed_bump(c.range[0].start, c.range[0].end, INVLOCK_KIND_URING);
+		feed_bump(u, c.range[0].start, c.range[0].end, INVLOCK_KIND_URING);
 	return 0;
 }
 
@@ -138,7 +157,7 @@ static long overflow_hits(void *map, u64 *key, struct request *r, struct overflo
 {
 	if (r->ring != o->ring || r->user_data != o->user_data)
 		return 0;
-	feed_close(INVLOCK_FEED_DEGRADED);
+	feed_close(user_of_request(r), INVLOCK_FEED_DEGRADED);
 	return 1;
 }
 
@@ -146,9 +165,9 @@ SEC("?raw_tp/io_uring_cqe_overflow")
 int completion_overflows(struct bpf_raw_tracepoint_args *ctx)
 {
 	struct overflow o = { ctx->args[0], ctx->args[1] };
-	struct bpf_state *st = get_state();
+	struct bpf_set *set = get_set();
 
-	if (st && st->nr_requests)
+	if (set && port_load(&set->nr_requests))
 		bpf_for_each_map_elem(&requests, overflow_hits, &o, 0);
 	return 0;
 }

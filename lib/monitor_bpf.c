@@ -33,48 +33,34 @@
  * monitor_bpf_note_missed() alone, which a cache asks whenever it looks for dead entries.
  */
 #include <bpf/bpf.h>
-#include <bpf/btf.h>
-#include <bpf/libbpf.h>
 #include <errno.h>
 #include <linux/capability.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
-#include <sys/random.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "core/invalidate.h"
 #include "drain.h"
-#include "invlock.skel.h"
 #include "keep.h"
 #include "monitor.h"
 #include "monitor_bpf.h"
+#include "monitor_bpf_set.h"
 
 struct monitor_bpf_options monitor_bpf_options = {
 	.nr_calls = BPF_NR_CALLS,
 	.nr_files = BPF_NR_FILES,
 };
 
-/* libbpf's first complaint on this thread, while we listen; NULL: we do not */
-static __thread char *complaint;
-static libbpf_print_fn_t print_before;
+/* mm->data */
+struct watch {
+	struct set set;
+	int user;	/* the map that is mapped at mm->il.feed */
+	u64 missed;	/* by the set before we came */
+};
 
-#define COMPLAINT_SIZE	160
-
-__attribute__((format(printf, 2, 0)))
-static int listen_to_libbpf(enum libbpf_print_level level, const char *format, va_list args)
-{
-	if (!complaint)
-		return print_before ? print_before(level, format, args) : 0;
-	if (level == LIBBPF_WARN && !complaint[0]) {
-		vsnprintf(complaint, COMPLAINT_SIZE, format, args);
-		complaint[strcspn(complaint, "\n")] = '\0';
-	}
-	return 0;
-}
+#define USER_BYTES	((sizeof(struct bpf_user) + 4095) & ~4095UL)
 
 static bool have_capability(unsigned int cap)
 {
@@ -94,129 +80,119 @@ static int check_privilege(struct invlock_why *why)
 		       "as root: setcap cap_bpf,cap_perfmon+ep on the program");
 }
 
-/* which of the programs that not every kernel can run are for this one */
-static int choose_programs(struct invlock_bpf *skel, struct invlock_why *why)
+static int format_user(int fd, struct invlock_why *why)
 {
-	struct btf *btf = btf__load_vmlinux_btf();
-	int err = 0;
+	struct bpf_user *user = mmap(NULL, USER_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	int err;
 
-	if (!btf)
-		return explain(why, -EOPNOTSUPP,
-			       "this kernel has no BTF (/sys/kernel/btf/vmlinux: %s); "
-			       "the BPF monitor needs a kernel built with CONFIG_DEBUG_INFO_BTF",
-			       strerror(errno));
-	if (btf__find_by_name_kind(btf, "btf_trace_sys_enter", BTF_KIND_TYPEDEF) < 0 ||
-	    btf__find_by_name_kind(btf, "btf_trace_mm_filemap_delete_from_page_cache",
-				   BTF_KIND_TYPEDEF) < 0) {
-		err = explain(why, -EOPNOTSUPP,
-			      "this kernel has no tracepoints for system calls or for "
-			      "the page cache (CONFIG_FTRACE_SYSCALLS)");
-	} else if (btf__find_by_name_kind(btf, "io_kiocb", BTF_KIND_STRUCT) >= 0) {
-		bool now = btf__find_by_name_kind(btf, "btf_trace_io_uring_submit_req",
-						  BTF_KIND_TYPEDEF) >= 0;
-
-		bpf_program__set_autoload(now ? skel->progs.request_submitted :
-					  skel->progs.request_submitted_old, true);
-		bpf_program__set_autoload(skel->progs.request_completed, true);
-		bpf_program__set_autoload(skel->progs.completion_overflows, true);
-	}
-	btf__free(btf);
-	return err;
-}
-
-static int load(struct invlock_bpf *skel, u64 cookie, struct invlock_why *why)
-{
-	int err = choose_programs(skel, why);
-
-	if (err)
-		return err;
-	skel->rodata->cookie = cookie;
-	skel->rodata->nr_slots = monitor_bpf_options.nr_calls;
-	skel->rodata->count_protect = monitor_bpf_options.count_protect;
-	bpf_map__set_max_entries(skel->maps.files, monitor_bpf_options.nr_files);
-	/* links of these are made where they are used */
-	bpf_program__set_autoattach(skel->progs.scan_calls, false);
-	bpf_program__set_autoattach(skel->progs.scan_files, false);
-	bpf_program__set_autoattach(skel->progs.note_missed, false);
-	err = invlock_bpf__load(skel);
-	if (err)
-		return explain(why, err, "the kernel refuses the BPF program: %s (%s)",
-			       strerror(-err), complaint);
-	return 0;
+	if (user == MAP_FAILED)
+		return explain(why, -errno, "cannot map the feed: %s", strerror(errno));
+	err = invlock_feed_format(user, offsetof(struct bpf_user, state), INVLOCK_NR_WORDS,
+				  INVLOCK_NR_EVENTS, INVLOCK_STRIPE_SHIFT);
+	user->state.nr_calls = monitor_bpf_options.nr_calls;
+	user->state.nr_files = monitor_bpf_options.nr_files;
+	user->state.count_protect = monitor_bpf_options.count_protect;
+	munmap(user, USER_BYTES);
+	return err ? explain(why, err, "the feed's size is wrong") : 0;
 }
 
 /*
  * The feed is written by the program alone: it is formatted through a mapping that is gone
- * before the map is frozen, and from then on nobody can map it writable or update it. The
- * other maps are frozen for the same reason: a forked child holds their descriptors.
+ * before the map is frozen, and from then on nobody can map it writable or update it, nor
+ * can a forked child, which holds the descriptor.
  */
-static int make_feed(struct invlock_mm *mm, struct invlock_bpf *skel, struct invlock_why *why)
+static int make_user(struct invlock_mm *mm, struct watch *w, struct invlock_why *why)
 {
-	struct bpf_map *map, *feed = skel->maps.feed;
-	u64 bytes = invlock_feed_bytes(INVLOCK_NR_WORDS, INVLOCK_NR_EVENTS);
-	void *mem = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, bpf_map__fd(feed), 0);
+	LIBBPF_OPTS(bpf_map_create_opts, opts, .map_flags = BPF_F_MMAPABLE);
+	void *mem;
 	int err;
 
-	if (mem == MAP_FAILED)
-		return explain(why, -errno, "cannot map the feed: %s", strerror(errno));
-	err = invlock_feed_format(mem, bytes, INVLOCK_NR_WORDS, INVLOCK_NR_EVENTS,
-				  INVLOCK_STRIPE_SHIFT);
-	munmap(mem, bytes);
+	w->user = bpf_map_create(BPF_MAP_TYPE_ARRAY, "invlock_user", sizeof(u32),
+				 sizeof(struct bpf_user), 1, &opts);
+	if (w->user < 0)
+		return explain(why, -errno, "the kernel refuses the BPF monitor a map: %s%s",
+			       strerror(errno), errno == EPERM ?
+			       "; capabilities inside a user namespace do not count" : "");
+	err = format_user(w->user, why);
 	if (err)
-		return explain(why, err, "the feed's size is wrong");
-
-	bpf_object__for_each_map(map, skel->obj) {
-		if (map == skel->maps.rodata)
-			continue;
-		err = bpf_map_freeze(bpf_map__fd(map));
-		if (err)
-			return explain(why, err, "cannot freeze the map %s: %s", bpf_map__name(map),
-				       strerror(-err));
-	}
-
-	mem = mmap(NULL, bytes, PROT_READ, MAP_SHARED, bpf_map__fd(feed), 0);
-	if (mem == MAP_FAILED)
-		return explain(why, -errno, "cannot map the feed: %s", strerror(errno));
-	err = invlock_attach(&mm->il, mem, bytes);
+		goto close_user;
+	err = bpf_map_freeze(w->user);
 	if (err) {
-		munmap(mem, bytes);
-		return explain(why, err, "the feed's header is wrong");
+		explain(why, err, "cannot freeze the feed: %s", strerror(-err));
+		goto close_user;
 	}
-	mm->feed_bytes = bytes;
+	mem = mmap(NULL, USER_BYTES, PROT_READ, MAP_SHARED, w->user, 0);
+	if (mem == MAP_FAILED) {
+		err = explain(why, -errno, "cannot map the feed: %s", strerror(errno));
+		goto close_user;
+	}
+	mm->feed_bytes = invlock_feed_bytes(INVLOCK_NR_WORDS, INVLOCK_NR_EVENTS);
+	err = invlock_attach(&mm->il, mem, mm->feed_bytes);
+	if (err) {
+		explain(why, err, "the feed's header is wrong");
+		goto unmap;
+	}
+	return 0;
+
+unmap:
+	munmap(mem, USER_BYTES);
+close_user:
+	close(w->user);
+	return err;
+}
+
+/* sit in a set that runs, or in a new one */
+static int sit(struct watch *w, struct invlock_why *why)
+{
+	u64 object = set_object() ^ monitor_bpf_options.family;
+	struct set own;
+	int err;
+
+	if (!set_join(&w->set, object, w->user))
+		return 0;
+	err = set_load(&own, object, why);
+	if (err)
+		return err;
+	/* another may have done so at the same moment: see monitor_bpf_set.h */
+	if (!set_join(&w->set, object, w->user)) {
+		set_release(&own);
+		return 0;
+	}
+	err = set_sit(&own, w->user);
+	if (err) {
+		set_release(&own);
+		return explain(why, err, "the BPF program has no seat for this process: %s",
+			       strerror(-err));
+	}
+	w->set = own;
 	return 0;
 }
 
 /* from here on, the mm of this process is watched */
-static int arm(const struct invlock_mm *mm, u64 cookie, struct invlock_why *why)
+static int arm(struct watch *w, struct invlock_why *why)
 {
-	struct bpf_state state;
-	int err;
+	int err = set_missed(&w->set, &w->missed);
 
-	prctl(BPF_ARM_OPTION, cookie, 0, 0, 0);
-	err = monitor_bpf_state(mm, &state);
+	if (!err)
+		err = set_ask(&w->set, BPF_ASK_ARM, 0);
 	if (err)
-		return explain(why, err, "cannot read the BPF program's state: %s", strerror(-err));
-	if (!state.mm)
-		return explain(why, -ENODEV,
-			       "the BPF program did not see this process call prctl(); "
-			       "does a seccomp filter forbid it?");
+		return explain(why, err, "the BPF program does not watch this process: %s",
+			       strerror(-err));
 	return 0;
 }
 
 /* record the files that are mapped already */
-static int scan_files(struct invlock_bpf *skel, struct invlock_why *why)
+static int scan_files(const struct watch *w, struct invlock_why *why)
 {
 	union bpf_iter_link_info info = { .task.tid = syscall(SYS_gettid) };
-	LIBBPF_OPTS(bpf_iter_attach_opts, opts, .link_info = &info, .link_info_len = sizeof(info));
-	struct bpf_link *link = bpf_program__attach_iter(skel->progs.scan_files, &opts);
+	LIBBPF_OPTS(bpf_link_create_opts, opts, .iter_info = &info, .iter_info_len = sizeof(info));
+	int link = bpf_link_create(w->set.scan_files, 0, BPF_TRACE_ITER, &opts), iter, err = 0;
 	char unused[64];
-	int err = 0, iter;
 	ssize_t got;
 
-	if (!link)
-		return explain(why, -errno, "cannot list the mapped files: %s (%s)",
-			       strerror(errno), complaint);
-	iter = bpf_iter_create(bpf_link__fd(link));
+	if (link < 0)
+		return explain(why, link, "cannot list the mapped files: %s", strerror(-link));
+	iter = bpf_iter_create(link);
 	if (iter < 0) {
 		err = iter;
 	} else {
@@ -228,124 +204,89 @@ static int scan_files(struct invlock_bpf *skel, struct invlock_why *why)
 			err = -errno;
 		close(iter);
 	}
-	bpf_link__destroy(link);
+	close(link);
 	if (err)
 		return explain(why, err, "cannot list the mapped files: %s", strerror(-err));
 	return 0;
 }
 
-static int finish_old_calls(struct invlock_bpf *skel, struct invlock_why *why)
+static int finish_old_calls(const struct watch *w, struct invlock_why *why)
 {
-	struct bpf_link *link = bpf_program__attach_iter(skel->progs.scan_calls, NULL);
-	int err;
+	int link = bpf_link_create(w->set.scan_calls, 0, BPF_TRACE_ITER, NULL), err;
 
-	if (!link)
-		return explain(why, -errno, "cannot list the threads of this process: %s (%s)",
-			       strerror(errno), complaint);
-	err = drain(bpf_link__fd(link), why);
-	bpf_link__destroy(link);
-	return err;
-}
-
-/*
- * Nobody who closes descriptors detaches the program then. Where there is no io_uring somebody
- * can, which monitor_bpf_note_missed() finds out afterwards.
- */
-static void keep_attached(struct invlock_mm *mm, const struct invlock_bpf *skel)
-{
-	const struct bpf_object_skeleton *s = skel->skeleton;
-	int fds[32];
-	unsigned int nr = 0;
-
-	for (int i = 0; i < s->prog_cnt && nr < sizeof(fds) / sizeof(fds[0]); i++)
-		if (*s->progs[i].link)
-			fds[nr++] = bpf_link__fd(*s->progs[i].link);
-	mm->kept = keep_open(fds, nr);
-}
-
-/* Locks: the lock in mm.c, which keeps two opens from swapping libbpf's print function */
-static int open_quietly(struct invlock_mm *mm, struct invlock_why *why)
-{
-	struct invlock_bpf *skel;
-	u64 cookie;
-	int err;
-
-	err = check_privilege(why);
-	if (err)
-		return err;
-	/* nobody else may arm our program in the moment before we do */
-	if (getrandom(&cookie, sizeof(cookie), 0) != sizeof(cookie))
-		return explain(why, -EIO, "getrandom() failed: %s", strerror(errno));
-	skel = invlock_bpf__open();
-	if (!skel)
-		return explain(why, -errno, "libbpf cannot read the BPF program: %s (%s)",
-			       strerror(errno), complaint);
-	mm->data = skel;
-	err = load(skel, cookie, why);
-	if (err)
-		goto destroy;
-	err = make_feed(mm, skel, why);
-	if (err)
-		goto destroy;
-	err = invlock_bpf__attach(skel);
-	if (err) {
-		explain(why, err, "the kernel does not attach the BPF program: %s (%s)",
-			strerror(-err), complaint);
-		goto unmap;
-	}
-	err = arm(mm, cookie, why);
-	if (err)
-		goto unmap;
-	err = scan_files(skel, why);
-	if (err)
-		goto unmap;
-	err = finish_old_calls(skel, why);
-	if (err)
-		goto unmap;
-	keep_attached(mm, skel);
-	return 0;
-
-unmap:
-	munmap(mm->il.feed, mm->feed_bytes);
-destroy:
-	invlock_bpf__destroy(skel);
-	mm->data = NULL;
+	if (link < 0)
+		return explain(why, link, "cannot list the threads of this process: %s",
+			       strerror(-link));
+	err = drain(link, why);
+	close(link);
 	return err;
 }
 
 static int bpf_open(struct invlock_mm *mm, struct invlock_why *why)
 {
-	char text[COMPLAINT_SIZE] = "";
-	int err;
+	struct watch *w;
+	int err = check_privilege(why);
 
-	complaint = text;
-	print_before = libbpf_set_print(listen_to_libbpf);
-	err = open_quietly(mm, why);
-	libbpf_set_print(print_before);
-	complaint = NULL;
+	if (err)
+		return err;
+	w = calloc(1, sizeof(*w));
+	if (!w)
+		return explain(why, -ENOMEM, "out of memory");
+	err = make_user(mm, w, why);
+	if (err)
+		goto free_watch;
+	err = sit(w, why);
+	if (err)
+		goto close_user;
+	err = arm(w, why);
+	if (!err)
+		err = scan_files(w, why);
+	if (!err)
+		err = finish_old_calls(w, why);
+	if (err)
+		goto leave;
+	mm->data = w;
+	/*
+	 * Nobody who closes descriptors detaches the programs then. Where there is no io_uring
+	 * somebody can, which monitor_bpf_note_missed() finds out afterwards.
+	 */
+	mm->kept = keep_open(w->set.links, w->set.nr_links);
+	return 0;
+
+leave:
+	set_leave(&w->set);
+	set_release(&w->set);
+close_user:
+	munmap(mm->il.feed, USER_BYTES);
+	close(w->user);
+free_watch:
+	free(w);
 	return err;
 }
 
 /*
  * In a forked child this closes the child's descriptors and unmaps the child's mapping: the
- * kernel's objects live on as long as the parent holds its own.
+ * seat is the parent's, and the kernel's objects live on as long as it holds its own.
  */
 static void bpf_close(struct invlock_mm *mm, bool mine)
 {
-	/* the child has no copy of it: something else may lie there */
-	if (mine)
+	struct watch *w = mm->data;
+
+	/* the child has no copy of what is kept: something else may lie there */
+	if (mine) {
 		keep_end(mm->kept);
-	munmap(mm->il.feed, mm->feed_bytes);
-	invlock_bpf__destroy(mm->data);
+		set_leave(&w->set);
+	}
+	set_release(&w->set);
+	munmap(mm->il.feed, USER_BYTES);
+	close(w->user);
+	free(w);
 	mm->data = NULL;
 }
 
-int monitor_bpf_state(const struct invlock_mm *mm, struct bpf_state *ret_state)
+void monitor_bpf_state(const struct invlock_mm *mm, struct bpf_state *ret_state)
 {
-	const struct invlock_bpf *skel = mm->data;
-	u32 zero = 0;
-
-	return bpf_map_lookup_elem(bpf_map__fd(skel->maps.state), &zero, ret_state);
+	*ret_state = ((const struct bpf_user *)mm->il.feed)->state;
 }
 
 /*
@@ -375,26 +316,16 @@ static int distrust(const struct invlock_mm *mm)
 
 int monitor_bpf_note_missed(const struct invlock_mm *mm)
 {
-	const struct invlock_bpf *skel = mm->data;
-	struct bpf_note note = {};
-	LIBBPF_OPTS(bpf_test_run_opts, run, .ctx_in = &note, .ctx_size_in = sizeof(note));
-	struct bpf_program *prog;
-	int err;
+	const struct watch *w = mm->data;
+	u64 missed;
+	int err = set_missed(&w->set, &missed);
 
-	bpf_object__for_each_program(prog, skel->obj) {
-		struct bpf_prog_info info = {};
-		u32 size = sizeof(info);
-
-		if (bpf_program__fd(prog) < 0)
-			continue;
-		err = bpf_obj_get_info_by_fd(bpf_program__fd(prog), &info, &size);
-		if (err)
-			return mm->kept ? err : distrust(mm);
-		note.missed += info.recursion_misses;
-	}
-	if (note.missed <= port_load(&mm->il.feed->missed))
+	if (err)
+		return mm->kept ? err : distrust(mm);
+	missed -= w->missed;
+	if (missed <= port_load(&mm->il.feed->missed))
 		return 0;
-	return bpf_prog_test_run_opts(bpf_program__fd(skel->progs.note_missed), &run);
+	return set_ask(&w->set, BPF_ASK_NOTE_MISSED, missed);
 }
 
 #define SEEN	(INVLOCK_KINDS_SHARED | INVLOCK_BIT(RELEASE))

@@ -9,12 +9,14 @@
 /**
  * struct monitor_bpf_options - taken at the next open; tests make the tables small
  * @nr_calls: calls that may run at once, a power of two up to BPF_NR_CALLS
- * @nr_files: files that may be mapped
+ * @nr_files: files that may be mapped, a power of two up to BPF_NR_FILES
+ * @family: only programs of the same family are shared; tests that count them have their own
  * @count_protect: mprotect is an invalidation, too (INVLOCK_KIND_PROTECT)
  */
 struct monitor_bpf_options {
 	unsigned int nr_calls;
 	unsigned int nr_files;
+	u64 family;
 	bool count_protect;
 };
 
@@ -23,11 +25,11 @@ extern struct monitor_bpf_options monitor_bpf_options;
 /**
  * monitor_bpf_state() - look into the program
  * @mm: opened with monitor_bpf
- * @ret_state: filled on success
+ * @ret_state: filled
  *
- * Context: may sleep. Return: 0, or what the kernel said.
+ * Context: any, copies from memory that the program writes.
  */
-int monitor_bpf_state(const struct invlock_mm *mm, struct bpf_state *ret_state);
+void monitor_bpf_state(const struct invlock_mm *mm, struct bpf_state *ret_state);
 
 /**
  * monitor_bpf_note_missed() - ask the kernel whether it skipped a run of the program

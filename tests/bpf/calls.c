@@ -2,7 +2,6 @@
 /* Every system call that changes a map, through libc, syscall() and int 0x80. */
 #include <linux/aio_abi.h>
 #include <sys/ipc.h>
-#include <sys/prctl.h>
 #include <sys/shm.h>
 #include <sys/uio.h>
 #include "watch.h"
@@ -370,7 +369,6 @@ TEST(calls_that_change_nothing_are_no_events)
 			      MAP_FIXED_NOREPLACE, -1, 0), MAP_FAILED);
 	assert_ptr_equal(mremap(stripe, PAGE, PAGE, 0), stripe);
 	assert_int_equal(syscall(SYS_brk, 0) == -1, 0);
-	prctl(BPF_ARM_OPTION, 0, 0, 0, 0);
 	assert_int_equal(mm.il.feed->sequence - before, 0);
 	stripe_free(stripe);
 	watch_close(&mm);

@@ -1,7 +1,17 @@
 // SPDX-License-Identifier: MIT
 /* io_uring MADVISE: a change of the map without a system call of its own. */
+#include <fcntl.h>
 #include <liburing.h>
+#include <linux/userfaultfd.h>
+#include <signal.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
 #include "watch.h"
+
+#ifndef UFFD_USER_MODE_ONLY
+#define UFFD_USER_MODE_ONLY	1
+#endif
 
 static struct invlock_mm mm;
 static struct io_uring ring;
@@ -110,7 +120,58 @@ TEST(a_completion_that_overflows_degrades_the_feed)
 	ring_close();
 }
 
+/*
+ * A request that waits, until the userfaultfd that asked for it is read, outlives the monitor
+ * that saw it start; its end is marked for the next one, and taken from nobody.
+ */
+TEST(a_request_that_outlives_its_monitor_is_an_event_of_the_next)
+{
+	struct uffdio_api api = { .api = UFFD_API, .features = UFFD_FEATURE_EVENT_REMOVE };
+	struct uffdio_register reg = { .mode = UFFDIO_REGISTER_MODE_MISSING };
+	struct invlock_mm first;
+	struct watched victim;
+	struct uffd_msg msg;
+	pid_t keeper;
+	int uffd;
+
+	monitor_bpf_options.family = getpid();
+	ring_open(8, 0);
+	monitor_bpf_options.family = 0;
+	uffd = syscall(SYS_userfaultfd, O_CLOEXEC | UFFD_USER_MODE_ONLY);
+	reg.range.start = (u64)stripe;
+	reg.range.len = STRIPE;
+	if (uffd < 0 || ioctl(uffd, UFFDIO_API, &api) || ioctl(uffd, UFFDIO_REGISTER, &reg)) {
+		ring_close();
+		TEST_SKIP("userfaultfd: %s", strerror(errno));
+	}
+	first = mm;
+	/* holds what we hold: the set, and with it the request, lives on */
+	keeper = fork();
+	if (!keeper) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		pause();
+	}
+	submit_discard(IOSQE_ASYNC);
+	while (!watch_state(&first).nr_requests)
+		nap_ms(1);
+	watch_close(&mm);
+	monitor_bpf_options.family = getpid();
+	watch_open(&mm);
+	monitor_bpf_options.family = 0;
+	watched_sample(&victim, &mm, stripe + VICTIM);
+	assert_int_equal(read(uffd, &msg, sizeof(msg)), sizeof(msg));
+	reap();
+	assert_int_equal(watched_verdict(&victim), INVLOCK_STALE);
+	assert_true(feed_quiet(&mm));
+	assert_int_equal(mm.il.feed->flags, 0);
+	close(uffd);
+	kill(keeper, SIGKILL);
+	waitpid(keeper, NULL, 0);
+	ring_close();
+}
+
 TEST_MAIN(cmocka_unit_test(io_uring_madvise_makes_its_range_stale),
 	  cmocka_unit_test(io_uring_madvise_by_the_kernels_polling_thread_makes_its_range_stale),
 	  cmocka_unit_test(a_request_without_completion_degrades_the_feed),
-	  cmocka_unit_test(a_completion_that_overflows_degrades_the_feed))
+	  cmocka_unit_test(a_completion_that_overflows_degrades_the_feed),
+	  cmocka_unit_test(a_request_that_outlives_its_monitor_is_an_event_of_the_next))

@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR MIT */
+/*
+ * From an mm to its user, and how users come and go.
+ *
+ * One set of programs serves up to BPF_NR_USERS processes. A process claims a seat, puts the
+ * map that is its struct bpf_user there, and arms it. Its death, its exec or its close leaves
+ * the seat, which the next process that opens or closes clears: a program cannot take a map
+ * out of another.
+ *
+ * set->mm only says where to look. That a user is written for its own mm alone is decided by
+ * user->state.mm: however seats change hands under a running program, it finds out.
+ */
+#ifndef INVLOCK_BPF_USERS_H
+#define INVLOCK_BPF_USERS_H
+
+#include "feed.h"
+
+#define EEXIST	17
+#define EINVAL	22
+#define ENOENT	2
+#define ENOSPC	28
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, struct bpf_set);
+} invlock_set SEC(".maps");
+
+struct user_map {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	/* of a map inside a map, clang describes no types */
+	__uint(key_size, sizeof(u32));
+	__uint(value_size, sizeof(struct bpf_user));
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, BPF_NR_USERS);
+	__type(key, u32);
+	__array(values, struct user_map);
+} invlock_users SEC(".maps");
+
+static inline struct bpf_set *get_set(void)
+{
+	u32 zero = 0;
+
+	return bpf_map_lookup_elem(&invlock_set, &zero);
+}
+
+static inline struct bpf_user *user_at(u32 index)
+{
+	void *map = bpf_map_lookup_elem(&invlock_users, &index);
+	u32 zero = 0;
+
+	return map ? bpf_map_lookup_elem(map, &zero) : NULL;
+}
+
+/* to the verifier, which tells numbers from pointers, a pointer is a number once negated */
+static inline u64 number_of(const void *pointer)
+{
+	u64 n = (u64)pointer;
+
+	__asm__ volatile("%0 = -%0\n\t%0 = -%0" : "+r"(n));
+	return n;
+}
+
+static inline u64 mm_of(struct task_struct *task)
+{
+	return number_of(task->mm);
+}
+
+/* where an mm looks for its seat first */
+static inline u32 home_of(u64 mm)
+{
+	return (u32)(mm * 0x9e3779b97f4a7c15ULL >> 40);
+}
+
+/* Return: the seat of an mm, -1 = none. Global for the verifier: see feed.h */
+__noinline int seat_of(u64 mm)
+{
+	struct bpf_set *set = get_set();
+	u32 home = home_of(mm), reach;
+
+	if (!set || !mm)
+		return -1;
+	reach = port_load(&set->reach);
+	for (u32 i = 0; i < BPF_NR_USERS && i < reach; i++) {
+		u32 at = (home + i) & (BPF_NR_USERS - 1);
+
+		if (port_load(&set->mm[at]) == mm)
+			return at;
+	}
+	return -1;
+}
+
+/* NULL: this mm is not watched */
+static inline struct bpf_user *user_of(u64 mm)
+{
+	int seat = seat_of(mm);
+	struct bpf_user *u;
+
+	if (likely(seat < 0))
+		return NULL;
+	u = user_at(seat);
+	return u && port_load(&u->state.mm) == mm ? u : NULL;
+}
+
+/* the process that holds a seat is done with it; Return: 1 if it held it */
+__noinline int leave_seat(u32 index, u32 tgid)
+{
+	struct bpf_set *set = get_set();
+	struct bpf_user *u;
+
+	if (!set)
+		return 0;
+	index &= BPF_NR_USERS - 1;
+	if (set->seat[index].state != BPF_SEAT_TAKEN || set->seat[index].tgid != tgid)
+		return 0;
+	u = user_at(index);
+	/* not so if it was still on its way in, or was clearing what another left */
+	if (u && port_load(&u->state.mm)) {
+		feed_close(u, INVLOCK_FEED_DEAD);
+		port_store(&u->state.mm, 0);
+	}
+	port_store(&set->mm[index], 0);
+	port_store(&set->seat[index].tgid, 0);
+	port_store_release(&set->seat[index].state, BPF_SEAT_LEFT);
+	return 1;
+}
+
+/* a process dies, or its mm does */
+static inline void leave_all(u32 tgid)
+{
+	struct bpf_set *set = get_set();
+
+	if (!set)
+		return;
+	for (u32 i = 0; i < BPF_NR_USERS; i++)
+		if (set->seat[i].tgid == tgid)
+			leave_seat(i, tgid);
+}
+
+static inline long take_seat(struct bpf_set *set, u32 index, u32 from, u32 tgid)
+{
+	if (port_cmpxchg(&set->seat[index].state, from, BPF_SEAT_TAKEN) != from)
+		return -1;
+	port_store(&set->seat[index].tgid, tgid);
+	return index;
+}
+
+static inline void widen_reach(struct bpf_set *set, u32 reach)
+{
+	u32 old = port_load(&set->reach), seen, i;
+
+	for (i = 0; i < 8 && old < reach; i++) {
+		seen = port_cmpxchg(&set->reach, old, reach);
+		if (seen == old)
+			return;
+		old = seen;
+	}
+	if (i == 8)
+		port_store(&set->reach, BPF_NR_USERS);
+}
+
+/* a free seat, as near to the home of the mm as there is one */
+__noinline int claim_seat(u64 mm, u32 tgid)
+{
+	struct bpf_set *set = get_set();
+	u32 home = home_of(mm);
+
+	if (!set)
+		return -EINVAL;
+	/* another copy of the library in this process: it sits here already */
+	if (seat_of(mm) >= 0)
+		return -EEXIST;
+	for (u32 i = 0; i < BPF_NR_USERS; i++) {
+		u32 at = (home + i) & (BPF_NR_USERS - 1);
+
+		if (take_seat(set, at, BPF_SEAT_FREE, tgid) < 0)
+			continue;
+		widen_reach(set, i + 1);
+		return at;
+	}
+	return -ENOSPC;
+}
+
+__noinline int take_left_seat(u32 tgid)
+{
+	struct bpf_set *set = get_set();
+
+	if (!set)
+		return -EINVAL;
+	for (u32 i = 0; i < BPF_NR_USERS; i++)
+		if (take_seat(set, i, BPF_SEAT_LEFT, tgid) >= 0)
+			return i;
+	return -ENOENT;
+}
+
+static inline int arm(struct bpf_set *set, u32 index, u64 mm)
+{
+	struct bpf_user *u = user_at(index);
+
+	if (!u || u->state.serial)
+		return -EINVAL;
+	u->state.index = index;
+	u->state.serial = port_fetch_add(&set->serial, 1) + 1;
+	port_store_release(&u->state.mm, mm);
+	port_store_release(&set->mm[index], mm);
+	return 0;
+}
+
+static inline int note_missed(struct bpf_user *u, u64 missed)
+{
+	if (!u)
+		return -ENOENT;
+	if (port_load(&u->feed.missed) >= missed)
+		return 0;
+	port_store(&u->feed.missed, missed);
+	feed_lose(u);
+	return 0;
+}
+
+/* run by the library, in the process that it asks for */
+SEC("syscall")
+int ask(struct bpf_ask *q)
+{
+	u32 tgid = bpf_get_current_pid_tgid() >> 32, index = q->index & (BPF_NR_USERS - 1);
+	u64 mm = mm_of(bpf_get_current_task_btf());
+	struct bpf_set *set = get_set();
+
+	if (!set || !mm)
+		return -EINVAL;
+	switch (q->what) {
+	case BPF_ASK_CLAIM:
+		return claim_seat(mm, tgid);
+	case BPF_ASK_TAKE_LEFT:
+		return take_left_seat(tgid);
+	case BPF_ASK_NOTE_MISSED:
+		return note_missed(user_of(mm), q->missed);
+	}
+	/* of a seat that this process holds */
+	if (set->seat[index].state != BPF_SEAT_TAKEN || set->seat[index].tgid != tgid)
+		return -EINVAL;
+	switch (q->what) {
+	case BPF_ASK_ARM:
+		return arm(set, index, mm);
+	case BPF_ASK_LEAVE:
+		return leave_seat(index, tgid) ? 0 : -EINVAL;
+	case BPF_ASK_GIVE_BACK:
+		port_store(&set->seat[index].tgid, 0);
+		port_store_release(&set->seat[index].state, BPF_SEAT_FREE);
+		return 0;
+	}
+	return -EINVAL;
+}
+
+#endif /* INVLOCK_BPF_USERS_H */

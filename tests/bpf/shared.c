@@ -1,0 +1,548 @@
+// SPDX-License-Identifier: MIT
+/* Several processes, one set of programs: who counts, who sees what, who may die. */
+#include <bpf/bpf.h>
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include "lib/monitor_bpf_set.h"
+#include "watch.h"
+
+/* A process of its own that opens the monitor and then does as it is told. */
+struct other {
+	pid_t pid;
+	int to, from;
+};
+
+/* what it is told, a byte each, and what it answers */
+enum order {
+	OPEN = 'o',	/* 0 or errno */
+	CHANGE = 'c',	/* 0: a real unmap was seen, and nothing else */
+	COUNT = 'n',	/* events so far, modulo 256 */
+	CLOSE = 'x',	/* 0 */
+	EXIT = 'e',	/* without a close; no answer */
+};
+
+static struct invlock_mm mm;
+
+static int answer_open(void)
+{
+	memset(&mm, 0, sizeof(mm));
+	mm.monitor = &monitor_bpf;
+	return -monitor_bpf.open(&mm, NULL);
+}
+
+static int answer_change(void)
+{
+	struct watched victim, bystander;
+	char *stripe = stripe_new();
+	int wrong = 0;
+
+	watched_sample(&victim, &mm, stripe + VICTIM);
+	watched_sample(&bystander, &mm, stripe + BYSTANDER);
+	if (watched_verdict(&victim) != INVLOCK_VALID)
+		wrong |= 1;
+	munmap(stripe + VICTIM, PAGE);
+	if (watched_verdict(&victim) != INVLOCK_STALE)
+		wrong |= 2;
+	if (watched_verdict(&bystander) != INVLOCK_VALID)
+		wrong |= 4;
+	if (mm.il.feed->flags || mm.il.feed->lost || !feed_quiet(&mm))
+		wrong |= 8;
+	stripe_free(stripe);
+	return wrong;
+}
+
+static int answer(char order)
+{
+	switch (order) {
+	case OPEN:
+		return answer_open();
+	case CHANGE:
+		return answer_change();
+	case COUNT:
+		return (unsigned char)mm.il.feed->sequence;
+	case CLOSE:
+		watch_close(&mm);
+		return 0;
+	}
+	return 255;
+}
+
+static void obey(int in, int out)
+{
+	char order;
+	unsigned char result;
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	while (read(in, &order, 1) == 1 && order != EXIT) {
+		result = answer(order);
+		if (write(out, &result, 1) != 1)
+			break;
+	}
+	_exit(0);
+}
+
+static void other_start(struct other *o, void (*first)(void))
+{
+	int in[2], out[2];
+
+	assert_int_equal(pipe2(in, O_CLOEXEC), 0);
+	assert_int_equal(pipe2(out, O_CLOEXEC), 0);
+	o->pid = fork();
+	assert_true(o->pid >= 0);
+	if (!o->pid) {
+		if (first)
+			first();
+		close(in[1]);
+		obey(in[0], out[1]);
+	}
+	o->to = in[1];
+	o->from = out[0];
+	close(in[0]);
+	close(out[1]);
+}
+
+static void tell(const struct other *o, enum order order)
+{
+	char c = order;
+
+	assert_int_equal(write(o->to, &c, 1), 1);
+}
+
+static int hear(const struct other *o)
+{
+	unsigned char c;
+
+	assert_int_equal(read(o->from, &c, 1), 1);
+	return c;
+}
+
+static int other_do(const struct other *o, enum order order)
+{
+	tell(o, order);
+	return hear(o);
+}
+
+/* by this signal, or by a plain exit */
+static void other_end(struct other *o, int sig)
+{
+	int status;
+
+	if (sig)
+		kill(o->pid, sig);
+	else
+		tell(o, EXIT);
+	close(o->to);
+	close(o->from);
+	assert_int_equal(waitpid(o->pid, &status, 0), o->pid);
+	assert_int_equal(status, sig);
+}
+
+static void others_open(struct other *o, int nr)
+{
+	for (int i = 0; i < nr; i++) {
+		other_start(&o[i], NULL);
+		assert_int_equal(other_do(&o[i], OPEN), 0);
+	}
+}
+
+static void others_end(struct other *o, int nr)
+{
+	for (int i = 0; i < nr; i++)
+		other_end(&o[i], 0);
+}
+
+/* the map of a program that has this name, -1 = none */
+static int map_of_program(int prog, const char *name)
+{
+	u32 ids[16] = {}, size;
+	struct bpf_prog_info info = { .nr_map_ids = 16, .map_ids = (uintptr_t)ids };
+
+	size = sizeof(info);
+	if (bpf_obj_get_info_by_fd(prog, &info, &size))
+		return -1;
+	for (u32 i = 0; i < info.nr_map_ids && i < 16; i++) {
+		int fd = bpf_map_get_fd_by_id(ids[i]);
+		struct bpf_map_info map = {};
+
+		size = sizeof(map);
+		if (fd >= 0 && !bpf_obj_get_info_by_fd(fd, &map, &size) &&
+		    !strcmp(map.name, name) && (strcmp(name, "invlock_set") ||
+						map.value_size == sizeof(struct bpf_set)))
+			return fd;
+		close(fd);
+	}
+	return -1;
+}
+
+static u64 family(void)
+{
+	return set_object() ^ monitor_bpf_options.family;
+}
+
+/* the programs of our family in the kernel, and the head of the set of the last of them */
+static unsigned int count_programs(struct bpf_set *ret_head, int *ret_users)
+{
+	unsigned int nr = 0;
+	u32 id = 0, zero = 0;
+
+	while (!bpf_prog_get_next_id(id, &id)) {
+		int prog = bpf_prog_get_fd_by_id(id), map;
+		struct bpf_set head;
+
+		if (prog < 0)
+			continue;
+		map = map_of_program(prog, "invlock_set");
+		if (map >= 0 && !bpf_map_lookup_elem(map, &zero, &head) &&
+		    head.header.object == family()) {
+			nr++;
+			*ret_head = head;
+			if (ret_users && nr == 1)
+				*ret_users = map_of_program(prog, "invlock_users");
+		}
+		close(map);
+		close(prog);
+	}
+	return nr;
+}
+
+/* what the kernel frees, it frees a little later */
+static void expect_programs(unsigned int sets)
+{
+	u64 give_up = port_now() + 20000000000ULL;
+	struct bpf_set head = {};
+	unsigned int nr;
+
+	do {
+		nr = count_programs(&head, NULL);
+		if (nr == sets * head.header.nr_programs)
+			return;
+		nap_ms(1);
+	} while (port_now() < give_up);
+	fail_msg("%u programs, %u in a set, for %u sets", nr, head.header.nr_programs, sets);
+}
+
+static unsigned int count_seats(enum bpf_seat_state state)
+{
+	struct bpf_set head = {};
+	unsigned int nr = 0;
+
+	assert_true(count_programs(&head, NULL) > 0);
+	for (int i = 0; i < BPF_NR_USERS; i++)
+		nr += head.seat[i].state == state;
+	return nr;
+}
+
+/* the maps of users that the set holds */
+static unsigned int count_users(void)
+{
+	unsigned int nr = 0;
+	struct bpf_set head;
+	int users = -1;
+
+	assert_true(count_programs(&head, &users) > 0);
+	for (u32 i = 0, id; i < BPF_NR_USERS; i++)
+		nr += !bpf_map_lookup_elem(users, &i, &id);
+	close(users);
+	return nr;
+}
+
+static void need_to_look(void)
+{
+	static bool may;
+	struct bpf_set head;
+
+	if (may)
+		return;
+	watch_open(&mm);	/* may skip */
+	may = count_programs(&head, NULL);
+	watch_close(&mm);
+	if (!may)
+		TEST_SKIP("without CAP_SYS_ADMIN nothing is shared");
+	expect_programs(0);
+}
+
+TEST(two_processes_use_one_set_of_programs_and_the_last_leaves_none)
+{
+	struct other o[2];
+
+	need_to_look();
+	others_open(o, 2);
+	expect_programs(1);
+	assert_int_equal(count_users(), 2);
+	assert_int_equal(other_do(&o[0], CHANGE), 0);
+	assert_int_equal(other_do(&o[1], CHANGE), 0);
+	other_end(&o[0], 0);
+	expect_programs(1);
+	other_end(&o[1], 0);
+	expect_programs(0);
+}
+
+TEST(each_of_eight_sees_its_own_changes_and_no_others)
+{
+	struct other o[8];
+	int before[8];
+
+	need_to_look();
+	others_open(o, 8);
+	expect_programs(1);
+	for (int i = 0; i < 8; i++) {
+		for (int j = 0; j < 8; j++)
+			before[j] = other_do(&o[j], COUNT);
+		assert_int_equal(other_do(&o[i], CHANGE), 0);
+		for (int j = 0; j < 8; j++)
+			assert_int_equal(other_do(&o[j], COUNT) == before[j], j != i);
+	}
+	others_end(o, 8);
+	expect_programs(0);
+}
+
+TEST(the_death_of_who_loaded_the_programs_leaves_the_others_exact)
+{
+	struct other o[3];
+
+	need_to_look();
+	others_open(o, 3);
+	other_end(&o[0], SIGKILL);
+	assert_int_equal(other_do(&o[1], CHANGE), 0);
+	assert_int_equal(other_do(&o[1], CLOSE), 0);
+	other_end(&o[1], 0);
+	assert_int_equal(other_do(&o[2], CHANGE), 0);
+	expect_programs(1);
+	other_end(&o[2], SIGKILL);
+	expect_programs(0);
+}
+
+TEST(who_is_killed_leaves_a_seat_that_the_next_clears)
+{
+	struct other first, killed, next;
+
+	need_to_look();
+	others_open(&first, 1);
+	others_open(&killed, 1);
+	assert_int_equal(count_seats(BPF_SEAT_TAKEN), 2);
+	other_end(&killed, SIGKILL);
+	assert_int_equal(count_seats(BPF_SEAT_TAKEN), 1);
+	assert_int_equal(count_seats(BPF_SEAT_LEFT), 1);
+	assert_int_equal(other_do(&first, CHANGE), 0);
+	others_open(&next, 1);
+	assert_int_equal(count_seats(BPF_SEAT_TAKEN), 2);
+	assert_int_equal(count_seats(BPF_SEAT_LEFT), 0);
+	assert_int_equal(count_users(), 2);
+	assert_int_equal(other_do(&next, CHANGE), 0);
+	assert_int_equal(other_do(&first, CHANGE), 0);
+	/* who closes clears its own */
+	assert_int_equal(other_do(&next, CLOSE), 0);
+	assert_int_equal(count_seats(BPF_SEAT_FREE), BPF_NR_USERS - 1);
+	assert_int_equal(count_users(), 1);
+	other_end(&next, 0);
+	other_end(&first, 0);
+	expect_programs(0);
+}
+
+TEST(many_that_come_and_go_one_way_or_another_use_up_no_seat)
+{
+	struct other first, o;
+
+	need_to_look();
+	others_open(&first, 1);
+	for (int i = 0; i < 9; i++) {
+		others_open(&o, 1);
+		assert_int_equal(other_do(&o, CHANGE), 0);
+		if (i % 3 == 0)
+			assert_int_equal(other_do(&o, CLOSE), 0);
+		other_end(&o, i % 3 == 1 ? SIGKILL : 0);
+		/* what the first has, and what this one left */
+		assert_true(count_seats(BPF_SEAT_FREE) >= BPF_NR_USERS - 2);
+		assert_true(count_users() <= 2);
+	}
+	expect_programs(1);
+	assert_int_equal(other_do(&first, CHANGE), 0);
+	other_end(&first, 0);
+	expect_programs(0);
+}
+
+TEST(when_all_seats_are_taken_a_second_set_serves_the_rest)
+{
+	struct other o[BPF_NR_USERS + 2];
+
+	need_to_look();
+	others_open(o, BPF_NR_USERS + 2);
+	expect_programs(2);
+	for (int i = 0; i < BPF_NR_USERS + 2; i++)
+		assert_int_equal(other_do(&o[i], CHANGE), 0);
+	others_end(o, BPF_NR_USERS + 2);
+	expect_programs(0);
+}
+
+TEST(of_two_that_load_at_the_same_moment_one_set_is_left)
+{
+	need_to_look();
+	for (int i = 0; i < 3; i++) {
+		struct other o[2];
+
+		for (int j = 0; j < 2; j++)
+			other_start(&o[j], NULL);
+		for (int j = 0; j < 2; j++)
+			tell(&o[j], OPEN);
+		for (int j = 0; j < 2; j++)
+			assert_int_equal(hear(&o[j]), 0);
+		expect_programs(1);
+		for (int j = 0; j < 2; j++)
+			assert_int_equal(other_do(&o[j], CHANGE), 0);
+		others_end(o, 2);
+		expect_programs(0);
+	}
+}
+
+TEST(two_copies_of_the_library_in_one_process_both_see_its_changes)
+{
+	struct invlock_mm second = {};
+	struct watched by_first, by_second;
+	char *stripe = stripe_new();
+
+	need_to_look();
+	watch_open(&mm);
+	watch_open(&second);
+	expect_programs(2);
+	watched_sample(&by_first, &mm, stripe + VICTIM);
+	watched_sample(&by_second, &second, stripe + VICTIM);
+	munmap(stripe + VICTIM, PAGE);
+	assert_int_equal(watched_verdict(&by_first), INVLOCK_STALE);
+	assert_int_equal(watched_verdict(&by_second), INVLOCK_STALE);
+	watch_close(&second);
+	watched_sample(&by_first, &mm, stripe + BYSTANDER);
+	munmap(stripe + BYSTANDER, PAGE);
+	assert_int_equal(watched_verdict(&by_first), INVLOCK_STALE);
+	stripe_free(stripe);
+	watch_close(&mm);
+	expect_programs(0);
+}
+
+TEST(a_set_of_another_build_is_not_used)
+{
+	struct other o;
+
+	need_to_look();
+	watch_open(&mm);
+	other_start(&o, NULL);
+	monitor_bpf_options.family++;
+	watch_close(&mm);
+	watch_open(&mm);
+	expect_programs(1);
+	monitor_bpf_options.family--;
+	assert_int_equal(other_do(&o, OPEN), 0);
+	expect_programs(1);
+	assert_int_equal(count_seats(BPF_SEAT_TAKEN), 1);
+	assert_int_equal(answer_change(), 0);
+	assert_int_equal(other_do(&o, CHANGE), 0);
+	other_end(&o, 0);
+	watch_close(&mm);
+}
+
+TEST(a_set_that_lacks_a_link_or_a_program_is_not_used)
+{
+	struct invlock_why why = {};
+	struct set set;
+
+	need_to_look();
+	assert_int_equal(set_load(&set, family(), &why), 0);
+	close(set.links[--set.nr_links]);
+	watch_open(&mm);
+	expect_programs(2);
+	assert_int_equal(answer_change(), 0);
+	watch_close(&mm);
+	set_release(&set);
+	expect_programs(0);
+}
+
+/* the two capabilities that loading takes, as another user if uid is not 0 */
+static void drop_to(uid_t uid)
+{
+	struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct caps[2] = {};
+
+	caps[1].effective = caps[1].permitted =
+		1u << (CAP_BPF - 32) | 1u << (CAP_PERFMON - 32);
+	if (prctl(PR_SET_KEEPCAPS, 1) || (uid && setresuid(uid, uid, uid)) ||
+	    syscall(SYS_capset, &head, caps))
+		_exit(99);
+}
+
+static void be_less(void)
+{
+	drop_to(0);
+}
+
+static void be_somebody(void)
+{
+	drop_to(12345);
+}
+
+TEST(without_the_right_to_look_a_process_loads_its_own)
+{
+	struct other o[2];
+
+	need_to_look();
+	watch_open(&mm);
+	for (int i = 0; i < 2; i++) {
+		other_start(&o[i], be_less);
+		assert_int_equal(other_do(&o[i], OPEN), 0);
+		expect_programs(2 + i);
+		assert_int_equal(other_do(&o[i], CHANGE), 0);
+	}
+	assert_int_equal(answer_change(), 0);
+	assert_int_equal(other_do(&o[0], CLOSE), 0);
+	expect_programs(2);
+	others_end(o, 2);
+	watch_close(&mm);
+	expect_programs(0);
+}
+
+TEST(what_another_user_has_loaded_is_not_trusted)
+{
+	struct other o;
+
+	need_to_look();
+	other_start(&o, be_somebody);
+	assert_int_equal(other_do(&o, OPEN), 0);
+	expect_programs(1);
+	watch_open(&mm);
+	expect_programs(2);
+	assert_int_equal(answer_change(), 0);
+	assert_int_equal(other_do(&o, CHANGE), 0);
+	watch_close(&mm);
+	other_end(&o, 0);
+	expect_programs(0);
+}
+
+static int own_family(void **state)
+{
+	(void)state;
+	/* the tests that run beside this one have sets, too */
+	monitor_bpf_options.family = (u64)getpid() << 32;
+	return 0;
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(two_processes_use_one_set_of_programs_and_the_last_leaves_none),
+		cmocka_unit_test(each_of_eight_sees_its_own_changes_and_no_others),
+		cmocka_unit_test(the_death_of_who_loaded_the_programs_leaves_the_others_exact),
+		cmocka_unit_test(who_is_killed_leaves_a_seat_that_the_next_clears),
+		cmocka_unit_test(many_that_come_and_go_one_way_or_another_use_up_no_seat),
+		cmocka_unit_test(when_all_seats_are_taken_a_second_set_serves_the_rest),
+		cmocka_unit_test(of_two_that_load_at_the_same_moment_one_set_is_left),
+		cmocka_unit_test(two_copies_of_the_library_in_one_process_both_see_its_changes),
+		cmocka_unit_test(a_set_of_another_build_is_not_used),
+		cmocka_unit_test(a_set_that_lacks_a_link_or_a_program_is_not_used),
+		cmocka_unit_test(without_the_right_to_look_a_process_loads_its_own),
+		cmocka_unit_test(what_another_user_has_loaded_is_not_trusted),
+	};
+
+	test_output_tap();
+	return cmocka_run_group_tests(tests, own_family, NULL);
+}
