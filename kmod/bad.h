@@ -17,6 +17,9 @@ enum bad {
 	BAD_SLOW,	/* the slow path does not check */
 	BAD_INTEREST,	/* a fault in flight does not make a range interesting */
 	BAD_END,	/* ends are lost */
+	BAD_START,	/* starts are lost, ends are not */
+	BAD_FREE,	/* the lock is freed while a fault is in flight */
+	BAD_RACE,	/* a counter without its lock, often enough to be found */
 	BAD_ALLOC,	/* start allocates memory that reclaim may have to make */
 	BAD_ERRNO,	/* an answer that is no errno which the manual names */
 	BAD_WAKE,	/* poll looks for events without the lock under which they are made */

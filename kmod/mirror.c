@@ -97,6 +97,12 @@ static int mirror_fault(struct mirror_device *dev, unsigned long start, unsigned
 	while (attempt(&f, &count)) {
 		err = hmm_range_fault(&f.range);
 		mirror_device_walked(dev);
+		if (bad_is(BAD_FREE))
+			kfree(m);
+		for (u32 n = 0; bad_is(BAD_RACE) && n < 100000; n++) {
+			dev->stats.starts++;
+			cpu_relax();
+		}
 		xa_lock(&dev->table);
 		if (mmu_invlock_commit(&f, err))
 			publish_err = mirror_device_publish(dev, &f.range);

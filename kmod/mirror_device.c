@@ -34,7 +34,7 @@ static void *make_entry(unsigned long hmm_pfn)
 {
 	unsigned long pfn = page_to_pfn(hmm_pfn_to_page(hmm_pfn));
 
-	return xa_mk_value(pfn << 1 | !!(hmm_pfn & HMM_PFN_WRITE));
+	return xa_mk_value(pfn << 1 | (hmm_pfn & HMM_PFN_WRITE ? 1 : 0));
 }
 
 static bool entry_writable(void *entry)

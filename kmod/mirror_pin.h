@@ -10,7 +10,7 @@
 #include <linux/types.h>
 
 struct mirror_pins {
-	struct mutex lock;
+	struct mutex lock;	/* all of this */
 	struct mm_struct *mm;	/* grabbed; its locked_vm counts the pages */
 	struct page **pages;	/* guarded by lock */
 	unsigned long nr;	/* the same */

@@ -146,6 +146,8 @@ int mmu_invlock_range_start(struct mmu_notifier *mn, const struct mmu_notifier_r
 {
 	struct mmu_invlock *inv = container_of(mn, struct mmu_invlock, notifier);
 
+	if (bad_is(BAD_START))
+		return 0;
 	spin_lock(inv->lock);
 	mmu_invlock_inv_start(inv, range, inv->ops->invalidate(inv, range));
 	spin_unlock(inv->lock);

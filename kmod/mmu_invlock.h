@@ -74,7 +74,7 @@ struct mmu_invlock_ops {
 struct mmu_invlock {
 	struct mmu_notifier notifier;
 	struct invlock il;
-	spinlock_t *lock;
+	spinlock_t *lock;	/* the driver's */
 	const struct mmu_invlock_ops *ops;
 	struct list_head faults;
 	unsigned long running;
