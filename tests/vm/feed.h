@@ -12,18 +12,23 @@ struct feed {
 	struct invlock il;
 };
 
-static inline void feed_open(struct feed *f, uint64_t kinds)
+static inline void feed_open_as(struct feed *f, uint64_t kinds, int flags)
 {
 	struct invlock_feed_see see = { .size = sizeof(see), .kinds = kinds };
 	void *mem;
 
-	f->fd = open("/dev/invlock", O_RDONLY | O_CLOEXEC);
+	f->fd = open("/dev/invlock", flags | O_CLOEXEC);
 	assert_true(f->fd >= 0);
 	assert_int_equal(ioctl(f->fd, INVLOCK_FEED_SEE, &see), 0);
 	f->bytes = see.feed_size;
 	mem = mmap(NULL, f->bytes, PROT_READ, MAP_SHARED, f->fd, 0);
 	assert_ptr_not_equal(mem, MAP_FAILED);
 	assert_int_equal(invlock_attach(&f->il, mem, f->bytes), 0);
+}
+
+static inline void feed_open(struct feed *f, uint64_t kinds)
+{
+	feed_open_as(f, kinds, O_RDONLY);
 }
 
 static inline void feed_close(struct feed *f)

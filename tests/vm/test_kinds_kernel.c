@@ -1,0 +1,343 @@
+// SPDX-License-Identifier: MIT
+/*
+ * What the kernel changes by itself: reclaim, write-back, migration, merging, reaping. Each
+ * is provoked until it happens, and must be seen like what a program does.
+ */
+#include "kinds.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#define CGROUP	"/sys/fs/cgroup/reclaim"
+#define NUMA	"/sys/kernel/debug/sched/numa_balancing/"
+#define KSM	"/sys/kernel/mm/ksm/"
+#define THP	"/sys/kernel/mm/transparent_hugepage/"
+
+/* until an event of the kind is at the range; what is done meanwhile may be what makes it */
+static bool becomes_seen(const void *start, size_t len, uint32_t kind, void (*meanwhile)(void))
+{
+	for (unsigned int i = 0; i < PATIENCE; i++) {
+		if (seen_within(start, len, kind))
+			return true;
+		if (meanwhile)
+			meanwhile();
+		sleep_ms(10);
+	}
+	return false;
+}
+
+TEST(reclaim_by_a_memory_cgroup_is_seen)
+{
+	char *p, text[32];
+
+	if (mkdir(CGROUP, 0755))
+		TEST_SKIP("no memory cgroup: %s", strerror(errno));
+	snprintf(text, sizeof(text), "%d", getpid());
+	assert_true(write_file(CGROUP "/cgroup.procs", text));
+	p = small_pages(4 * MIB);
+	begin();
+	write_file(CGROUP "/memory.reclaim", "3M");
+	assert_true(write_file("/sys/fs/cgroup/cgroup.procs", text));
+	assert_true(seen_within(p, 4 * MIB, INVLOCK_KIND_MIGRATE));
+	assert_true(feed_is_quiet(&feed));
+	rmdir(CGROUP);
+}
+
+static unsigned long vmstat(const char *name)
+{
+	char line[128];
+	unsigned long value = 0;
+	FILE *f = fopen("/proc/vmstat", "r");
+
+	while (f && fgets(line, sizeof(line), f))
+		if (!strncmp(line, name, strlen(name)) && line[strlen(name)] == ' ')
+			value = strtoul(line + strlen(name), NULL, 10);
+	if (f)
+		fclose(f);
+	return value;
+}
+
+static void read_file(const char *path, char *text, size_t len)
+{
+	FILE *f = fopen(path, "r");
+
+	assert_non_null(f);
+	assert_non_null(fgets(text, len, f));
+	fclose(f);
+}
+
+/* a child that fills the memory, a little at a time so that kswapd can keep up */
+static pid_t fill_memory(void)
+{
+	pid_t child = fork();
+
+	if (child)
+		return child;
+	write_file("/proc/self/oom_score_adj", "1000");
+	for (;;) {
+		char *p = mmap(NULL, MIB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+			       0);
+
+		if (p == MAP_FAILED)
+			_exit(0);
+		memset(p, 1, MIB);
+		sleep_ms(1);
+	}
+}
+
+TEST(reclaim_by_kswapd_is_seen)
+{
+	unsigned long stolen = vmstat("pgsteal_kswapd");
+	char reserve[32];
+	char *p = small_pages(4 * MIB);
+	pid_t child;
+	bool found;
+
+	read_file("/proc/sys/vm/min_free_kbytes", reserve, sizeof(reserve));
+	/* a quarter of the guest's memory: kswapd begins long before there is none left */
+	assert_true(write_file("/proc/sys/vm/min_free_kbytes", "262144"));
+	assert_true(write_file("/proc/sys/vm/swappiness", "200"));
+	begin();
+	child = fill_memory();
+	found = becomes_seen(p, 4 * MIB, INVLOCK_KIND_MIGRATE, NULL);
+	kill(child, SIGKILL);
+	assert_int_equal(waitpid(child, NULL, 0), child);
+	assert_true(write_file("/proc/sys/vm/min_free_kbytes", reserve));
+	assert_true(write_file("/proc/sys/vm/swappiness", "60"));
+	assert_true(found);
+	assert_true(vmstat("pgsteal_kswapd") > stolen);
+	expect_quiet_soon();
+}
+
+/* a disk in memory. Return: its number, -1 = there is none */
+static int make_disk(void)
+{
+	int nr = -1;
+	char path[64];
+	FILE *f = fopen("/sys/class/zram-control/hot_add", "r");
+
+	if (!f)
+		return -1;
+	if (fscanf(f, "%d", &nr) == 1) {
+		snprintf(path, sizeof(path), "/sys/block/zram%d/disksize", nr);
+		assert_true(write_file(path, "16M"));
+	}
+	fclose(f);
+	return nr;
+}
+
+TEST(write_back_of_a_file_is_seen)
+{
+	int fd, disk = make_disk();
+	char text[64], *p;
+
+	if (disk < 0)
+		TEST_SKIP("no disk to write back to: %s", strerror(errno));
+	mkdir("/tmp/disk", 0755);
+	snprintf(text, sizeof(text), "mke2fs -b 4096 /dev/zram%d > /dev/null 2>&1", disk);
+	assert_int_equal(system(text), 0);
+	snprintf(text, sizeof(text), "/dev/zram%d", disk);
+	assert_int_equal(mount(text, "/tmp/disk", "ext2", 0, NULL), 0);
+	fd = open("/tmp/disk/file", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	assert_true(fd >= 0);
+	assert_int_equal(ftruncate(fd, LEN), 0);
+	p = map_fd(fd, LEN, MAP_SHARED);
+	memset(p, 1, LEN);
+	begin();
+	assert_int_equal(fsync(fd), 0);
+	/* from now on a write must fault, to make the page dirty again */
+	expect_each_page(p, LEN, INVLOCK_KIND_PROTECT, INVLOCK_KIND_PROTECT);
+	munmap(p, LEN);
+	close(fd);
+	assert_int_equal(umount("/tmp/disk"), 0);
+	snprintf(text, sizeof(text), "%d", disk);
+	assert_true(write_file("/sys/class/zram-control/hot_remove", text));
+}
+
+TEST(compaction_is_seen)
+{
+	const size_t len = 64 * MIB;
+	char *p = small_pages(len);
+	bool found = false;
+
+	/* every other page is free: there is much to move together */
+	for (size_t at = 0; at < len; at += 2 * PAGE)
+		assert_int_equal(madvise(p + at, PAGE, MADV_DONTNEED), 0);
+	for (unsigned int i = 0; i < 10 && !found; i++) {
+		begin();
+		if (!write_file("/proc/sys/vm/compact_memory", "1"))
+			TEST_SKIP("this kernel does not compact: %s", strerror(errno));
+		found = seen_within(p, len, INVLOCK_KIND_DISCARD);
+	}
+	assert_true(found);
+	assert_true(feed_is_quiet(&feed));
+	munmap(p, len);
+}
+
+static volatile char *touched;
+
+static void touch(void)
+{
+	clock_t end = clock() + CLOCKS_PER_SEC / 100;
+
+	while (clock() < end)
+		for (size_t at = 0; at < 2 * MIB; at += PAGE)
+			touched[at]++;
+}
+
+TEST(the_scan_for_the_node_that_uses_a_page_is_seen)
+{
+	char *p = small_pages(2 * MIB);
+	bool found;
+
+	touched = p;
+	if (!write_file("/proc/sys/kernel/numa_balancing", "1"))
+		TEST_SKIP("this kernel does not balance NUMA nodes");
+	write_file(NUMA "scan_delay_ms", "10");
+	write_file(NUMA "scan_period_min_ms", "10");
+	begin();
+	found = becomes_seen(p, 2 * MIB, INVLOCK_KIND_PROTECT, touch);
+	assert_true(write_file("/proc/sys/kernel/numa_balancing", "0"));
+	assert_true(found);
+	expect_quiet_soon();
+}
+
+TEST(merging_of_equal_pages_is_seen)
+{
+	char *p = small_pages(LEN);
+	bool found;
+
+	if (!write_file(KSM "sleep_millisecs", "10") || !write_file(KSM "pages_to_scan", "1000"))
+		TEST_SKIP("this kernel has no KSM");
+	begin();
+	assert_int_equal(madvise(p, LEN, MADV_MERGEABLE), 0);
+	assert_true(write_file(KSM "run", "1"));
+	found = becomes_seen(p, LEN, INVLOCK_KIND_DISCARD, NULL);
+	assert_true(write_file(KSM "run", "0"));
+	assert_true(found);
+	expect_quiet_soon();
+}
+
+TEST(collapse_by_khugepaged_is_seen)
+{
+	char *p = small_pages(2 * MIB);
+
+	if (!write_file(THP "khugepaged/scan_sleep_millisecs", "10") ||
+	    !write_file(THP "khugepaged/pages_to_scan", "4096"))
+		TEST_SKIP("this kernel has no khugepaged");
+	begin();
+	assert_int_equal(madvise(p, 2 * MIB, MADV_HUGEPAGE), 0);
+	assert_true(becomes_seen(p, 2 * MIB, INVLOCK_KIND_DISCARD, NULL));
+	expect_quiet_soon();
+	expect_exactly(p, 2 * MIB, INVLOCK_KIND_DISCARD);
+	write_file(THP "khugepaged/scan_sleep_millisecs", "10000");
+}
+
+/* what the parent needs to know to read a child's feed out of its memory */
+struct victim {
+	void *feed;
+	size_t feed_bytes;
+	char *page;
+};
+
+static void *fault_slowly(void *arg)
+{
+	int fd = mirror_open();
+	char byte;
+
+	mirror_read(fd, arg, &byte, 1);
+	return NULL;
+}
+
+/* a process that cannot die at once: one of its threads is in a fault */
+static void be_a_victim(int out)
+{
+	struct victim v;
+	pthread_t thread;
+	int fd;
+
+	feed_close(&feed);
+	/* the reaper takes file mappings too, but those that could have been writable */
+	feed_open_as(&feed, 0, O_RDWR);
+	v = (struct victim){ feed.il.feed, feed.bytes, small_pages(LEN) };
+	fd = mirror_open();
+	if (pthread_create(&thread, NULL, fault_slowly, v.page))
+		_exit(99);
+	while (!mirror_stats(fd).walks)
+		sleep_ms(1);
+	if (write(out, &v, sizeof(v)) != sizeof(v))
+		_exit(99);
+	pause();
+	_exit(99);
+}
+
+/* Return: the reaper came in time, and its event is in the feed */
+static bool is_reaped(unsigned int delay_ms)
+{
+	struct invlock_feed *copy;
+	struct victim v;
+	char path[64];
+	int pipefd[2], mem, pidfd;
+	bool found = false;
+	pid_t child;
+
+	set_delay_ms(delay_ms);
+	assert_int_equal(pipe(pipefd), 0);
+	child = fork();
+	if (!child)
+		be_a_victim(pipefd[1]);
+	pidfd = syscall(SYS_pidfd_open, child, 0);
+	snprintf(path, sizeof(path), "/proc/%d/mem", child);
+	assert_int_equal(read(pipefd[0], &v, sizeof(v)), sizeof(v));
+	mem = open(path, O_RDONLY | O_CLOEXEC);
+	assert_true(mem >= 0);
+	copy = aligned_alloc(PAGE, v.feed_bytes);
+	assert_non_null(copy);
+	kill(child, SIGKILL);
+	/* no reaping, or nothing left to read, when the fault was over too soon */
+	if (!syscall(SYS_process_mrelease, pidfd, 0U) &&
+	    pread(mem, copy, v.feed_bytes, (off_t)v.feed) == (ssize_t)v.feed_bytes &&
+	    !(copy->flags & INVLOCK_FEED_DEAD)) {
+		struct feed theirs = { 0 };
+
+		assert_int_equal(invlock_attach(&theirs.il, copy, v.feed_bytes), 0);
+		found = feed_find(&theirs, 0, v.page, LEN, INVLOCK_KIND_UNMAP) ||
+			feed_find(&theirs, 0, v.page, LEN, INVLOCK_KIND_DISCARD);
+		assert_true(feed_is_quiet(&theirs));
+	}
+	free(copy);
+	close(mem);
+	close(pidfd);
+	close(pipefd[0]);
+	close(pipefd[1]);
+	assert_int_equal(waitpid(child, NULL, 0), child);
+	set_delay_ms(0);
+	return found;
+}
+
+TEST(the_reaper_of_a_killed_process_is_seen)
+{
+	bool found = false;
+
+	if (syscall(SYS_process_mrelease, -1, 0U) && errno == ENOSYS)
+		TEST_SKIP("this kernel has no process_mrelease()");
+	/* the wait of the fault cannot be ended, only chosen: longer on a busy machine */
+	for (unsigned int delay_ms = 500; delay_ms <= 32000 && !found; delay_ms *= 2)
+		found = is_reaped(delay_ms);
+	assert_true(found);
+}
+
+TEST_MAIN(
+	SEEN(reclaim_by_a_memory_cgroup_is_seen),
+	SEEN(reclaim_by_kswapd_is_seen),
+	SEEN(write_back_of_a_file_is_seen),
+	SEEN(compaction_is_seen),
+	SEEN(the_scan_for_the_node_that_uses_a_page_is_seen),
+	SEEN(merging_of_equal_pages_is_seen),
+	SEEN(collapse_by_khugepaged_is_seen),
+	SEEN(the_reaper_of_a_killed_process_is_seen)
+)
