@@ -3,7 +3,10 @@
 #include "feed.h"
 
 #include <poll.h>
+#include <pthread.h>
+#include <sched.h>
 #include <signal.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <invlock/mm.h>
@@ -103,6 +106,212 @@ TEST(poll_wakes_when_something_changed_and_read_arms_it_again)
 	feed_close(&f);
 }
 
+#define WAKES	3000
+
+static struct {
+	struct feed feed;
+	pid_t tid;
+	uint64_t woken;		/* atomic: how many times poll() came back */
+	bool stop;
+} sleeper;
+
+static void *sleep_until_woken(void *arg)
+{
+	struct pollfd pfd = { .fd = sleeper.feed.fd, .events = POLLIN };
+	uint64_t sequence;
+
+	__atomic_store_n(&sleeper.tid, syscall(SYS_gettid), __ATOMIC_RELEASE);
+	while (!port_load(&sleeper.stop)) {
+		if (poll(&pfd, 1, -1) != 1 ||
+		    read(sleeper.feed.fd, &sequence, sizeof(sequence)) != sizeof(sequence))
+			return arg;
+		__atomic_fetch_add(&sleeper.woken, 1, __ATOMIC_SEQ_CST);
+	}
+	return NULL;
+}
+
+static bool sleeper_sleeps(void)
+{
+	char path[64], text[64] = "";
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d/stat",
+		 __atomic_load_n(&sleeper.tid, __ATOMIC_ACQUIRE));
+	fd = open(path, O_RDONLY);
+	if (read(fd, text, sizeof(text) - 1) <= 0)
+		text[0] = '\0';
+	close(fd);
+	return strstr(text, ") S ");
+}
+
+/*
+ * The waker counts an event under the feed's lock after it has woken those who sleep: who
+ * looked in between and slept on would be asleep now, with an event that it was not told.
+ */
+TEST(poll_misses_no_event_however_soon_it_looks)
+{
+	char *p = map_aligned(2 * MIB);
+	unsigned int missed = 0;
+	pthread_t thread;
+	uint64_t before;
+
+	feed_open(&sleeper.feed, 0);
+	assert_int_equal(pthread_create(&thread, NULL, sleep_until_woken, NULL), 0);
+	for (unsigned int i = 0; i < WAKES && !missed; i++) {
+		/* with nothing new it sleeps, sooner or later */
+		while (!__atomic_load_n(&sleeper.tid, __ATOMIC_ACQUIRE) || !sleeper_sleeps())
+			sched_yield();
+		before = port_load_acquire(&sleeper.woken);
+		madvise(p, PAGE, MADV_DONTNEED);
+		while (!missed && port_load_acquire(&sleeper.woken) == before) {
+			missed = sleeper_sleeps() && port_load_acquire(&sleeper.woken) == before;
+			sched_yield();
+		}
+	}
+	port_store(&sleeper.stop, true);
+	do {
+		madvise(p, PAGE, MADV_DONTNEED);
+	} while (pthread_tryjoin_np(thread, NULL));
+	feed_close(&sleeper.feed);
+	assert_int_equal(missed, 0);
+}
+
+/* the first word that looks like an address of the kernel's; 0 = none */
+static uint64_t find_kernel_address(const void *memory, size_t bytes)
+{
+	const uint64_t *word = memory;
+
+	for (size_t i = 0; i < bytes / 8; i++)
+		if (word[i] >= 0xffff800000000000ULL && word[i] != INVLOCK_ADDRESS_END)
+			return word[i];
+	return 0;
+}
+
+TEST(nothing_that_a_process_is_told_looks_like_an_address_of_the_kernel)
+{
+	uint64_t planted[3] = { 1, 0xffff888001234000ULL, INVLOCK_ADDRESS_END };
+	struct invlock_mirror_stats stats;
+	struct invlock_feed_see see = { .size = sizeof(see) };
+	int mirror = mirror_open();
+	struct feed f;
+	char *p, byte;
+
+	feed_open(&f, (1ULL << INVLOCK_NR_KINDS) - 1);
+	for (unsigned int i = 0; i < 200; i++) {
+		p = map_anon((1 + i % 40) * 4 * MIB);
+		p[0] = 1;
+		mirror_read(mirror, p, &byte, 1);
+		mprotect(p, PAGE, PROT_READ);
+		madvise(p, PAGE, MADV_DONTNEED);
+		munmap(p, (1 + i % 40) * 4 * MIB);
+	}
+	assert_true(feed_sequence(&f) > 400);
+	stats = mirror_stats(mirror);
+	assert_int_equal(ioctl(f.fd, INVLOCK_FEED_SEE, &see), 0);
+	assert_int_equal(find_kernel_address(f.il.feed, f.bytes), 0);
+	assert_int_equal(find_kernel_address(&stats, sizeof(stats)), 0);
+	assert_int_equal(find_kernel_address(&see, sizeof(see)), 0);
+	/* and it would be found */
+	assert_int_equal(find_kernel_address(planted, sizeof(planted)), planted[1]);
+	close(mirror);
+	feed_close(&f);
+}
+
+/* events since then that touch the range */
+static unsigned int count_events(const struct feed *f, uint64_t since, const char *start,
+				 size_t len)
+{
+	unsigned int nr = 0;
+
+	for (uint64_t seq = feed_sequence(f); seq > since; seq--) {
+		const struct invlock_event *e = &f->il.events[seq & f->il.event_mask];
+
+		nr += e->seq == seq && e->start < (unsigned long)start + len &&
+		      e->end > (unsigned long)start;
+	}
+	return nr;
+}
+
+/* an event and a wake-up are one decision; elsewhere pages may be copied on write meanwhile */
+TEST(protection_tracking_and_write_back_wake_nobody)
+{
+	struct feed f;
+	struct pollfd pfd = { .events = POLLIN };
+	uint64_t before;
+	int memfd = make_memfd(PAGE, 0);
+	char *p = map_aligned(2 * MIB), *shared = map_fd(memfd, PAGE, MAP_SHARED);
+
+	/* of 2 MiB and no less: a part would split a huge page, or ask for it, which is a discard */
+	madvise(p, 2 * MIB, MADV_NOHUGEPAGE);
+	p[0] = shared[0] = 1;
+	feed_open(&f, 0);
+	pfd.fd = f.fd;
+	before = feed_sequence(&f);
+	assert_int_equal(mprotect(p, 2 * MIB, PROT_READ), 0);
+	msync(shared, PAGE, MS_SYNC);
+	/* soft-dirty tracking, of the whole address space */
+	write_file("/proc/self/clear_refs", "4");
+	assert_int_equal(count_events(&f, before, p, PAGE), 0);
+	assert_int_equal(count_events(&f, before, shared, PAGE), 0);
+	/* it was awake all the time */
+	assert_int_equal(madvise(p, PAGE, MADV_DONTNEED), 0);
+	assert_int_equal(count_events(&f, before, p, PAGE), 1);
+	assert_int_equal(poll(&pfd, 1, 0), 1);
+	feed_close(&f);
+	munmap(shared, PAGE);
+	close(memfd);
+}
+
+#define RECLAIMED	(4 * MIB)
+
+/* until some of it is gone */
+static bool reclaim(char *p)
+{
+	static unsigned char present[RECLAIMED / PAGE];
+
+	memset(p, 1, RECLAIMED);
+	for (unsigned int try = 0; try < 50; try++) {
+		write_file("/sys/fs/cgroup/reclaimed/memory.reclaim", "3M");
+		assert_int_equal(mincore(p, RECLAIMED, present), 0);
+		if (memchr(present, 0, sizeof(present)))
+			return true;
+	}
+	return false;
+}
+
+TEST(reclaim_wakes_nobody_who_has_not_asked_for_it)
+{
+	static const char group[] = "/sys/fs/cgroup/reclaimed";
+	unsigned int untold, told;
+	struct feed f;
+	uint64_t before;
+	bool reclaimed;
+	char *p, text[32];
+
+	if (mkdir(group, 0755))
+		TEST_SKIP("no memory cgroup: %s", strerror(errno));
+	snprintf(text, sizeof(text), "%d", getpid());
+	assert_true(write_file("/sys/fs/cgroup/reclaimed/cgroup.procs", text));
+	p = map_aligned(RECLAIMED);
+	madvise(p, RECLAIMED, MADV_NOHUGEPAGE);
+	feed_open(&f, 0);
+	before = feed_sequence(&f);
+	reclaimed = reclaim(p);
+	untold = count_events(&f, before, p, RECLAIMED);
+	feed_close(&f);
+	feed_open(&f, 1ULL << INVLOCK_KIND_MIGRATE);
+	before = feed_sequence(&f);
+	reclaimed &= reclaim(p);
+	told = count_events(&f, before, p, RECLAIMED);
+	feed_close(&f);
+	assert_true(write_file("/sys/fs/cgroup/cgroup.procs", text));
+	rmdir(group);
+	if (!reclaimed)
+		TEST_SKIP("this kernel reclaims nothing when it is told to");
+	assert_int_equal(untold, 0);
+	assert_true(told > 0);
+}
+
 TEST(two_opens_in_one_process_see_one_feed)
 {
 	struct feed one, other;
@@ -173,7 +382,7 @@ TEST(a_forked_child_may_not_use_the_feed)
 	pid_t child;
 
 	feed_open(&f, 0);
-	child = fork();
+	child = fork_with_us();
 	if (!child)
 		_exit(try_in_another_process(&f));
 	assert_int_equal(waitpid(child, &status, 0), child);
@@ -189,7 +398,7 @@ TEST(a_feed_outlives_its_process_and_is_of_no_use_then)
 	pid_t child;
 
 	assert_int_equal(pipe(ready), 0);
-	child = fork();
+	child = fork_with_us();
 	if (!child) {
 		f.fd = open("/dev/invlock", O_RDONLY);
 		if (write(ready[1], &f.fd, sizeof(f.fd)) == sizeof(f.fd))
@@ -253,6 +462,10 @@ TEST_MAIN(
 	cmocka_unit_test(an_event_says_who_and_what),
 	cmocka_unit_test(protection_is_left_out_until_it_is_asked_for),
 	cmocka_unit_test(poll_wakes_when_something_changed_and_read_arms_it_again),
+	cmocka_unit_test(poll_misses_no_event_however_soon_it_looks),
+	cmocka_unit_test(nothing_that_a_process_is_told_looks_like_an_address_of_the_kernel),
+	cmocka_unit_test(protection_tracking_and_write_back_wake_nobody),
+	cmocka_unit_test(reclaim_wakes_nobody_who_has_not_asked_for_it),
 	cmocka_unit_test(two_opens_in_one_process_see_one_feed),
 	cmocka_unit_test(wrong_requests_are_refused),
 	cmocka_unit_test(a_forked_child_may_not_use_the_feed),
