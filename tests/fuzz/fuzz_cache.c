@@ -58,6 +58,7 @@ static unsigned int file_page[NR_PAGES];
 static struct invlock_cache *cache;
 static struct reg regs[NR_REGS];
 static unsigned int nr_regs, nr_live, max_entries;
+static size_t live_bytes, max_bytes;	/* 0 = no limit */
 static struct invlock_pin pins[NR_PINS];
 static bool pinned[NR_PINS];
 static struct open_change open_change;
@@ -271,8 +272,10 @@ static int reg(void *ctx, void *addr, size_t len, uint64_t *ret_handle)
 	r->live = true;
 	*ret_handle = nr_regs++;
 	nr_live++;
-	/* of what was registered for nobody, one more may be there: it is undone next */
+	live_bytes += len;
 	FUZZ_CHECK(nr_live <= max_entries, "%u registrations, %u allowed", nr_live, max_entries);
+	FUZZ_CHECK(!max_bytes || live_bytes <= max_bytes, "%zu bytes, %zu allowed", live_bytes,
+		   max_bytes);
 	return 0;
 }
 
@@ -286,6 +289,7 @@ static void dereg(void *ctx, void *addr, size_t len, uint64_t handle)
 	FUZZ_CHECK(!r->nr_pins, "deregistered under %u pins", r->nr_pins);
 	r->live = false;
 	nr_live--;
+	live_bytes -= len;
 }
 
 static void check_pin(const struct invlock_pin *pin, unsigned int first, unsigned int nr)
@@ -462,7 +466,8 @@ static void begin(struct bytes *b)
 	if (limit & 1)
 		o.max_bytes = (1 + limit % NR_PAGES) * PAGE4K;
 	max_entries = o.max_entries;
-	nr_regs = nr_live = 0;
+	max_bytes = o.max_bytes;
+	nr_regs = nr_live = live_bytes = 0;
 	fail_reg = 0;
 	during_reg.open = open_change.open = false;
 	memset(pins, 0, sizeof(pins));

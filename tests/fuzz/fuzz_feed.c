@@ -275,6 +275,20 @@ static void step(struct bytes *b)
 	}
 }
 
+/* every writer goes on to its end: then everything can be sampled */
+static void come_to_rest(struct bytes *b)
+{
+	struct invlock_snapshot snap;
+
+	for (u32 i = 0; i < NR_WRITERS; i++)
+		while (writers[i].at != IDLE)
+			write_step(&writers[i], b);
+	for (u32 i = 0; i < NR_READERS; i++)
+		validate(&readers[i]);
+	FUZZ_CHECK(!invlock_sample(&il, 0, 2 * NR_PAGES << PAGE_SHIFT, &snap) == !closed,
+		   "at rest, and not to be sampled");
+}
+
 static void torn(struct bytes *b)
 {
 	u32 nr_words = 1 << byte(b) % 6, nr_events = byte(b) % 8 ? 1 << byte(b) % 6 : 0;
@@ -297,6 +311,7 @@ static void torn(struct bytes *b)
 		step(b);
 	for (u32 i = 0; i < NR_READERS; i++)
 		validate(&readers[i]);
+	come_to_rest(b);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
