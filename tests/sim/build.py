@@ -3,7 +3,8 @@
 """Builds the explorer, sim, around core/ as it stands, or around a core with one line changed.
 
     build.py make    CC ROOT OUT                 the explorer
-    build.py check   CC ROOT STAMP TABLE...      does every entry of the tables still fit core/?
+    build.py check   CC ROOT STAMP TABLE...      does every entry of the tables still fit core/,
+                                                 and is there one for each order in it?
     build.py mutants CC ROOT ENGINE TABLE [GROUP]  TAP: does the explorer catch each of them?
     build.py planted CC ROOT ENGINE TABLE        TAP: each entry must turn `mutants` red
 
@@ -125,8 +126,26 @@ def check(cc, root, stamp, tables):
             for entry in read_table(table):
                 copy_core(root, directory)
                 apply(entry, directory)
+    missing = list(check_orders(root, tables))
+    if missing:
+        sys.exit('\n'.join(missing))
     with open(stamp, 'w', encoding='utf-8'):
         pass
+
+
+def check_orders(root, tables):
+    """each acquire, release, RMW and barrier of core is a line of some entry"""
+    order = re.compile(r'\bport_(load_acquire|store_release|fetch_add|cmpxchg|\w+_barrier)\(')
+    entries = [entry for table in tables for entry in read_table(table)]
+    for name in sorted(os.listdir(os.path.join(root, 'core'))):
+        if name.startswith('port'):
+            continue
+        lines = {line for e in entries if e['file'] == 'core/' + name for line in e['old']}
+        with open(os.path.join(root, 'core', name), encoding='utf-8') as f:
+            for number, line in enumerate(f, 1):
+                code = re.sub(r'/\*.*|^ \*.*', '', line)
+                if order.search(code) and line.rstrip('\n') not in lines:
+                    yield f'core/{name}:{number}: no mutant weakens this: {line.strip()}'
 
 
 def verdict(cc, root, engine, entry, directory):
@@ -173,7 +192,12 @@ def mutants(cc, root, engine_dir, table, group, planted=False):
             if schedule:
                 print(schedule)
             sys.stdout.flush()
-    print(f'1..{len(entries)}')
+    if planted:
+        # a table that weakens nearly nothing
+        found = any(check_orders(root, [table]))
+        failures += not found
+        print(f'{"" if found else "not "}ok {len(entries) + 1} - an order without a mutant is found')
+    print(f'1..{len(entries) + planted}')
     return 1 if failures else 0
 
 

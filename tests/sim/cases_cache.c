@@ -222,6 +222,12 @@ static void lookup(void)
 	get_and_put(records[0], 0);
 }
 
+static void lookup_and_leave(void)
+{
+	lookup();
+	pin_thread_release(records[0]);
+}
+
 static void lookup_again(void)
 {
 	get_and_put(records[0], 0);
@@ -284,6 +290,20 @@ static void adopting_thread(void)
 	get_and_put(self, 0);
 	sim_fetch_add(&flags[2], sizeof(u32), -1, SIM_RELAXED);
 	pin_thread_release(self);
+}
+
+static void add_and_leave(void)
+{
+	pin_thread_add(registry, records[1]);
+	pin_thread_release(records[1]);
+}
+
+static void adopt_any(void)
+{
+	struct pin_thread *self = pin_thread_adopt(registry);
+
+	if (self)
+		pin_thread_release(self);
 }
 
 /* pinned here, put by another thread */
@@ -468,6 +488,16 @@ static void change_0(void)
 	invlock_inv_end(&il, AT(0), AT(1));
 }
 
+/* the mm goes; from then on nothing is recorded */
+static void die(void)
+{
+	u32 name;
+
+	invlock_close_feed(&il, INVLOCK_FEED_DEAD);
+	name = sim_change_begins(0);
+	sim_change_made(name, SIM_RELEASE);
+}
+
 /* ---- at the end ---- */
 
 static void books_balance(void)
@@ -581,6 +611,9 @@ const struct sim_case cache_cases[] = {
 	{ "table-again", "nor under one that does not say again that it walks it",
 	  FULLY, make_cache, { { "lookups", lookups_must_hit }, { "replace", replace_table } },
 	  nothing_is_left },
+	{ "left-table", "nor before a thread that leaves has done with it",
+	  FULLY, make_cache, { { "lookup", lookup_and_leave }, { "replace", replace_table } },
+	  nothing_is_left },
 	{ "old-table", "a lookup in a table that was replaced pins nothing that is gone",
 	  FULLY, make_cache, { { "lookup", lookup }, { "replace", replace_table_and_evict } },
 	  nothing_is_left },
@@ -595,6 +628,11 @@ const struct sim_case cache_cases[] = {
 	{ "leave", "a thread that is gone without a put leaves its pin behind",
 	  FULLY, make_cache, { { "leave", get_and_leave }, { "evict", evict_0 } },
 	  what_was_left_is_pinned },
+	{ "adopt-new", "a record that appeared a moment ago can be handed on",
+	  FULLY, make_cache, { { "new", add_and_leave }, { "adopt", adopt_any } },
+	  nothing_is_left },
+	{ "new-walker", "a table is not freed under a thread that was not known a moment ago",
+	  FULLY, make_cache, { { "new", add_1 }, { "replace", replace_table } }, nothing_is_left },
 	{ "add", "two threads that come at once are both known",
 	  FULLY, nobody_is_registered, { { "add-0", add_0 }, { "add-1", add_1 } },
 	  both_are_registered },
@@ -616,6 +654,9 @@ const struct sim_case cache_cases[] = {
 	{ "stale-hit", "a region that a change made stale is not hit",
 	  BOUNDED, make_cache, { { "change", change_0 }, { "lookup", lookup },
 				 { "evict", evict_and_reuse } }, nothing_is_left },
+	{ "release", "a lookup, an eviction and the death of the mm",
+	  BOUNDED, make_cache, { { "lookup", lookup }, { "evict", evict_0 }, { "die", die } },
+	  nothing_is_left },
 	{ "two-lookups", "two lookups and an eviction",
 	  BOUNDED, two_threads, { { "lookup", lookup }, { "lookup-1", lookup_1 },
 				  { "evict", evict_0 } }, nothing_is_left },

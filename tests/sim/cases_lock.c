@@ -102,6 +102,52 @@ static void truncate_0(void)
 	sim_unlock(&flags[0]);
 }
 
+/* a monitor that learns of a change when it was made: the settle hook knows that one is made */
+static void change_marked_late(void)
+{
+	u32 name;
+
+	sim_fetch_add(&flags[0], sizeof(u32), 1, SIM_FULL);
+	name = sim_change_begins(0);
+	sim_change_made(name, SIM_FENCED);
+	invlock_inv_start(&il, AT(0), AT(1), INVLOCK_KIND_UNMAP, 1, 0);
+	invlock_inv_end(&il, AT(0), AT(1));
+	sim_fetch_add(&flags[0], sizeof(u32), -1, SIM_FULL);
+}
+
+static bool nothing_is_being_made(void *arg)
+{
+	return !port_load_acquire((u32 *)arg);
+}
+
+static void late_marks(void)
+{
+	make_feed(2, 2);
+	il.settle = nothing_is_being_made;
+	il.settle_arg = &flags[0];
+}
+
+/*
+ * As a driver's notifier does it, under the driver's lock, flags[0]: what nobody holds and no
+ * fault is after, flags[1], is only counted as running.
+ */
+static void change_for_a_driver(void)
+{
+	u32 name;
+
+	sim_lock(&flags[0]);
+	if (flags[1])
+		invlock_inv_start(&il, AT(0), AT(1), INVLOCK_KIND_UNMAP, 1, 0);
+	else
+		invlock_words_add(&il, AT(0), AT(1), 1);
+	name = sim_change_begins(0);
+	sim_unlock(&flags[0]);
+	sim_change_made(name, SIM_FENCED);
+	sim_lock(&flags[0]);
+	invlock_inv_end(&il, AT(0), AT(1));
+	sim_unlock(&flags[0]);
+}
+
 /* the feed is given up; from then on nothing is recorded */
 static void close_and_change(u64 flag)
 {
@@ -167,6 +213,55 @@ static void translate(u32 page, u32 nr_pages, const struct invlock_budget *budge
 	still_valid(&s.snap, page, nr_pages, versions);
 }
 
+static void in_flight(u32 now)
+{
+	sim_lock(&flags[0]);
+	flags[1] = now;
+	sim_unlock(&flags[0]);
+}
+
+/* a driver's fault: in flight, sampled once more under the lock, published under it */
+static void fault_0(void)
+{
+	const struct invlock_budget budget = { .rounds = 2, .time_ns = 1ULL << 60 };
+	struct invlock_section s;
+	bool committed = false;
+	u32 version, known;
+
+	invlock_section_init(&s, &il, AT(0), AT(1), &budget, 0);
+	in_flight(true);
+	while (!committed && invlock_attempt(&s)) {
+		sim_lock(&flags[0]);
+		invlock_resample(&s);
+		sim_unlock(&flags[0]);
+		version = sim_map_read(0);
+		sim_lock(&flags[0]);
+		known = sim_known_changes();
+		committed = invlock_commit(&s);
+		sim_note("commit says %s", committed ? "publish" : "again");
+		if (committed)
+			sim_must_be_current(known, 0, version);
+		sim_unlock(&flags[0]);
+	}
+	in_flight(false);
+	SIM_CHECK(committed == !invlock_section_error(&s));
+}
+
+/* the work comes to nothing each time: that costs rounds as a collision does */
+static void undo_0(void)
+{
+	const struct invlock_budget budget = { .rounds = 2, .time_ns = 1ULL << 60 };
+	struct invlock_section s;
+	u32 rounds = 0;
+
+	invlock_section_init(&s, &il, AT(0), AT(1), &budget, 0);
+	for (; invlock_attempt(&s); rounds++)
+		invlock_undo(&s);
+	SIM_CHECK(rounds == 2 && s.collisions == 2 && invlock_section_error(&s) == -EBUSY);
+	/* what was undone is not sampled any more */
+	SIM_CHECK(!invlock_commit(&s) && invlock_section_error(&s) == -EINVAL);
+}
+
 static const struct invlock_budget three_rounds = { .rounds = 3, .time_ns = 1ULL << 60 };
 static const struct invlock_budget one_round = { .rounds = 1, .time_ns = 1ULL << 60 };
 static const struct invlock_budget short_time = { .rounds = 9, .time_ns = 1000000 };
@@ -210,14 +305,19 @@ static void hit_surely(void)
 		sim_fail("a translation was called stale for no reason");
 }
 
+static void nothing_runs(void)
+{
+	SIM_CHECK(!(il.feed->wide & INVLOCK_RUNNING_MASK));
+	for (u32 i = 0; i <= il.word_mask; i++)
+		SIM_CHECK(!(il.words[i] & INVLOCK_RUNNING_MASK));
+}
+
 /* everything is visible now: what still validates must be true, and no word is running */
 static void all_quiet(void)
 {
 	u32 known = sim_known_changes();
 
-	SIM_CHECK(!(il.feed->wide & INVLOCK_RUNNING_MASK));
-	for (u32 i = 0; i <= il.word_mask; i++)
-		SIM_CHECK(!(il.words[i] & INVLOCK_RUNNING_MASK));
+	nothing_runs();
 	if (invlock_validate(&il, shared, AT(0), AT(1)) == INVLOCK_VALID)
 		sim_must_be_current(known, 0, 0);
 	if (invlock_validate(&il, shared_2, AT(2), AT(3)) == INVLOCK_VALID)
@@ -315,6 +415,16 @@ const struct sim_case lock_cases[] = {
 	{ "time", "a section gives up when its time is spent",
 	  BOUNDED, no_ring, { { "change", change_0 }, { "change-2", change_0 },
 			      { "translate", translate_0_in_time } }, all_quiet },
+	{ "settle", "a change that is marked after it was made is waited for",
+	  FULLY, late_marks, { { "change", change_marked_late }, { "hit", hit_twice } }, all_quiet },
+	{ "settle-section", "also by who translates",
+	  FULLY, late_marks, { { "change", change_marked_late }, { "translate", translate_0 } },
+	  all_quiet },
+	{ "fault", "a driver publishes nothing that a change nobody cared for makes stale",
+	  BOUNDED, no_ring, { { "change", change_for_a_driver }, { "change-2", change_for_a_driver },
+			      { "fault", fault_0 } }, nothing_runs },
+	{ "undo", "work that comes to nothing spends the budget",
+	  FULLY, no_ring, { { "change", change_0 }, { "undo", undo_0 } }, all_quiet },
 	{ "shared-snapshot", "threads that refresh one snapshot do not make it lie",
 	  NARROWLY, ring_of_2, { { "neighbour", change_2_and_0 }, { "hit", hit },
 				 { "hit-2", hit } },
