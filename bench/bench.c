@@ -31,7 +31,7 @@ static struct series all[MAX_SERIES];
 static int nr_series;
 static struct ratio ratios[MAX_RATIOS];
 static int nr_ratios;
-static char notes[MAX_NOTES][200];
+static char notes[MAX_NOTES][600];
 static int nr_notes;
 
 __attribute__((noreturn)) static void die(const char *what, const char *which)
