@@ -12,7 +12,7 @@
 #include <pthread.h>
 #include <sys/random.h>
 
-#define SECONDS		6
+#define SECONDS		4
 #define THREADS		3
 #define ARENA		(4 * MIB)
 

@@ -113,7 +113,7 @@ static void check_prove(const char *device)
 	int64_t invlock, naive, hits;
 
 	RUN(TOOL, "invlock", "prove", "--json", "--monitor", "kmod", "--device", (char *)device,
-	    "--seconds", "6", "--threads", "2");
+	    "--seconds", "4", "--threads", "2");
 	o = answer();
 	columns = member(o, "columns");
 	invlock = json_object_get_int64(member(member(columns, "invlock"), "stale"));
