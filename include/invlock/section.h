@@ -84,7 +84,9 @@ bool invlock_read_commit(struct invlock_read *rd);
  *	threads at once
  *
  * Context: any; with the uffd monitor it waits for a change of the watched memory that is
- * in flight. Ordering: acquire: an invalidation that happened before this call is seen.
+ * in flight. Ordering: acquire: an invalidation that happened before this call is seen. Loads
+ * before this call are not ordered with it: who reads data first and asks afterwards, as a
+ * sequence count's reader does, loads the data with acquire.
  * Return: true = it was good at the time of the call; false = discard it, for good.
  * Also false in a forked child. Since: 0.1
  */

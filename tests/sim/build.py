@@ -196,7 +196,8 @@ def mutants(cc, root, engine_dir, table, group, planted=False):
         # a table that weakens nearly nothing
         found = any(check_orders(root, [table]))
         failures += not found
-        print(f'{"" if found else "not "}ok {len(entries) + 1} - an order without a mutant is found')
+        print(f'{"" if found else "not "}ok {len(entries) + 1} - '
+              'an order without a mutant is found')
     print(f'1..{len(entries) + planted}')
     return 1 if failures else 0
 

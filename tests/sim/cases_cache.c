@@ -217,27 +217,13 @@ static void get_and_put(struct pin_thread *self, u32 page)
 		port_store_release(&slot->region, NULL);
 }
 
-static void lookup(void)
-{
-	get_and_put(records[0], 0);
-}
+static void lookup(void) { get_and_put(records[0], 0); }
 
-static void lookup_and_leave(void)
-{
-	lookup();
-	pin_thread_release(records[0]);
-}
+static void lookup_and_leave(void) { lookup(); pin_thread_release(records[0]); }
 
-static void lookup_again(void)
-{
-	get_and_put(records[0], 0);
-	get_and_put(records[0], 1);
-}
+static void lookup_again(void) { get_and_put(records[0], 0); get_and_put(records[0], 1); }
 
-static void lookup_1(void)
-{
-	get_and_put(records[1], 0);
-}
+static void lookup_1(void) { get_and_put(records[1], 0); }
 
 /* a region that is in the index throughout is found, whatever else happens there */
 static void must_hit(u32 page)
@@ -292,11 +278,7 @@ static void adopting_thread(void)
 	pin_thread_release(self);
 }
 
-static void add_and_leave(void)
-{
-	pin_thread_add(registry, records[1]);
-	pin_thread_release(records[1]);
-}
+static void add_and_leave(void) { pin_thread_add(registry, records[1]); pin_thread_release(records[1]); }
 
 static void adopt_any(void)
 {
@@ -354,17 +336,9 @@ static void lookup_second_half(void)
 }
 
 /* a thread that is new: its record appears while others look */
-static void add_0(void)
-{
-	pin_thread_add(registry, records[0]);
-	lookup();
-}
+static void add_0(void) { pin_thread_add(registry, records[0]); lookup(); }
 
-static void add_1(void)
-{
-	pin_thread_add(registry, records[1]);
-	lookup_1();
-}
+static void add_1(void) { pin_thread_add(registry, records[1]); lookup_1(); }
 
 /* a pin outlives its thread */
 static void get_and_leave(void)

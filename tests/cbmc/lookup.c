@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: MIT
+/* The index: a region is filed where a lookup of any part of it probes. */
+#include "memory.h"
+
+void sim_light_barrier(void) {}
+
+#include "core/index.c"
+
+#define MAX_ADDRESS	(1ULL << 57)	/* as lib/cache.c has it */
+
+void a_lookup_probes_a_block_that_its_region_is_filed_under(void)
+{
+	u64 start = any_u64(), end = any_u64(), from = any_u64(), to = any_u64();
+	u64 block, first, last;
+	u32 class;
+
+	assume(start < end && end <= MAX_ADDRESS && start <= from && from < to && to <= end);
+	class = index_class_of(end - start);
+	block = index_block_of(from, class);
+	first = index_block_of(start, class);
+	last = index_block_of(end - 1, class);
+	claim(first <= block && block <= last && last - first <= 1, "it is one of two");
+	claim(~0ULL << index_class_of(to - from) & 1ULL << class, "and the class is probed");
+}
+
+void a_bucket_names_its_region_under_its_tag_alone(void)
+{
+	static struct region regions[1];
+	const struct index ix = { .regions = regions };
+	u32 tag = index_tag_of(any_u64()), other = index_tag_of(any_u64());
+	region_id id = (region_id)any_u64();
+	u32 word = tag | id;
+
+	assume(id >= 1 && id < INDEX_ID_MASK);
+	claim(word != EMPTY && word != REMOVED, "neither empty nor removed");
+	claim(index_named(&ix, word, tag) == &regions[id - 1], "its region");
+	claim(other == tag || !index_named(&ix, word, other), "none for another tag");
+	claim(!index_named(&ix, EMPTY, tag) && !index_named(&ix, REMOVED, tag), "nor without one");
+}

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: MIT
+/* A word: generations that wrap, invalidations that are counted, a sum that comes round. */
+#include "memory.h"
+#include "core/invalidate.h"
+#include "core/read.c"
+
+static struct invlock_feed feed;
+static const struct invlock il = { .feed = &feed, .stripe_shift = 21 };
+
+static u64 running(u64 word)
+{
+	return word & INVLOCK_RUNNING_MASK;
+}
+
+static u64 generation(u64 word)
+{
+	return word / INVLOCK_GENERATION;
+}
+
+/* an invalidation may find a word below the limit, and add to it INVLOCK_MAX_SPAN times */
+void a_word_counts_without_a_carry_also_when_it_wraps(void)
+{
+	u64 word = any_u64(), times = any_u64(), started, ended;
+
+	assume(running(word) < INVLOCK_RUNNING_LIMIT && times <= INVLOCK_MAX_SPAN);
+	started = word + times * INVLOCK_START;
+	ended = started + times * INVLOCK_END;
+	claim(running(started) == running(word) + times, "so many run");
+	claim(generation(started) == ((generation(word) + times) & (~0ULL >> 16)), "so many began");
+	claim(running(ended) == running(word), "and all have ended");
+	claim(generation(ended) == generation(started), "which begins nothing");
+}
+
+void a_crowd_closes_the_feed(void)
+{
+	feed.wide = any_u64();
+	feed.sequence = any_u64();
+	feed.flags = any_u64();
+	assume(running(feed.wide) >= INVLOCK_RUNNING_LIMIT &&
+	       running(feed.wide) < INVLOCK_RUNNING_MASK - 2);
+	assume(!(feed.flags & INVLOCK_FEED_DEGRADED));
+	u64 before = running(feed.wide);
+
+	/* a range up to the top: it is in wide */
+	invlock_inv_start(&il, any_u64(), 0, INVLOCK_KIND_UNMAP, 0, 0);
+	claim(feed.flags & INVLOCK_FEED_DEGRADED, "the flag is set");
+	invlock_inv_end(&il, any_u64(), 0);
+	claim(running(feed.wide) == before + 1, "and wide runs for ever");
+}
+
+/* MAX_LAG: what n events add to a sum of quiet words */
+void a_sum_does_not_come_round_within_the_lag(void)
+{
+	u64 events = any_u64(), generations = any_u64();
+
+	assume(events >= 1 && events < MAX_LAG);
+	assume(generations >= events && generations <= events * 2 * INVLOCK_MAX_SPAN);
+	claim(generations * INVLOCK_GENERATION != 0, "the sum is another one");
+}
+
+/* a snapshot of any age, and a sequence that has wrapped or not */
+void an_old_snapshot_is_never_valid(void)
+{
+	struct invlock_snapshot snap = { .sequence = any_u64(), .words = any_u64() };
+	u64 from = snap.sequence, start = any_u64();
+
+	assume(start < 1ULL << 47);
+	feed.sequence = any_u64();
+	assume(feed.sequence - from >= MAX_LAG && from - feed.sequence >= MAX_LAG);
+	claim(invlock_validate(&il, &snap, start, start + 4096) == INVLOCK_STALE, "stale");
+}
