@@ -35,4 +35,9 @@ static inline void drill_hold(int fd, const void *addr, size_t len, unsigned int
 	assert_int_equal(drill_do(fd, DRILL_HOLD, &drill), 0);
 }
 
+static inline void drill_let_go(int fd)
+{
+	drill_hold(fd, NULL, 0, 0);
+}
+
 #endif /* INVLOCK_TESTS_VM_DRILL_DEVICE_H */

@@ -205,7 +205,7 @@ static inline void storm_end(struct progress *p, int drill, struct storm_thread 
 	port_store(&p->stop, true);
 	for (unsigned int i = 0; i < STORM_THREADS; i++)
 		pthread_join(threads[i].thread, NULL);
-	drill_hold(drill, NULL, 0, 0);
+	drill_let_go(drill);
 	p->stats = mirror_stats(p->fd);
 	close(p->fd);
 }

@@ -241,7 +241,7 @@ TEST(protection_tracking_and_write_back_wake_nobody)
 	int memfd = make_memfd(PAGE, 0);
 	char *p = map_aligned(2 * MIB), *shared = map_fd(memfd, PAGE, MAP_SHARED);
 
-	/* of 2 MiB and no less: a part would split a huge page, or ask for it, which is a discard */
+	/* of 2 MiB and no less: for a part the kernel says that it splits a huge page */
 	madvise(p, 2 * MIB, MADV_NOHUGEPAGE);
 	p[0] = shared[0] = 1;
 	feed_open(&f, 0);

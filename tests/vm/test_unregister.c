@@ -10,14 +10,15 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
-#define HOLD_MS		1000
+/* longer than any test takes: each lets go of what it holds */
+#define HOLD_US		60000000
 #define AN_HOUR_NS	3600000000000ULL
 
 /* a discard, or a fault, on a thread of its own */
 struct work {
 	pthread_t thread;
 	int fd;
-	char *page;
+	int memfd;		/* of the page */
 	struct drill drill;
 	int result;
 };
@@ -26,7 +27,8 @@ static void *discard(void *arg)
 {
 	struct work *w = arg;
 
-	w->result = madvise(w->page, PAGE, MADV_DONTNEED);
+	/* takes no mmap lock: whatever the test does meanwhile is not held up */
+	w->result = ftruncate(w->memfd, 0);
 	return NULL;
 }
 
@@ -35,6 +37,14 @@ static void *fault(void *arg)
 	struct work *w = arg;
 
 	w->result = drill_do(w->fd, DRILL_FAULT, &w->drill);
+	return NULL;
+}
+
+static void *unregister(void *arg)
+{
+	struct work *w = arg;
+
+	w->result = drill_do(w->fd, DRILL_UNREGISTER, &w->drill);
 	return NULL;
 }
 
@@ -49,22 +59,25 @@ static int finish(struct work *w)
 	return w->result;
 }
 
-static char *page_alone(void)
+/* a page of a file in a stripe of its own */
+static char *page_alone(int memfd)
 {
 	char *p = map_aligned(2 * MIB);
+	void *page = mmap(p, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, memfd, 0);
 
+	assert_ptr_equal(page, p);
 	p[0] = 1;
 	return p;
 }
 
-static struct work fault_over(int fd, const void *page, unsigned int hold_ms)
+static struct work fault_over(int fd, const void *page, unsigned int hold_us)
 {
 	return (struct work){
 		.fd = fd,
 		.drill = {
 			.addr = (unsigned long)page,
 			.len = PAGE,
-			.hold_us = hold_ms * 1000ULL,
+			.hold_us = hold_us,
 			.time_ns = AN_HOUR_NS,
 		},
 	};
@@ -82,12 +95,17 @@ static void wait_until_faulting(int fd)
 		sleep_ms(1);
 }
 
-static void start_held_discard(struct work *w, int fd, char *page)
+/* Return: the page of which the discard is held */
+static char *start_held_discard(struct work *w, int fd)
 {
-	*w = (struct work){ .page = page };
-	drill_hold(fd, page, PAGE, HOLD_MS * 1000);
+	char *page;
+
+	*w = (struct work){ .memfd = make_memfd(PAGE, 0) };
+	page = page_alone(w->memfd);
+	drill_hold(fd, page, PAGE, HOLD_US);
 	start(w, discard);
 	wait_until_held(fd);
+	return page;
 }
 
 TEST(a_fault_waits_for_a_running_invalidation_and_is_not_undone_by_it)
@@ -95,13 +113,15 @@ TEST(a_fault_waits_for_a_running_invalidation_and_is_not_undone_by_it)
 	int fd = drill_open();
 	struct work w, f;
 
-	start_held_discard(&w, fd, page_alone());
-	f = fault_over(fd, w.page, 0);
+	f = fault_over(fd, start_held_discard(&w, fd), 0);
 	start(&f, fault);
+	wait_until_faulting(fd);
+	/* there is nothing to see when it does not wait, but that it is still there */
+	sleep_ms(50);
+	assert_int_equal(drill_state(fd).faults, 1);
+	drill_let_go(fd);
 	assert_int_equal(finish(&f), 0);
 	assert_int_equal(f.drill.rounds, 1);
-	/* it ended before the fault did */
-	assert_int_equal(drill_state(fd).held, 0);
 	assert_int_equal(finish(&w), 0);
 	assert_int_equal(drill_state(fd).running, 0);
 	close(fd);
@@ -110,14 +130,15 @@ TEST(a_fault_waits_for_a_running_invalidation_and_is_not_undone_by_it)
 TEST(a_fault_elsewhere_does_not_wait_for_a_running_invalidation)
 {
 	int fd = drill_open();
-	char *other = page_alone();
+	char *other = page_alone(make_memfd(PAGE, 0));
 	struct work w, f;
 
-	start_held_discard(&w, fd, page_alone());
+	start_held_discard(&w, fd);
 	f = fault_over(fd, other, 0);
 	fault(&f);
 	assert_int_equal(f.result, 0);
 	assert_int_equal(f.drill.held, 1);
+	drill_let_go(fd);
 	finish(&w);
 	close(fd);
 }
@@ -125,7 +146,7 @@ TEST(a_fault_elsewhere_does_not_wait_for_a_running_invalidation)
 TEST(unregistering_during_a_fault_ends_it_with_ownerdead)
 {
 	int fd = drill_open();
-	struct work f = fault_over(fd, page_alone(), 300);
+	struct work f = fault_over(fd, page_alone(make_memfd(PAGE, 0)), HOLD_US);
 	struct drill none = {};
 
 	start(&f, fault);
@@ -144,15 +165,15 @@ TEST(unregistering_during_a_fault_ends_it_with_ownerdead)
 TEST(unregistering_in_the_middle_of_an_invalidation_leaves_it_without_an_end)
 {
 	int fd = drill_open();
-	struct drill after = {};
-	struct work w;
+	struct work w, u = { .fd = fd };
 
-	start_held_discard(&w, fd, page_alone());
+	start_held_discard(&w, fd);
 	/* waits for the start to return; the end finds nobody */
-	assert_int_equal(drill_do(fd, DRILL_UNREGISTER, &after), 0);
-	assert_int_equal(after.held, 0);
+	start(&u, unregister);
+	sleep_ms(50);
+	drill_let_go(fd);
+	assert_int_equal(finish(&u), 0);
 	assert_int_equal(finish(&w), 0);
-	assert_int_equal(drill_state(fd).running, 1);
 	/* freed while it runs: the kernel's log has to stay empty */
 	close(fd);
 }
@@ -160,29 +181,28 @@ TEST(unregistering_in_the_middle_of_an_invalidation_leaves_it_without_an_end)
 TEST(a_fault_that_waits_ends_when_its_notifier_is_unregistered)
 {
 	int fd = drill_open();
-	struct drill none = {};
-	struct work w, f;
+	struct work w, f, u = { .fd = fd };
 
-	start_held_discard(&w, fd, page_alone());
-	f = fault_over(fd, w.page, 0);
+	f = fault_over(fd, start_held_discard(&w, fd), 0);
 	start(&f, fault);
 	wait_until_faulting(fd);
-	assert_int_equal(drill_do(fd, DRILL_UNREGISTER, &none), 0);
-	/* the end never comes, and an hour is left */
+	start(&u, unregister);
+	/* the invalidation is still held, and an hour is left */
 	assert_int_equal(finish(&f), -EOWNERDEAD);
 	assert_int_equal(f.drill.rounds, 0);
+	assert_int_equal(f.drill.held, 1);
+	drill_let_go(fd);
+	assert_int_equal(finish(&u), 0);
 	finish(&w);
+	assert_int_equal(drill_state(fd).running, 1);
 	close(fd);
 }
 
 /* a process of which one thread is held in an invalidation, and one waits for it */
 static void be_the_victim(int fd)
 {
-	struct work w = { .page = page_alone() }, f = fault_over(fd, w.page, 0);
+	struct work w, f = fault_over(fd, start_held_discard(&w, fd), 0);
 
-	drill_hold(fd, w.page, PAGE, 3 * HOLD_MS * 1000);
-	start(&w, discard);
-	wait_until_held(fd);
 	fault(&f);
 	/* not before the held one has ended */
 	_exit(99);
@@ -226,6 +246,7 @@ TEST(a_fault_that_waits_for_a_running_invalidation_can_be_killed)
 	while (drill_state(fd).faults)
 		sleep_ms(1);
 	assert_int_equal(drill_state(fd).held, 1);
+	drill_let_go(fd);
 	assert_int_equal(waitpid(victim, &status, 0), victim);
 	assert_int_equal(WTERMSIG(status), SIGKILL);
 	close(fd);
@@ -241,13 +262,16 @@ TEST(invalidations_that_must_not_sleep_are_counted_like_all_others)
 	fd = start_victim(&victim, &pidfd);
 	assert_int_equal(kill(victim, SIGKILL), 0);
 	/* what the OOM reaper does, while a thread of the victim is held */
-	if (syscall(SYS_process_mrelease, pidfd, 0) && errno == ENOSYS)
+	if (syscall(SYS_process_mrelease, pidfd, 0) && errno == ENOSYS) {
+		drill_let_go(fd);
 		TEST_SKIP("this kernel has no process_mrelease()");
+	}
 	d = drill_state(fd);
 	assert_true(d.atomic_starts > 0);
 	/* every one of them has ended; the held one has not */
 	assert_int_equal(d.held, 1);
 	assert_int_equal(d.running, 1);
+	drill_let_go(fd);
 	assert_int_equal(waitpid(victim, &status, 0), victim);
 	close(fd);
 	close(pidfd);

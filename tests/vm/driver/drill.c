@@ -29,6 +29,19 @@ struct drill_file {
 	u64 held, starts, atomic_starts, faults;
 };
 
+/* until the time is over, or somebody asks for no hold any more */
+static void hold(struct drill_file *d, u64 us)
+{
+	u64 end = ktime_get_ns() + us * NSEC_PER_USEC;
+
+	do {
+		fsleep(min_t(u64, us, 1000));
+	} while (READ_ONCE(d->hold_us) && ktime_get_ns() < end);
+	spin_lock(&d->lock);
+	d->held--;
+	spin_unlock(&d->lock);
+}
+
 static int drill_start(struct mmu_notifier *mn, const struct mmu_notifier_range *range)
 {
 	struct drill_file *d = container_of(mn, struct drill_file, inv.notifier);
@@ -43,12 +56,8 @@ static int drill_start(struct mmu_notifier *mn, const struct mmu_notifier_range 
 		hold_us = d->hold_us;
 	d->held += !!hold_us;
 	spin_unlock(&d->lock);
-	if (hold_us) {
-		fsleep(hold_us);
-		spin_lock(&d->lock);
-		d->held--;
-		spin_unlock(&d->lock);
-	}
+	if (hold_us)
+		hold(d, hold_us);
 	return 0;
 }
 
@@ -83,6 +92,15 @@ static void add_faults(struct drill_file *d, int nr)
 	spin_unlock(&d->lock);
 }
 
+/* in a fault: until the time is over, or the notifier is gone */
+static void hold_fault(struct drill_file *d, u64 us)
+{
+	u64 end = ktime_get_ns() + us * NSEC_PER_USEC;
+
+	while (us && READ_ONCE(d->registered) && ktime_get_ns() < end)
+		fsleep(min_t(u64, us, 1000));
+}
+
 /* a fault that walks nothing, for as long as it is told */
 static int drill_fault(struct drill_file *d, struct drill *arg)
 {
@@ -95,8 +113,7 @@ static int drill_fault(struct drill_file *d, struct drill *arg)
 	mmu_invlock_fault_init(&f, &d->inv, arg->addr, arg->addr + arg->len, &budget);
 	while (mmu_invlock_attempt(&f)) {
 		arg->rounds++;
-		if (arg->hold_us)
-			fsleep(arg->hold_us);
+		hold_fault(d, arg->hold_us);
 		spin_lock(&d->lock);
 		mmu_invlock_commit(&f, 0);
 		spin_unlock(&d->lock);
@@ -113,7 +130,7 @@ static int drill_unregister(struct drill_file *d)
 	mutex_lock(&d->life);
 	if (d->registered) {
 		mmu_notifier_unregister(&d->inv.notifier, d->mm);
-		d->registered = false;
+		WRITE_ONCE(d->registered, false);
 		err = 0;
 	}
 	mutex_unlock(&d->life);
@@ -221,7 +238,7 @@ static long drill_ioctl(struct file *file, unsigned int request, unsigned long u
 		break;
 	case DRILL_HOLD:
 		spin_lock(&d->lock);
-		d->hold_us = arg.hold_us;
+		WRITE_ONCE(d->hold_us, arg.hold_us);
 		d->hold_start = arg.addr;
 		d->hold_end = arg.addr + arg.len;
 		spin_unlock(&d->lock);

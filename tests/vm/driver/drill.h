@@ -9,8 +9,9 @@
 /**
  * struct drill - one request
  * @addr, @len: the range of a fault, or the one in which invalidations are held
- * @hold_us: DRILL_FAULT: between attempt and commit; DRILL_HOLD: each invalidation there that
- *	may sleep is held so long between its start and the change
+ * @hold_us: DRILL_FAULT: between attempt and commit, while the notifier is registered;
+ *	DRILL_HOLD: each invalidation there that may sleep is held so long between its start and
+ *	the change; 0 lets go of all of them
  * @time_ns: DRILL_FAULT: its budget; DRILL_MEASURE: out, attempt and commit
  * @plain_ns: DRILL_MEASURE: out, mmu_interval_read_begin() and _retry()
  * @rounds: DRILL_FAULT: out, how many; DRILL_MEASURE: how many to take
