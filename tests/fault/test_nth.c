@@ -107,7 +107,7 @@ static void each_allocation(job_fn *job, unsigned int nr_wanted)
 		for (f.nth = 1; run(&f, job, &reference.holdings); f.nth += step)
 			nr++;
 	}
-	print_message("%u faults\n", nr);
+	print_message("# %u faults\n", nr);
 	assert_true(nr > 2);
 }
 
@@ -128,7 +128,7 @@ static void each_call(job_fn *job, unsigned int nr_wanted)
 		for (f.nth = 1 + i * step / 5; run(&f, job, &reference.holdings); f.nth += step)
 			nr++;
 	}
-	print_message("%u faults\n", nr);
+	print_message("# %u faults\n", nr);
 	assert_true(nr > 10);
 }
 

@@ -174,13 +174,13 @@ static void passes(void (*run)(void))
 TEST(every_input_of_the_corpus_passes)
 {
 	passes(run_corpus);
-	print_message("%d inputs\n", nr_inputs);
+	print_message("# %d inputs\n", nr_inputs);
 }
 
 TEST(mutations_of_the_corpus_pass)
 {
 	passes(run_mutations);
-	print_message("%u mutations\n", nr_mutations);
+	print_message("# %u mutations\n", nr_mutations);
 }
 
 TEST(each_planted_fault_is_found_by_the_corpus)
@@ -191,7 +191,7 @@ TEST(each_planted_fault_is_found_by_the_corpus)
 		/* a sanitizer may be the one who finds it */
 		if (!status || (WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM))
 			fail_msg("without %s the corpus passes all the same", plants[i]);
-		print_message("without %s: found by %s\n", plants[i], now);
+		print_message("# without %s: found by %s\n", plants[i], now);
 	}
 }
 
@@ -211,6 +211,9 @@ int main(int argc, char **argv)
 		plants = (const char *const *)argv + 3;
 	corpus = argv[1];
 	nr_mutations = strtoul(argv[2], NULL, 10);
+	/* slow, and made for more than one thread */
+	if (getenv("INVLOCK_TEST_TIER") && !strcmp(getenv("INVLOCK_TEST_TIER"), "tsan"))
+		nr_mutations /= 20;
 	test_output_tap();
 	return cmocka_run_group_tests(tests, load_corpus, free_corpus);
 }
