@@ -33,7 +33,8 @@ QUICK = [
     ('words', 'a_sum_does_not_come_round_within_the_lag', ''),
     ('words', 'an_old_snapshot_is_never_valid', ''),
     ('ring', 'what_the_ring_clears_did_not_overlap', '-DSLOTS=2 -DEVENTS=3 --unwind 5'),
-    ('ring', 'a_newer_event_or_one_being_written_is_left_alone', '-DSLOTS=2 -DEVENTS=3 --unwind 5'),
+    ('ring', 'a_newer_event_or_one_being_written_is_left_alone',
+     '-DSLOTS=2 -DEVENTS=3 --unwind 5'),
     ('attach', 'what_is_accepted_lies_inside', '--pointer-check'),
     ('attach', 'a_size_is_that_of_what_is_in_it', ''),
     ('lookup', 'a_lookup_probes_a_block_that_its_region_is_filed_under', ''),
@@ -46,7 +47,8 @@ PROOF += [('stripes', 'a_translation_looks_at_the_word_of_each_byte', f'-DSHIFT=
           for s in (12, 21, 40) for b in (0, 4, 5)]
 PROOF += [('stripes', 'the_number_of_stripes_is_right_up_to_the_top', f'-DSHIFT={s} -DBITS=3')
           for s in (12, 40)]
-PROOF += [('ring', 'what_the_ring_clears_did_not_overlap', f'-DSLOTS={s} -DEVENTS={e} --unwind 8')
+PROOF += [('ring', 'what_the_ring_clears_did_not_overlap',
+           f'-DSLOTS={s} -DEVENTS={e} --unwind 8')
           for s, e in ((1, 3), (2, 5), (4, 6))]
 
 

@@ -278,7 +278,11 @@ static void adopting_thread(void)
 	pin_thread_release(self);
 }
 
-static void add_and_leave(void) { pin_thread_add(registry, records[1]); pin_thread_release(records[1]); }
+static void add_and_leave(void)
+{
+	pin_thread_add(registry, records[1]);
+	pin_thread_release(records[1]);
+}
 
 static void adopt_any(void)
 {
