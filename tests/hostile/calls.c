@@ -279,7 +279,7 @@ static bool opens_a_reaped_uring(struct rig *rig)
 
 static bool opens_a_uring_of_one_thread(struct rig *rig)
 {
-	return opens_another_uring(rig, IORING_SETUP_SINGLE_ISSUER, 0);
+	return opens_another_uring(rig, IORING_SETUP_SINGLE_ISSUER, INVLOCK_URING_REAPER);
 }
 
 static bool reads_by_uring(struct rig *rig)

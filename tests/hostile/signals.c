@@ -16,7 +16,7 @@
 #include "calls.h"
 #include "tests/test.h"
 
-#define ROUNDS	300	/* of every call, and at least as many signals */
+#define ROUNDS	100	/* of lookups, and at least as many signals */
 
 static struct rig rig;
 static bool manual, deaf;
@@ -109,17 +109,18 @@ static void open_rig(const char *monitor)
 static void storm(const char *monitor)
 {
 	pthread_t self = pthread_self(), sender;
+	unsigned long until;
 
 	open_rig(monitor);
 	assert_int_equal(pthread_create(&sender, NULL, send_signals, &self), 0);
 	for (const struct call *call = calls; call->name; call++) {
-		unsigned long until = signals() + ROUNDS / 10;
-
+		until = signals() + ROUNDS / 10;
 		for (int i = 0; i < ROUNDS / 10 || signals() < until; i++)
 			if (!call->make(&rig))
 				fail_msg("%s", call->name);
 	}
-	for (int i = 0; i < ROUNDS || signals() < ROUNDS || !nr_hits; i++)
+	until = signals() + ROUNDS;
+	for (int i = 0; i < ROUNDS || signals() < until || !nr_hits; i++)
 		use();
 	__atomic_store_n(&stopped, true, __ATOMIC_RELEASE);
 	pthread_join(sender, NULL);
