@@ -8,7 +8,8 @@
 #	make proof	the tests that take as long as they take
 #	make fuzz	libFuzzer, for TIME seconds on each of six targets
 #	make lint	the checks that need no build
-#	make vm-test	the kernel module in virtual machines (K=6.1 or 6.12)
+#	make vm-test	the kernel module in virtual machines (K=6.1, 6.12, 7.2, debug,
+#			kcsan or all; TORTURE=seconds)
 #	make bench	the measurements
 #	make bench-kernel	the kernel's, in a virtual machine (K=6.1 or 6.12), as JSON
 #	make install	DESTDIR= and PREFIX= as usual
@@ -54,7 +55,7 @@ lint:
 	@scripts/lint.py
 
 vm-test:
-	@tests/vm/run.sh $(if $(K),-k $(K))
+	@tests/vm/run.sh $(if $(K),-k $(K)) $(if $(TORTURE),-t $(TORTURE))
 
 bench:
 	@scripts/deps.sh build bench

@@ -9,7 +9,7 @@ stock_modules="lzo-rle zram"
 # in a copy: the source tree stays clean
 kbuild()	# FOLDER OPTION...
 {
-	make -s -C "$kernel_build" M="$work/src/$1" CONFIG_DEBUG_INFO_BTF_MODULES= "${@:2}" modules
+	kernel_make M="$work/src/$1" CONFIG_DEBUG_INFO_BTF_MODULES= "${@:2}" modules
 }
 
 module_build()
@@ -70,8 +70,7 @@ guest_programs()
 	# without it the test that runs it is skipped, and says so
 	gcc -m32 -O2 -Wall -Wextra -Werror -ffreestanding -fno-stack-protector -nostdlib -static \
 		-I"$root/include/uapi" -idirafter "/usr/include/$(gcc -print-multiarch)" \
-		-o "$work/guest/bin/caller_32bit" "$here/caller_32bit.c" || return
-	gcc -O2 -Wall -Wextra -Werror -static -o "$work/guest/vm_exit" "$here/vm_exit.c"
+		-o "$work/guest/bin/caller_32bit" "$here/caller_32bit.c"
 }
 
 # the command as users build it, with every monitor
@@ -87,6 +86,9 @@ guest_stock_modules()
 {
 	local file base
 
+	: > "$work/guest/modules/order"
+	# a kernel that was built here has all of them built in
+	[ -n "$kernel_modules" ] || return
 	[ -f "$kernel_modules/lib/modules/$kernel_version/modules.dep" ] ||
 		depmod -b "$kernel_modules" "$kernel_version"
 	for module in $stock_modules; do
@@ -107,7 +109,8 @@ guest_pack()
 	local guest=$work/guest library
 
 	mkdir -p "$guest"/{bin,dev,modules,proc,sys,tmp,var/tmp}
-	cp "$work/src/kmod/invlock.ko" "$work/src/tests/vm/driver/drill.ko" "$guest/modules/"
+	cp "$work"/src/{kmod/invlock,tests/vm/driver/drill,tests/vm/driver/vm_exit}.ko \
+		"$guest/modules/"
 	cp "$(command -v busybox)" "$guest/bin/busybox"
 	cp "$here/init" "$here/planted" "$guest/"
 	guest_stock_modules

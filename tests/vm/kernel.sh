@@ -2,23 +2,25 @@
 # SPDX-License-Identifier: MIT
 #
 # Kernels for the guest: Debian's packages, unpacked into the cache and never installed, so
-# that no maintainer script runs on this machine.
+# that no maintainer script runs on this machine; and kernels built from its linux-source.
 #
 # kernel_get sets	kernel_version	as uname -r in the guest
 #			kernel_image	what QEMU boots
 #			kernel_build	where modules are built against it
+#			kernel_modules	lib/modules is below this, where it has modules of its own
+#			kernel_options	for its command line
+#			kernel_chroot	a root with the compiler that this kernel needs; or nothing
 
 cache=${INVLOCK_CACHE:-${XDG_CACHE_HOME:-/var/cache}/invlock}/vm
+every_kernel="6.1 6.12 7.2 debug kcsan"
 
-need_tools()
+need_tools()	# COMMAND:PACKAGE...
 {
 	local missing=() pair
 
-	for pair in qemu-system-x86_64:qemu-system-x86 busybox:busybox-static cpio:cpio gcc:gcc \
-		    make:make kmod:kmod xz:xz-utils; do
+	for pair; do
 		command -v "${pair%:*}" > /dev/null || missing+=("${pair#*:}")
 	done
-	[ -e /usr/include/cmocka.h ] || missing+=(libcmocka-dev)
 	[ ${#missing[@]} -eq 0 ] && return
 	[ "$(id -u)" = 0 ] || skip "apt-get install ${missing[*]}"
 	apt-get -qq update &&
@@ -48,60 +50,172 @@ private_apt()	# DIR SUITE
 	Dir::Cache::pkgcache "";
 	Dir::Cache::srcpkgcache "";
 	Acquire::Languages "none";
+	Acquire::Check-Valid-Until "false";
 	APT::Default-Release "$2";
 	END
 	APT_CONFIG=$1/apt.conf apt-get -qq update
 }
 
-# every package of the kernel itself that an installation of image and headers would pull in
+# the packages that an installation of these would pull in
+packages_with()	# PACKAGE...
+{
+	apt-get -q install --no-install-recommends --print-uris -y "$@" 2> /dev/null |
+	sed -n "s|^'[^']*' \([^_]*\)_.*|\1|p"
+}
+
+# of those, the kernel itself
 kernel_packages()
 {
-	apt-get -q install --no-install-recommends --print-uris -y \
-		linux-image-cloud-amd64 linux-headers-cloud-amd64 2> /dev/null |
-	sed -n "s|^'.*/linux[^/]*/\(linux-[^/_]*\)_.*|\1|p" | sed 's/%2b/+/g' |
-	grep -vE '^linux-(image|headers)-cloud-amd64$|^linux-compiler-'
+	packages_with linux-image-cloud-amd64 linux-headers-cloud-amd64 | grep '^linux-' |
+	grep -vE '^linux-(image|headers)-cloud-amd64$|^linux-compiler-|^linux-base$'
+}
+
+unpack()	# DIR PACKAGE...: into DIR/root
+{
+	local dir=$1 deb
+
+	shift
+	mkdir -p "$dir/debs" && [ $# -gt 0 ] || return
+	(cd "$dir/debs" && apt-get -qq -o APT::Sandbox::User=root download "$@") || return
+	for deb in "$dir"/debs/*.deb; do
+		dpkg -x "$deb" "$dir/root" || return
+	done
+	rm -r "$dir/debs"
 }
 
 kernel_download()	# DIR [SUITE]
 {
-	local dir=$1 packages
+	local dir=$1 new=$1.new packages
 
-	rm -rf "$dir.new" && mkdir -p "$dir.new/debs" || return
+	rm -rf "$new" && mkdir -p "$new" || return
 	if [ -n "$2" ]; then
-		private_apt "$dir.new/apt" "$2" || return
-		local -x APT_CONFIG=$dir.new/apt/apt.conf
+		private_apt "$new/apt" "$2" || return
+		local -x APT_CONFIG=$new/apt/apt.conf
 	elif [ -z "$(kernel_packages)" ]; then
 		apt-get -qq update || return
 	fi
-	packages=$(kernel_packages)
-	[ -n "$packages" ] || return
-	# shellcheck disable=SC2086 # one word a package
-	(cd "$dir.new/debs" && apt-get -qq -o APT::Sandbox::User=root download $packages) || return
-	for deb in "$dir.new"/debs/*.deb; do
-		dpkg -x "$deb" "$dir.new/root" || return
-	done
-	# the headers name each other by where they would be installed
-	sed -i "s|/usr/src/|$dir/root/usr/src/|" \
-		"$dir.new"/root/usr/src/linux-headers-*-cloud-amd64/Makefile
-	rm -rf "$dir.new/debs" "$dir.new/apt" "$dir" && mv "$dir.new" "$dir"
+	if [ "$2" = sid ]; then
+		# its modules want a newer compiler and libc than this machine's: a root with both
+		mkdir -p "$new/root/"{dev,proc,tmp,usr/{bin,sbin,lib,lib64}} &&
+		for link in bin sbin lib lib64; do ln -s "usr/$link" "$new/root/$link"; done
+		mapfile -t packages < <(packages_with linux-image-cloud-amd64 \
+			linux-headers-cloud-amd64 make dash coreutils sed grep mawk findutils)
+		unpack "$new" "${packages[@]}" && ln -s mawk "$new/root/usr/bin/awk" || return
+	else
+		mapfile -t packages < <(kernel_packages)
+		unpack "$new" "${packages[@]}" || return
+		# the headers name each other by where they would be installed
+		sed -i "s|/usr/src/|$dir/root/usr/src/|" \
+			"$new"/root/usr/src/linux-headers-*-cloud-amd64/Makefile
+	fi
+	rm -rf "$new/apt" "$dir" && mv "$new" "$dir"
+}
+
+kernel_from_packages()	# NAME [SUITE]
+{
+	local dir=$cache/$1
+
+	if [ ! -d "$dir/root" ]; then
+		kernel_download "$dir" "$2" > "$work/fetch.log" 2>&1 ||
+			skip "cannot get the packages of kernel $1: $(tail -n 1 "$work/fetch.log")"
+	fi
+	kernel_modules=$dir/root
+	kernel_build=$(echo "$dir"/root/usr/src/linux-headers-*-cloud-amd64)
+	kernel_version=${kernel_build#*/linux-headers-}
+	kernel_image=$(find "$dir/root/boot" "$dir/root/usr/lib/modules" -name 'vmlinuz*' \
+		2> /dev/null)
+}
+
+# whatever sid has today
+kernel_from_sid()	# NAME: 7.2, or 7.x for any
+{
+	[ "$(id -u)" = 0 ] || skip "kernel $1 is built in a chroot, which needs root"
+	kernel_from_packages sid sid
+	case $kernel_version in
+	"${1%x}"*) ;;
+	*) skip "$kernel_modules has $kernel_version, not $1; K=7.x takes whatever is there" ;;
+	esac
+	kernel_chroot=$kernel_modules
+	kernel_build=${kernel_build#"$kernel_chroot"}
+}
+
+source_download()	# DIR
+{
+	rm -rf "$1.new" &&
+	if ! apt-cache show linux-source-6.1 > /dev/null 2>&1; then apt-get -qq update; fi &&
+	unpack "$1.new" linux-source-6.1 &&
+	tar -C "$1.new" -xf "$1.new"/root/usr/src/linux-source-6.1.tar.xz --strip-components=1 &&
+	rm -r "$1.new/root" && mv "$1.new" "$1"
+}
+
+source_build()	# SOURCE OUT CONFIG
+{
+	rm -rf "$2" && mkdir -p "$2" &&
+	make -s -C "$1" O="$2" KCONFIG_ALLCONFIG="$3" allnoconfig || return
+	# what could not be switched on would not be there, and nobody would notice
+	grep '^CONFIG' "$3" | grep -vxFf "$2/.config" && return 1
+	nice make -s -C "$1" O="$2" -j "$(nproc)" bzImage modules
+}
+
+# 6.1 with all that it has to find faults with: NAME.config is on top of guest.config
+kernel_from_source()	# NAME
+{
+	local dir=$cache/$1 source=$cache/source
+
+	cat "$here/guest.config" "$here/$1.config" > "$work/config"
+	if ! cmp -s "$work/config" "$dir/built"; then
+		need_tools flex:flex bison:bison bc:bc
+		[ -e /usr/include/gelf.h ] || need_tools libelf:libelf-dev
+		if [ ! -d "$source" ]; then
+			source_download "$source" > "$work/fetch.log" 2>&1 ||
+				skip "cannot get linux-source-6.1: $(tail -n 1 "$work/fetch.log")"
+		fi
+		echo "# building kernel $1, once: this takes a while"
+		if ! source_build "$source" "$dir" "$work/config" > "$work/build.log" 2>&1; then
+			tail -n 40 "$work/build.log"
+			fail "kernel $1 does not build"
+		fi
+		cp "$work/config" "$dir/built"
+	fi
+	kernel_version=$(cat "$dir/include/config/kernel.release")
+	kernel_image=$dir/arch/x86/boot/bzImage
+	kernel_build=$dir
+	# two nodes without ACPI; every use after free, not only the first
+	kernel_options="numa=fake=2 kasan_multi_shot"
 }
 
 kernel_get()	# NAME
 {
-	local dir=$cache/$1 suite=
-
+	kernel_chroot=
+	kernel_modules=
+	kernel_options=
+	mkdir -p "$cache" || skip "cannot make $cache; set INVLOCK_CACHE"
+	exec {lock}> "$cache/lock"
+	# one at a time: another run may be at the same
+	flock "$lock"
 	case $1 in
-	6.1) ;;
-	6.12) suite=bookworm-backports ;;
-	*) fail "there is no kernel \"$1\" here: 6.1 and 6.12 are known" ;;
+	6.1) kernel_from_packages "$1" ;;
+	6.12) kernel_from_packages "$1" bookworm-backports ;;
+	7.*) kernel_from_sid "$1" ;;
+	debug|kcsan) kernel_from_source "$1" ;;
+	*) fail "there is no kernel \"$1\" here: $every_kernel are known" ;;
 	esac
-	if [ ! -d "$dir/root" ]; then
-		mkdir -p "$cache" || skip "cannot make $cache; set INVLOCK_CACHE"
-		kernel_download "$dir" "$suite" > "$work/fetch.log" 2>&1 ||
-			skip "cannot get the packages of kernel $1: $(tail -n 1 "$work/fetch.log")"
+	flock -u "$lock"
+}
+
+# make, with the kernel's own compiler; $work is at the same place there
+kernel_make()	# ARGUMENT...
+{
+	if [ -z "$kernel_chroot" ]; then
+		make -s -C "$kernel_build" "$@"
+		return
 	fi
-	kernel_image=$(echo "$dir"/root/boot/vmlinuz-*)
-	kernel_version=${kernel_image#*/vmlinuz-}
-	kernel_build=$dir/root/usr/src/linux-headers-$kernel_version
-	kernel_modules=$dir/root
+	# the mounts go with this process
+	unshare --mount --propagation private /bin/sh -c '
+		root=$0 work=$1; shift
+		mount --bind /dev "$root/dev" && mount -t proc proc "$root/proc" &&
+		mount -t tmpfs tmp "$root/tmp" && mkdir -p "$root$work" &&
+		mount --bind "$work" "$root$work" &&
+		exec chroot "$root" /usr/bin/env -i PATH=/usr/bin LC_ALL=C make -s -C "$@"
+	' "$kernel_chroot" "$work" "$kernel_build" "$@"
 }

@@ -4,9 +4,11 @@
 # Boots a Debian kernel under QEMU, loads invlock.ko, runs the guest's tests and prints
 # what they say as TAP. Green only if the guest says so itself, at its very end.
 #
-#   tests/vm/run.sh [-k 6.1|6.12] [-n NAME] [-q] [-b]
-#	-k	the kernel; 6.1 unless told otherwise
+#   tests/vm/run.sh [-k KERNEL] [-n NAME] [-t SECONDS] [-q] [-b]
+#	-k	6.1, unless told otherwise; 6.12; 7.2, or 7.x for what Debian sid has now; debug
+#		(KASAN, lockdep, sleeping in the wrong place); kcsan (data races); all
 #	-n	only the test programs whose name contains NAME
+#	-t	so long does each torture take
 #	-q	without the planted failures
 #	-b	measure instead: print the JSON of bench/kernel's programs
 #
@@ -18,15 +20,19 @@ here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
 kernel=6.1
 only=
+torture=
 planted=1
 measure=0
-while getopts k:n:qb option; do
+passed=()
+while getopts k:n:t:qb option; do
+	[ "$option" = k ] || passed+=("-$option" ${OPTARG:+"$OPTARG"})
 	case $option in
 	k) kernel=$OPTARG ;;
 	n) only=$OPTARG ;;
+	t) torture=$OPTARG ;;
 	q) planted=0 ;;
 	b) planted=0 measure=1 ;;
-	*) sed -n '6,14s/^# \?//p' "$0" >&2; exit 2 ;;
+	*) sed -n '6,13s/^# \?//p' "$0" >&2; exit 2 ;;
 	esac
 done
 
@@ -51,6 +57,67 @@ build()	# FUNCTION WHAT
 	fi
 }
 
+# each kernel in turn; the last lines are one for each
+run_all()
+{
+	local name status lines=() red=0 green=0
+
+	for name in $every_kernel; do
+		"$0" -k "$name" "${passed[@]}" | tee "$work/all"
+		status=${PIPESTATUS[0]}
+		case $status in
+		0) green=1; lines+=("$(grep "^# kernel $name:" "$work/all")") ;;
+		77) lines+=("# kernel $name: skipped, $(sed -n 's/.*SKIP //p' "$work/all")") ;;
+		*) red=1; lines+=("# kernel $name: RED, $(tail -n 1 "$work/all")") ;;
+		esac
+	done
+	printf '%s\n' "${lines[@]}"
+	[ $red = 0 ] || exit 1
+	[ $green = 1 ] || exit 77
+	exit 0
+}
+
+# Return: the guest itself said that all is well, and the machine ended as it does then
+boot()	# OPTION...
+{
+	local status
+
+	# cx16=off: QEMU 7.2 with CX16 crashes newer kernels at random; no_timer_check: on a busy
+	# machine the emulated timer comes too late for the kernel's check of it, which then panics
+	timeout -k 5 3600 qemu-system-x86_64 -accel tcg,thread=multi -cpu max,cx16=off \
+		-smp 2,sockets=2 -m 1G \
+		-object memory-backend-ram,id=m0,size=512M \
+		-object memory-backend-ram,id=m1,size=512M \
+		-numa node,nodeid=0,memdev=m0,cpus=0 -numa node,nodeid=1,memdev=m1,cpus=1 \
+		-nodefaults -no-user-config -display none -no-reboot \
+		-serial "file:$work/console" -serial "file:$work/results" \
+		-device isa-debug-exit,iobase=0xf4,iosize=0x04 \
+		-kernel "$kernel_image" -initrd "$work/initrd" \
+		-append "console=ttyS0 panic=-1 oops=panic loglevel=4 no_timer_check \
+			$kernel_options $*" < /dev/null
+	status=$?
+	tr -d '\r' < "$work/results" > "$work/tap"
+	# 33 is what the guest's last act makes QEMU return; a panic or a reset gives another
+	[ $status -eq 33 ] && [ "$(tail -n 1 "$work/tap")" = "# guest: clean" ]
+}
+
+# with this planted, the whole run has to be red for what is in the kernel's log
+plant()	# NAME TEST KERNEL WORDS
+{
+	local title="ok 1 - planted: $1 is seen in the kernel's log and turns the run red"
+
+	echo "1..1"
+	if [ "$3" != any ] && [ "$3" != "$kernel" ]; then
+		echo "$title # SKIP only kernel $3 can see it"
+	elif boot "only=$2 bad=$1" || ! grep -qE "$4" "$work/tap" "$work/console"; then
+		echo "not $title"
+		sed 's/^/# /' "$work/tap"
+	else
+		echo "$title"
+		grep -hE "$4" "$work/tap" "$work/console" | head -n 1 | sed 's/^/#   /'
+	fi
+}
+
 work=$(mktemp -d "${TMPDIR:-/tmp}/invlock-vm.XXXXXX") || exit 1
 trap 'rm -rf "$work"' EXIT
 
@@ -58,9 +125,14 @@ trap 'rm -rf "$work"' EXIT
 . "$here/kernel.sh"
 # shellcheck source=tests/vm/guest.sh
 . "$here/guest.sh"
+# shellcheck source=tests/vm/packaging.sh
+. "$here/packaging.sh"
 
+[ "$kernel" = all ] && run_all
 [ "$(uname -m)" = x86_64 ] || skip "they run on x86_64 only, this is $(uname -m)"
-need_tools
+need_tools qemu-system-x86_64:qemu-system-x86 busybox:busybox-static cpio:cpio gcc:gcc \
+	make:make kmod:kmod xz:xz-utils
+[ -e /usr/include/cmocka.h ] || need_tools cmocka:libcmocka-dev
 kernel_get "$kernel"
 build module_build "invlock.ko for $kernel_version"
 build guest_programs "the guest's tests"
@@ -68,40 +140,30 @@ build guest_tool "the command"
 guest_pack
 
 echo "# kernel $kernel_version"
-guest_options="only=$only planted=$planted measure=$measure"
-# cx16=off: QEMU 7.2 with CX16 crashes newer kernels at random; no_timer_check: on a busy machine
-# the emulated timer comes too late for the kernel's check of it, which then panics
-timeout -k 5 300 qemu-system-x86_64 -accel tcg,thread=multi -cpu max,cx16=off \
-	-smp 2,sockets=2 -m 1G \
-	-object memory-backend-ram,id=m0,size=512M \
-	-object memory-backend-ram,id=m1,size=512M \
-	-numa node,nodeid=0,memdev=m0,cpus=0 -numa node,nodeid=1,memdev=m1,cpus=1 \
-	-nodefaults -no-user-config -display none -no-reboot \
-	-serial "file:$work/console" -serial "file:$work/results" \
-	-device isa-debug-exit,iobase=0xf4,iosize=0x04 \
-	-kernel "$kernel_image" -initrd "$work/initrd" \
-	-append "console=ttyS0 panic=-1 oops=panic loglevel=4 no_timer_check $guest_options" \
-	< /dev/null
-status=$?
-
-tr -d '\r' < "$work/results" > "$work/tap"
+boot "only=$only planted=$planted measure=$measure torture=$torture"
+clean=$?
 if [ $measure = 1 ]; then
 	grep -v '^#' "$work/tap"
-	[ $status -eq 33 ] || fail "the guest did not end well (QEMU's status is $status)"
+	[ $clean -eq 0 ] || fail "the guest did not end well"
 	exit 0
 fi
-# each program of the guest says how many tests it has; what is printed here has one plan
-grep -v '^1\.\.' "$work/tap"
-want=$(awk -F'\\.\\.' '/^1\.\.[0-9]+/ { n += $2 } END { print n + 0 }' "$work/tap")
-echo "1..$want"
-good=$(grep -c '^ok ' "$work/tap")
-bad=$(grep -c '^not ok ' "$work/tap")
-skipped=$(grep -c '^ok .*# SKIP' "$work/tap")
-echo "# kernel $kernel: $((good + bad)) of $want tests ran, $bad failed, $skipped skipped"
-
-# 33 is what the guest's last act makes QEMU return; a panic or a reset gives anything else
-if [ $status -ne 33 ] || [ "$(tail -n 1 "$work/tap")" != "# guest: clean" ]; then
-	tail -n 40 "$work/console"
-	fail "the guest did not end well (QEMU's status is $status)"
+tee "$work/all" < "$work/tap" | grep -v '^1\.\.'
+[ -n "$only" ] || packaging | tee -a "$work/all" | grep -v '^1\.\.'
+[ $clean -eq 0 ] || tail -n 40 "$work/console"
+if [ $planted = 1 ]; then
+	# those of four words: the guest does the others
+	while read -r name test where words; do
+		case $name/$test in "#"*) continue ;; *"$only"*) ;; *) continue ;; esac
+		[ -z "$words" ] || plant "$name" "$test" "$where" "$words"
+	done < "$here/planted" | tee -a "$work/all" | grep -v '^1\.\.'
 fi
+
+# each program of the guest says how many tests it has; what is printed here has one plan
+want=$(awk -F'\\.\\.' '/^1\.\.[0-9]+/ { n += $2 } END { print n + 0 }' "$work/all")
+echo "1..$want"
+good=$(grep -c '^ok ' "$work/all")
+bad=$(grep -c '^not ok ' "$work/all")
+skipped=$(grep -c '^ok .*# SKIP' "$work/all")
+echo "# kernel $kernel: $((good + bad)) of $want tests ran, $bad failed, $skipped skipped"
+[ $clean -eq 0 ] || fail "the guest did not end well"
 [ "$bad" -eq 0 ] && [ "$good" -gt 0 ] && [ "$good" -eq "$want" ] || fail "not all tests passed"
