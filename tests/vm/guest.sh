@@ -47,6 +47,7 @@ parts_of()	# NAME
 {
 	case $1 in
 	tool) echo "$root/tests/tool/run.c -ljson-c" ;;
+	torture*) echo "$here/torture.c $here/torture_storms.c" ;;
 	esac
 }
 

@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: MIT
+/*
+ * The end in the middle of it: a process whose memory is stormed exits, execs, is killed or
+ * closes the device, and the module is unloaded the moment that nobody has it open. What the
+ * device added to shared memory until then must be there.
+ */
+#include "torture.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+static struct torture_results *results;
+static int memfd;
+
+/* how the process ends; called in it, while the storms go on */
+static void by_exit(void)
+{
+	_exit(0);
+}
+
+static void by_exec(void)
+{
+	execl("/bin/busybox", "true", NULL);
+	_exit(99);
+}
+
+static void by_closing(void)
+{
+	close(torture.fd);
+	sleep_ms(20);
+	_exit(0);
+}
+
+static void by_waiting_to_be_killed(void)
+{
+	for (;;)
+		pause();
+}
+
+static void *storms(void *arg)
+{
+	torture_run(torture_storms, nr_torture_storms, 3600);
+	return arg;
+}
+
+static void live_and_end(void (*end)(void), unsigned int ms, int out)
+{
+	pthread_t thread;
+
+	if (!torture_map(results, memfd))
+		_exit(98);
+	torture.fd = mirror_open();
+	if (pthread_create(&thread, NULL, storms, NULL))
+		_exit(97);
+	while (!torture_has_met())
+		sleep_ms(1);
+	if (write(out, "", 1) != 1)
+		_exit(95);
+	sleep_ms(ms);
+	end();
+	_exit(96);
+}
+
+/* a process in a storm. Return: when it has lost translations, so that it may be killed */
+static pid_t begin_life(void (*end)(void), unsigned int ms)
+{
+	int pipefd[2];
+	pid_t child;
+	char byte;
+
+	memset(results, 0, sizeof(*results));
+	memfd = make_memfd(REGION, MFD_CLOEXEC);
+	assert_true(write_file("/sys/module/invlock/parameters/delay_us", "500"));
+	assert_int_equal(pipe(pipefd), 0);
+	child = fork();
+	if (!child)
+		live_and_end(end, ms, pipefd[1]);
+	close(pipefd[1]);
+	assert_int_equal(read(pipefd[0], &byte, 1), 1);
+	close(pipefd[0]);
+	return child;
+}
+
+/* not before the last file is closed, and at once then */
+static void reload_module(void)
+{
+	char command[64], bad[32] = "";
+	FILE *f = fopen("/sys/module/invlock/parameters/bad", "r");
+
+	if (f && fscanf(f, "%31s", bad) == 1 && !strcmp(bad, "(null)"))
+		bad[0] = '\0';
+	if (f)
+		fclose(f);
+	while (syscall(SYS_delete_module, "invlock", O_NONBLOCK)) {
+		assert_int_equal(errno, EAGAIN);
+		sched_yield();
+	}
+	snprintf(command, sizeof(command), "insmod /modules/invlock.ko%s%s", bad[0] ? " bad=" : "",
+		 bad);
+	assert_int_equal(system(command), 0);
+}
+
+/* Return: the status of the process */
+static int judge(pid_t child)
+{
+	int status;
+	uint64_t lost, stale = 0, wrong = 0;
+
+	reload_module();
+	assert_int_equal(waitpid(child, &status, 0), child);
+	torture.results = results;
+	torture.shared = map_fd(memfd, REGION, MAP_SHARED);
+	/* what the other half held went with the process */
+	lost = torture_lost(1, 2, NR_ADDERS);
+	for (unsigned int who = 0; who < NR_ADDERS; who++) {
+		stale += results->stale[who];
+		wrong += results->wrong[who];
+	}
+	munmap(torture.shared, REGION);
+	close(memfd);
+	assert_int_equal(lost, 0);
+	assert_int_equal(stale, 0);
+	assert_int_equal(wrong, 0);
+	return status;
+}
+
+static int setup(void **state)
+{
+	(void)state;
+	results = mmap(NULL, sizeof(*results), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
+		       -1, 0);
+	return results == MAP_FAILED;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	munmap(results, sizeof(*results));
+	/* what the storms switched on */
+	for (unsigned int i = 0; i < nr_torture_storms; i++)
+		if (torture_storms[i].calm)
+			torture_storms[i].calm();
+	return 0;
+}
+
+TEST(a_process_exits_in_the_storms)
+{
+	for (unsigned int ms = 0; ms < 30; ms += 10)
+		assert_int_equal(judge(begin_life(by_exit, ms)), 0);
+}
+
+TEST(a_process_execs_in_the_storms)
+{
+	for (unsigned int ms = 0; ms < 30; ms += 10)
+		assert_int_equal(judge(begin_life(by_exec, ms)), 0);
+}
+
+TEST(a_process_closes_the_device_in_the_storms)
+{
+	for (unsigned int ms = 0; ms < 30; ms += 10)
+		assert_int_equal(judge(begin_life(by_closing, ms)), 0);
+}
+
+TEST(a_process_is_killed_in_the_storms)
+{
+	for (unsigned int ms = 0; ms < 30; ms += 10) {
+		pid_t child = begin_life(by_waiting_to_be_killed, 0);
+
+		sleep_ms(ms);
+		assert_int_equal(kill(child, SIGKILL), 0);
+		assert_int_equal(WTERMSIG(judge(child)), SIGKILL);
+	}
+}
+
+TEST(a_process_is_killed_and_reaped_in_the_storms)
+{
+	for (unsigned int ms = 0; ms < 30; ms += 10) {
+		pid_t child = begin_life(by_waiting_to_be_killed, 0);
+		int pidfd = syscall(SYS_pidfd_open, child, 0);
+
+		sleep_ms(ms);
+		assert_int_equal(kill(child, SIGKILL), 0);
+		/* too late is no error here: test_kinds_kernel.c sees it come in time */
+		if (syscall(SYS_process_mrelease, pidfd, 0U) && errno == ENOSYS)
+			print_message("# this kernel has no process_mrelease()\n");
+		close(pidfd);
+		assert_int_equal(WTERMSIG(judge(child)), SIGKILL);
+	}
+}
+
+#define STORM(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+
+TEST_MAIN(
+	STORM(a_process_exits_in_the_storms),
+	STORM(a_process_execs_in_the_storms),
+	STORM(a_process_closes_the_device_in_the_storms),
+	STORM(a_process_is_killed_in_the_storms),
+	STORM(a_process_is_killed_and_reaped_in_the_storms)
+)
