@@ -57,7 +57,8 @@ def prove(cbmc, core, name, proof, options):
     command = [*cbmc, '-I' + core, '-I' + ROOT, '-I' + os.path.join(ROOT, 'include/uapi'),
                '-DINVLOCK_PORT_SIM', '-D_GNU_SOURCE', '--function', proof,
                '--no-standard-checks', '--undefined-shift-check', '--unwinding-assertions',
-               *([] if '--unwind' in options else DEFAULT), *options.split(), os.path.join(HERE, name + '.c')]
+               *([] if '--unwind' in options else DEFAULT), *options.split(),
+               os.path.join(HERE, name + '.c')]
     said = subprocess.run(command, text=True, stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT).stdout
     if 'no-body' in said:
