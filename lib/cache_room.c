@@ -7,6 +7,7 @@
 #include "cache_internal.h"
 #include "thread.h"
 
+#define PAGE		4096ULL
 #define BATCH		32	/* regions that one scan of the pins decides about */
 #define LOOK_BATCH	256	/* regions that are validated under the lock at once */
 
@@ -286,6 +287,15 @@ void cache_untake(struct invlock_cache *cache, struct region *r)
 	cache_unlock(cache);
 }
 
+/* a thread that rests may keep a replaced table for long: all but its header, which is zeroes now */
+static void give_memory_back(struct index_table *t)
+{
+	u64 bytes = index_table_bytes(t->bits);
+
+	if (bytes > PAGE)
+		madvise((char *)t + PAGE, bytes - PAGE, MADV_DONTNEED);
+}
+
 /* Locks: held */
 static bool grow_index(struct invlock_cache *cache)
 {
@@ -298,6 +308,7 @@ static bool grow_index(struct invlock_cache *cache)
 		return false;
 	t->bits = bits;
 	t = index_replace(ix, t);
+	give_memory_back(t);
 	t->retired = cache->retired;
 	cache->retired = t;
 	free_tables(cache);
