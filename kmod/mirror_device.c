@@ -157,7 +157,7 @@ static bool transfer_page(struct mirror_device *dev, u64 addr, void *buffer, siz
 		memory = kmap_local_page(entry_page(entry));
 		move_bytes(memory + offset_in_page(addr), buffer, len, op);
 		kunmap_local(memory);
-		/* reclaim drops a page that nobody says was written: the walk does not ask for it */
+		/* or reclaim may drop it: the walk finds it writable, not dirty */
 		if (op != INVLOCK_MIRROR_READ)
 			folio_mark_dirty(page_folio(entry_page(entry)));
 	}
