@@ -72,7 +72,7 @@ __noinline int file_mapped(struct bpf_user *u, u64 mapping, u64 start, u64 end, 
 	f = file_of(u, mapping, true);
 	if (!f) {
 		/* the table is full: from now on all files count */
-		port_store(&u->state.any_file, u->state.any_file | BPF_FILES_OVERFLOW);
+		port_store(&u->state.files_full, 1);
 		return 0;
 	}
 	if (port_load(&f->base) != base && port_cmpxchg(&f->base, 0, base))
@@ -146,17 +146,19 @@ static inline u64 folio_pages(struct folio *folio)
 __noinline int user_loses_page(struct bpf_user *u, u64 mapping, u64 folio_at)
 {
 	struct folio *folio = (void *)folio_at;
-	u64 lo, hi, base, first, last, pages;
+	u64 lo, hi, base, first, last, pages, found;
 	struct bpf_file *f;
 
 	if (!u || !port_load(&u->state.mm))
 		return 0;
 	f = file_of(u, mapping, false);
-	if (!f || u->state.any_place) {
-		if (f || u->state.any_file)
-			feed_bump(u, 0, INVLOCK_ADDRESS_END, INVLOCK_KIND_TRUNCATE);
+	found = port_load(&u->state.nr_found);
+	if (port_load(&u->state.nr_unknown) != found || (!f && u->state.files_full)) {
+		feed_bump(u, 0, INVLOCK_ADDRESS_END, INVLOCK_KIND_TRUNCATE);
 		return 0;
 	}
+	if (!f)
+		return 0;
 	lo = ~port_load(&f->not_lo);
 	hi = port_load(&f->hi);
 	base = port_load(&f->base);
@@ -199,7 +201,10 @@ int BPF_PROG(page_leaves, struct folio *folio)
 	return 0;
 }
 
-/* run once when the monitor is opened, by its process, for what was mapped before */
+/*
+ * Run by its process when the monitor is opened, for what was mapped before, and again when
+ * nr_unknown has grown: a mapping that was counted there by then is met here, or is gone.
+ */
 SEC("iter/task_vma")
 int scan_files(struct bpf_iter__task_vma *ctx)
 {

@@ -183,7 +183,7 @@ static inline void note_file(struct bpf_user *u, struct task_struct *task,
 		/* the address is not in ret but somewhere in the caller's memory */
 		if ((call->arg[0] & 0xffff) != IPC_SHMAT)
 			return;
-		port_store(&u->state.any_file, u->state.any_file | BPF_FILES_UNKNOWN);
+		port_fetch_add(&u->state.nr_unknown, 1);
 		return;
 	case CALL_REMAP_FILE_PAGES:
 		addr = call->arg[0] & ADDRESS_MASK;
@@ -198,21 +198,16 @@ static inline void note_file(struct bpf_user *u, struct task_struct *task,
 		file_mapped(u, look.mapping, look.start, look.end, look.offset);
 		/* a move of several mappings at once */
 		if (call->class == CALL_MREMAP && look.end < addr + len)
-			port_store(&u->state.any_place, 1);
+			port_fetch_add(&u->state.nr_unknown, 1);
 		return;
 	}
 	if (err != -16 /* EBUSY */)
 		return;
-	if (call->class == CALL_MREMAP || call->class == CALL_REMAP_FILE_PAGES) {
-		/* no new file, but an old one may be elsewhere now */
-		port_store(&u->state.any_place, 1);
-		return;
-	}
 	mapping = fd ? mapping_of_fd(task, (u32)call->arg[4]) : 0;
 	if (mapping)
 		file_mapped(u, mapping, addr, addr + len, call->arg[5] & VM_PAGE_MASK);
 	else
-		port_store(&u->state.any_file, u->state.any_file | BPF_FILES_UNKNOWN);
+		port_fetch_add(&u->state.nr_unknown, 1);
 }
 
 static __noinline int call_ends(struct pt_regs *regs, u64 nr, u64 ret, u8 both)

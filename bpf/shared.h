@@ -29,12 +29,13 @@ enum bpf_what {
 	BPF_ASK_TAKE_LEFT,	/* a seat that somebody left, to be cleared: its index */
 	BPF_ASK_GIVE_BACK,	/* it is cleared */
 	BPF_ASK_NOTE_MISSED,	/* the kernel skipped runs */
+	BPF_ASK_NOTE_FOUND,	/* all mappings were looked at */
 };
 
 struct bpf_ask {
 	__u32 what;
 	__u32 index;
-	__u64 missed;		/* runs of all programs that the kernel skipped, so far */
+	__u64 nr;		/* MISSED: runs that the kernel skipped; FOUND: nr_unknown before it */
 };
 
 /* A seat: the place of one process in a set. */
@@ -66,10 +67,6 @@ struct bpf_set {
 	struct bpf_seat seat[BPF_NR_USERS];
 };
 
-/* Why all files count, not only those known to be mapped; a bit each, sticky. */
-#define BPF_FILES_OVERFLOW	1u	/* the table of files is full */
-#define BPF_FILES_UNKNOWN	2u	/* a mapping could not be looked up */
-
 /* The state of one watched process. */
 struct bpf_state {
 	__u64 mm;		/* the mm that is watched; 0 = none: nothing is written */
@@ -79,8 +76,15 @@ struct bpf_state {
 	__u32 nr_calls;
 	__u32 nr_files;
 	__u32 count_protect;
-	__u32 any_file;		/* BPF_FILES_*: events of files that are not in the table count */
-	__u32 any_place;	/* where a file is mapped is not known: its events are everywhere */
+	__u32 files_full;	/* the table is: events of files that are not in it count */
+	__u32 reserved;
+	/*
+	 * Mappings that could not be looked up when they were made, and so many of these as a
+	 * later look at all mappings has found. Until they are equal, each file's events are
+	 * everywhere.
+	 */
+	__u64 nr_unknown;
+	__u64 nr_found;
 	__u64 nr_requests;	/* io_uring requests that run */
 	__u64 nr_unpaired;	/* calls whose enter was not seen */
 	__u64 nr_healed;	/* calls whose exit was not seen */

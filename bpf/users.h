@@ -223,6 +223,15 @@ static inline int note_missed(struct bpf_user *u, u64 missed)
 	return 0;
 }
 
+static inline int note_found(struct bpf_user *u, u64 nr)
+{
+	if (!u)
+		return -ENOENT;
+	/* of two that looked, the older may come last: then somebody looks again */
+	port_store(&u->state.nr_found, nr);
+	return 0;
+}
+
 /* run by the library, in the process that it asks for */
 SEC("syscall")
 int ask(struct bpf_ask *q)
@@ -239,7 +248,9 @@ int ask(struct bpf_ask *q)
 	case BPF_ASK_TAKE_LEFT:
 		return take_left_seat(tgid);
 	case BPF_ASK_NOTE_MISSED:
-		return note_missed(user_of(mm), q->missed);
+		return note_missed(user_of(mm), q->nr);
+	case BPF_ASK_NOTE_FOUND:
+		return note_found(user_of(mm), q->nr);
 	}
 	/* of a seat that this process holds */
 	if (set->seat[index].state != BPF_SEAT_TAKEN || set->seat[index].tgid != tgid)

@@ -287,7 +287,7 @@ void cache_untake(struct invlock_cache *cache, struct region *r)
 	cache_unlock(cache);
 }
 
-/* a thread that rests may keep a replaced table for long: all but its header, which is zeroes now */
+/* all but the header of a replaced table, which is zeroes now: a thread may rest in it for long */
 static void give_memory_back(struct index_table *t)
 {
 	u64 bytes = index_table_bytes(t->bits);

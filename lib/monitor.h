@@ -24,8 +24,8 @@
  *	before the sample is not watched. Cheap when it is watched already. 0, or -errno: then
  *	the range must not be cached.
  * @note_missed: NULL, or look whether the kernel skipped a run of the monitor, and if so make
- *	every translation stale; asked when the cache is idle and by invlock_mm_info(). A few
- *	system calls. 0, or -errno
+ *	every translation stale; and make up for what could not be done in time. Asked when the
+ *	cache is idle and by invlock_mm_info(). A few system calls. 0, or -errno
  * @unwatch: NULL, or the reverse, when a translation is dropped; watches of overlapping
  *	ranges count
  */

@@ -314,6 +314,22 @@ static int distrust(const struct invlock_mm *mm)
 	return -ENOMEM;
 }
 
+/* the program found the mmap lock taken when it looked a new mapping up: now is the time */
+static int find_unknown_files(const struct invlock_mm *mm)
+{
+	const struct bpf_state *state = &((const struct bpf_user *)mm->il.feed)->state;
+	const struct watch *w = mm->data;
+	/* acquire: the look comes after it */
+	u64 nr = port_load_acquire(&state->nr_unknown);
+	struct invlock_why why;
+	int err;
+
+	if (nr == port_load(&state->nr_found))
+		return 0;
+	err = scan_files(w, &why);
+	return err ? err : set_ask(&w->set, BPF_ASK_NOTE_FOUND, nr);
+}
+
 int monitor_bpf_note_missed(const struct invlock_mm *mm)
 {
 	const struct watch *w = mm->data;
@@ -322,6 +338,8 @@ int monitor_bpf_note_missed(const struct invlock_mm *mm)
 
 	if (err)
 		return mm->kept ? err : distrust(mm);
+	/* an error leaves too many events, none too few */
+	find_unknown_files(mm);
 	missed -= w->missed;
 	if (missed <= port_load(&mm->il.feed->missed))
 		return 0;

@@ -54,7 +54,7 @@ int set_join(struct set *set, u64 object, int user);
 int set_sit(struct set *set, int user);
 
 /* ask the program; what it answers, or -errno */
-int set_ask(const struct set *set, enum bpf_what what, u64 missed);
+int set_ask(const struct set *set, enum bpf_what what, u64 nr);
 
 /* runs of the set's programs that the kernel skipped so far; 0 or -errno */
 int set_missed(const struct set *set, u64 *ret_missed);

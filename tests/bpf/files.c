@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: MIT
 /* Pages that leave a mapped file, whoever makes them leave. */
 #include <fcntl.h>
+#include <sys/shm.h>
 #include <sys/wait.h>
 #include "watch.h"
 
 static struct invlock_mm mm;
 static int fd;
 static char *stripe;
+static char *unseen;
 
 /* a file of one stripe, mapped shared over stripe_new()'s memory */
 static void map_over(void)
@@ -221,12 +223,80 @@ TEST(when_the_table_of_files_is_full_every_mapped_file_counts)
 	watch_open(&mm);
 	monitor_bpf_options.nr_files = BPF_NR_FILES;
 	/* this program and its libraries are more than one */
-	assert_int_equal(watch_state(&mm).any_file & BPF_FILES_OVERFLOW, BPF_FILES_OVERFLOW);
+	assert_true(watch_state(&mm).files_full);
 	open_memfd();
 	map_over();
 	watched_sample(&victim, &mm, stripe + VICTIM);
 	in_child(punch_victim);
 	assert_int_equal(watched_verdict(&victim), INVLOCK_STALE);
+	done();
+}
+
+/* i386 shmat() puts the address where the program does not look: a mapping that is not known */
+static void map_unseen(int shm)
+{
+	u32 *at = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT,
+		       -1, 0);
+
+	assert_ptr_not_equal(at, MAP_FAILED);
+	assert_int_equal(int80(117, 21 /* SHMAT */, shm, 0, (long)at, 0, 0), 0);
+	unseen = (char *)(unsigned long)*at;
+	memset(unseen, 1, GROUP);
+	munmap(at, PAGE);
+}
+
+/* a page leaves a file that a child alone maps */
+static void lose_page_elsewhere(void)
+{
+	int other = memfd_create("invlock-other", MFD_CLOEXEC);
+	char *page;
+
+	assert_int_equal(ftruncate(other, PAGE), 0);
+	if (!fork()) {
+		page = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, other, 0);
+		page[0] = 1;
+		_exit(ftruncate(other, 0));
+	}
+	wait(NULL);
+	close(other);
+}
+
+static void remove_unseen(void)
+{
+	if (madvise(unseen, GROUP, MADV_REMOVE))
+		_exit(1);
+}
+
+TEST(a_mapping_that_could_not_be_looked_up_is_found_later)
+{
+	int shm = shmget(IPC_PRIVATE, GROUP, IPC_CREAT | 0600);
+	struct watched victim, bystander;
+	u64 before;
+
+	assert_true(shm >= 0);
+	watch_open(&mm);
+	open_memfd();
+	map_over();
+	map_unseen(shm);
+	assert_int_equal(shmctl(shm, IPC_RMID, NULL), 0);
+	/* it may be any file, anywhere */
+	watched_sample(&bystander, &mm, stripe + BYSTANDER);
+	lose_page_elsewhere();
+	assert_int_equal(watched_verdict(&bystander), INVLOCK_STALE);
+
+	assert_int_equal(monitor_bpf_note_missed(&mm), 0);
+	assert_int_equal(watch_state(&mm).nr_unknown, 1);
+	assert_int_equal(watch_state(&mm).nr_found, 1);
+	before = mm.il.feed->sequence;
+	lose_page_elsewhere();
+	assert_int_equal(mm.il.feed->sequence - before, 0);
+	/* and the file itself is known by now */
+	watched_sample(&victim, &mm, unseen);
+	watched_sample(&bystander, &mm, stripe + BYSTANDER);
+	in_child(remove_unseen);
+	assert_int_equal(watched_verdict(&victim), INVLOCK_STALE);
+	assert_int_equal(watched_verdict(&bystander), INVLOCK_VALID);
+	shmdt(unseen);
 	done();
 }
 
@@ -239,4 +309,5 @@ TEST_MAIN(cmocka_unit_test(a_hole_punched_in_a_mapped_memfd_makes_its_pages_stal
 	  cmocka_unit_test(a_mapping_that_mremap_moved_is_followed),
 	  cmocka_unit_test(a_file_mapped_twice_makes_both_places_stale),
 	  cmocka_unit_test(a_file_that_this_process_does_not_map_is_no_event),
+	  cmocka_unit_test(a_mapping_that_could_not_be_looked_up_is_found_later),
 	  cmocka_unit_test(when_the_table_of_files_is_full_every_mapped_file_counts))

@@ -106,7 +106,7 @@ TEST(nobody_can_write_the_feed_but_the_program)
 
 TEST(runs_that_the_kernel_skipped_make_everything_stale_when_they_are_noted)
 {
-	struct bpf_ask skipped = { .what = BPF_ASK_NOTE_MISSED, .missed = 3 };
+	struct bpf_ask skipped = { .what = BPF_ASK_NOTE_MISSED, .nr = 3 };
 	LIBBPF_OPTS(bpf_test_run_opts, run, .ctx_in = &skipped, .ctx_size_in = sizeof(skipped));
 	char *stripe = stripe_new();
 	struct watched some;
