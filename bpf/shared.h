@@ -35,7 +35,7 @@ enum bpf_what {
 struct bpf_ask {
 	__u32 what;
 	__u32 index;
-	__u64 nr;		/* MISSED: runs that the kernel skipped; FOUND: nr_unknown before it */
+	__u64 nr;		/* MISSED: skipped runs so far; FOUND: nr_unknown before the look */
 };
 
 /* A seat: the place of one process in a set. */
