@@ -12,6 +12,8 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
+#include "core/port.h"
+
 static struct torture_results *results;
 static int memfd;
 
@@ -29,6 +31,7 @@ static void by_exec(void)
 
 static void by_closing(void)
 {
+	port_store(&torture.closed, true);
 	close(torture.fd);
 	sleep_ms(20);
 	_exit(0);

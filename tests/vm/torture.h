@@ -32,6 +32,7 @@ struct torture {
 	char *shared;
 	int memfd;
 	int fd;				/* of the mirror */
+	bool closed;			/* it is, on purpose */
 	bool stop;
 	struct torture_results *results;
 };
