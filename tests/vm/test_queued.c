@@ -82,10 +82,10 @@ static bool try_once(int fd, int memfd, char *file, char *page)
 	/* the device knows nothing of it */
 	assert_int_equal(madvise(last, PAGE, MADV_DONTNEED), 0);
 	*last = 'a';
-	hold_mmap_lock(&holder, fd, page, 200);
+	hold_mmap_lock(&holder, fd, page, 100);
 	collisions = mirror_stats(fd).collisions;
 	start_read(&reader, fd, last, 0);
-	sleep_ms(30);
+	sleep_ms(20);
 	assert_int_equal(fallocate(memfd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
 				   FILE_BYTES), 0);
 	finish_read(&reader);
