@@ -339,6 +339,16 @@ int invlock_cache_get(struct invlock_cache *cache, const void *addr, size_t len,
 	return 0;
 }
 
+/* a bypass pin's end; like get_otherwise(), not cancelled in dereg() */
+static void bury_now(struct invlock_cache *cache)
+{
+	int old_state;
+
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old_state);
+	cache_bury(cache);
+	pthread_setcancelstate(old_state, NULL);
+}
+
 int invlock_cache_put(struct invlock_pin *pin)
 {
 	struct invlock_cache *cache;
@@ -362,7 +372,7 @@ int invlock_cache_put(struct invlock_pin *pin)
 	pin->slot = NULL;
 	if (unlikely(dead)) {
 		if (pin->flags & PIN_BYPASS)
-			cache_bury(cache);
+			bury_now(cache);
 		else
 			cache_kick(cache);
 	}

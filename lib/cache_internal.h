@@ -2,7 +2,8 @@
 /*
  * The cache, inside.
  *
- *	cache.c		open, close, get, put: the ways in
+ *	cache.c		get, put
+ *	cache_open.c	open, close, the reaper, reap, drop, stats
  *	cache_room.c	limits, eviction, the dead: everything that gives memory back
  *
  * Lock order: cache->lock is the innermost; no callback, no wait and no call of ours that

@@ -258,9 +258,15 @@ void mm_unwatch(struct invlock_mm *mm, u64 start, u64 end)
 
 void mm_note_missed(const struct invlock_mm *mm)
 {
+	int old_state;
+
+	if (!mm->monitor->note_missed)
+		return;
+	/* not cancelled with a descriptor open */
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old_state);
 	/* an error leaves things as they were: there is nobody to tell */
-	if (mm->monitor->note_missed)
-		mm->monitor->note_missed(mm);
+	mm->monitor->note_missed(mm);
+	pthread_setcancelstate(old_state, NULL);
 }
 
 const char *invlock_version(void)

@@ -28,6 +28,7 @@ static const char *const way_names[] = {
 	[INVLOCK_URING_THREAD] = "thread",
 	[INVLOCK_URING_UNWATCHED] = "unwatched",
 	[INVLOCK_URING_OTHER] = "other",
+	[INVLOCK_URING_UNALIGNED] = "unaligned",
 };
 
 _Static_assert(sizeof(way_names) / sizeof(way_names[0]) == INVLOCK_URING_NR_WAYS,
@@ -93,10 +94,14 @@ static int check_options(const struct invlock_uring_options *options,
 	if (ret->slots > URING_MAX_SLOTS)
 		return explain(why, -EINVAL, "%u slots are more than io_uring's limit of %u",
 			       ret->slots, URING_MAX_SLOTS);
+	if (ret->align & (ret->align - 1))
+		return explain(why, -EINVAL, "align is %u; it must be a power of two", ret->align);
 	if (!ret->slots)
 		ret->slots = DEFAULT_SLOTS;
 	if (!ret->min_len)
 		ret->min_len = DEFAULT_MIN_LEN;
+	if (!ret->align)
+		ret->align = 1;
 	return 0;
 }
 
@@ -166,6 +171,7 @@ static int create(struct io_uring *ring, struct invlock_mm *mm,
 		.budget = { .rounds = o->rounds, .time_ns = o->time_ns },
 		.page = sysconf(_SC_PAGESIZE),
 		.min_len = o->min_len,
+		.align_mask = o->align - 1,
 		.max_bytes = o->max_bytes,
 		.one_thread = ring->flags & IORING_SETUP_SINGLE_ISSUER,
 		.memlock_next = 1,

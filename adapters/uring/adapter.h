@@ -40,6 +40,7 @@ struct invlock_uring {
 	struct invlock_read_budget budget;
 	u64 page;
 	size_t min_len;
+	u64 align_mask;		/* bits that are 0 in an address that may be fixed */
 	u64 max_bytes;		/* 0 = no limit */
 	bool max_is_memlock;
 	bool one_thread;	/* IORING_SETUP_SINGLE_ISSUER */

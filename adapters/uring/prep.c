@@ -118,11 +118,16 @@ static int register_range(struct invlock_uring *uring, u64 start, u64 end,
 	return way;
 }
 
-/* Return: why memory like this is never registered; INVLOCK_URING_FIXED = it may be */
-static int unfit(const struct invlock_uring *uring, size_t len, u64 start, u64 end)
+/*
+ * [start, end): the pages of the len bytes at first. Return: why memory like this is never
+ * registered; INVLOCK_URING_FIXED = it may be
+ */
+static int unfit(const struct invlock_uring *uring, u64 first, size_t len, u64 start, u64 end)
 {
 	if (len < uring->min_len)
 		return INVLOCK_URING_SMALL;
+	if (first & uring->align_mask)
+		return INVLOCK_URING_UNALIGNED;
 	if (len > URING_MAX_BUFFER || end - start > URING_MAX_BUFFER)
 		return INVLOCK_URING_LARGE;
 	if (end <= start)
@@ -137,7 +142,7 @@ static int choose(struct invlock_uring *uring, const void *addr, size_t len,
 {
 	u64 first = (unsigned long)addr, start = first & -uring->page;
 	u64 end = (first + len + uring->page - 1) & -uring->page;
-	int way = unfit(uring, len, start, end), err;
+	int way = unfit(uring, first, len, start, end), err;
 
 	if (way) {
 		err = uring_alive(uring);

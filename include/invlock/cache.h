@@ -33,7 +33,7 @@ struct invlock_cache;
  *	May fail with any -errno, which the get returns; after -ENOMEM the cache makes room
  *	and tries once more. Must return (no longjmp, no pthread_exit); is not cancelled.
  * @dereg: undo it. Each successful reg() gets exactly one dereg(), on any thread, when
- *	no pin is left. Must not fail.
+ *	no pin is left. Must not fail; is not cancelled either.
  */
 struct invlock_cache_ops {
 	int (*reg)(void *ctx, void *addr, size_t len, uint64_t *ret_handle);

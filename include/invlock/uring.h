@@ -18,6 +18,13 @@
  * Memory that cannot be registered, or is not worth it, is read and written by a plain
  * request, which gives the same bytes. That is never an error.
  *
+ * Direct I/O can ask more of a fixed request than of a plain one: some kernels send a fixed
+ * buffer to the device page by page, and each piece must be whole blocks of it. Memory that
+ * begins in the middle of a block, as 512 bytes into a page does with blocks of 4 KiB, then
+ * gets -EINVAL in its CQE where a plain request is served. A program whose memory is not
+ * aligned to the file's blocks (statx(2): stx_dio_offset_align) sets invlock_uring_options.align
+ * to them. Buffered files ask for nothing.
+ *
  * Threads: prep_read and prep_write as for the submission queue, one thread at a time;
  * all else on any thread. A ring that belongs to one thread (IORING_SETUP_SINGLE_ISSUER)
  * also registers on that thread only: there nothing is reaped by a thread of the library,
@@ -52,6 +59,7 @@ enum invlock_uring_way {
 	INVLOCK_URING_THREAD	= 8,	/* a SINGLE_ISSUER ring, and not its thread */
 	INVLOCK_URING_UNWATCHED	= 9,	/* the monitor cannot watch this range, or not any more */
 	INVLOCK_URING_OTHER	= 10,	/* another error of the registration */
+	INVLOCK_URING_UNALIGNED	= 11,	/* the memory is not aligned to options.align */
 	INVLOCK_URING_NR_WAYS
 };
 
@@ -84,6 +92,8 @@ const char *invlock_uring_way_name(unsigned int way);
  * @rounds: as in struct invlock_cache_options
  * @time_ns: as in struct invlock_cache_options
  * @reap_ms: as in struct invlock_cache_options
+ * @align: requests whose memory does not begin on a multiple of this go plain: a power of
+ *	two, the file's block for direct I/O (see above); 0 = any address may be fixed
  */
 struct invlock_uring_options {
 	size_t size;
@@ -96,6 +106,7 @@ struct invlock_uring_options {
 	unsigned int rounds;
 	uint64_t time_ns;
 	unsigned int reap_ms;
+	unsigned int align;
 };
 
 /**
@@ -146,7 +157,7 @@ struct invlock_uring_op {
  * @uring: the adapter
  * @sqe: from io_uring_get_sqe() of its ring
  * @fd: as for io_uring_prep_read()
- * @buf: where to; need not be aligned more than @fd asks for
+ * @buf: where to; need not be aligned more than @fd asks for, see options.align
  * @len: bytes; like read(2), one request moves at most 0x7ffff000
  * @offset: in the file; (uint64_t)-1 = the file's own position
  * @op: not in use by another request

@@ -35,6 +35,43 @@ TEST(a_short_request_goes_plain_and_the_threshold_is_an_option)
 	munmap(buf, BUF);
 }
 
+TEST(memory_that_is_not_aligned_as_asked_goes_plain)
+{
+	struct invlock_uring_options o = { .size = sizeof(o), .align = 4096 };
+	unsigned char *buf = memory(2 * BUF, 0);
+	struct rig rig;
+	int way, fd;
+
+	RIG_OPEN(&rig, "manual", 0, &o);
+	/* what direct I/O is served, is the device's to say: buffered, all of it */
+	fd = known_file(0);
+	assert_true(fd >= 0);
+	assert_int_equal(read_one(&rig, fd, buf + 512, BUF, 4096, &way), BUF);
+	assert_int_equal(way, INVLOCK_URING_UNALIGNED);
+	assert_true(holds(buf + 512, 4096, BUF));
+	assert_int_equal(read_one(&rig, fd, buf + 4096, BUF, 0, &way), BUF);
+	assert_int_equal(way, INVLOCK_URING_FIXED);
+	/* nor is it fixed where it happens to be registered */
+	assert_int_equal(read_one(&rig, fd, buf + 4096 + 512, 32 * KIB, 4096, &way), 32 * KIB);
+	assert_int_equal(way, INVLOCK_URING_UNALIGNED);
+	assert_true(holds(buf + 4096 + 512, 4096, 32 * KIB));
+	assert_counted(&rig, INVLOCK_URING_UNALIGNED, 2);
+	assert_counted(&rig, INVLOCK_URING_FIXED, 1);
+	close(fd);
+	rig_close(&rig);
+
+	/* unless asked for, any address may be fixed */
+	RIG_OPEN(&rig, "manual", 0, NULL);
+	fd = known_file(0);
+	assert_true(fd >= 0);
+	assert_int_equal(read_one(&rig, fd, buf + 1, BUF, 0, &way), BUF);
+	assert_int_equal(way, INVLOCK_URING_FIXED);
+	assert_true(holds(buf + 1, 0, BUF));
+	close(fd);
+	rig_close(&rig);
+	munmap(buf, 2 * BUF);
+}
+
 TEST(an_empty_request_moves_nothing_and_is_no_error)
 {
 	const struct invlock_uring_options o = { .size = sizeof(o), .min_len = 1 };
@@ -216,6 +253,7 @@ TEST(every_way_has_a_name_of_its_own)
 
 TEST_MAIN(
 	cmocka_unit_test(a_short_request_goes_plain_and_the_threshold_is_an_option),
+	cmocka_unit_test(memory_that_is_not_aligned_as_asked_goes_plain),
 	cmocka_unit_test(an_empty_request_moves_nothing_and_is_no_error),
 	cmocka_unit_test(more_than_a_gib_goes_plain),
 	cmocka_unit_test(memory_that_the_kernel_does_not_register_goes_plain),

@@ -13,6 +13,7 @@ TEST(bad_options_are_refused_with_a_sentence)
 		OPTIONS(.slots = 16385),
 		OPTIONS(.granule = 12345),
 		OPTIONS(.granule = 512),
+		OPTIONS(.align = 3),
 	};
 	struct invlock_uring *uring = (void *)1;
 	struct invlock_why why;

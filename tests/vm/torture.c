@@ -46,10 +46,8 @@ static int add_by_device(uint64_t *cell, uint64_t *old)
 /* what a storm may make of an access for a moment, or a close for good */
 static bool is_explained(int err)
 {
-	/* the number may be another file's by now */
-	if (port_load(&torture.closed) && (err == -EBADF || err == -ENOTTY))
-		return true;
-	return err == -EBUSY || err == -EFAULT || err == -EPERM;
+	/* or the number is another file's by now */
+	return err == -EBUSY || err == -EFAULT || err == -EPERM || port_load(&torture.closed);
 }
 
 /* beside each counter is a page of zeros, for what changes only pages that stay the same */
@@ -174,6 +172,7 @@ bool torture_map(struct torture_results *results, int memfd)
 	torture.memfd = memfd;
 	torture.private = map_aligned(REGION);
 	torture.shared = map_aligned(REGION);
+	torture.away = map_anon(MAX_STORM);
 	memset(torture.private, 0, REGION);
 	return mmap(torture.shared, REGION, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, memfd,
 		    0) == torture.shared;
@@ -183,6 +182,7 @@ void torture_unmap(void)
 {
 	munmap(torture.private, REGION);
 	munmap(torture.shared, REGION);
+	munmap(torture.away, MAX_STORM);
 	torture_join_cgroup(false);
 }
 

@@ -16,6 +16,9 @@
 #define REGION		(2 * MIB)
 #define TAIL		(16 * PAGE)
 
+/* what one storm changes at once, at most */
+#define MAX_STORM	(16 * PAGE)
+
 #define NR_CELLS	64
 #define NR_ADDERS	3
 
@@ -30,6 +33,7 @@ struct torture_results {
 struct torture {
 	char *private;
 	char *shared;
+	char *away;			/* where a part may be moved for a moment */
 	int memfd;
 	int fd;				/* of the mirror */
 	bool closed;			/* it is, on purpose */
@@ -41,6 +45,7 @@ extern struct torture torture;
 
 /*
  * make() makes a change and undoes it. Return: false = this kernel cannot, errno says why.
+ * It maps nothing where the kernel likes: that may be a hole which another storm has made.
  * calm() ends what goes on by itself; may be NULL.
  */
 struct torture_storm {

@@ -15,7 +15,6 @@
 #define CGROUP	"/sys/fs/cgroup/torture"
 #define KSM	"/sys/kernel/mm/ksm/"
 #define NUMA	"/sys/kernel/debug/sched/numa_balancing/"
-#define MAX_LEN	(16 * PAGE)
 
 static __thread unsigned int seed;
 
@@ -27,7 +26,7 @@ struct range {
 
 static struct range choose(char *region)
 {
-	size_t len = (rand_r(&seed) % (MAX_LEN / PAGE) + 1) * PAGE;
+	size_t len = (rand_r(&seed) % (MAX_STORM / PAGE) + 1) * PAGE;
 	size_t offset = rand_r(&seed) % ((REGION - TAIL - len) / PAGE + 1) * PAGE;
 
 	return (struct range){ region + offset, len, offset };
@@ -72,12 +71,10 @@ static bool by_mapping_over(unsigned int nr)
 
 static bool by_mremap(unsigned int nr)
 {
-	static char *away;
+	char *away = torture.away;
 	struct range r = choose(torture.private);
 	unsigned int tries = 0;
 
-	if (!away)
-		away = map_anon(MAX_LEN);
 	/* not where two mappings meet, which another storm may have made */
 	if (mremap(r.start, r.len, r.len, MREMAP_MAYMOVE | MREMAP_FIXED, away) != away)
 		return nr || errno == EFAULT;
@@ -85,7 +82,7 @@ static bool by_mremap(unsigned int nr)
 		if (++tries == 1000)
 			return false;
 	/* the place stays ours */
-	return mmap(away, MAX_LEN, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) ==
+	return mmap(away, MAX_STORM, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) ==
 	       away;
 }
 
@@ -160,8 +157,8 @@ static bool by_huge_pages(unsigned int nr)
 static bool by_move_pages(unsigned int nr)
 {
 	struct range r = choose_any(nr);
-	void *pages[MAX_LEN / PAGE];
-	int nodes[MAX_LEN / PAGE], status[MAX_LEN / PAGE];
+	void *pages[MAX_STORM / PAGE];
+	int nodes[MAX_STORM / PAGE], status[MAX_STORM / PAGE];
 	unsigned long n = r.len / PAGE;
 
 	for (unsigned long i = 0; i < n; i++) {
