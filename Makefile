@@ -6,7 +6,7 @@
 #	make test	build, then every test in every tier; ends with the count
 #	make test-quick	the tests of a few seconds, as built for users
 #	make proof	the tests that take as long as they take
-#	make fuzz	libFuzzer, for TIME seconds on each of six targets
+#	make fuzz	libFuzzer, for TIME seconds on each target
 #	make lint	the checks that need no build
 #	make vm-test	the kernel module in virtual machines (K=6.1, 6.12, 7.2, debug,
 #			kcsan or all; TORTURE=seconds)
