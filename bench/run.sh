@@ -12,7 +12,7 @@ cd "$(dirname "$0")/.." || exit 1
 build=$1
 quick=${2:-}
 results=$build/bench-results
-questions=(hit hit_beside miss memory invalidate lock watch direct_io false)
+questions=(hit hit_beside lines miss memory invalidate lock watch direct_io false)
 failed=()
 
 ninja -C "$build" "${questions[@]/#/bench/}" bench/libfalse_watch.so >/dev/null || exit 1
