@@ -6,11 +6,15 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/falloc.h>
+#include <linux/userfaultfd.h>
+#include <poll.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include "tests/test.h"
@@ -109,6 +113,75 @@ static unsigned long handed_in_munmap(enum invlock_check check)
 	}
 	pthread_join(t, NULL);
 	munmap(h.addr, BIG);
+	race_close(&race);
+	return race.stale;
+}
+
+/* ---- the same, and the munmap is held, its memory free, for as long as it takes ---- */
+
+#define HELD_ROUNDS	100
+
+/* a munmap() of what is registered here returns when its event has been read */
+static int open_uffd(void)
+{
+	struct uffdio_api api = { .api = UFFD_API, .features = UFFD_FEATURE_EVENT_UNMAP };
+	int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
+
+	if (fd < 0 || ioctl(fd, UFFDIO_API, &api))
+		TEST_SKIP("there is no userfaultfd here to hold a munmap in its middle");
+	return fd;
+}
+
+static void hold_unmaps(int uffd, char *addr)
+{
+	/* nothing is protected: no access is held */
+	struct uffdio_register r = {
+		.range = { (unsigned long)addr, BIG },
+		.mode = UFFDIO_REGISTER_MODE_WP,
+	};
+
+	if (ioctl(uffd, UFFDIO_REGISTER, &r))
+		abort();
+}
+
+static void let_unmap_go(int uffd)
+{
+	struct pollfd event = { .fd = uffd, .events = POLLIN };
+	struct uffd_msg msg;
+
+	poll(&event, 1, -1);
+	if (read(uffd, &msg, sizeof(msg)) != sizeof(msg))
+		abort();
+}
+
+static unsigned long held_in_munmap(enum invlock_check check)
+{
+	struct race race = {};
+	struct handed h = { race_map(BIG), HELD_ROUNDS };
+	int uffd = open_uffd();
+	pthread_t t;
+
+	race_open(&race, check);
+	gate.turn = 0;
+	write_number(h.addr);
+	if (pthread_create(&t, NULL, unmap_each_turn, &h))
+		abort();
+	for (unsigned int i = 0; i < h.rounds; i++) {
+		hold_unmaps(uffd, h.addr);
+		race_use(&race, h.addr, PAGE);
+		gate_open(&gate, 2 * i + 1);
+		take_over(h.addr);
+		write_number(h.addr);
+		race_use(&race, h.addr, PAGE);
+		let_unmap_go(uffd);
+		gate_wait(&gate, 2 * i + 2);
+		if (mmap(h.addr + PAGE, BIG - PAGE, PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) == MAP_FAILED)
+			abort();
+	}
+	pthread_join(t, NULL);
+	munmap(h.addr, BIG);
+	close(uffd);
 	race_close(&race);
 	return race.stale;
 }
@@ -264,7 +337,11 @@ TEST(an_address_handed_over_inside_munmap_is_stale_without_the_check)
 
 TEST(an_address_handed_over_inside_munmap_is_stale_with_the_end_only)
 {
-	assert_control_fails(handed_in_munmap(INVLOCK_CHECK_END_ONLY));
+	unsigned long stale = held_in_munmap(INVLOCK_CHECK_END_ONLY);
+
+	/* in a munmap that goes on, the moment is too short to be met for certain */
+	print_message("# %lu of %d uses stale, as they must be\n", stale, HELD_ROUNDS);
+	assert_true(stale > 0);
 }
 
 TEST(new_memory_seen_by_another_thread_is_never_stale)
