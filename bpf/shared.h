@@ -48,6 +48,7 @@ enum bpf_seat_state {
 struct bpf_seat {
 	__u32 state;		/* enum bpf_seat_state; claimed by compare-exchange */
 	__u32 tgid;		/* whose; as the kernel counts */
+	__u64 mm;		/* the same, from the claim on */
 };
 
 /* How one build of the library knows a set that it can use; written before the set is frozen. */
@@ -63,7 +64,7 @@ struct bpf_set {
 	__u64 serial;		/* of the user armed last */
 	__u64 nr_requests;	/* io_uring requests that run */
 	__u32 reach;		/* no mm sits this far from its home, or further */
-	__u64 mm[BPF_NR_USERS] __attribute__((aligned(64)));	/* who sits where; 0 = nobody */
+	__u64 mm[BPF_NR_USERS] __attribute__((aligned(64)));	/* who is armed where */
 	struct bpf_seat seat[BPF_NR_USERS];
 };
 

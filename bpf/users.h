@@ -8,7 +8,12 @@
  * out of another.
  *
  * set->mm only says where to look. That a user is written for its own mm alone is decided by
- * user->state.mm: however seats change hands under a running program, it finds out.
+ * user->state.mm: however seats change hands under a running program, it finds out. No mm has two
+ * seats, from the claim on: only one would be found.
+ *
+ * The kernel gives the address of an mm that is gone to another, maybe just before the seat is
+ * left. What that one does is then written to a feed which nobody reads any more, and it gets no
+ * seat here.
  */
 #ifndef INVLOCK_BPF_USERS_H
 #define INVLOCK_BPF_USERS_H
@@ -108,6 +113,13 @@ static inline struct bpf_user *user_of(u64 mm)
 	return u && port_load(&u->state.mm) == mm ? u : NULL;
 }
 
+static inline void vacate(struct bpf_set *set, u32 index, u32 state)
+{
+	port_store(&set->seat[index].mm, 0);
+	port_store(&set->seat[index].tgid, 0);
+	port_store_release(&set->seat[index].state, state);
+}
+
 /* the process that holds a seat is done with it; Return: 1 if it held it */
 __noinline int leave_seat(u32 index, u32 tgid)
 {
@@ -126,8 +138,7 @@ __noinline int leave_seat(u32 index, u32 tgid)
 		port_store(&u->state.mm, 0);
 	}
 	port_store(&set->mm[index], 0);
-	port_store(&set->seat[index].tgid, 0);
-	port_store_release(&set->seat[index].state, BPF_SEAT_LEFT);
+	vacate(set, index, BPF_SEAT_LEFT);
 	return 1;
 }
 
@@ -166,16 +177,13 @@ static inline void widen_reach(struct bpf_set *set, u32 reach)
 }
 
 /* a free seat, as near to the home of the mm as there is one */
-__noinline int claim_seat(u64 mm, u32 tgid)
+__noinline int take_free_seat(u64 mm, u32 tgid)
 {
 	struct bpf_set *set = get_set();
 	u32 home = home_of(mm);
 
 	if (!set)
 		return -EINVAL;
-	/* another copy of the library in this process: it sits here already */
-	if (seat_of(mm) >= 0)
-		return -EEXIST;
 	for (u32 i = 0; i < BPF_NR_USERS; i++) {
 		u32 at = (home + i) & (BPF_NR_USERS - 1);
 
@@ -185,6 +193,28 @@ __noinline int claim_seat(u64 mm, u32 tgid)
 		return at;
 	}
 	return -ENOSPC;
+}
+
+__noinline int claim_seat(u64 mm, u32 tgid)
+{
+	struct bpf_set *set = get_set();
+	int seat = take_free_seat(mm, tgid);
+	u32 at;
+
+	if (!set)
+		return -EINVAL;
+	if (seat < 0)
+		return seat;
+	at = seat & (BPF_NR_USERS - 1);
+	/* a full barrier: of two copies of the library in this process one at least sees the other */
+	port_cmpxchg(&set->seat[at].mm, 0, mm);
+	for (u32 i = 0; i < BPF_NR_USERS; i++) {
+		if (i != at && port_load(&set->seat[i].mm) == mm) {
+			vacate(set, at, BPF_SEAT_FREE);
+			return -EEXIST;
+		}
+	}
+	return at;
 }
 
 __noinline int take_left_seat(u32 tgid)
@@ -203,7 +233,7 @@ static inline int arm(struct bpf_set *set, u32 index, u64 mm)
 {
 	struct bpf_user *u = user_at(index);
 
-	if (!u || u->state.serial)
+	if (!u || u->state.serial || set->seat[index].mm != mm)
 		return -EINVAL;
 	u->state.index = index;
 	u->state.serial = port_fetch_add(&set->serial, 1) + 1;
@@ -218,8 +248,9 @@ static inline int note_missed(struct bpf_user *u, u64 missed)
 		return -ENOENT;
 	if (port_load(&u->feed.missed) >= missed)
 		return 0;
-	port_store(&u->feed.missed, missed);
+	/* a skipped call that still runs is marked at its exit, or that one is counted, too */
 	feed_lose(u);
+	port_store(&u->feed.missed, missed);
 	return 0;
 }
 
@@ -261,8 +292,7 @@ int ask(struct bpf_ask *q)
 	case BPF_ASK_LEAVE:
 		return leave_seat(index, tgid) ? 0 : -EINVAL;
 	case BPF_ASK_GIVE_BACK:
-		port_store(&set->seat[index].tgid, 0);
-		port_store_release(&set->seat[index].state, BPF_SEAT_FREE);
+		vacate(set, index, BPF_SEAT_FREE);
 		return 0;
 	}
 	return -EINVAL;

@@ -267,6 +267,7 @@ int set_sit(struct set *set, int user)
 		goto out;
 	}
 	set->seat = seat;
+	/* waits, too: a program that was still leaving this seat is over before it is armed */
 	err = bpf_map_update_elem(set->users, &set->seat, &user, BPF_ANY);
 	if (err)
 		set_ask(set, BPF_ASK_GIVE_BACK, 0);

@@ -421,6 +421,27 @@ TEST(two_copies_of_the_library_in_one_process_both_see_its_changes)
 	expect_programs(0);
 }
 
+/* two would hide each other, if both copies claimed before either is armed */
+TEST(a_process_gets_one_seat_of_a_set_armed_or_not)
+{
+	struct invlock_why why = {};
+	struct set set;
+	int seat;
+
+	need_to_look();
+	assert_int_equal(set_load(&set, family(), &why), 0);
+	seat = set_ask(&set, BPF_ASK_CLAIM, 0);
+	assert_true(seat >= 0);
+	assert_int_equal(set_ask(&set, BPF_ASK_CLAIM, 0), -EEXIST);
+	set.seat = seat;
+	assert_int_equal(set_ask(&set, BPF_ASK_GIVE_BACK, 0), 0);
+	/* the refused claim took none, and this one is free again */
+	assert_int_equal(count_seats(BPF_SEAT_FREE), BPF_NR_USERS);
+	assert_int_equal(set_ask(&set, BPF_ASK_CLAIM, 0), seat);
+	set_release(&set);
+	expect_programs(0);
+}
+
 TEST(a_set_of_another_build_is_not_used)
 {
 	struct other o;
@@ -537,6 +558,7 @@ int main(void)
 		cmocka_unit_test(when_all_seats_are_taken_a_second_set_serves_the_rest),
 		cmocka_unit_test(of_two_that_load_at_the_same_moment_one_set_is_left),
 		cmocka_unit_test(two_copies_of_the_library_in_one_process_both_see_its_changes),
+		cmocka_unit_test(a_process_gets_one_seat_of_a_set_armed_or_not),
 		cmocka_unit_test(a_set_of_another_build_is_not_used),
 		cmocka_unit_test(a_set_that_lacks_a_link_or_a_program_is_not_used),
 		cmocka_unit_test(without_the_right_to_look_a_process_loads_its_own),
