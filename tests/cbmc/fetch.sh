@@ -8,8 +8,6 @@
 # it cannot be had.
 set -u -o pipefail
 
-cache=${INVLOCK_CACHE:-${XDG_CACHE_HOME:-/var/cache}/invlock}/cbmc
-
 skip()
 {
 	echo "$*"
@@ -17,7 +15,7 @@ skip()
 }
 
 # shellcheck source=tests/vm/kernel.sh
-. "$(dirname "$0")/../vm/kernel.sh"	# private_apt
+. "$(dirname "$0")/../vm/kernel.sh"	# private_apt; it has a cache of its own
 cache=${INVLOCK_CACHE:-${XDG_CACHE_HOME:-/var/cache}/invlock}/cbmc
 
 download()
