@@ -397,9 +397,10 @@ TEST(a_discard_that_races_a_translation_may_be_stale_and_is_not_called_exact)
 		      "quarantine %u\n", nr, with, without);
 	/*
 	 * Both are rare (with 221 runs of 500 rounds on a busy machine: 0, without it 28), so what
-	 * is compared is only that the quarantine makes it no worse.
+	 * is compared is only that the quarantine makes it no worse. One that escapes it is what
+	 * "not exact" means, and may come in any run.
 	 */
-	assert_true(with <= without + nr / 1000);
+	assert_true(with <= without + 1 + nr / 1000);
 	assert_int_equal(monitor_uffd.exact & (INVLOCK_BIT(DISCARD) | INVLOCK_BIT(FREE) |
 			 INVLOCK_BIT(REMOVE) | INVLOCK_BIT(URING)), 0);
 }
