@@ -206,7 +206,7 @@ __noinline int claim_seat(u64 mm, u32 tgid)
 	if (seat < 0)
 		return seat;
 	at = seat & (BPF_NR_USERS - 1);
-	/* a full barrier: of two copies of the library in this process one at least sees the other */
+	/* a full barrier: of two copies of the library in this process one sees the other */
 	port_cmpxchg(&set->seat[at].mm, 0, mm);
 	for (u32 i = 0; i < BPF_NR_USERS; i++) {
 		if (i != at && port_load(&set->seat[i].mm) == mm) {

@@ -64,10 +64,11 @@ static inline void invlock_record(const struct invlock *il, u64 start, u64 end,
 }
 
 /**
- * invlock_lose() - say that a change could not be recorded
+ * invlock_lose() - say that a change was made which could not be recorded
  * @il: the feed
  *
- * Every translation taken so far becomes stale; later ones are sound again.
+ * Every translation taken so far becomes stale; later ones are sound again, so it comes after
+ * the change. For one that may still be made there is invlock_close_feed().
  * Context: any, never waits. Since: 0.1
  */
 static inline void invlock_lose(const struct invlock *il)

@@ -35,10 +35,11 @@ void monitor_bpf_state(const struct invlock_mm *mm, struct bpf_state *ret_state)
  * monitor_bpf_note_missed() - ask the kernel whether it skipped a run of the program
  * @mm: opened with monitor_bpf
  *
+ * If it did since the last time, feed.missed grows and every translation becomes stale. If it
+ * cannot say, since the program closed our descriptors, they do for good, unless the programs
+ * are kept attached (keep.h): then skipped runs go unseen from there on.
  * Also looks for files whose mapping the program could not look up, so that it knows where
  * they are.
- * If it did since the last time, feed.missed grows and every translation becomes stale; if it
- * cannot say, since the program closed our descriptors, for good.
  * Context: a few system calls. Return: 0, or what the kernel said.
  */
 int monitor_bpf_note_missed(const struct invlock_mm *mm);

@@ -141,8 +141,8 @@ static void feed_message(struct uffd *u, const struct uffd_msg *m)
 				  INVLOCK_KIND_REMAP_TO, 0, port_now());
 		break;
 	default:
-		/* not asked for; if it comes all the same, it may mean anything */
-		invlock_lose(&u->il);
+		/* not asked for; it may mean anything, also a change that is still to be made */
+		invlock_close_feed(&u->il, INVLOCK_FEED_DEGRADED);
 	}
 }
 
