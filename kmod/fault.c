@@ -237,7 +237,12 @@ EXPORT_SYMBOL_GPL(mmu_invlock_commit);
 
 int mmu_invlock_fault_end(struct mmu_invlock_fault *f)
 {
-	WARN_ON_ONCE(f->mmap_locked);
+	if (WARN_ON_ONCE(f->mmap_locked)) {
+		/* the loop was left without a commit: nothing was published, and f goes away */
+		leave_flight(f);
+		unlock_mmap(f);
+		f->error = f->error ?: -EINVAL;
+	}
 	f->collisions += f->section.collisions;
 	f->waits += f->section.waits;
 	if (!f->error)

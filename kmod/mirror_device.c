@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* Lock order: the table's lock is the innermost; nothing waits or may reclaim under it. */
+/*
+ * Lock order: under the table's lock only what makes a page dirty, as under a page table's lock;
+ * nothing waits or may reclaim there.
+ */
 #include <linux/delay.h>
 #include <linux/highmem.h>
 #include <linux/mm.h>

@@ -267,8 +267,8 @@ bool mmu_invlock_commit(struct mmu_invlock_fault *f, int err);
  *
  * Context: may sleep: this may be the last user of the mm. Locks: none.
  * Return: 0: published; -EBUSY: both budgets are spent; -EINTR: killed; -EOWNERDEAD: the mm
- * is gone; -EINVAL: an empty, wrapping or unaligned range; -ENOTRECOVERABLE: an end is
- * missing; or the walk's own error. Since: 0.1
+ * is gone; -EINVAL: an empty, wrapping or unaligned range, or, with a warning, an attempt
+ * without its commit; -ENOTRECOVERABLE: an end is missing; or the walk's own error. Since: 0.1
  */
 int mmu_invlock_fault_end(struct mmu_invlock_fault *f);
 
