@@ -22,6 +22,8 @@
  * - An ioctl of a driver that takes its own mapping away.
  * - The iovec of process_madvise() is read when the call enters: another thread that rewrites
  *   it in that moment hides its range.
+ * - A file whose descriptor another thread exchanges while it is being mapped, and the mmap lock
+ *   is taken when the call exits: the other file is noted.
  *
  * process_madvise() of another process cannot drop our pages: the kernel allows it only COLD,
  * PAGEOUT, WILLNEED and COLLAPSE, which leave pinned pages alone.
@@ -279,7 +281,7 @@ static void bpf_close(struct invlock_mm *mm, bool mine)
 	}
 	set_release(&w->set);
 	munmap(mm->il.feed, USER_BYTES);
-	close(w->user);
+	set_close_fd(w->user);
 	free(w);
 	mm->data = NULL;
 }

@@ -301,12 +301,23 @@ void set_leave(struct set *set)
 	set_close_users(set);
 }
 
+void set_close_fd(int fd)
+{
+	struct bpf_prog_info info = {};		/* larger than those of maps and links */
+	u32 size = sizeof(info);
+	int err = bpf_obj_get_info_by_fd(fd, &info, &size);
+
+	/* any other error says that the kernel does not tell us */
+	if (err != -EBADF && err != -EINVAL)
+		close(fd);
+}
+
 void set_release(struct set *set)
 {
 	set_close_users(set);
 	for (unsigned int i = 0; i < set->nr_links; i++)
-		close(set->links[i]);
+		set_close_fd(set->links[i]);
 	for (unsigned int i = 0; i < set->nr_programs; i++)
-		close(set->programs[i]);
+		set_close_fd(set->programs[i]);
 	*set = (struct set){ .users = -1 };
 }

@@ -62,6 +62,9 @@ int set_missed(const struct set *set, u64 *ret_missed);
 /* give back the seat, and clear those that others left, if we may */
 void set_leave(struct set *set);
 
+/* close a BPF object; not what has its number by now, where the program closed it itself */
+void set_close_fd(int fd);
+
 /* close what we hold */
 void set_release(struct set *set);
 

@@ -151,6 +151,43 @@ TEST(an_open_leaves_no_descriptor_to_an_exec_and_a_close_none_at_all)
 	assert_true(count_mappings() < mappings + 10);
 }
 
+#define NR_OTHERS	64
+
+/* Return: 0, or 1 and up for what went wrong */
+static int close_among_others(void)
+{
+	struct invlock_mm own = {};
+	struct invlock_why why = {};
+	int others[NR_OTHERS];
+
+	if (monitor_bpf.open(&own, &why))
+		return 1;
+	/* how a daemon begins; and then it opens its own */
+	if (syscall(SYS_close_range, 3, ~0U, 0))
+		return 2;
+	for (int i = 0; i < NR_OTHERS; i++)
+		others[i] = open("/dev/null", O_RDONLY);
+	monitor_bpf.close(&own, true);
+	for (int i = 0; i < NR_OTHERS; i++)
+		if (others[i] < 0 || fcntl(others[i], F_GETFD) < 0)
+			return 3;
+	return 0;
+}
+
+TEST(a_close_spares_the_files_that_took_the_numbers_of_closed_descriptors)
+{
+	int status;
+	pid_t pid;
+
+	watch_open(&mm);	/* may skip */
+	watch_close(&mm);
+	pid = fork();
+	if (!pid)
+		_exit(close_among_others());
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+}
+
 static void expect_alive(void)
 {
 	char *stripe = stripe_new();
@@ -506,6 +543,7 @@ TEST(without_the_capabilities_the_open_names_them)
 TEST_MAIN(cmocka_unit_test(nobody_can_write_the_feed_but_the_program),
 	  cmocka_unit_test(runs_that_the_kernel_skipped_make_everything_stale_when_they_are_noted),
 	  cmocka_unit_test(an_open_leaves_no_descriptor_to_an_exec_and_a_close_none_at_all),
+	  cmocka_unit_test(a_close_spares_the_files_that_took_the_numbers_of_closed_descriptors),
 	  cmocka_unit_test(a_forked_child_neither_writes_the_feed_nor_ends_it),
 	  cmocka_unit_test(a_forked_child_can_open_its_own),
 	  cmocka_unit_test(a_vfork_childs_calls_are_seen_and_its_exec_is_not_ours),
