@@ -28,8 +28,9 @@
  * quiet in that load replace the old ones; words that were not are left alone
  * and only the sequence moves on, else an event not yet recorded is absorbed.
  *
- * A writer that cannot record something moves wide and sequence and writes no
- * event: every reader then says "stale". This is the rule for every overflow.
+ * A writer that could not record a change moves wide and sequence after it and
+ * writes no event: every reader then says "stale". One that cannot wait for the
+ * change to be made closes the feed. This is the rule for every overflow.
  */
 #ifndef _UAPI_LINUX_INVLOCK_H
 #define _UAPI_LINUX_INVLOCK_H
