@@ -112,19 +112,6 @@ static inline long find_vma(struct task_struct *task, u64 addr, struct vma_look 
 	return bpf_find_vma(task, addr, look_at_vma, ret, 0);
 }
 
-/* the address_space behind a file descriptor of this task; 0 = none */
-static inline u64 mapping_of_fd(struct task_struct *task, u32 fd)
-{
-	struct fdtable *table = BPF_CORE_READ(task, files, fdt);
-	struct file **slots = BPF_CORE_READ(table, fd);
-	struct file *file = NULL;
-
-	if (fd >= BPF_CORE_READ(table, max_fds))
-		return 0;
-	bpf_probe_read_kernel(&file, sizeof(file), slots + fd);
-	return file ? (u64)BPF_CORE_READ(file, f_mapping) : 0;
-}
-
 /* pages in a folio; 0 = cannot be told on this kernel */
 static inline u64 folio_pages(struct folio *folio)
 {

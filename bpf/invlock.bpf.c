@@ -162,17 +162,13 @@ static inline void note_file(struct bpf_user *u, struct task_struct *task,
 {
 	u64 addr = ret, len = VM_PAGE_SIZE;
 	struct vma_look look;
-	bool fd = false;
-	u64 mapping;
 	long err;
 
 	switch (call->class) {
 	case CALL_MMAP:
-		fd = !(call->arg[3] & MAP_ANONYMOUS);
 		/* shared anonymous memory is a file that others may have mapped, too */
-		if (!fd && !(call->arg[3] & MAP_SHARED_BIT))
+		if ((call->arg[3] & MAP_ANONYMOUS) && !(call->arg[3] & MAP_SHARED_BIT))
 			return;
-		len = page_up(call->arg[1]);
 		break;
 	case CALL_MREMAP:
 		len = page_up(call->arg[2]);
@@ -201,12 +197,8 @@ static inline void note_file(struct bpf_user *u, struct task_struct *task,
 			port_fetch_add(&u->state.nr_unknown, 1);
 		return;
 	}
-	if (err != -16 /* EBUSY */)
-		return;
-	mapping = fd ? mapping_of_fd(task, (u32)call->arg[4]) : 0;
-	if (mapping)
-		file_mapped(u, mapping, addr, addr + len, call->arg[5] & VM_PAGE_MASK);
-	else
+	/* the descriptor that was mapped would not do: it may be another file's by now */
+	if (err == -16 /* EBUSY */)
 		port_fetch_add(&u->state.nr_unknown, 1);
 }
 

@@ -71,22 +71,12 @@ struct file {
 	struct inode *f_inode;
 };
 
-struct fdtable {
-	unsigned int max_fds;
-	struct file **fd;
-};
-
-struct files_struct {
-	struct fdtable *fdt;
-};
-
 struct task_struct {
 	struct thread_info thread_info;
 	struct mm_struct *mm;
 	unsigned int flags;
 	int pid;
 	int tgid;
-	struct files_struct *files;
 	struct signal_struct *signal;
 	struct pid *thread_pid;
 	void *worker_private;

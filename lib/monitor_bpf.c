@@ -22,8 +22,6 @@
  * - An ioctl of a driver that takes its own mapping away.
  * - The iovec of process_madvise() is read when the call enters: another thread that rewrites
  *   it in that moment hides its range.
- * - A file whose descriptor another thread exchanges while it is being mapped, and the mmap lock
- *   is taken when the call exits: the other file is noted.
  *
  * process_madvise() of another process cannot drop our pages: the kernel allows it only COLD,
  * PAGEOUT, WILLNEED and COLLAPSE, which leave pinned pages alone.
@@ -37,6 +35,7 @@
 #include <bpf/bpf.h>
 #include <errno.h>
 #include <linux/capability.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -316,20 +315,34 @@ static int distrust(const struct invlock_mm *mm)
 	return -ENOMEM;
 }
 
-/* the program found the mmap lock taken when it looked a new mapping up: now is the time */
-static int find_unknown_files(const struct invlock_mm *mm)
+/*
+ * The program found the mmap lock taken when it looked a new mapping up: now is the time. An
+ * error leaves too many events, none too few.
+ */
+static void find_unknown_files(const struct invlock_mm *mm)
 {
 	const struct bpf_state *state = &((const struct bpf_user *)mm->il.feed)->state;
 	const struct watch *w = mm->data;
 	/* acquire: the look comes after it */
 	u64 nr = port_load_acquire(&state->nr_unknown);
 	struct invlock_why why;
-	int err;
+	int old_state;
 
-	if (nr == port_load(&state->nr_found))
-		return 0;
-	err = scan_files(w, &why);
-	return err ? err : set_ask(&w->set, BPF_ASK_NOTE_FOUND, nr);
+	if (likely(nr == port_load(&state->nr_found)))
+		return;
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old_state);
+	if (!scan_files(w, &why))
+		set_ask(&w->set, BPF_ASK_NOTE_FOUND, nr);
+	pthread_setcancelstate(old_state, NULL);
+}
+
+/* each range is watched as it is; but whoever misses has the time */
+static int bpf_watch(struct invlock_mm *mm, u64 start, u64 end)
+{
+	(void)start;
+	(void)end;
+	find_unknown_files(mm);
+	return 0;
 }
 
 int monitor_bpf_note_missed(const struct invlock_mm *mm)
@@ -340,7 +353,6 @@ int monitor_bpf_note_missed(const struct invlock_mm *mm)
 
 	if (err)
 		return mm->kept ? err : distrust(mm);
-	/* an error leaves too many events, none too few */
 	find_unknown_files(mm);
 	missed -= w->missed;
 	if (missed <= port_load(&mm->il.feed->missed))
@@ -356,5 +368,6 @@ const struct monitor monitor_bpf = {
 	.exact = SEEN,
 	.open = bpf_open,
 	.close = bpf_close,
+	.watch = bpf_watch,
 	.note_missed = monitor_bpf_note_missed,
 };
