@@ -117,7 +117,7 @@ static double print_spread(const double *values, int nr)
 
 	memcpy(v, values, nr * sizeof(*v));
 	qsort(v, nr, sizeof(*v), bench_order);
-	printf("\"median\": %.4g, \"q1\": %.4g, \"q3\": %.4g, \"min\": %.4g, \"max\": %.4g",
+	printf("\"median\": %.9g, \"q1\": %.9g, \"q3\": %.9g, \"min\": %.9g, \"max\": %.9g",
 	       v[nr / 2], v[nr / 4], v[nr - 1 - nr / 4], v[0], v[nr - 1]);
 	return v[nr / 2];
 }

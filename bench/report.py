@@ -22,7 +22,7 @@ def number(value):
     """Three digits that mean something."""
     if value == 0:
         return '0'
-    if value >= 1000:
+    if abs(value) >= 1000:
         return f'{value:,.0f}'
     return f'{value:.3g}' if value < 100 else f'{value:.0f}'
 
