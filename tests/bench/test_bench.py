@@ -27,12 +27,13 @@ def _faults(result):
     found = [] if result['series'] else ['nothing was measured']
     for one in result['series'] + result['ratios']:
         who = f'{one["what"]}, {one["who"]}'
-        # a difference may be below zero
-        least = one['min'] if who.endswith(': more by') else 0
+        # a difference may be anything, also zero
+        difference = who.endswith(': more by')
+        least = one['min'] if difference else 0
         if not least <= one['min'] <= one['q1'] <= one['median'] <= one['q3'] <= one['max']:
             found.append(f'{who}: in no order')
         # of false invalidations, and of lines that move, there may be none
-        if not one['max'] and result['bench'] not in ('false', 'lines'):
+        if not one['max'] and not difference and result['bench'] not in ('false', 'lines'):
             found.append(f'{who}: nothing')
         if 'at_most' in one and one['met'] != (one['median'] <= one['at_most']):
             found.append(f'{who}: met is {one["met"]}')
