@@ -6,7 +6,6 @@
 #include "cache_internal.h"
 #include "thread.h"
 
-#define PAGE		4096ULL
 #define MAX_ADDRESS	(1ULL << 57)	/* user addresses are below, everywhere */
 #define PIN_BYPASS	1u		/* invlock_pin.flags */
 #define MAKE_ROOM	16	/* regions to evict when reg() or the monitor finds no room */
@@ -229,10 +228,10 @@ static int miss(struct invlock_cache *cache, u64 start, u64 end, bool bypass,
 	struct region *r;
 	int err = register_range(cache, first, last, &r);
 
-	if (err && err != -ENOSPC && granule > PAGE) {
+	if (err && err != -ENOSPC && granule > CACHE_PAGE) {
 		/* the rounding may have reached into memory that cannot be registered */
-		first = start & ~(PAGE - 1);
-		last = (end + PAGE - 1) & ~(PAGE - 1);
+		first = start & ~(CACHE_PAGE - 1);
+		last = (end + CACHE_PAGE - 1) & ~(CACHE_PAGE - 1);
 		err = register_range(cache, first, last, &r);
 	}
 	return err ? err : publish(cache, r, bypass, start, end, ret_pin);

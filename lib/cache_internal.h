@@ -19,6 +19,8 @@
 #include "core/section.h"
 #include "mm.h"
 
+#define CACHE_PAGE	4096ULL
+
 struct invlock_cache {
 	/* what a hit reads; constant after open, but for the index, which changes slowly */
 	const u32 *alive;	/* the mm's: 0 in a forked child */

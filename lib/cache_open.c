@@ -15,7 +15,6 @@
 #include "options.h"
 #include "thread.h"
 
-#define PAGE			4096ULL
 #define DEFAULT_MAX_ENTRIES	131072
 #define MAX_ENTRIES		(1u << 24)
 #define MAX_GRANULE		(1ULL << 40)
@@ -87,14 +86,14 @@ static int check_options(struct invlock_cache_options *o, const struct invlock_c
 	if (o->max_entries > MAX_ENTRIES)
 		return explain(why, -EINVAL, "max_entries is %u, the most is %u", o->max_entries,
 			       MAX_ENTRIES);
-	if (o->granule & (o->granule - 1) || (o->granule && o->granule < PAGE) ||
+	if (o->granule & (o->granule - 1) || (o->granule && o->granule < CACHE_PAGE) ||
 	    o->granule > MAX_GRANULE)
 		return explain(why, -EINVAL, "granule is %zu; it must be a power of two, at least "
-			       "%llu", o->granule, PAGE);
+			       "%llu", o->granule, CACHE_PAGE);
 	if (!o->max_entries)
 		o->max_entries = DEFAULT_MAX_ENTRIES;
 	if (!o->granule)
-		o->granule = PAGE;
+		o->granule = CACHE_PAGE;
 	if (!o->reap_ms)
 		o->reap_ms = DEFAULT_REAP_MS;
 	if (!o->need)

@@ -7,7 +7,6 @@
 #include "cache_internal.h"
 #include "thread.h"
 
-#define PAGE		4096ULL
 #define BATCH		32	/* regions that one scan of the pins decides about */
 #define LOOK_BATCH	256	/* regions that are validated under the lock at once */
 
@@ -292,8 +291,8 @@ static void give_memory_back(struct index_table *t)
 {
 	u64 bytes = index_table_bytes(t->bits);
 
-	if (bytes > PAGE)
-		madvise((char *)t + PAGE, bytes - PAGE, MADV_DONTNEED);
+	if (bytes > CACHE_PAGE)
+		madvise((char *)t + CACHE_PAGE, bytes - CACHE_PAGE, MADV_DONTNEED);
 }
 
 /* Locks: held */
