@@ -41,22 +41,6 @@ static inline struct bpf_file *file_of(struct bpf_user *u, u64 mapping, bool cla
 	return NULL;
 }
 
-/* who loses too many races says that it reaches as far as it could */
-static inline void grow(u64 *what, u64 to, u64 furthest)
-{
-	u64 old = port_load(what), seen;
-	u32 i;
-
-	for (i = 0; i < 8 && old < to; i++) {
-		seen = port_cmpxchg(what, old, to);
-		if (seen == old)
-			return;
-		old = seen;
-	}
-	if (i == 8)
-		port_store(what, furthest);
-}
-
 /*
  * [start, end) maps the file from byte offset on. An event of the file between the claim of
  * its entry and the end of this is not seen, nor need it be: the call that maps has not yet

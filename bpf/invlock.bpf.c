@@ -160,7 +160,7 @@ int BPF_PROG(call_enters, struct pt_regs *regs, long nr)
 static inline void note_file(struct bpf_user *u, struct task_struct *task,
 			     const struct call *call, u64 ret)
 {
-	u64 addr = ret, len = VM_PAGE_SIZE;
+	u64 addr = ret;
 	struct vma_look look;
 	long err;
 
@@ -171,8 +171,6 @@ static inline void note_file(struct bpf_user *u, struct task_struct *task,
 			return;
 		break;
 	case CALL_MREMAP:
-		len = page_up(call->arg[2]);
-		break;
 	case CALL_SHMAT:
 		break;
 	case CALL_IPC:
@@ -183,7 +181,6 @@ static inline void note_file(struct bpf_user *u, struct task_struct *task,
 		return;
 	case CALL_REMAP_FILE_PAGES:
 		addr = call->arg[0] & ADDRESS_MASK;
-		len = call->arg[1];
 		break;
 	default:
 		return;
@@ -193,7 +190,7 @@ static inline void note_file(struct bpf_user *u, struct task_struct *task,
 	if (!err) {
 		file_mapped(u, look.mapping, look.start, look.end, look.offset);
 		/* a move of several mappings at once */
-		if (call->class == CALL_MREMAP && look.end < addr + len)
+		if (call->class == CALL_MREMAP && look.end < addr + page_up(call->arg[2]))
 			port_fetch_add(&u->state.nr_unknown, 1);
 		return;
 	}

@@ -63,7 +63,7 @@ struct bpf_set {
 	struct bpf_set_header header;
 	__u64 serial;		/* of the user armed last */
 	__u64 nr_requests;	/* io_uring requests that run */
-	__u32 reach;		/* no mm sits this far from its home, or further */
+	__u64 reach;		/* no mm sits this far from its home, or further */
 	__u64 mm[BPF_NR_USERS] __attribute__((aligned(64)));	/* who is armed where */
 	struct bpf_seat seat[BPF_NR_USERS];
 };

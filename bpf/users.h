@@ -87,7 +87,8 @@ static inline u32 home_of(u64 mm)
 __noinline int seat_of(u64 mm)
 {
 	struct bpf_set *set = get_set();
-	u32 home = home_of(mm), reach;
+	u32 home = home_of(mm);
+	u64 reach;
 
 	if (!set || !mm)
 		return -1;
@@ -162,18 +163,20 @@ static inline long take_seat(struct bpf_set *set, u32 index, u32 from, u32 tgid)
 	return index;
 }
 
-static inline void widen_reach(struct bpf_set *set, u32 reach)
+/* who loses too many races says that it reaches as far as it could */
+static inline void grow(u64 *what, u64 to, u64 furthest)
 {
-	u32 old = port_load(&set->reach), seen, i;
+	u64 old = port_load(what), seen;
+	u32 i;
 
-	for (i = 0; i < 8 && old < reach; i++) {
-		seen = port_cmpxchg(&set->reach, old, reach);
+	for (i = 0; i < 8 && old < to; i++) {
+		seen = port_cmpxchg(what, old, to);
 		if (seen == old)
 			return;
 		old = seen;
 	}
 	if (i == 8)
-		port_store(&set->reach, BPF_NR_USERS);
+		port_store(what, furthest);
 }
 
 /* a free seat, as near to the home of the mm as there is one */
@@ -189,7 +192,7 @@ __noinline int take_free_seat(u64 mm, u32 tgid)
 
 		if (take_seat(set, at, BPF_SEAT_FREE, tgid) < 0)
 			continue;
-		widen_reach(set, i + 1);
+		grow(&set->reach, i + 1, BPF_NR_USERS);
 		return at;
 	}
 	return -ENOSPC;
