@@ -60,27 +60,6 @@ static unsigned int count_mappings(void)
 	return nr;
 }
 
-/* the map of this name that the program ask() uses, by its number, as only root may */
-static int map_of_set(const char *name)
-{
-	u32 ids[16] = {}, size;
-	struct bpf_prog_info prog = { .nr_map_ids = 16, .map_ids = (uintptr_t)ids };
-
-	size = sizeof(prog);
-	assert_int_equal(bpf_obj_get_info_by_fd(prog_fd("ask"), &prog, &size), 0);
-	for (u32 i = 0; i < prog.nr_map_ids; i++) {
-		int fd = bpf_map_get_fd_by_id(ids[i]);
-		struct bpf_map_info map = {};
-
-		size = sizeof(map);
-		assert_int_equal(bpf_obj_get_info_by_fd(fd, &map, &size), 0);
-		if (!strcmp(map.name, name))
-			return fd;
-		close(fd);
-	}
-	return -1;
-}
-
 TEST(nobody_can_write_the_feed_but_the_program)
 {
 	static char value[sizeof(struct bpf_user)];
@@ -97,7 +76,7 @@ TEST(nobody_can_write_the_feed_but_the_program)
 	assert_int_equal(bpf_map_update_elem(fd, key, value, BPF_ANY), -EPERM);
 	/* a child would inherit a descriptor of the map that holds the feeds: there is none */
 	assert_int_equal(map_fd("invlock_users"), -1);
-	fd = map_of_set("invlock_set");
+	fd = map_of_program(prog_fd("ask"), "invlock_set");
 	assert_true(fd >= 0);
 	assert_int_equal(bpf_map_update_elem(fd, key, value, BPF_ANY), -EPERM);
 	close(fd);

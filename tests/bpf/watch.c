@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT
+#include <bpf/bpf.h>
 #include <dirent.h>
 #include "watch.h"
 
@@ -108,4 +109,26 @@ unsigned int count_fds(void)
 		nr++;
 	closedir(dir);
 	return nr;
+}
+
+int map_of_program(int prog, const char *name)
+{
+	u32 ids[16] = {}, size;
+	struct bpf_prog_info info = { .nr_map_ids = 16, .map_ids = (uintptr_t)ids };
+
+	size = sizeof(info);
+	if (bpf_obj_get_info_by_fd(prog, &info, &size))
+		return -1;
+	for (u32 i = 0; i < info.nr_map_ids && i < 16; i++) {
+		int fd = bpf_map_get_fd_by_id(ids[i]);
+		struct bpf_map_info map = {};
+
+		size = sizeof(map);
+		if (fd >= 0 && !bpf_obj_get_info_by_fd(fd, &map, &size) &&
+		    !strcmp(map.name, name) && (strcmp(name, "invlock_set") ||
+						map.value_size == sizeof(struct bpf_set)))
+			return fd;
+		close(fd);
+	}
+	return -1;
 }

@@ -54,6 +54,9 @@ struct bpf_state watch_state(const struct invlock_mm *mm);
 /* an i386 system call, from 64-bit code */
 long int80(long nr, long a, long b, long c, long d, long e, long f);
 
+/* the map of this name that a program uses, as only root may; -1 = none */
+int map_of_program(int prog, const char *name);
+
 /* open descriptors of this process */
 unsigned int count_fds(void);
 

@@ -235,9 +235,12 @@ static bool is_mapped(char *page)
 	return !mincore(page, PAGE, &resident);
 }
 
-/* while the thread is stopped: another thread's munmap() of page waits for it */
+/* uffd is opened and its thread stopped: another thread's munmap() of page waits for it */
 static void look_during_munmap(pthread_t *ret_id, char *page, char *other)
 {
+	open_with("uffd", 0);
+	EXPECT(use(page) == 1);
+	wait_until_stopped("invlock-uffd");
 	EXPECT(use(other) >= 0);
 	EXPECT(!pthread_create(ret_id, NULL, unmap, page));
 	while (is_mapped(page))
@@ -254,9 +257,6 @@ static void uffd_starves(void)
 	char *page = map_page(NULL), *other = map_page(NULL);
 	pthread_t id;
 
-	open_with("uffd", 0);
-	EXPECT(use(page) == 1);
-	wait_until_stopped("invlock-uffd");
 	look_during_munmap(&id, page, other);
 	wait_for(4);
 	pthread_join(id, NULL);
@@ -273,9 +273,6 @@ static void uffd_dies(void)
 	char *page = map_page(NULL), *other = map_page(NULL);
 	pthread_t id;
 
-	open_with("uffd", 0);
-	EXPECT(use(page) == 1);
-	wait_until_stopped("invlock-uffd");
 	look_during_munmap(&id, page, other);
 	/* the close comes to its end, and lets the munmap() go */
 	close_all();

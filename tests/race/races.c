@@ -60,6 +60,29 @@ struct handed {
 	unsigned long rounds;
 };
 
+/* a thread that changes what is handed to it, in turn with this one */
+static pthread_t begin_turns(struct race *race, struct handed *h, enum invlock_check check,
+			     void *(*each_turn)(void *handed))
+{
+	pthread_t t;
+
+	race_open(race, check);
+	gate.turn = 0;
+	write_number(h->addr);
+	if (pthread_create(&t, NULL, each_turn, h))
+		abort();
+	return t;
+}
+
+/* Return: stale uses */
+static unsigned long end_turns(struct race *race, struct handed *h, pthread_t t)
+{
+	pthread_join(t, NULL);
+	munmap(h->addr, BIG);
+	race_close(race);
+	return race->stale;
+}
+
 static void *unmap_each_turn(void *arg)
 {
 	struct handed *h = arg;
@@ -93,11 +116,7 @@ static unsigned long handed_in_munmap(enum invlock_check check)
 	unsigned long rounds = race_rounds;
 	pthread_t t;
 
-	race_open(&race, check);
-	gate.turn = 0;
-	write_number(h.addr);
-	if (pthread_create(&t, NULL, unmap_each_turn, &h))
-		abort();
+	t = begin_turns(&race, &h, check, unmap_each_turn);
 	for (unsigned int i = 0; i < rounds; i++) {
 		madvise(h.addr, BIG, MADV_POPULATE_WRITE);
 		race_use(&race, h.addr, PAGE);
@@ -111,10 +130,7 @@ static unsigned long handed_in_munmap(enum invlock_check check)
 			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) == MAP_FAILED)
 			abort();
 	}
-	pthread_join(t, NULL);
-	munmap(h.addr, BIG);
-	race_close(&race);
-	return race.stale;
+	return end_turns(&race, &h, t);
 }
 
 /* ---- the same, and the munmap is held, its memory free, for as long as it takes ---- */
@@ -161,11 +177,7 @@ static unsigned long held_in_munmap(enum invlock_check check)
 	int uffd = open_uffd();
 	pthread_t t;
 
-	race_open(&race, check);
-	gate.turn = 0;
-	write_number(h.addr);
-	if (pthread_create(&t, NULL, unmap_each_turn, &h))
-		abort();
+	t = begin_turns(&race, &h, check, unmap_each_turn);
 	for (unsigned int i = 0; i < h.rounds; i++) {
 		hold_unmaps(uffd, h.addr);
 		race_use(&race, h.addr, PAGE);
@@ -179,10 +191,8 @@ static unsigned long held_in_munmap(enum invlock_check check)
 			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) == MAP_FAILED)
 			abort();
 	}
-	pthread_join(t, NULL);
-	munmap(h.addr, BIG);
+	end_turns(&race, &h, t);
 	close(uffd);
-	race_close(&race);
 	return race.stale;
 }
 
@@ -206,11 +216,7 @@ static unsigned long new_memory_seen(enum invlock_check check)
 	struct handed h = { race_map(BIG), race_rounds };
 	pthread_t t;
 
-	race_open(&race, check);
-	gate.turn = 0;
-	write_number(h.addr);
-	if (pthread_create(&t, NULL, discard_each_turn, &h))
-		abort();
+	t = begin_turns(&race, &h, check, discard_each_turn);
 	for (unsigned int i = 0; i < h.rounds; i++) {
 		madvise(h.addr, BIG, MADV_POPULATE_WRITE);
 		race_use(&race, h.addr, PAGE);
@@ -224,10 +230,7 @@ static unsigned long new_memory_seen(enum invlock_check check)
 		race_use(&race, h.addr, PAGE);
 		gate_wait(&gate, 2 * i + 2);
 	}
-	pthread_join(t, NULL);
-	munmap(h.addr, BIG);
-	race_close(&race);
-	return race.stale;
+	return end_turns(&race, &h, t);
 }
 
 /* ---- another process truncates, or punches a hole into, a file that we have mapped ---- */
