@@ -31,6 +31,24 @@ void mirror_device_destroy(struct mirror_device *dev)
 	xa_destroy(&dev->table);
 }
 
+long mirror_range_get(const void __user *arg, u64 least, u64 most,
+		      struct invlock_mirror_pin *ret_range)
+{
+	struct invlock_mirror_pin range;
+
+	if (copy_from_user(&range, arg, sizeof(range)))
+		return -EFAULT;
+	if (range.size != sizeof(range) || range.reserved ||
+	    (range.addr | range.len) & ~PAGE_MASK || range.len < least || range.len > most ||
+	    range.addr + range.len < range.addr)
+		return -EINVAL;
+	/* kernels differ in what they say of these */
+	if (range.addr + range.len > TASK_SIZE)
+		return -EFAULT;
+	*ret_range = range;
+	return 0;
+}
+
 /* --- the table --- */
 
 static void *make_entry(unsigned long hmm_pfn)

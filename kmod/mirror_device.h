@@ -43,6 +43,13 @@ struct mirror_fault_count {
 void mirror_device_init(struct mirror_device *dev);
 void mirror_device_destroy(struct mirror_device *dev);
 
+/*
+ * a range of whole pages from user space, of @least to @most bytes. Return: 0; -EFAULT, also for
+ * what is beyond user space; -EINVAL
+ */
+long mirror_range_get(const void __user *arg, u64 least, u64 most,
+		      struct invlock_mirror_pin *ret_range);
+
 /* forget [first, last], page numbers. Locks: the table's. Return: was there anything? */
 bool mirror_device_zap(struct mirror_device *dev, unsigned long first, unsigned long last);
 

@@ -16,7 +16,6 @@
 #include <linux/rwsem.h>
 #include <linux/sched/mm.h>
 #include <linux/slab.h>
-#include <linux/uaccess.h>
 #include <linux/invlock_dev.h>
 
 #include "mirror.h"
@@ -138,15 +137,10 @@ static long interval_access(struct interval *iv, const void __user *arg)
 static long interval_range(struct interval *iv, const void __user *arg)
 {
 	struct invlock_mirror_pin range;
-	long err;
+	long err = mirror_range_get(arg, 1, U64_MAX, &range);
 
-	if (copy_from_user(&range, arg, sizeof(range)))
-		return -EFAULT;
-	if (range.size != sizeof(range) || range.reserved || !range.len ||
-	    (range.addr | range.len) & ~PAGE_MASK || range.addr + range.len < range.addr)
-		return -EINVAL;
-	if (range.addr + range.len > TASK_SIZE)
-		return -EFAULT;
+	if (err)
+		return err;
 	if (down_write_killable(&iv->gate))
 		return -EINTR;
 	err = watch(iv, range.addr, range.len);

@@ -4,9 +4,9 @@
 #include <linux/mm.h>
 #include <linux/sched/mm.h>
 #include <linux/slab.h>
-#include <linux/uaccess.h>
 #include <linux/invlock_dev.h>
 
+#include "mirror_device.h"
 #include "mirror_pin.h"
 
 /* Locks: pins->lock */
@@ -68,16 +68,10 @@ free_pages:
 long mirror_pins_set(struct mirror_pins *pins, const void __user *arg)
 {
 	struct invlock_mirror_pin pin;
-	long err = 0;
+	long err = mirror_range_get(arg, 0, INVLOCK_MIRROR_MAX_LEN, &pin);
 
-	if (copy_from_user(&pin, arg, sizeof(pin)))
-		return -EFAULT;
-	if (pin.size != sizeof(pin) || pin.reserved || (pin.addr | pin.len) & ~PAGE_MASK ||
-	    pin.len > INVLOCK_MIRROR_MAX_LEN || pin.addr + pin.len < pin.addr)
-		return -EINVAL;
-	/* kernels differ in what they say of these */
-	if (pin.addr + pin.len > TASK_SIZE)
-		return -EFAULT;
+	if (err)
+		return err;
 	mutex_lock(&pins->lock);
 	drop_locked(pins);
 	if (pin.len)
