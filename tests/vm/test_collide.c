@@ -3,56 +3,15 @@
  * Collisions, one by one: a fault is held between its walk and its commit, and the map is
  * changed there. The device must then see the memory as it is, not as it was walked.
  */
-#include "device.h"
-
-#include <pthread.h>
+#include "reader.h"
 
 #define DELAY_MS	200
-
-/* a device read on a thread of its own */
-struct reader {
-	pthread_t thread;
-	int fd;
-	struct invlock_mirror_access access;
-	char byte;
-	int result;
-};
-
-static void *read_once(void *arg)
-{
-	struct reader *r = arg;
-
-	r->result = mirror_do(r->fd, &r->access);
-	return NULL;
-}
-
-static void start_read(struct reader *r, int fd, const void *addr, unsigned int rounds)
-{
-	*r = (struct reader){
-		.fd = fd,
-		.access = {
-			.op = INVLOCK_MIRROR_READ,
-			.addr = (unsigned long)addr,
-			.len = 1,
-			.buffer = (unsigned long)&r->byte,
-			.rounds = rounds,
-			/* the clock is not what ends these: the rounds are */
-			.time_ns = 60000000000ULL,
-		},
-	};
-	assert_int_equal(pthread_create(&r->thread, NULL, read_once, r), 0);
-}
 
 /* its walk number @n is done and its commit not yet, for DELAY_MS */
 static void wait_for_walk(int fd, unsigned int n)
 {
 	while (mirror_stats(fd).walks < n)
 		sleep_ms(1);
-}
-
-static void finish_read(struct reader *r)
-{
-	assert_int_equal(pthread_join(r->thread, NULL), 0);
 }
 
 static int setup(void **state)

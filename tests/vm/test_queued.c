@@ -4,48 +4,14 @@
  * and before its walk. The device has no translation, so the driver does not call the change
  * interesting: the fault in flight has to.
  */
-#include "device.h"
-
-#include <pthread.h>
+#include "reader.h"
 
 #define FILE_BYTES	(192 * MIB)	/* so that the hole takes long to punch */
 #define MAX_TRIES	20
 
-/* a device read on a thread of its own */
-struct reader {
-	pthread_t thread;
-	int fd, result;
-	struct invlock_mirror_access access;
-	char byte;
-};
-
-static void *read_once(void *arg)
+static void finish_well(struct reader *r)
 {
-	struct reader *r = arg;
-
-	r->result = mirror_do(r->fd, &r->access);
-	return NULL;
-}
-
-static void start_read(struct reader *r, int fd, const void *addr, unsigned int rounds)
-{
-	*r = (struct reader){
-		.fd = fd,
-		.access = {
-			.op = INVLOCK_MIRROR_READ,
-			.addr = (unsigned long)addr,
-			.len = 1,
-			.buffer = (unsigned long)&r->byte,
-			.rounds = rounds,
-			.time_ns = 60000000000ULL,
-		},
-	};
-	assert_int_equal(pthread_create(&r->thread, NULL, read_once, r), 0);
-}
-
-static void finish_read(struct reader *r)
-{
-	assert_int_equal(pthread_join(r->thread, NULL), 0);
+	finish_read(r);
 	assert_int_equal(r->result, 0);
 }
 
@@ -88,8 +54,8 @@ static bool try_once(int fd, int memfd, char *file, char *page)
 	sleep_ms(20);
 	assert_int_equal(fallocate(memfd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
 				   FILE_BYTES), 0);
-	finish_read(&reader);
-	finish_read(&holder);
+	finish_well(&reader);
+	finish_well(&holder);
 	/* whatever the read saw: now there is a hole, and the device knows */
 	assert_int_equal(mirror_read(fd, last, &byte, 1), 0);
 	assert_int_equal(byte, 0);

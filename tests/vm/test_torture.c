@@ -35,13 +35,10 @@ static uint64_t sum(const uint64_t *per_adder)
 /* between walk and commit; so long that what is planted is met for certain */
 static const char *window_us(void)
 {
-	char bad[16] = "";
-	FILE *f = fopen("/sys/module/invlock/parameters/bad", "r");
-	bool planted = f && fscanf(f, "%15s", bad) == 1 && strcmp(bad, "(null)");
+	char planted[32];
 
-	if (f)
-		fclose(f);
-	return planted ? "20000" : "500";
+	get_planted(planted);
+	return planted[0] ? "20000" : "500";
 }
 
 static unsigned int endure(const struct torture_storm *storms, unsigned int nr,

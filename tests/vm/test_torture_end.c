@@ -90,13 +90,9 @@ static pid_t begin_life(void (*end)(void), unsigned int ms)
 /* not before the last file is closed, and at once then */
 static void reload_module(void)
 {
-	char command[64], bad[32] = "";
-	FILE *f = fopen("/sys/module/invlock/parameters/bad", "r");
+	char command[64], bad[32];
 
-	if (f && fscanf(f, "%31s", bad) == 1 && !strcmp(bad, "(null)"))
-		bad[0] = '\0';
-	if (f)
-		fclose(f);
+	get_planted(bad);
 	while (syscall(SYS_delete_module, "invlock", O_NONBLOCK)) {
 		assert_int_equal(errno, EAGAIN);
 		sched_yield();

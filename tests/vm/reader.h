@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: MIT */
+/* A device read on a thread of its own, so that the map can be changed in the middle of it. */
+#ifndef INVLOCK_TESTS_VM_READER_H
+#define INVLOCK_TESTS_VM_READER_H
+
+#include "device.h"
+
+#include <pthread.h>
+
+struct reader {
+	pthread_t thread;
+	int fd;
+	struct invlock_mirror_access access;
+	char byte;
+	int result;
+};
+
+static inline void *read_once(void *arg)
+{
+	struct reader *r = arg;
+
+	r->result = mirror_do(r->fd, &r->access);
+	return NULL;
+}
+
+static inline void start_read(struct reader *r, int fd, const void *addr, unsigned int rounds)
+{
+	*r = (struct reader){
+		.fd = fd,
+		.access = {
+			.op = INVLOCK_MIRROR_READ,
+			.addr = (unsigned long)addr,
+			.len = 1,
+			.buffer = (unsigned long)&r->byte,
+			.rounds = rounds,
+			/* the clock is not what ends these: the rounds are */
+			.time_ns = 60000000000ULL,
+		},
+	};
+	assert_int_equal(pthread_create(&r->thread, NULL, read_once, r), 0);
+}
+
+static inline void finish_read(struct reader *r)
+{
+	assert_int_equal(pthread_join(r->thread, NULL), 0);
+}
+
+#endif /* INVLOCK_TESTS_VM_READER_H */
