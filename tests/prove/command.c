@@ -113,6 +113,23 @@ void last_line(const struct said *said, unsigned long long *ret_invlock,
 	assert_string_equal(line, again);
 }
 
+void expect(const struct said *said, int code)
+{
+	if (said->code != code)
+		print_message("%s%s\n", said->out, said->err);
+	assert_int_equal(said->code, code);
+}
+
+void expect_proof(const struct said *said)
+{
+	unsigned long long invlock, naive;
+
+	expect(said, 0);
+	last_line(said, &invlock, &naive);
+	assert_int_equal(invlock, 0);
+	assert_true(naive > 0);
+}
+
 void make_directory(char name[64])
 {
 	strcpy(name, "/var/tmp/invlock-test-XXXXXX");

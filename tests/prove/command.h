@@ -29,6 +29,12 @@ void prove(struct said *ret, const struct as *as, const char *const *words);
 void last_line(const struct said *said, unsigned long long *ret_invlock,
 	       unsigned long long *ret_naive);
 
+/* fails, and shows what was said, unless it ended with this code */
+void expect(const struct said *said, int code);
+
+/* it ended well, and its last line says: invlock never, naive sometimes */
+void expect_proof(const struct said *said);
+
 /* a new empty directory on a disk, where anyone may make files; and its end, which must be empty */
 void make_directory(char name[64]);
 void remove_empty_directory(const char *name);

@@ -20,29 +20,12 @@
 
 static struct said said;
 
-static void expect(int code)
-{
-	if (said.code != code)
-		print_message("%s%s\n", said.out, said.err);
-	assert_int_equal(said.code, code);
-}
-
-static void expect_proof(void)
-{
-	unsigned long long invlock, naive;
-
-	expect(0);
-	last_line(&said, &invlock, &naive);
-	assert_int_equal(invlock, 0);
-	assert_true(naive > 0);
-}
-
 TEST(without_privilege_the_soft_device_proves_it)
 {
 	const struct as nobody = { .uid = geteuid() ? 0 : NOBODY };
 
 	PROVE(&said, &nobody, "--seconds", "2", "--device", "soft", "--monitor", "manual");
-	expect_proof();
+	expect_proof(&said);
 }
 
 TEST(without_privilege_something_proves_it)
@@ -50,7 +33,7 @@ TEST(without_privilege_something_proves_it)
 	const struct as nobody = { .uid = geteuid() ? 0 : NOBODY };
 
 	PROVE(&said, &nobody, "--seconds", "3");
-	expect_proof();
+	expect_proof(&said);
 }
 
 /* what a container does */
@@ -78,13 +61,13 @@ TEST(in_a_container_it_says_what_is_missing_and_proves_it_with_the_rest)
 	PROVE(&said, &contained, "--seconds", "2");
 	if (said.code == 98)
 		TEST_SKIP("no seccomp filters here");
-	expect_proof();
+	expect_proof(&said);
 	assert_non_null(strstr(said.out, "device soft, monitor manual"));
 	assert_non_null(strstr(said.out, "note: cannot set up an io_uring"));
 	assert_non_null(strstr(said.out, "note: no monitor works here"));
 
 	PROVE(&said, &contained, "--seconds", "2", "--device", "uring");
-	expect(3);
+	expect(&said, 3);
 	assert_non_null(strstr(said.err, "--device soft"));
 }
 
@@ -106,7 +89,7 @@ TEST(a_run_in_which_hardly_anything_can_be_cached_proves_nothing)
 	      "--device", "uring");
 	if (said.code == 3)
 		TEST_SKIP("no io_uring here: %.*s", (int)strcspn(said.err, "\n"), said.err);
-	expect(1);
+	expect(&said, 1);
 	assert_non_null(strstr(said.out, "proved nothing"));
 }
 
@@ -132,7 +115,7 @@ TEST(a_file_on_tmpfs_is_read_all_the_same)
 	close(fd);
 	PROVE(&said, NULL, "--seconds", "2", "--monitor", "manual", "--file", name);
 	unlink(name);
-	expect_proof();
+	expect_proof(&said);
 }
 
 TEST(no_file_is_left_behind_however_the_run_ends)
