@@ -163,6 +163,9 @@ int BPF_PROG(page_leaves, struct folio *folio)
 	/* mapped by anybody? */
 	if (!mapping || !BPF_CORE_READ(mapping, i_mmap.rb_root.rb_node))
 		return 0;
+	/* reclaim takes only pages that nobody holds, having made sure that nobody will */
+	if (!BPF_CORE_READ(folio, _refcount.counter))
+		return 0;
 	set = get_set();
 	if (!set)
 		return 0;

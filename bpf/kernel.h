@@ -92,6 +92,7 @@ struct vm_area_struct {
 struct folio {
 	struct address_space *mapping;
 	unsigned long index;
+	atomic_t _refcount;
 	unsigned long _flags_1;
 };
 

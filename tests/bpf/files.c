@@ -215,6 +215,43 @@ TEST(a_file_that_this_process_does_not_map_is_no_event)
 	done();
 }
 
+/* Return: the kernel has taken the victim's pages out of the page cache */
+static bool reclaim_victim(void)
+{
+	unsigned char resident[GROUP / PAGE];
+
+	/* a page that the kernel looks at elsewhere meanwhile is passed over */
+	for (int i = 0; i < 100; i++) {
+		madvise(stripe + VICTIM, GROUP, MADV_PAGEOUT);
+		assert_int_equal(mincore(stripe + VICTIM, GROUP, resident), 0);
+		if (!memchr(resident, 1, sizeof(resident)))
+			return true;
+		nap_ms(10);
+	}
+	return false;
+}
+
+TEST(a_page_of_a_mapped_file_that_the_kernel_reclaims_is_no_event)
+{
+	struct watched victim;
+	u64 before;
+	bool gone;
+
+	watch_open(&mm);
+	open_disk_file();
+	map_over();
+	/* what is not written back stays */
+	assert_int_equal(fsync(fd), 0);
+	watched_sample(&victim, &mm, stripe + VICTIM);
+	before = mm.il.feed->sequence;
+	gone = reclaim_victim();
+	assert_int_equal(mm.il.feed->sequence - before, 0);
+	assert_int_equal(watched_verdict(&victim), INVLOCK_VALID);
+	done();
+	if (!gone)
+		TEST_SKIP("the kernel does not reclaim pages of a file in /var/tmp");
+}
+
 TEST(when_the_table_of_files_is_full_every_mapped_file_counts)
 {
 	struct watched victim;
@@ -309,5 +346,6 @@ TEST_MAIN(cmocka_unit_test(a_hole_punched_in_a_mapped_memfd_makes_its_pages_stal
 	  cmocka_unit_test(a_mapping_that_mremap_moved_is_followed),
 	  cmocka_unit_test(a_file_mapped_twice_makes_both_places_stale),
 	  cmocka_unit_test(a_file_that_this_process_does_not_map_is_no_event),
+	  cmocka_unit_test(a_page_of_a_mapped_file_that_the_kernel_reclaims_is_no_event),
 	  cmocka_unit_test(a_mapping_that_could_not_be_looked_up_is_found_later),
 	  cmocka_unit_test(when_the_table_of_files_is_full_every_mapped_file_counts))
