@@ -57,7 +57,8 @@ packaging()
 {
 	local bad=$work/sparse/kmod
 
-	need_tools sparse:sparse dkms:dkms
+	# pahole: the headers of newer kernels depend on it
+	need_tools sparse:sparse dkms:dkms pahole:pahole
 	mkdir "$work/sparse" && cp -a "$root"/{core,include,kmod} "$work/sparse/"
 	if [ -n "$kernel_chroot" ]; then
 		skipped "sparse finds nothing in the module" "the root of $kernel_version has none"

@@ -312,6 +312,64 @@ TEST(reclaim_wakes_nobody_who_has_not_asked_for_it)
 	assert_true(told > 0);
 }
 
+/*
+ * @p is pinned for 1 MiB, the rest of its 2 MiB is not, and is used. Return: a scan took what the
+ * mirror had of the pinned part
+ */
+static bool is_scanned(int mirror, char *p)
+{
+	time_t end = time(NULL) + 300;
+	uint64_t zapped;
+	char byte;
+
+	assert_int_equal(mirror_read(mirror, p, &byte, 1), 0);
+	zapped = mirror_stats(mirror).zapped;
+	while (mirror_stats(mirror).zapped == zapped && time(NULL) < end)
+		for (size_t at = MIB; at < 2 * MIB; at += PAGE)
+			((volatile char *)p)[at]++;
+	return mirror_stats(mirror).zapped > zapped;
+}
+
+TEST(the_scan_for_the_node_that_uses_a_page_wakes_no_holder_of_pinned_pages)
+{
+	struct invlock_feed_see see = {
+		.size = sizeof(see),
+		.kinds = 1ULL << INVLOCK_KIND_PROTECT,
+	};
+	char *p = map_aligned(2 * MIB);
+	struct invlock_mirror_pin pin = {
+		.size = sizeof(pin),
+		.addr = (unsigned long)p,
+		.len = MIB,
+	};
+	int mirror = mirror_open();
+	bool scanned, told;
+	unsigned int untold;
+	struct feed f;
+	uint64_t before;
+
+	if (!set_numa_scans(true))
+		TEST_SKIP("this kernel does not balance NUMA nodes");
+	madvise(p, 2 * MIB, MADV_NOHUGEPAGE);
+	memset(p, 1, 2 * MIB);
+	assert_int_equal(ioctl(mirror, INVLOCK_MIRROR_PIN, &pin), 0);
+	feed_open(&f, 0);
+	before = feed_sequence(&f);
+	scanned = is_scanned(mirror, p);
+	untold = count_events(&f, before, p, MIB);
+	/* it was awake all the time */
+	assert_int_equal(ioctl(f.fd, INVLOCK_FEED_SEE, &see), 0);
+	before = feed_sequence(&f);
+	scanned &= is_scanned(mirror, p);
+	told = feed_find(&f, before, p, PAGE, INVLOCK_KIND_PROTECT);
+	assert_true(set_numa_scans(false));
+	assert_true(scanned);
+	assert_int_equal(untold, 0);
+	assert_true(told);
+	feed_close(&f);
+	close(mirror);
+}
+
 TEST(two_opens_in_one_process_see_one_feed)
 {
 	struct feed one, other;
@@ -324,6 +382,32 @@ TEST(two_opens_in_one_process_see_one_feed)
 	munmap(map_anon(PAGE), PAGE);
 	assert_true(feed_sequence(&other) > 0);
 	feed_close(&other);
+}
+
+/* the same addresses mean other memory there */
+TEST(a_process_is_told_of_its_own_changes_alone)
+{
+	char *p = map_aligned(2 * MIB);
+	struct feed f, theirs;
+	uint64_t before;
+	int status;
+	pid_t child;
+
+	p[0] = 1;
+	feed_open(&f, 0);
+	before = feed_sequence(&f);
+	child = fork_with_us();
+	if (!child) {
+		feed_open(&theirs, 0);
+		before = feed_sequence(&theirs);
+		munmap(p, PAGE);
+		_exit(!feed_find(&theirs, before, p, PAGE, INVLOCK_KIND_UNMAP));
+	}
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_int_equal(status, 0);
+	assert_null(feed_find(&f, before, p, PAGE, INVLOCK_KIND_UNMAP));
+	assert_int_equal(p[0], 1);
+	feed_close(&f);
 }
 
 TEST(wrong_requests_are_refused)
@@ -466,7 +550,9 @@ TEST_MAIN(
 	cmocka_unit_test(nothing_that_a_process_is_told_looks_like_an_address_of_the_kernel),
 	cmocka_unit_test(protection_tracking_and_write_back_wake_nobody),
 	cmocka_unit_test(reclaim_wakes_nobody_who_has_not_asked_for_it),
+	cmocka_unit_test(the_scan_for_the_node_that_uses_a_page_wakes_no_holder_of_pinned_pages),
 	cmocka_unit_test(two_opens_in_one_process_see_one_feed),
+	cmocka_unit_test(a_process_is_told_of_its_own_changes_alone),
 	cmocka_unit_test(wrong_requests_are_refused),
 	cmocka_unit_test(a_forked_child_may_not_use_the_feed),
 	cmocka_unit_test(a_feed_outlives_its_process_and_is_of_no_use_then),

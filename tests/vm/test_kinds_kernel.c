@@ -6,14 +6,15 @@
 #include "kinds.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <linux/mempolicy.h>
 
 #define CGROUP	"/sys/fs/cgroup/reclaim"
-#define NUMA	"/sys/kernel/debug/sched/numa_balancing/"
 #define KSM	"/sys/kernel/mm/ksm/"
 #define THP	"/sys/kernel/mm/transparent_hugepage/"
 
@@ -47,6 +48,7 @@ TEST(reclaim_by_a_memory_cgroup_is_seen)
 	rmdir(CGROUP);
 }
 
+/* 0 also when there is no such number */
 static unsigned long vmstat(const char *name)
 {
 	char line[128];
@@ -195,14 +197,53 @@ TEST(the_scan_for_the_node_that_uses_a_page_is_seen)
 	bool found;
 
 	touched = p;
-	if (!write_file("/proc/sys/kernel/numa_balancing", "1"))
+	if (!set_numa_scans(true))
 		TEST_SKIP("this kernel does not balance NUMA nodes");
-	write_file(NUMA "scan_delay_ms", "10");
-	write_file(NUMA "scan_period_min_ms", "10");
 	begin();
 	found = becomes_seen(p, 2 * MIB, INVLOCK_KIND_PROTECT, touch);
-	assert_true(write_file("/proc/sys/kernel/numa_balancing", "0"));
+	assert_true(set_numa_scans(false));
 	assert_true(found);
+	expect_quiet_soon();
+}
+
+/* Return: memory on another node than that of this CPU, which this thread keeps; NULL = none */
+static char *pages_of_another_node(size_t len)
+{
+	unsigned int cpu, node;
+	unsigned long other;
+	cpu_set_t here;
+	char *p;
+
+	assert_int_equal(syscall(SYS_getcpu, &cpu, &node, NULL), 0);
+	CPU_ZERO(&here);
+	CPU_SET(cpu, &here);
+	assert_int_equal(sched_setaffinity(0, sizeof(here), &here), 0);
+	other = 1UL << !node;
+	if (syscall(SYS_set_mempolicy, MPOL_BIND, &other, 64UL))
+		return NULL;
+	p = small_pages(len);
+	assert_int_equal(syscall(SYS_set_mempolicy, MPOL_DEFAULT, NULL, 0UL), 0);
+	return p;
+}
+
+TEST(migration_to_the_node_that_uses_a_page_is_seen)
+{
+	unsigned long migrated = vmstat("numa_pages_migrated");
+	cpu_set_t anywhere;
+	bool found;
+	char *p;
+
+	assert_int_equal(sched_getaffinity(0, sizeof(anywhere), &anywhere), 0);
+	p = pages_of_another_node(2 * MIB);
+	if (!p || !set_numa_scans(true))
+		TEST_SKIP("this kernel does not balance NUMA nodes");
+	touched = p;
+	begin();
+	found = becomes_seen(p, 2 * MIB, INVLOCK_KIND_DISCARD, touch);
+	assert_true(set_numa_scans(false));
+	assert_int_equal(sched_setaffinity(0, sizeof(anywhere), &anywhere), 0);
+	assert_true(found);
+	assert_true(vmstat("numa_pages_migrated") > migrated);
 	expect_quiet_soon();
 }
 
@@ -337,6 +378,7 @@ TEST_MAIN(
 	SEEN(write_back_of_a_file_is_seen),
 	SEEN(compaction_is_seen),
 	SEEN(the_scan_for_the_node_that_uses_a_page_is_seen),
+	SEEN(migration_to_the_node_that_uses_a_page_is_seen),
 	SEEN(merging_of_equal_pages_is_seen),
 	SEEN(collapse_by_khugepaged_is_seen),
 	SEEN(the_reaper_of_a_killed_process_is_seen)

@@ -9,7 +9,7 @@
 
 #include "core/port.h"
 
-#define MAX_SECONDS	60
+#define MAX_SECONDS	300
 #define ENOUGH		20
 #define MIN_ADDED	100
 

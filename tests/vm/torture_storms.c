@@ -14,7 +14,6 @@
 
 #define CGROUP	"/sys/fs/cgroup/torture"
 #define KSM	"/sys/kernel/mm/ksm/"
-#define NUMA	"/sys/kernel/debug/sched/numa_balancing/"
 
 static __thread unsigned int seed;
 
@@ -224,17 +223,15 @@ static bool by_compaction(unsigned int nr)
 
 static bool by_numa_scans(unsigned int nr)
 {
-	if (!nr && !write_file("/proc/sys/kernel/numa_balancing", "1"))
+	if (!nr && !set_numa_scans(true))
 		return false;
-	write_file(NUMA "scan_delay_ms", "1");
-	write_file(NUMA "scan_period_min_ms", "1");
 	sleep_ms(5);
 	return true;
 }
 
 static void no_numa_scans(void)
 {
-	write_file("/proc/sys/kernel/numa_balancing", "0");
+	set_numa_scans(false);
 }
 
 const struct torture_storm torture_storms[] = {
