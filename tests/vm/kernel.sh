@@ -56,10 +56,12 @@ private_apt()	# DIR SUITE
 	APT_CONFIG=$1/apt.conf apt-get -qq update
 }
 
-# the packages that an installation of these would pull in
+# the packages that an installation of these would pull in, where nothing is installed yet
 packages_with()	# PACKAGE...
 {
-	apt-get -q install --no-install-recommends --print-uris -y "$@" 2> /dev/null |
+	apt-get -q -o Dir::State::status=/dev/null -o Dir::Cache::pkgcache= \
+		-o Dir::Cache::srcpkgcache= install --no-install-recommends --print-uris \
+		-y "$@" 2> /dev/null |
 	sed -n "s|^'[^']*' \([^_]*\)_.*|\1|p"
 }
 
