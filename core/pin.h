@@ -22,6 +22,7 @@
 #include "region.h"
 
 #define PIN_SLOTS	60
+#define PIN_TRIES	4	/* of pin_slot_next() */
 #define PIN_COUNTERS	64
 
 struct pin_slot {
@@ -76,12 +77,20 @@ struct pin_slot *pin_slot_free(struct pin_thread *t, struct pin_chunk **ret_last
 /* append a zeroed chunk */
 void pin_chunk_add(struct pin_chunk *last, struct pin_chunk *chunk);
 
-/* the fast part of pin_slot_free(): the slot after the last one used */
+/*
+ * the fast part of pin_slot_free(): the slot that was used last, or one close behind it, for who
+ * holds several pins at a time
+ */
 static inline struct pin_slot *pin_slot_next(struct pin_thread *t)
 {
-	struct pin_slot *slot = &t->chunk.slots[t->chunk.hint];
+	for (u32 tries = 0; tries < PIN_TRIES; tries++) {
+		struct pin_slot *slot = &t->chunk.slots[t->chunk.hint];
 
-	return likely(!port_load_acquire(&slot->region)) ? slot : NULL;
+		if (likely(!port_load_acquire(&slot->region)))
+			return slot;
+		t->chunk.hint = (t->chunk.hint + 1) % PIN_SLOTS;
+	}
+	return NULL;
 }
 
 /**

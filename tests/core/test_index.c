@@ -241,6 +241,24 @@ TEST(a_scan_finds_every_pin_and_only_those_of_its_pool)
 	assert_ptr_equal(free_slot(), &self.chunk.slots[17]);
 }
 
+TEST(who_holds_many_pins_is_given_the_next_slot_at_once)
+{
+	struct region *r = add(0, PAGE);
+	struct pin_slot *held[16] = {};
+
+	/* as with asynchronous I/O: the oldest ends, another begins */
+	for (u32 i = 0; i < 10 * PIN_SLOTS; i++) {
+		struct pin_slot **slot = &held[i % 16];
+
+		if (*slot)
+			(*slot)->region = NULL;
+		*slot = pin_slot_next(&self);
+		assert_non_null(*slot);
+		assert_null((*slot)->region);
+		(*slot)->region = r;
+	}
+}
+
 TEST(a_record_outlives_its_thread_and_is_adopted_with_its_pins)
 {
 	struct region *r = add(0, PAGE);
@@ -273,5 +291,6 @@ TEST_MAIN(
 	T(the_pool_gives_out_what_it_has_and_no_more),
 	T(the_clock_spares_what_was_hit_since_it_last_came_by),
 	T(a_scan_finds_every_pin_and_only_those_of_its_pool),
+	T(who_holds_many_pins_is_given_the_next_slot_at_once),
 	T(a_record_outlives_its_thread_and_is_adopted_with_its_pins),
 	T(a_table_that_is_walked_is_not_free))
