@@ -32,23 +32,24 @@ struct slots {
 };
 
 struct invlock_uring {
-	/* constant after open */
+	/* constant after open; first what a hit reads */
 	u32 *alive;		/* 1; on a page that fork wipes, so 0 in a forked child */
-	struct io_uring *ring;
-	struct invlock_mm *mm;	/* the cache's reference */
 	struct invlock_cache *cache;
-	struct invlock_read_budget budget;
-	u64 page;
 	size_t min_len;
 	u64 align_mask;		/* bits that are 0 in an address that may be fixed */
+
+	u64 ways[16];		/* written by the thread that prepares; stats read it */
+
+	struct io_uring *ring;
+	struct invlock_mm *mm;	/* the cache's reference */
+	struct invlock_read_budget budget;
+	u64 page;
 	u64 max_bytes;		/* 0 = no limit */
 	bool max_is_memlock;
 	bool one_thread;	/* IORING_SETUP_SINGLE_ISSUER */
 	bool reap_here;		/* a reaper was asked for and cannot be had */
 
 	struct slots slots;
-
-	u64 ways[16];		/* written by the thread that prepares; stats read it */
 
 	/* the thread that prepares, alone */
 	struct refused refused;

@@ -119,15 +119,11 @@ static int register_range(struct invlock_uring *uring, u64 start, u64 end,
 }
 
 /*
- * [start, end): the pages of the len bytes at first. Return: why memory like this is never
- * registered; INVLOCK_URING_FIXED = it may be
+ * [start, end): the pages of the len bytes. Return: why memory like this is never registered;
+ * INVLOCK_URING_FIXED = it may be
  */
-static int unfit(const struct invlock_uring *uring, u64 first, size_t len, u64 start, u64 end)
+static int unfit(const struct invlock_uring *uring, size_t len, u64 start, u64 end)
 {
-	if (len < uring->min_len)
-		return INVLOCK_URING_SMALL;
-	if (first & uring->align_mask)
-		return INVLOCK_URING_UNALIGNED;
 	if (len > URING_MAX_BUFFER || end - start > URING_MAX_BUFFER)
 		return INVLOCK_URING_LARGE;
 	if (end <= start)
@@ -137,18 +133,19 @@ static int unfit(const struct invlock_uring *uring, u64 first, size_t len, u64 s
 	return INVLOCK_URING_FIXED;
 }
 
-static int choose(struct invlock_uring *uring, const void *addr, size_t len,
-		  struct invlock_pin *pin)
+/* the cache said err */
+__attribute__((noinline))
+static int choose_otherwise(struct invlock_uring *uring, u64 first, size_t len, int err,
+			    struct invlock_pin *pin)
 {
-	u64 first = (unsigned long)addr, start = first & -uring->page;
-	u64 end = (first + len + uring->page - 1) & -uring->page;
-	int way = unfit(uring, first, len, start, end), err;
+	u64 start = first & -uring->page, end = (first + len + uring->page - 1) & -uring->page;
+	int way;
 
-	if (way) {
-		err = uring_alive(uring);
-		return err ? err : way;
-	}
-	err = invlock_cache_get(uring->cache, addr, len, INVLOCK_GET_CACHED, pin);
+	if (err == -EOWNERDEAD)
+		return err;
+	way = unfit(uring, len, start, end);
+	if (way)
+		return way;
 	if (err != -ENOENT)
 		return way_of(err);
 	if (refused_find(&uring->refused, start, end))
@@ -162,6 +159,28 @@ static int choose(struct invlock_uring *uring, const void *addr, size_t len,
 	if (uring->reap_here)
 		reap_if_due(uring);
 	return register_range(uring, start, end, pin);
+}
+
+static int choose_plain(const struct invlock_uring *uring, int way)
+{
+	int err = uring_alive(uring);
+
+	return err ? err : way;
+}
+
+/* the hit comes first: what is never registered is not found */
+static inline int choose(struct invlock_uring *uring, const void *addr, size_t len,
+			 struct invlock_pin *pin)
+{
+	u64 first = (unsigned long)addr;
+	int err;
+
+	if (len < uring->min_len)
+		return choose_plain(uring, INVLOCK_URING_SMALL);
+	if (first & uring->align_mask)
+		return choose_plain(uring, INVLOCK_URING_UNALIGNED);
+	err = invlock_cache_get(uring->cache, addr, len, INVLOCK_GET_CACHED, pin);
+	return likely(!err) ? INVLOCK_URING_FIXED : choose_otherwise(uring, first, len, err, pin);
 }
 
 /* decide, and fill op; a way or -errno */
