@@ -3,7 +3,10 @@
  * What CPU time does a direct read take: into plain memory, into buffers that were registered
  * by hand, and into the same memory through the cache?
  *
- * 16 reads at a time from a file of our own, into memory of 4 KiB pages.
+ * 16 reads at a time from a file of our own, into memory of 4 KiB pages. The kernel does the same
+ * for both kinds of registered memory, so what is looked for is small, and the machine's noise is
+ * not: the ways take turns after one or a few waves of 16 reads, all of a wave are waited for with
+ * one call (how often we wake up would be luck), and a round's number is the median of its turns.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -20,8 +23,20 @@
 #define LARGEST		(1UL << 20)
 #define FILE_BYTES	(64UL << 20)
 
-static const size_t sizes[] = { 4096, 16384, 65536, 262144, LARGEST };
+/* as many turns as their noise asks for and the device's speed allows */
+static const struct {
+	size_t len;
+	int waves;	/* in a turn */
+	int turns;	/* in a round */
+} sizes[] = {
+	{ 4096, 4, 33 },
+	{ 16384, 4, 33 },
+	{ 65536, 1, 33 },
+	{ 262144, 1, 17 },
+	{ LARGEST, 1, 9 },
+};
 #define NR_SIZES	(sizeof(sizes) / sizeof(*sizes))
+#define MAX_TURNS	33
 
 static char *buffers;
 static int file = -1;
@@ -39,6 +54,7 @@ struct way {
 	void (*prep)(struct way *w, struct io_uring_sqe *sqe, int slot, size_t len,
 		     uint64_t offset);
 	size_t min_len;		/* of the cache; 0 = its default */
+	int every;		/* takes each so-manieth turn: fewer where ratios are large */
 	struct io_uring ring;
 	struct invlock_uring *uring;	/* where a cache is asked */
 	struct invlock_uring_op ops[DEPTH];
@@ -75,53 +91,65 @@ static void prep_invlock(struct way *w, struct io_uring_sqe *sqe, int slot, size
 
 /* the cache takes the plain way for what is shorter than min_len, so it has two columns */
 static struct way ways[] = {
-	{ .name = "plain", .prep = prep_plain },
-	{ .name = "fixed by hand", .prep = prep_fixed },
-	{ .name = "invlock", .prep = prep_invlock },
-	{ .name = "invlock, min_len 1", .prep = prep_invlock, .min_len = 1 },
+	{ .name = "plain", .prep = prep_plain, .every = 4 },
+	{ .name = "fixed by hand", .prep = prep_fixed, .every = 1 },
+	{ .name = "invlock", .prep = prep_invlock, .every = 4 },
+	{ .name = "invlock, min_len 1", .prep = prep_invlock, .min_len = 1, .every = 1 },
 };
 #define NR_WAYS	(sizeof(ways) / sizeof(*ways))
 
-static void submit(struct way *w, int slot, size_t len, unsigned int nr)
+static void wave(struct way *w, size_t len, unsigned int nr)
 {
-	struct io_uring_sqe *sqe = io_uring_get_sqe(&w->ring);
+	struct io_uring_cqe *cqe;
+	int err;
 
-	w->prep(w, sqe, slot, len, (uint64_t)nr * len % FILE_BYTES);
-	io_uring_sqe_set_data64(sqe, slot);
+	for (int slot = 0; slot < DEPTH; slot++) {
+		struct io_uring_sqe *sqe = io_uring_get_sqe(&w->ring);
+
+		w->prep(w, sqe, slot, len, (uint64_t)(nr * DEPTH + slot) * len % FILE_BYTES);
+		io_uring_sqe_set_data64(sqe, slot);
+	}
+	err = io_uring_submit_and_wait(&w->ring, DEPTH);
+	for (int ended = 0; ended < DEPTH; ended++) {
+		if (err >= 0 || err == -EINTR)
+			err = io_uring_wait_cqe(&w->ring, &cqe);
+		if (err)
+			die("io_uring", err);
+		if (cqe->res != (int)len)
+			die("a read", cqe->res < 0 ? cqe->res : -EIO);
+		if (w->uring)
+			invlock_uring_done(&w->ops[io_uring_cqe_get_data64(cqe)]);
+		io_uring_cqe_seen(&w->ring, cqe);
+	}
 }
 
 /* ns of CPU time per read, the kernel's threads for us included */
-static double measure(struct way *w, size_t len)
+static double take_turn(struct way *w, size_t len, int waves)
 {
-	unsigned int nr = BENCH_SIZE(2 * FILE_BYTES / len, DEPTH), begun = 0, ended = 0;
-	double begin;
+	static unsigned int nr;
+	double begin = bench_clock(CLOCK_PROCESS_CPUTIME_ID);
 
-	if (nr > 2048)
-		nr = 2048;
-	begin = bench_clock(CLOCK_PROCESS_CPUTIME_ID);
-	while (begun < DEPTH) {
-		submit(w, begun, len, begun);
-		begun++;
-	}
-	while (ended < nr) {
-		struct io_uring_cqe *cqe;
-		int slot, err = io_uring_submit_and_wait(&w->ring, 1);
+	for (int i = 0; i < waves; i++)
+		wave(w, len, nr++);
+	return (bench_clock(CLOCK_PROCESS_CPUTIME_ID) - begin) / (waves * DEPTH);
+}
 
-		if (err < 0 && err != -EINTR)
-			die("io_uring_submit_and_wait", err);
-		while (ended < nr && !io_uring_peek_cqe(&w->ring, &cqe)) {
-			slot = (int)io_uring_cqe_get_data64(cqe);
-			if (cqe->res != (int)len)
-				die("a read", cqe->res < 0 ? cqe->res : -EIO);
-			io_uring_cqe_seen(&w->ring, cqe);
-			if (w->uring)
-				invlock_uring_done(&w->ops[slot]);
-			ended++;
-			if (begun < nr)
-				submit(w, slot, len, begun++);
+static void run_round(const char *what, size_t len, int waves, int turns)
+{
+	double values[NR_WAYS][MAX_TURNS];
+	int nr[NR_WAYS] = {};
+
+	for (int turn = 0; turn < turns; turn++) {
+		for (size_t i = 0; i < NR_WAYS; i++) {
+			/* back and forth, so that none always comes after the same one */
+			size_t way = (turn + turn / 4) % 2 ? NR_WAYS - 1 - i : i;
+
+			if (turn % ways[way].every == 0)
+				values[way][nr[way]++] = take_turn(&ways[way], len, waves);
 		}
 	}
-	return (bench_clock(CLOCK_PROCESS_CPUTIME_ID) - begin) / nr;
+	for (size_t i = 0; i < NR_WAYS; i++)
+		bench_add(what, ways[i].name, bench_median(values[i], nr[i]));
 }
 
 static void make_file(void)
@@ -165,7 +193,8 @@ static void open_all(void)
 	memset(buffers, 1, DEPTH * LARGEST);
 	make_file();
 	for (size_t i = 0; i < NR_WAYS; i++) {
-		err = io_uring_queue_init(DEPTH, &ways[i].ring, 0);
+		err = io_uring_queue_init(DEPTH, &ways[i].ring, IORING_SETUP_SINGLE_ISSUER |
+					  IORING_SETUP_DEFER_TASKRUN);
 		if (err)
 			die("io_uring_queue_init", err);
 	}
@@ -194,14 +223,16 @@ static void close_all(void)
 static void tell_ways(struct way *w)
 {
 	struct invlock_uring_stats stats = { .size = sizeof(stats) };
+	char text[500] = "";
+	size_t at = 0;
 
 	invlock_uring_stats(w->uring, &stats);
-	for (int way = 0; way < INVLOCK_URING_NR_WAYS; way++) {
-		unsigned long long nr = stats.ways[way];
-
-		if (nr)
-			bench_note("%s: %llu reads: %s", w->name, nr, invlock_uring_way_name(way));
-	}
+	for (int way = 0; way < INVLOCK_URING_NR_WAYS && at < sizeof(text); way++)
+		if (stats.ways[way])
+			at += snprintf(text + at, sizeof(text) - at, "%s%llu %s", at ? ", " : "",
+				       (unsigned long long)stats.ways[way],
+				       invlock_uring_way_name(way));
+	bench_note("%s, reads: %s", w->name, text);
 }
 
 int main(int argc, char **argv)
@@ -211,15 +242,16 @@ int main(int argc, char **argv)
 	bench_begin("direct_io", "ns CPU", argc, argv);
 	open_all();
 	for (size_t s = 0; s < NR_SIZES; s++) {
-		snprintf(what, sizeof(what), "%zu KiB", sizes[s] >> 10);
+		size_t len = sizes[s].len;
+
+		snprintf(what, sizeof(what), "%zu KiB", len >> 10);
 		/* the first reads fault in, register, and fill what is measured later */
 		for (size_t i = 0; i < NR_WAYS; i++)
-			measure(&ways[i], sizes[s]);
+			take_turn(&ways[i], len, sizes[s].waves);
 		for (int round = 0; round < bench_rounds; round++)
-			for (size_t i = 0; i < NR_WAYS; i++)
-				bench_add(what, ways[i].name, measure(&ways[i], sizes[s]));
+			run_round(what, len, sizes[s].waves, BENCH_SIZE(sizes[s].turns, 1));
 		bench_target(what, "invlock, min_len 1", what, "fixed by hand", 1.05);
-		bench_target(what, "invlock", what, "plain", sizes[s] < 16384 ? 0 : 1);
+		bench_target(what, "invlock", what, "plain", len < 16384 ? 0 : 1);
 	}
 	tell_ways(&ways[2]);
 	tell_ways(&ways[3]);
