@@ -1,24 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 #include "section.h"
-#include "stripe.h"
-
-void invlock_section_init(struct invlock_section *s, const struct invlock *il,
-			  u64 start, u64 end, const struct invlock_budget *budget, u32 flags)
-{
-	*s = (struct invlock_section){
-		.il = il,
-		.start = start,
-		.end = end,
-		.left = {
-			.rounds = budget && budget->rounds ? budget->rounds
-							   : INVLOCK_DEFAULT_ROUNDS,
-			.time_ns = budget && budget->time_ns ? budget->time_ns
-							     : INVLOCK_DEFAULT_TIME_NS,
-		},
-		.flags = flags,
-		.error = invlock_range_ok(start, end) ? 0 : -EINVAL,
-	};
-}
 
 /* the clock starts with the first trouble: a section without any never reads it */
 static bool out_of_time(struct invlock_section *s)
@@ -33,7 +14,7 @@ static bool out_of_time(struct invlock_section *s)
 	return now >= s->deadline;
 }
 
-bool invlock_attempt(struct invlock_section *s)
+bool invlock_attempt_slowly(struct invlock_section *s)
 {
 	u32 waits_in_a_row = 0;
 	int err;
@@ -74,7 +55,7 @@ void invlock_undo(struct invlock_section *s)
 		s->error = -EBUSY;
 }
 
-bool invlock_commit(struct invlock_section *s)
+bool invlock_commit_slowly(struct invlock_section *s)
 {
 	if (!s->sampled) {
 		s->error = -EINVAL;

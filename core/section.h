@@ -49,7 +49,7 @@ struct invlock_section {
 	u32 flags;
 	u32 collisions;		/* rounds that were undone */
 	u32 waits;		/* times the head found the range busy */
-	int error;
+	int error;		/* not 0: over; also set by an owner that has reasons of its own */
 	bool sampled;
 	bool done;
 };
@@ -66,8 +66,28 @@ struct invlock_section {
  * A bad range (empty, or wrapping) is reported by invlock_section_error(); the
  * loop then does not run. Context: any, never sleeps. Since: 0.1
  */
-void invlock_section_init(struct invlock_section *s, const struct invlock *il,
-			  u64 start, u64 end, const struct invlock_budget *budget, u32 flags);
+static inline void invlock_section_init(struct invlock_section *s, const struct invlock *il,
+					u64 start, u64 end, const struct invlock_budget *budget,
+					u32 flags)
+{
+	/* each by itself: what is sampled needs no zero */
+	s->il = il;
+	s->start = start;
+	s->end = end;
+	s->left.rounds = budget && budget->rounds ? budget->rounds : INVLOCK_DEFAULT_ROUNDS;
+	s->left.time_ns = budget && budget->time_ns ? budget->time_ns : INVLOCK_DEFAULT_TIME_NS;
+	s->deadline = 0;
+	s->flags = flags;
+	s->collisions = 0;
+	s->waits = 0;
+	s->error = invlock_range_ok(start, end) ? 0 : -EINVAL;
+	s->sampled = false;
+	s->done = false;
+}
+
+/* invlock_attempt() and invlock_commit() when it is not as simple as nearly always */
+bool invlock_attempt_slowly(struct invlock_section *s);
+bool invlock_commit_slowly(struct invlock_section *s);
 
 /**
  * invlock_attempt() - the head: wait until the range is quiet, then sample
@@ -77,7 +97,14 @@ void invlock_section_init(struct invlock_section *s, const struct invlock *il,
  * Return: true = do the work; false = leave the loop, invlock_section_error() says
  * why. Since: 0.1
  */
-bool invlock_attempt(struct invlock_section *s);
+static inline bool invlock_attempt(struct invlock_section *s)
+{
+	if (unlikely(s->error || s->done ||
+		     !invlock_sample_stripe(s->il, s->start, s->end, &s->snap)))
+		return invlock_attempt_slowly(s);
+	s->sampled = true;
+	return true;
+}
 
 /**
  * invlock_resample() - begin the round anew, before any work was done in it
@@ -107,7 +134,15 @@ void invlock_undo(struct invlock_section *s);
  * Ordering: acquire; pairs with invlock_inv_start().
  * Return: true = publish and leave; false = undo and go round. Since: 0.1
  */
-bool invlock_commit(struct invlock_section *s);
+static inline bool invlock_commit(struct invlock_section *s)
+{
+	if (unlikely(!s->sampled || s->il->settle ||
+		     !invlock_unmoved(s->il, &s->snap, s->start, s->end)))
+		return invlock_commit_slowly(s);
+	s->sampled = false;
+	s->done = true;
+	return true;
+}
 
 /**
  * invlock_section_error() - how the loop ended

@@ -4,14 +4,12 @@
 #include <invlock/section.h>
 
 #include "core/section.h"
-#include "mm.h"
+#include "monitor.h"
 
 struct read {
 	struct invlock_section section;
-	struct invlock_mm *mm;	/* NULL: nothing is watched */
-	int error;		/* found before the section could begin */
+	struct invlock_mm *mm;	/* NULL: there is no section, and its error says so */
 	bool watched;
-	bool committed;
 };
 
 _Static_assert(sizeof(struct read) <= sizeof(struct invlock_read), "struct invlock_read is ABI");
@@ -25,67 +23,63 @@ static struct read *read_of(struct invlock_read *rd)
 static void forget(struct read *r)
 {
 	r->mm = NULL;
-	r->error = -EINVAL;
 	r->watched = false;
-	r->committed = false;
+	r->section.error = -EINVAL;
+	r->section.done = false;
 }
 
 void invlock_read_init(struct invlock_read *rd, struct invlock_mm *mm, const void *addr,
 		       size_t len, const struct invlock_read_budget *budget, unsigned int flags)
 {
-	struct invlock_budget b = {
-		.rounds = budget ? budget->rounds : 0,
-		.time_ns = budget ? budget->time_ns : 0,
-	};
-	u64 start = (unsigned long)addr, end = start + len;
+	u64 start = (unsigned long)addr;
+	struct invlock_budget b;
 	struct read *r = read_of(rd);
 
 	if (!rd)
 		return;
+	if (budget)
+		b = (struct invlock_budget){ budget->rounds, budget->time_ns };
 	forget(r);
-	if (!mm || end <= start || flags & ~INVLOCK_READ_INTERRUPTIBLE)
-		return;
-	r->error = mm_alive(mm) ? 0 : -EOWNERDEAD;
-	if (r->error)
+	if (!mm || flags & ~INVLOCK_READ_INTERRUPTIBLE)
 		return;
 	r->mm = mm;
-	invlock_section_init(&r->section, &mm->il, start, end, &b,
-			     flags & INVLOCK_READ_INTERRUPTIBLE ?
-			     INVLOCK_SECTION_INTERRUPTIBLE : 0);
+	invlock_section_init(&r->section, &mm->il, start, start + len, budget ? &b : NULL, flags);
+}
+
+/* a section that can go on; in a forked child none can */
+static inline bool can_go_on(struct read *r)
+{
+	if (!r || !r->mm || r->section.error)
+		return false;
+	if (unlikely(!mm_alive(r->mm)))
+		r->section.error = -EOWNERDEAD;
+	return !r->section.error;
+}
+
+static bool watch(struct read *r)
+{
+	r->section.error = mm_watch(r->mm, r->section.start, r->section.end);
+	if (r->watched)
+		mm_unwatch(r->mm, r->section.start, r->section.end);
+	r->watched = !r->section.error;
+	return r->watched;
 }
 
 bool invlock_read_attempt(struct invlock_read *rd)
 {
 	struct read *r = read_of(rd);
 
-	if (!r || !r->mm || r->error)
-		return false;
-	if (!mm_alive(r->mm)) {
-		r->error = -EOWNERDEAD;
-		return false;
-	}
-	if (!invlock_attempt(&r->section))
+	if (!can_go_on(r) || !invlock_attempt(&r->section))
 		return false;
 	/* after the sample, in each round: a mapping that replaced another is not watched */
-	r->error = mm_watch(r->mm, r->section.start, r->section.end);
-	if (r->watched)
-		mm_unwatch(r->mm, r->section.start, r->section.end);
-	r->watched = !r->error;
-	return r->watched;
+	return likely(!r->mm->monitor->watch) || watch(r);
 }
 
 bool invlock_read_commit(struct invlock_read *rd)
 {
 	struct read *r = read_of(rd);
 
-	if (!r || !r->mm || r->error)
-		return false;
-	if (!mm_alive(r->mm)) {
-		r->error = -EOWNERDEAD;
-		return false;
-	}
-	r->committed = invlock_commit(&r->section);
-	return r->committed;
+	return can_go_on(r) && invlock_commit(&r->section);
 }
 
 bool invlock_read_valid(struct invlock_read *rd)
@@ -93,7 +87,7 @@ bool invlock_read_valid(struct invlock_read *rd)
 	struct read *r = read_of(rd);
 	struct invlock_section *s;
 
-	if (!r || !r->committed || !mm_alive(r->mm))
+	if (!r || !r->section.done || r->section.error || !mm_alive(r->mm))
 		return false;
 	s = &r->section;
 	for (u32 waits = 0; ; waits++) {
@@ -119,9 +113,5 @@ void invlock_read_end(struct invlock_read *rd)
 
 int invlock_read_error(const struct invlock_read *rd)
 {
-	const struct read *r = (const struct read *)rd;
-
-	if (!r)
-		return -EINVAL;
-	return r->error ? r->error : invlock_section_error(&r->section);
+	return rd ? invlock_section_error(&((const struct read *)rd)->section) : -EINVAL;
 }

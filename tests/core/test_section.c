@@ -204,6 +204,20 @@ TEST(a_feed_that_dies_ends_the_wait_with_the_reason)
 	feed_free(&f);
 }
 
+TEST(a_section_after_a_wide_change_is_not_undone_by_one_elsewhere)
+{
+	struct invlock_section s;
+
+	/* without a ring, which would excuse it */
+	feed_make(&f, 4096, 0);
+	feed_change(&f, 0, ~0ULL);
+	invlock_section_init(&s, &f.il, 0x10000, 0x20000, NULL, 0);
+	assert_true(invlock_attempt(&s));
+	feed_change(&f, 1ULL << 30, (1ULL << 30) + 1);
+	assert_true(invlock_commit(&s));
+	feed_free(&f);
+}
+
 static bool unsettled(void *arg)
 {
 	int *turns = arg;
@@ -239,4 +253,5 @@ TEST_MAIN(
 	cmocka_unit_test(a_waiter_goes_on_when_the_invalidation_ends),
 	cmocka_unit_test(a_signal_ends_an_interruptible_wait_and_only_that),
 	cmocka_unit_test(a_feed_that_dies_ends_the_wait_with_the_reason),
+	cmocka_unit_test(a_section_after_a_wide_change_is_not_undone_by_one_elsewhere),
 	cmocka_unit_test(an_unsettled_writer_is_waited_for_before_the_sample))
