@@ -13,6 +13,7 @@ struct read {
 };
 
 _Static_assert(sizeof(struct read) <= sizeof(struct invlock_read), "struct invlock_read is ABI");
+_Static_assert(INVLOCK_READ_INTERRUPTIBLE == INVLOCK_SECTION_INTERRUPTIBLE, "one flag, passed on");
 
 static struct read *read_of(struct invlock_read *rd)
 {
