@@ -23,21 +23,24 @@ static inline void view_feed(struct invlock *il, struct bpf_user *u)
 	};
 }
 
-/* Global functions: the verifier looks at each once, not at every call; and u may be NULL. */
+/*
+ * Global functions: the verifier looks at each once, not at every call; and u may be NULL.
+ * These two are for any range. For one in a single stripe, as most are, the call is a good
+ * part of what they cost: see feed_start() and feed_end().
+ */
 
-__noinline int feed_start(struct bpf_user *u, u64 start, u64 end, u32 kind)
+__noinline int feed_start_long(struct bpf_user *u, u64 start, u64 end, u32 kind, u32 tid)
 {
 	struct invlock il;
 
 	if (!u)
 		return 0;
 	view_feed(&il, u);
-	invlock_inv_start(&il, start, end, kind, (u32)bpf_get_current_pid_tgid(),
-			  bpf_ktime_get_ns());
+	invlock_inv_start(&il, start, end, kind, tid, bpf_ktime_get_ns());
 	return 0;
 }
 
-__noinline int feed_end(struct bpf_user *u, u64 start, u64 end)
+__noinline int feed_end_long(struct bpf_user *u, u64 start, u64 end)
 {
 	struct invlock il;
 
@@ -48,11 +51,40 @@ __noinline int feed_end(struct bpf_user *u, u64 start, u64 end)
 	return 0;
 }
 
+static inline bool in_one_stripe(u64 start, u64 end)
+{
+	return start < end && (end - 1) >> INVLOCK_STRIPE_SHIFT == start >> INVLOCK_STRIPE_SHIFT;
+}
+
+static inline void feed_start(struct bpf_user *u, u64 start, u64 end, u32 kind, u32 tid)
+{
+	struct invlock il;
+
+	if (unlikely(!in_one_stripe(start, end))) {
+		feed_start_long(u, start, end, kind, tid);
+		return;
+	}
+	view_feed(&il, u);
+	invlock_inv_start(&il, start, end, kind, tid, bpf_ktime_get_ns());
+}
+
+static inline void feed_end(struct bpf_user *u, u64 start, u64 end)
+{
+	struct invlock il;
+
+	if (unlikely(!in_one_stripe(start, end))) {
+		feed_end_long(u, start, end);
+		return;
+	}
+	view_feed(&il, u);
+	invlock_inv_end(&il, start, end);
+}
+
 /* a change that is found only when it is over */
 static inline void feed_bump(struct bpf_user *u, u64 start, u64 end, u32 kind)
 {
-	feed_start(u, start, end, kind);
-	feed_end(u, start, end);
+	feed_start_long(u, start, end, kind, (u32)bpf_get_current_pid_tgid());
+	feed_end_long(u, start, end);
 }
 
 __noinline int feed_lose(struct bpf_user *u)

@@ -17,18 +17,35 @@ char LICENSE[] SEC("license") = "Dual MIT/GPL";
 
 #define CALL_PROBES	32
 
-/* the entry of a thread, or, if it has none and claim, a free one that is now its own */
-static inline struct bpf_call *call_of(struct bpf_user *u, u32 tid, bool claim)
+static inline struct bpf_call *call_at(struct bpf_user *u, u32 place)
+{
+	return &u->calls[place & (u->state.nr_calls - 1) & (BPF_NR_CALLS - 1)];
+}
+
+/* the call of a thread that runs; NULL: none */
+static inline struct bpf_call *find_call(struct bpf_user *u, u32 tid)
+{
+	u64 reach = port_load(&u->state.reach);
+
+	for (u32 i = 0; i < CALL_PROBES && i < reach; i++) {
+		struct bpf_call *s = call_at(u, tid + i);
+
+		if (port_load(&s->owner) == tid)
+			return s;
+	}
+	return NULL;
+}
+
+/* a free entry for the call of a thread; NULL: too many run */
+static inline struct bpf_call *claim_call(struct bpf_user *u, u32 tid)
 {
 	for (u32 i = 0; i < CALL_PROBES; i++) {
-		struct bpf_call *s = &u->calls[(tid + i) & (u->state.nr_calls - 1) &
-					       (BPF_NR_CALLS - 1)];
-		u64 owner = port_load(&s->owner);
+		struct bpf_call *s = call_at(u, tid + i);
 
-		if (owner == tid)
-			return s;
-		if (claim && !owner && !port_cmpxchg(&s->owner, 0, (u64)tid))
-			return s;
+		if (port_load(&s->owner) || port_cmpxchg(&s->owner, 0, (u64)tid))
+			continue;
+		grow(&u->state.reach, i + 1, CALL_PROBES);
+		return s;
 	}
 	return NULL;
 }
@@ -36,34 +53,31 @@ static inline struct bpf_call *call_of(struct bpf_user *u, u32 tid, bool claim)
 static inline void end_ranges(struct bpf_user *u, struct bpf_call *s)
 {
 	feed_end(u, s->start[0], s->end[0]);
-	if (s->nr > 1)
-		feed_end(u, s->start[1], s->end[1]);
+	if (unlikely(s->nr > 1))
+		feed_end_long(u, s->start[1], s->end[1]);
 }
 
-/* Return: 0 when this thread has no call that runs. Global for the verifier: see feed.h */
-__noinline int end_call(struct bpf_user *u, u32 tid)
+/* Return: false when this thread has no call that runs */
+static inline bool end_call(struct bpf_user *u, u32 tid)
 {
-	struct bpf_call *s;
+	struct bpf_call *s = find_call(u, tid);
 
-	if (!u)
-		return 0;
-	s = call_of(u, tid, false);
 	if (!s)
-		return 0;
+		return false;
 	end_ranges(u, s);
-	s->nr = 0;
 	port_store_release(&s->owner, 0);
-	return 1;
+	return true;
 }
 
 /* class of a call, for the ABI it was made through */
-static inline u32 class_of(u8 both, struct task_struct *task)
+static inline u32 class_of(u64 nr, struct task_struct *task)
 {
+	u8 both = call_classes[nr & NR_MASK];
+
 	return task->thread_info.status & TS_COMPAT ? both >> 4 : both & 15;
 }
 
-static inline void read_call(struct call *call, struct task_struct *task, struct pt_regs *regs,
-			     u64 nr)
+static inline void read_call(struct call *call, struct task_struct *task, struct pt_regs *regs)
 {
 	if (task->thread_info.status & TS_COMPAT) {
 		u32 vec[6];
@@ -93,7 +107,7 @@ static inline void read_call(struct call *call, struct task_struct *task, struct
 		call->arg[4] = vec[4];
 		call->arg[5] = vec[5];
 	} else {
-		call->foreign = nr & X32_BIT;
+		call->foreign = regs->orig_ax & X32_BIT;
 		call->arg[0] = regs->di;
 		call->arg[1] = regs->si;
 		call->arg[2] = regs->dx;
@@ -109,10 +123,22 @@ static inline bool wanted(const struct bpf_user *u, u32 class)
 	return class != CALL_NONE && (class != CALL_MPROTECT || u->state.count_protect);
 }
 
-/* apart from its program, so that the many calls that are of no interest save no registers */
-static __noinline int call_starts(struct pt_regs *regs, u64 nr, u8 both)
+/* Everybody's calls come through here. Return: the caller; NULL: the call is of no interest */
+static inline struct task_struct *look_at_call(u64 nr)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
+	struct task_struct *task;
+	struct bpf_set *set;
+
+	if (likely(!call_classes[nr & NR_MASK]))
+		return NULL;
+	set = get_set();
+	task = bpf_get_current_task_btf();
+	return unlikely(maybe_watched(set, task)) ? task : NULL;
+}
+
+/* apart from its program, so that the many calls that are of no interest save no registers */
+static __noinline int call_starts(struct task_struct *task, struct pt_regs *regs)
+{
 	struct bpf_user *u = user_of(mm_of(task));
 	struct change c = {};
 	struct bpf_call *s;
@@ -120,40 +146,49 @@ static __noinline int call_starts(struct pt_regs *regs, u64 nr, u8 both)
 
 	if (likely(!u))
 		return 0;
-	call.class = class_of(both, task);
+	call.class = class_of(regs->orig_ax, task);
 	if (!wanted(u, call.class))
 		return 0;
-	read_call(&call, task, regs, nr);
+	read_call(&call, task, regs);
 	decode(&c, &call, task, false);
 	if (!c.nr)
 		return 0;
-	s = call_of(u, (u32)bpf_get_current_pid_tgid(), true);
-	if (!s) {
-		feed_close(u, INVLOCK_FEED_DEGRADED);
-		return 0;
-	}
-	if (unlikely(s->nr)) {
+	s = find_call(u, task->pid);
+	if (unlikely(s)) {
 		/* the exit of this thread's last call was not seen, but it is over */
 		end_ranges(u, s);
 		port_fetch_add(&u->state.nr_healed, 1);
+	} else {
+		s = claim_call(u, task->pid);
+	}
+	if (unlikely(!s)) {
+		feed_close(u, INVLOCK_FEED_DEGRADED);
+		return 0;
 	}
 	s->nr = c.nr;
 	s->start[0] = c.range[0].start;
 	s->end[0] = c.range[0].end;
 	s->start[1] = c.range[1].start;
 	s->end[1] = c.range[1].end;
-	feed_start(u, c.range[0].start, c.range[0].end, c.range[0].kind);
-	if (c.nr > 1)
-		feed_start(u, c.range[1].start, c.range[1].end, c.range[1].kind);
+	feed_start(u, c.range[0].start, c.range[0].end, c.range[0].kind, task->pid);
+	if (unlikely(c.nr > 1))
+		feed_start_long(u, c.range[1].start, c.range[1].end, c.range[1].kind, task->pid);
 	return 0;
 }
 
 SEC("tp_btf/sys_enter")
 int BPF_PROG(call_enters, struct pt_regs *regs, long nr)
 {
-	u8 both = call_classes[nr & NR_MASK];
+	struct task_struct *task = look_at_call(nr);
 
-	return likely(!both) ? 0 : call_starts(regs, nr, both);
+	return task ? call_starts(task, regs) : 0;
+}
+
+/* may a call of this class map a file? */
+static inline bool maps_file(u32 class)
+{
+	return (1U << CALL_MMAP | 1U << CALL_OLD_MMAP | 1U << CALL_MREMAP | 1U << CALL_SHMAT |
+		1U << CALL_IPC | 1U << CALL_REMAP_FILE_PAGES) >> class & 1;
 }
 
 /* remember the file that this call has mapped; before its invalidation ends */
@@ -199,25 +234,30 @@ static inline void note_file(struct bpf_user *u, struct task_struct *task,
 		port_fetch_add(&u->state.nr_unknown, 1);
 }
 
-static __noinline int call_ends(struct pt_regs *regs, u64 nr, u64 ret, u8 both)
+static __noinline int call_ends(struct task_struct *task, struct pt_regs *regs, u64 ret)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
 	struct bpf_user *u = user_of(mm_of(task));
 	struct change c = {};
 	struct call call;
+	bool maps;
 
 	if (likely(!u))
 		return 0;
-	call.class = class_of(both, task);
+	call.class = class_of(regs->orig_ax, task);
 	if (!wanted(u, call.class))
 		return 0;
-	read_call(&call, task, regs, nr);
-	/* an address, not an error */
-	if (ret < -4095ULL)
-		note_file(u, task, &call, ret);
-	if (likely(end_call(u, (u32)bpf_get_current_pid_tgid())))
+	maps = maps_file(call.class);
+	if (maps) {
+		read_call(&call, task, regs);
+		/* an address, not an error */
+		if (ret < -4095ULL)
+			note_file(u, task, &call, ret);
+	}
+	if (likely(end_call(u, task->pid)))
 		return 0;
-	/* its enter was not seen: it began before the program was armed, or was missed */
+	/* it changes nothing, or its enter was not seen: made before we were armed, or skipped */
+	if (!maps)
+		read_call(&call, task, regs);
 	decode(&c, &call, task, true);
 	if (!c.nr)
 		return 0;
@@ -231,10 +271,9 @@ static __noinline int call_ends(struct pt_regs *regs, u64 nr, u64 ret, u8 both)
 SEC("tp_btf/sys_exit")
 int BPF_PROG(call_exits, struct pt_regs *regs, long ret)
 {
-	u64 nr = regs->orig_ax;
-	u8 both = call_classes[nr & NR_MASK];
+	struct task_struct *task = look_at_call(regs->orig_ax);
 
-	return likely(!both) ? 0 : call_ends(regs, nr, ret, both);
+	return task ? call_ends(task, regs, ret) : 0;
 }
 
 SEC("tp_btf/sched_process_exit")
@@ -279,8 +318,7 @@ int scan_calls(struct bpf_iter__task *ctx)
 	nr = BPF_CORE_READ(regs, orig_ax);
 	if (nr & ~(u64)(NR_MASK | X32_BIT))
 		return 0;
-	if (!wanted(u, class_of(call_classes[nr & NR_MASK], task)) ||
-	    call_of(u, (u32)task->pid, false))
+	if (!wanted(u, class_of(nr, task)) || find_call(u, task->pid))
 		return 0;
 	pid = task->thread_pid;
 	level = BPF_CORE_READ(pid, level) & 31;

@@ -89,6 +89,7 @@ struct bpf_state {
 	__u64 nr_requests;	/* io_uring requests that run */
 	__u64 nr_unpaired;	/* calls whose enter was not seen */
 	__u64 nr_healed;	/* calls whose exit was not seen */
+	__u64 reach;		/* no call lies this far from its home, or further */
 };
 
 /* A call that runs. Only its own thread touches one that it owns. */

@@ -49,7 +49,7 @@ static inline bool request_end(u64 key)
 		return false;
 	u = user_of_request(r);
 	if (u) {
-		feed_end(u, r->start, r->end);
+		feed_end_long(u, r->start, r->end);
 		port_fetch_add(&u->state.nr_requests, -1ULL);
 	}
 	bpf_map_delete_elem(&requests, &key);
@@ -109,7 +109,7 @@ static inline int request_start(struct io_kiocb *req)
 	}
 	port_fetch_add(&set->nr_requests, 1);
 	port_fetch_add(&u->state.nr_requests, 1);
-	feed_start(u, r.start, r.end, INVLOCK_KIND_URING);
+	feed_start_long(u, r.start, r.end, INVLOCK_KIND_URING, (u32)bpf_get_current_pid_tgid());
 	return 0;
 }
 

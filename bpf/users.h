@@ -80,7 +80,7 @@ static inline u64 mm_of(struct task_struct *task)
 /* where an mm looks for its seat first */
 static inline u32 home_of(u64 mm)
 {
-	return (u32)(mm * 0x9e3779b97f4a7c15ULL >> 40);
+	return (u32)(mm * 0x9e3779b97f4a7c15ULL >> 40) & (BPF_NR_USERS - 1);
 }
 
 /* Return: the seat of an mm, -1 = none. Global for the verifier: see feed.h */
@@ -102,13 +102,27 @@ __noinline int seat_of(u64 mm)
 	return -1;
 }
 
+/* may the mm of this task be watched? One compare, as long as each mm sits at its home */
+static inline bool maybe_watched(const struct bpf_set *set, struct task_struct *task)
+{
+	u64 mm = mm_of(task);
+
+	return set && (port_load(&set->mm[home_of(mm)]) == mm || port_load(&set->reach) > 1);
+}
+
 /* NULL: this mm is not watched */
 static inline struct bpf_user *user_of(u64 mm)
 {
-	int seat = seat_of(mm);
+	struct bpf_set *set = get_set();
+	int seat = home_of(mm);
 	struct bpf_user *u;
 
-	if (likely(seat < 0))
+	/* an empty seat is that of no mm */
+	if (!set || !mm)
+		return NULL;
+	if (unlikely(port_load(&set->mm[seat]) != mm))
+		seat = seat_of(mm);
+	if (seat < 0)
 		return NULL;
 	u = user_at(seat);
 	return u && port_load(&u->state.mm) == mm ? u : NULL;
