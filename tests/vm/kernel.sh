@@ -87,16 +87,16 @@ unpack()	# DIR PACKAGE...: into DIR/root
 
 kernel_download()	# DIR [SUITE]
 {
-	local dir=$1 new=$1.new packages
+	local dir=$1 suite=${2-} new=$1.new packages
 
 	rm -rf "$new" && mkdir -p "$new" || return
-	if [ -n "$2" ]; then
-		private_apt "$new/apt" "$2" || return
+	if [ -n "$suite" ]; then
+		private_apt "$new/apt" "$suite" || return
 		local -x APT_CONFIG=$new/apt/apt.conf
 	elif [ -z "$(kernel_packages)" ]; then
 		apt-get -qq update || return
 	fi
-	if [ "$2" = sid ]; then
+	if [ "$suite" = sid ]; then
 		# its modules want a newer compiler and libc than this machine's: a root with both
 		mkdir -p "$new/root/"{dev,proc,tmp,usr/{bin,sbin,lib,lib64}} &&
 		for link in bin sbin lib lib64; do ln -s "usr/$link" "$new/root/$link"; done
@@ -118,7 +118,7 @@ kernel_from_packages()	# NAME [SUITE]
 	local dir=$cache/$1
 
 	if [ ! -d "$dir/root" ]; then
-		kernel_download "$dir" "$2" > "$work/fetch.log" 2>&1 ||
+		kernel_download "$dir" "${@:2}" > "$work/fetch.log" 2>&1 ||
 			skip "cannot get the packages of kernel $1: $(tail -n 1 "$work/fetch.log")"
 	fi
 	kernel_modules=$dir/root
