@@ -101,7 +101,7 @@ static int check_options(const struct invlock_uring_options *options,
 	if (!ret->min_len)
 		ret->min_len = DEFAULT_MIN_LEN;
 	if (!ret->align)
-		ret->align = 1;
+		ret->align = sysconf(_SC_PAGESIZE);
 	return 0;
 }
 

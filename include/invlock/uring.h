@@ -18,12 +18,13 @@
  * Memory that cannot be registered, or is not worth it, is read and written by a plain
  * request, which gives the same bytes. That is never an error.
  *
- * Direct I/O can ask more of a fixed request than of a plain one: some kernels send a fixed
- * buffer to the device page by page, and each piece must be whole blocks of it. Memory that
- * begins in the middle of a block, as 512 bytes into a page does with blocks of 4 KiB, then
- * gets -EINVAL in its CQE where a plain request is served. A program whose memory is not
- * aligned to the file's blocks (statx(2): stx_dio_offset_align) sets invlock_uring_options.align
- * to them. Buffered files ask for nothing.
+ * Direct I/O can ask more of a fixed request than of a plain one: Linux 6.0 to 6.17 look at a
+ * fixed buffer page by page, and each piece must be whole blocks of the file. Memory that begins
+ * 512 bytes into a page would get -EINVAL in its CQE with blocks of 4 KiB, where a plain request
+ * is served. So, by default, what does not begin at a page goes plain. A program whose memory is
+ * aligned to less sets invlock_uring_options.align to what all of its files allow: their blocks
+ * (statx(2): stx_dio_offset_align) for direct I/O; 1 for buffered files, which ask for nothing.
+ * With blocks larger than a page those kernels serve no fixed request into small pages.
  *
  * Threads: prep_read and prep_write as for the submission queue, one thread at a time;
  * all else on any thread. A ring that belongs to one thread (IORING_SETUP_SINGLE_ISSUER)
@@ -93,7 +94,7 @@ const char *invlock_uring_way_name(unsigned int way);
  * @time_ns: as in struct invlock_cache_options
  * @reap_ms: as in struct invlock_cache_options
  * @align: requests whose memory does not begin on a multiple of this go plain: a power of
- *	two, the file's block for direct I/O (see above); 0 = any address may be fixed
+ *	two; 0 = a page, 1 = any address may be fixed; see above
  */
 struct invlock_uring_options {
 	size_t size;
@@ -157,7 +158,7 @@ struct invlock_uring_op {
  * @uring: the adapter
  * @sqe: from io_uring_get_sqe() of its ring
  * @fd: as for io_uring_prep_read()
- * @buf: where to; need not be aligned more than @fd asks for, see options.align
+ * @buf: where to; need not be aligned more than @fd asks for; see options.align
  * @len: bytes; like read(2), one request moves at most 0x7ffff000
  * @offset: in the file; (uint64_t)-1 = the file's own position
  * @op: not in use by another request

@@ -37,11 +37,11 @@ TEST(a_part_of_registered_memory_needs_no_registration_of_its_own)
 	RIG_OPEN(&rig, "manual", 0, NULL);
 	buf = memory(4 * BUF, 0);
 	assert_int_equal(read_one(&rig, rig.fd, buf, 4 * BUF, 0, &way), 4 * BUF);
-	assert_int_equal(read_one(&rig, rig.fd, buf + BUF + 512, BUF, MIB, &way), BUF);
+	assert_int_equal(read_one(&rig, rig.fd, buf + BUF + 4096, BUF, MIB, &way), BUF);
 	assert_int_equal(way, INVLOCK_URING_FIXED);
-	assert_true(holds(buf + BUF + 512, MIB, BUF));
-	assert_true(holds(buf, 0, BUF + 512));
-	assert_true(holds(buf + 2 * BUF + 512, 2 * BUF + 512, 2 * BUF - 512));
+	assert_true(holds(buf + BUF + 4096, MIB, BUF));
+	assert_true(holds(buf, 0, BUF + 4096));
+	assert_true(holds(buf + 2 * BUF + 4096, 2 * BUF + 4096, 2 * BUF - 4096));
 	assert_int_equal(cache_stats(&rig).reg_calls, 1);
 	rig_close(&rig);
 	munmap(buf, 4 * BUF);
@@ -67,7 +67,7 @@ TEST(a_write_from_any_memory_arrives_in_the_file)
 
 TEST(odd_addresses_lengths_and_offsets_are_served_on_buffered_files)
 {
-	const struct invlock_uring_options o = { .size = sizeof(o), .min_len = 1 };
+	const struct invlock_uring_options o = { .size = sizeof(o), .min_len = 1, .align = 1 };
 	static const size_t odd[] = { 0, 1, 7, 511, 4093, 4095, 4096, 4097, 9999 };
 	struct rig rig;
 	unsigned char *buf, *at;
