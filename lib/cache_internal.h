@@ -3,7 +3,8 @@
  * The cache, inside.
  *
  *	cache.c		get, put
- *	cache_open.c	open, close, the reaper, reap, drop, stats
+ *	cache_open.c	open, close, drop, stats
+ *	cache_reap.c	when the dead are looked for: the timer, the reaper
  *	cache_room.c	limits, eviction, the dead: everything that gives memory back
  *
  * Lock order: cache->lock is the innermost; no callback, no wait and no call of ours that
@@ -33,15 +34,20 @@ struct invlock_cache {
 	struct invlock_cache_options options;
 	struct invlock_budget budget;
 	size_t pool_bytes;
-	int timer;		/* fd: time to reap */
-	int stop;		/* eventfd that ends the reaper; -1 = no reaper */
+	struct timespec interval;	/* of the timer, and of no other */
+	bool has_reaper;
 	pthread_t reaper;
+
+	/* read and written without a lock */
+	int timer;		/* fd: time to reap; -1 = the program has closed it */
+	u32 news;		/* the reaper sleeps on it; another number: it has to look */
+	bool stop;		/* the reaper is to end */
 
 	pthread_mutex_t lock __attribute__((aligned(64)));	/* guards the rest */
 	struct region_pool pool;
 	struct index_table *retired;
 	struct invlock_cache_stats stats;
-	bool timer_runs;
+	bool timer_runs;	/* the reaper reads it without the lock */
 	u64 looked_at;		/* written by whoever reaps: how far all regions were validated */
 };
 
@@ -92,6 +98,15 @@ void cache_kill_stale(struct invlock_cache *cache);
 
 /* deregister every dead region that is not in use; the number. Locks: none */
 int cache_bury(struct invlock_cache *cache);
+
+/* the timer, stopped, and the reaper if the options ask for it; 0 or -errno and a sentence */
+int cache_begin_reaping(struct invlock_cache *cache, struct invlock_why *why);
+
+/* end both; @mine is false in a forked child, which has no reaper */
+void cache_end_reaping(struct invlock_cache *cache, bool mine);
+
+/* the timer runs as long as there is something to look after; Locks: held */
+void cache_set_timer_locked(struct invlock_cache *cache);
 
 /* have the timer fire now, or soon; any context that may make a system call */
 void cache_kick(struct invlock_cache *cache);

@@ -1,14 +1,9 @@
 // SPDX-License-Identifier: MIT
-/* The cache's life: open, the reaper, reap, drop, stats, close. */
+/* The cache's life: open, drop, stats, close. */
 #include <errno.h>
-#include <poll.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/mman.h>
-#include <sys/timerfd.h>
-#include <unistd.h>
 
 #include "cache_internal.h"
 #include "monitor.h"
@@ -22,31 +17,13 @@
 #define FIRST_INDEX_BITS	9
 #define OPTIONS_MIN		sizeof(struct invlock_cache_options)
 
-/* guards ids_taken and the preparation of the threads' records */
-static pthread_mutex_t ids_lock = PTHREAD_MUTEX_INITIALIZER;
-static u64 ids_taken;	/* which counters of the threads' records belong to a cache */
-
-static void lock_ids(void)
-{
-	pthread_mutex_lock(&ids_lock);
-}
-
-static void unlock_ids(void)
-{
-	pthread_mutex_unlock(&ids_lock);
-}
-
-/* a child must not find the lock held by a thread that it does not have */
-__attribute__((constructor)) static void survive_fork(void)
-{
-	pthread_atfork(lock_ids, unlock_ids, unlock_ids);
-}
+static u64 ids_taken;	/* which counters of the threads' records belong to a cache; mm_lock() */
 
 static int take_id(struct invlock_cache *cache, struct invlock_why *why)
 {
 	int err;
 
-	lock_ids();
+	mm_lock();
 	err = thread_prepare();
 	if (err) {
 		explain(why, err, "out of memory");
@@ -60,15 +37,15 @@ static int take_id(struct invlock_cache *cache, struct invlock_why *why)
 		     t = t->next)
 			port_store(&t->hits[cache->id], 0);
 	}
-	unlock_ids();
+	mm_unlock();
 	return err;
 }
 
 static void give_id(const struct invlock_cache *cache)
 {
-	lock_ids();
+	mm_lock();
 	ids_taken &= ~(1ULL << cache->id);
-	unlock_ids();
+	mm_unlock();
 }
 
 static int check_options(struct invlock_cache_options *o, const struct invlock_cache_options *given,
@@ -99,55 +76,6 @@ static int check_options(struct invlock_cache_options *o, const struct invlock_c
 	if (!o->need)
 		o->need = INVLOCK_KINDS_DEFAULT;
 	return 0;
-}
-
-static void *reap_loop(void *arg)
-{
-	struct invlock_cache *cache = arg;
-	struct pollfd fds[] = {
-		{ .fd = cache->timer, .events = POLLIN },
-		{ .fd = cache->stop, .events = POLLIN },
-	};
-
-	while (!fds[1].revents) {
-		if (poll(fds, 2, -1) > 0 && fds[0].revents)
-			invlock_cache_reap(cache);
-	}
-	return NULL;
-}
-
-static int start_reaper(struct invlock_cache *cache)
-{
-	sigset_t all, old;
-	int err;
-
-	cache->stop = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (cache->stop < 0)
-		return -errno;
-	/* signals are the program's */
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	err = pthread_create(&cache->reaper, NULL, reap_loop, cache);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	if (err) {
-		close(cache->stop);
-		cache->stop = -1;
-		return -err;
-	}
-	pthread_setname_np(cache->reaper, "invlock-reaper");
-	return 0;
-}
-
-static void stop_reaper(struct invlock_cache *cache)
-{
-	if (cache->stop < 0)
-		return;
-	/* unheard, it would be waited for in vain; if the program closed it, the reaper ended */
-	for (u32 waits = 0; eventfd_write(cache->stop, 1) && errno != EBADF; waits++)
-		port_wait(waits, false);
-	pthread_join(cache->reaper, NULL);
-	close(cache->stop);
-	cache->stop = -1;
 }
 
 static int map_tables(struct invlock_cache *cache)
@@ -212,7 +140,6 @@ int invlock_cache_open(struct invlock_mm *mm, const struct invlock_cache_options
 		.mm = mm,
 		.options = o,
 		.budget = { .rounds = o.rounds, .time_ns = o.time_ns },
-		.stop = -1,
 		.lock = PTHREAD_MUTEX_INITIALIZER,
 	};
 	/* not cancelled while it unwinds */
@@ -225,25 +152,14 @@ int invlock_cache_open(struct invlock_mm *mm, const struct invlock_cache_options
 		explain(why, err, "no memory for %u entries: %s", o.max_entries, strerror(-err));
 		goto free_id;
 	}
-	cache->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-	if (cache->timer < 0) {
-		err = explain(why, -errno, "no file descriptor for a timer: %s", strerror(errno));
+	err = cache_begin_reaping(cache, why);
+	if (err)
 		goto unmap;
-	}
-	if (o.flags & INVLOCK_CACHE_REAPER) {
-		err = start_reaper(cache);
-		if (err) {
-			explain(why, err, "cannot start the reaper: %s", strerror(-err));
-			goto close_timer;
-		}
-	}
 	pthread_setcancelstate(old_state, NULL);
 	mm_hold(mm);
 	*ret_cache = cache;
 	return 0;
 
-close_timer:
-	close(cache->timer);
 unmap:
 	unmap_tables(cache);
 free_id:
@@ -258,56 +174,29 @@ int invlock_cache_close(struct invlock_cache *cache)
 {
 	struct region_pool *pool;
 	int old_state;
+	bool mine;
 
 	if (!cache)
 		return 0;
-	if (cache_alive(cache) && cache_is_pinned(cache))
+	mine = cache_alive(cache);
+	if (mine && cache_is_pinned(cache))
 		return -EBUSY;
 	pool = &cache->pool;
 	/* not cancelled half-way, nor in dereg() */
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old_state);
-	if (cache_alive(cache)) {
-		stop_reaper(cache);
+	cache_end_reaping(cache, mine);
+	if (mine) {
 		/* nobody else is here: no lock, and no need to unlink first */
 		for (u32 i = 0; i < pool->nr_used; i++)
 			if (pool->regions[i].state != REGION_FREE)
 				cache_deregister(cache, &pool->regions[i]);
-	} else if (cache->stop >= 0) {
-		close(cache->stop);
 	}
-	close(cache->timer);
 	unmap_tables(cache);
 	give_id(cache);
 	invlock_mm_close(cache->mm);
 	free(cache);
 	pthread_setcancelstate(old_state, NULL);
 	return 0;
-}
-
-int invlock_cache_reap(struct invlock_cache *cache)
-{
-	int old_state, nr;
-	u64 expirations;
-
-	if (!cache)
-		return -EINVAL;
-	if (!cache_alive(cache))
-		return -EOWNERDEAD;
-	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old_state);
-	/* nothing to read is as good: the descriptor is unreadable afterwards */
-	if (read(cache->timer, &expirations, sizeof(expirations)) < 0)
-		expirations = 0;
-	cache_kill_stale(cache);
-	nr = cache_bury(cache);
-	pthread_setcancelstate(old_state, NULL);
-	return nr;
-}
-
-int invlock_cache_fd(const struct invlock_cache *cache)
-{
-	if (!cache)
-		return -EINVAL;
-	return cache_alive(cache) ? cache->timer : -EOWNERDEAD;
 }
 
 struct dropping {

@@ -2,7 +2,6 @@
 /* Limits, eviction, and the dead: everything in the cache that gives memory back. */
 #include <errno.h>
 #include <sys/mman.h>
-#include <sys/timerfd.h>
 
 #include "cache_internal.h"
 #include "thread.h"
@@ -92,35 +91,6 @@ static void free_tables(struct invlock_cache *cache)
 	}
 }
 
-/* runs as long as there is something to look after; Locks: held */
-static void set_timer(struct invlock_cache *cache)
-{
-	bool wanted = cache->pool.nr_live || cache->pool.nr_dead;
-	struct itimerspec t = {};
-
-	if (wanted == cache->timer_runs)
-		return;
-	if (wanted) {
-		t.it_interval.tv_sec = cache->options.reap_ms / 1000;
-		t.it_interval.tv_nsec = cache->options.reap_ms % 1000 * 1000000L;
-		t.it_value = t.it_interval;
-	}
-	/* if it fails, the next change of the cache tries again */
-	if (!timerfd_settime(cache->timer, 0, &t, NULL))
-		cache->timer_runs = wanted;
-}
-
-void cache_kick(struct invlock_cache *cache)
-{
-	struct itimerspec t = {
-		.it_value.tv_nsec = 1,
-		.it_interval.tv_sec = cache->options.reap_ms / 1000,
-		.it_interval.tv_nsec = cache->options.reap_ms % 1000 * 1000000L,
-	};
-
-	timerfd_settime(cache->timer, 0, &t, NULL);
-}
-
 int cache_bury(struct invlock_cache *cache)
 {
 	struct region *batch[BATCH];
@@ -141,7 +111,7 @@ int cache_bury(struct invlock_cache *cache)
 			region_pool_give(&cache->pool, batch[i]);
 		cache->stats.dereg_calls += nr;
 		free_tables(cache);
-		set_timer(cache);
+		cache_set_timer_locked(cache);
 		cache_unlock(cache);
 		total += nr;
 	} while (nr == BATCH);
@@ -282,7 +252,7 @@ void cache_untake(struct invlock_cache *cache, struct region *r)
 {
 	cache_lock(cache);
 	region_pool_drop(&cache->pool, r);
-	set_timer(cache);
+	cache_set_timer_locked(cache);
 	cache_unlock(cache);
 }
 
@@ -319,6 +289,6 @@ bool cache_file_locked(struct invlock_cache *cache, struct region *r)
 	if (!index_has_room(cache->index.table) && !grow_index(cache))
 		return false;
 	index_insert(&cache->index, r);
-	set_timer(cache);
+	cache_set_timer_locked(cache);
 	return true;
 }

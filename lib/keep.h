@@ -9,7 +9,10 @@
 #ifndef INVLOCK_LIB_KEEP_H
 #define INVLOCK_LIB_KEEP_H
 
-/* Return: what keeps them, to be given to keep_end(); NULL = there is no io_uring here */
+/*
+ * Locks: mm_lock(), for which a fork waits: no child has what keeps them for as long as it lives.
+ * Return: what keeps them, to be given to keep_end(); NULL = there is no io_uring here
+ */
 void *keep_open(const int *fds, unsigned int nr);
 
 /* the kernel closes them soon afterwards; NULL is nothing. In a forked child nothing is kept */

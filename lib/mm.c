@@ -21,27 +21,23 @@ const struct monitor *const monitors[NR_MONITORS + 1] = {
 	NULL,
 };
 
-/*
- * Guards opened[] and every mm's users. Held while a monitor opens and closes, which
- * may take seconds, but never by a get, a put or a section.
- */
-static pthread_mutex_t mm_lock = PTHREAD_MUTEX_INITIALIZER;
-static struct invlock_mm *opened[NR_MONITORS];
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static struct invlock_mm *opened[NR_MONITORS];	/* mm_lock() */
 
-static void lock_mms(void)
+void mm_lock(void)
 {
-	pthread_mutex_lock(&mm_lock);
+	pthread_mutex_lock(&lock);
 }
 
-static void unlock_mms(void)
+void mm_unlock(void)
 {
-	pthread_mutex_unlock(&mm_lock);
+	pthread_mutex_unlock(&lock);
 }
 
 /* a child must not find the lock held by a thread that it does not have */
 __attribute__((constructor)) static void survive_fork(void)
 {
-	pthread_atfork(lock_mms, unlock_mms, unlock_mms);
+	pthread_atfork(mm_lock, mm_unlock, mm_unlock);
 }
 
 void *map_wiped_on_fork(size_t bytes)
@@ -111,7 +107,7 @@ free_mm:
 	return err;
 }
 
-/* Locks: mm_lock */
+/* Locks: mm_lock() */
 static int open_one(unsigned int nr, const struct invlock_mm_options *options,
 		    struct invlock_mm **ret_mm, struct invlock_why *why)
 {
@@ -181,9 +177,9 @@ int invlock_mm_open(const struct invlock_mm_options *options, struct invlock_mm 
 		o.need = INVLOCK_KINDS_DEFAULT;
 	/* not cancelled with the lock held, nor with half a monitor */
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old_state);
-	lock_mms();
+	mm_lock();
 	err = o.monitor ? open_named(&o, ret_mm, why) : open_first(&o, ret_mm, why);
-	unlock_mms();
+	mm_unlock();
 	pthread_setcancelstate(old_state, NULL);
 	if (!err && why)
 		why->text[0] = '\0';
@@ -192,9 +188,9 @@ int invlock_mm_open(const struct invlock_mm_options *options, struct invlock_mm 
 
 void mm_hold(struct invlock_mm *mm)
 {
-	lock_mms();
+	mm_lock();
 	mm->users++;
-	unlock_mms();
+	mm_unlock();
 }
 
 void invlock_mm_close(struct invlock_mm *mm)
@@ -204,7 +200,7 @@ void invlock_mm_close(struct invlock_mm *mm)
 	if (!mm)
 		return;
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old_state);
-	lock_mms();
+	mm_lock();
 	if (!--mm->users) {
 		bool mine = mm_alive(mm);
 
@@ -216,7 +212,7 @@ void invlock_mm_close(struct invlock_mm *mm)
 		munmap(mm->alive, sizeof(*mm->alive));
 		free(mm);
 	}
-	unlock_mms();
+	mm_unlock();
 	pthread_setcancelstate(old_state, NULL);
 }
 

@@ -19,7 +19,7 @@ struct invlock_mm {
 	 * (MADV_WIPEONFORK), so that a forked child reads 0 however it was forked.
 	 */
 	u32 *alive;
-	unsigned int users;	/* guarded by the lock in mm.c */
+	unsigned int users;	/* guarded by mm_lock() */
 };
 
 /* Context: any; a load. Return: false in a forked child */
@@ -27,6 +27,14 @@ static inline bool mm_alive(const struct invlock_mm *mm)
 {
 	return port_load(mm->alive);
 }
+
+/*
+ * Guards what the library has once a process: which mms are open and by how many, and which ids
+ * caches have. Held while a monitor opens and closes, which may take seconds, but never by a get,
+ * a put or a section. A fork waits for it, and the child finds it free.
+ */
+void mm_lock(void);
+void mm_unlock(void);
 
 /* one more user; the caller is one already */
 void mm_hold(struct invlock_mm *mm);

@@ -28,7 +28,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -56,10 +55,8 @@ static void close_copies_in_child(void)
 	for (unsigned int i = 0; i < MAX_OPEN; i++) {
 		struct uffd *u = port_load(&opened[i]);
 
-		if (u && u->fd >= 0) {
-			close(u->fd);
-			u->fd = -1;
-		}
+		if (u)
+			own_fd_close(&u->uffd);
 	}
 }
 
@@ -125,63 +122,70 @@ static int open_uffd(struct uffd *u, struct invlock_why *why)
 			    UFFD_FEATURE_WP_HUGETLBFS_SHMEM,
 	};
 
-	u->fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY);
-	if (u->fd < 0 && errno == ENOSYS)
+	int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY), high;
+
+	if (fd < 0 && errno == ENOSYS)
 		return explain(
 			why, -ENOSYS,
 			"there is no userfaultfd: the kernel was built without "
 			"CONFIG_USERFAULTFD, or seccomp hides it; allow the userfaultfd system "
 			"call in the container's seccomp profile");
-	if (u->fd < 0 && (errno == EPERM || errno == EACCES))
+	if (fd < 0 && (errno == EPERM || errno == EACCES))
 		return explain(why, -EPERM,
 			       "userfaultfd is forbidden, by seccomp or a security module; "
 			       "allow the userfaultfd system call in the container's profile");
-	if (u->fd < 0 && errno == EINVAL)
+	if (fd < 0 && errno == EINVAL)
 		return explain(why, -EOPNOTSUPP,
 			       "userfaultfd for user mode only is not known to this "
 			       "kernel; the uffd monitor needs Linux 6.7 or newer");
-	if (u->fd < 0)
+	if (fd < 0)
 		return explain(why, -errno, "userfaultfd failed: %s", strerror(errno));
-	if (!ioctl(u->fd, UFFDIO_API, &api))
+	if (!ioctl(fd, UFFDIO_API, &api)) {
+		high = fcntl(fd, F_DUPFD_CLOEXEC, UFFD_HIGH_FD);
+		if (high >= 0)
+			close(fd);
+		own_fd_set(&u->uffd, high < 0 ? fd : high);
 		return 0;
-	close(u->fd);
+	}
+	close(fd);
 	return explain(why, -EOPNOTSUPP, "the kernel's userfaultfd has no asynchronous write "
 		       "protection or no events; the uffd monitor needs Linux 6.7 or newer, on an "
 		       "architecture with userfaultfd write protection");
 }
 
+static void close_files(struct uffd *u)
+{
+	own_fd_close(&u->uffd);
+	own_fd_close(&u->ear);
+	own_fd_close(&u->bell);
+	own_fd_close(&u->pagemap);
+}
+
 static int open_files(struct uffd *u, struct invlock_why *why)
 {
-	int err = open_uffd(u, why);
+	int err = open_uffd(u, why), ends[2], fd;
 
 	if (err)
 		return err;
-	u->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (u->wake < 0) {
-		err = explain(why, -errno, "cannot make an eventfd: %s", strerror(errno));
-		goto close_uffd;
+	/* not an eventfd, which cannot be told from others */
+	if (pipe2(ends, O_CLOEXEC | O_NONBLOCK)) {
+		err = explain(why, -errno, "cannot make a pipe: %s", strerror(errno));
+		goto close_files;
 	}
-	u->pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
-	if (u->pagemap < 0) {
+	own_fd_set(&u->ear, ends[0]);
+	own_fd_set(&u->bell, ends[1]);
+	fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	if (fd < 0) {
 		err = explain(why, -errno, "cannot open /proc/self/pagemap, which tells what is "
 			      "watched: %s; mount /proc", strerror(errno));
-		goto close_wake;
+		goto close_files;
 	}
+	own_fd_set(&u->pagemap, fd);
 	return 0;
 
-close_wake:
-	close(u->wake);
-close_uffd:
-	close(u->fd);
+close_files:
+	close_files(u);
 	return err;
-}
-
-static void close_files(struct uffd *u)
-{
-	if (u->fd >= 0)
-		close(u->fd);
-	close(u->wake);
-	close(u->pagemap);
 }
 
 static void read_limits(struct uffd *u)
@@ -290,8 +294,7 @@ static int start_thread(struct uffd *u, struct invlock_why *why)
 	mprotect(u->stack, u->page, PROT_READ | PROT_WRITE);
 	uffd_unregister(u, 0, u->page);
 	uffd_probe(u);
-	if (read(u->wake, &(u64){ 0 }, sizeof(u64)) < 0)
-		uffd_turn(u, false);
+	uffd_turn(u, false);
 
 	pthread_attr_init(&attr);
 	/* what the thread writes lies on the first pages */
@@ -316,6 +319,7 @@ static int uffd_open(struct invlock_mm *mm, struct invlock_why *why)
 		return explain(why, -ENOMEM, "out of memory");
 	read_limits(u);
 	pthread_mutex_init(&u->lock, NULL);
+	u->uffd.fd = u->ear.fd = u->bell.fd = u->pagemap.fd = -1;
 	err = open_files(u, why);
 	if (err)
 		goto free_uffd;
@@ -350,8 +354,6 @@ free_uffd:
  */
 static void stop(struct uffd *u)
 {
-	u64 one = 1;
-
 	uffd_unwatch_all(u);
 	for (u32 waits = 0; !settle(u); waits++) {
 		/* killed, by a debugger: who waits for it is let go when the descriptor closes */
@@ -359,8 +361,9 @@ static void stop(struct uffd *u)
 			return;
 		port_wait(waits, false);
 	}
-	/* unheard, it would be waited for in vain; if the program closed it, the thread ended */
-	for (u32 waits = 0; write(u->wake, &one, sizeof(one)) < 0 && errno != EBADF; waits++)
+	port_store(&u->stop, true);
+	/* if the program has closed the bell, the thread looks up by itself */
+	for (u32 waits = 0; own_fd_is(&u->bell) && write(u->bell.fd, "", 1) < 0; waits++)
 		port_wait(waits, false);
 	pthread_join(u->id, NULL);
 }

@@ -15,6 +15,7 @@
 
 #include "core/invlock.h"
 #include "mm.h"
+#include "own_fd.h"
 
 /*
  * Counted ranges: an edge wherever one begins or ends, in a skip list by address. The count
@@ -89,15 +90,23 @@ struct uffd_thread {
 #define UFFD_MIN_HUGE_SHIFT	16
 #define UFFD_MAX_HUGE_SHIFT	34
 
+/*
+ * The userfaultfd's descriptor is up here if it may be: a program that closes it does not get its
+ * number for another userfaultfd by chance, and a hit need not ask which file it is.
+ */
+#define UFFD_HIGH_FD		960
+
 struct uffd {
 	struct invlock il;	/* the mm's; constant, as is all that names no guard */
-	int fd;			/* the userfaultfd, non-blocking; -1 = closed by fork */
-	int wake;		/* eventfd: stop the thread */
-	int pagemap;		/* /proc/self/pagemap */
+	struct own_fd uffd;	/* non-blocking */
+	struct own_fd ear;	/* of the thread: a pipe, written to when there is a reason */
+	struct own_fd bell;	/* its other end */
+	struct own_fd pagemap;	/* /proc/self/pagemap */
 	u64 page;
 	u64 huge;		/* bit k: there are huge pages of 2^k bytes */
 	u32 max_runs;
 	u32 plant;		/* UFFD_PLANT_*; tests */
+	bool stop;		/* the thread is to end */
 	pthread_t id;
 	void *stack;		/* thread and its stack, and three pages to try the map limit */
 	size_t stack_bytes;	/* without those three */

@@ -36,6 +36,7 @@
 #include "monitor_uffd.h"
 
 #define GRACE_NS	50000
+#define LOOK_UP_S	1
 #define NR_MESSAGES	16
 
 enum uffd_probe uffd_probe(const struct uffd *u)
@@ -45,10 +46,17 @@ enum uffd_probe uffd_probe(const struct uffd *u)
 
 	/* twice: what follows from "gone" is for good, and a call may be made to fail once */
 	for (int tries = 0; tries < 2; tries++) {
-		if (!ioctl(u->fd, UFFDIO_WRITEPROTECT, &nothing) || errno == EINVAL)
-			return UFFD_CALM;
-		if (errno == EAGAIN)
-			return UFFD_CHANGING;
+		enum uffd_probe probe = UFFD_CALM;
+
+		if (ioctl(u->uffd.fd, UFFDIO_WRITEPROTECT, &nothing) && errno != EINVAL) {
+			if (errno != EAGAIN)
+				continue;
+			probe = UFFD_CHANGING;
+		}
+		/* it is still ours, so it was when it answered */
+		if (u->uffd.fd >= UFFD_HIGH_FD || own_fd_is(&u->uffd))
+			return probe;
+		break;
 	}
 	return UFFD_GONE;
 }
@@ -156,7 +164,7 @@ static void take_events(struct uffd *u)
 	/* a full barrier; pairs with the load in settle() through the kernel's locks */
 	if (mark_early)
 		port_fetch_add(&u->thread->reading, 1);
-	nr = read(u->fd, messages, sizeof(messages)) / (ssize_t)sizeof(messages[0]);
+	nr = read(u->uffd.fd, messages, sizeof(messages)) / (ssize_t)sizeof(messages[0]);
 	if (unlikely(plant & UFFD_PLANT_SLOW_MARK))
 		port_wait(UFFD_DAWDLE, false);
 	for (ssize_t i = 0; i < nr; i++)
@@ -169,30 +177,41 @@ static void take_events(struct uffd *u)
 			unwatch_moved(u, messages[i].arg.remap.to, messages[i].arg.remap.len);
 }
 
+/*
+ * As long as we sleep, the kernel keeps the userfaultfd of which the program has closed the
+ * descriptor, and whoever changes watched memory waits for us. What has its number now may never
+ * wake us, so we look up by ourselves; then all is known to be lost, and nobody waits any more.
+ */
 bool uffd_turn(struct uffd *u, bool wait)
 {
 	struct pollfd fds[2] = {
-		{ .fd = u->fd, .events = POLLIN }, { .fd = u->wake, .events = POLLIN },
+		{ .fd = u->uffd.fd, .events = POLLIN },
+		/* what has its number now might never let us sleep */
+		{ .fd = own_fd_is(&u->ear) ? u->ear.fd : -1, .events = POLLIN },
 	};
-	struct timespec nap = { .tv_nsec = wait ? GRACE_NS : 0 };
-	bool forever = wait && !u->thread->nr_quarantined;
+	enum uffd_probe probe = UFFD_GONE;
+	struct timespec nap = {};
 
-	if (ppoll(fds, 2, forever ? NULL : &nap, NULL) < 0)
+	if (wait && u->thread->nr_quarantined)
+		nap.tv_nsec = GRACE_NS;
+	else if (wait)
+		nap.tv_sec = LOOK_UP_S;
+	if (ppoll(fds, 2, &nap, NULL) < 0)
 		return true;
-	if (fds[0].revents) {
-		/* an event is there as long as a change is counted, or its caller was killed */
-		switch (uffd_probe(u)) {
-		case UFFD_CHANGING:
-			take_events(u);
-			break;
-		case UFFD_GONE:
-			/* the program closed our fd: read nothing, it may be another file now */
-			invlock_close_feed(&u->il, INVLOCK_FEED_DEGRADED);
-			return false;
-		case UFFD_CALM:
-			break;
-		}
+	if (own_fd_is(&u->uffd))
+		probe = uffd_probe(u);
+	/* an event is there as long as a change is counted, or its caller was killed */
+	switch (probe) {
+	case UFFD_CHANGING:
+		take_events(u);
+		break;
+	case UFFD_GONE:
+		/* read nothing, it may be another file now */
+		invlock_close_feed(&u->il, INVLOCK_FEED_DEGRADED);
+		return false;
+	case UFFD_CALM:
+		break;
 	}
 	release_quarantined(u);
-	return !fds[1].revents;
+	return !port_load_acquire(&u->stop);
 }

@@ -46,8 +46,11 @@ static int range_ioctl(const struct uffd *u, unsigned long op, u64 start, u64 en
 		.mode = UFFDIO_REGISTER_MODE_WP,
 	};
 
+	/* another's would be told of our memory */
+	if (!own_fd_is(&u->uffd))
+		return -EBADF;
 	/* UNREGISTER reads the range alone, which is first */
-	return ioctl(u->fd, op, &reg) ? -errno : 0;
+	return ioctl(u->uffd.fd, op, &reg) ? -errno : 0;
 }
 
 /*
@@ -139,7 +142,7 @@ static bool is_watched(const struct uffd *u, u64 start, u64 end)
 		.return_mask = PAGEMAP_WATCHED,
 	};
 
-	return ioctl(u->pagemap, PAGEMAP_SCAN_IOCTL, &scan) == 1 &&
+	return ioctl(u->pagemap.fd, PAGEMAP_SCAN_IOCTL, &scan) == 1 &&
 	       region.start <= start && region.end >= end;
 }
 

@@ -184,8 +184,8 @@ int invlock_cache_reap(struct invlock_cache *cache);
  * @cache: the cache
  *
  * Return: a file descriptor of the cache, readable (POLLIN) when it is time for
- * invlock_cache_reap(), which makes it unreadable again; -EINVAL for NULL;
- * -EOWNERDEAD in a forked child. Since: 0.1
+ * invlock_cache_reap(), which makes it unreadable again; -EINVAL for NULL; -EBADF when the
+ * program has closed it; -EOWNERDEAD in a forked child. Since: 0.1
  */
 int invlock_cache_fd(const struct invlock_cache *cache);
 

@@ -513,7 +513,7 @@ TEST(a_program_that_closes_our_descriptor_gets_an_error_and_never_a_stale_answer
 	RIG_OPEN(&rig);
 	p = map_at(NULL, PAGE, 0);
 	assert_int_equal(translate(&rig, p, PAGE, &t), 0);
-	close(rig_uffd(&rig)->fd);
+	close(rig_uffd(&rig)->uffd.fd);
 	munmap(p, PAGE);
 	map_at(p, PAGE, MAP_FIXED);
 	assert_false(is_valid(&rig, &t));

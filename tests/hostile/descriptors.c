@@ -1,0 +1,269 @@
+// SPDX-License-Identifier: MIT
+/*
+ * A daemon begins by closing all descriptors, ours too, and opens files that get their numbers.
+ * Those are not read, written or closed by us; nothing hangs, and nothing stale is a hit.
+ */
+#include <fcntl.h>
+#include <linux/userfaultfd.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/timerfd.h>
+#include <sys/wait.h>
+
+#include "tests/test.h"
+#include "tests/lib/toy.h"
+
+#define PAGE		4096UL
+#define PATIENCE_S	120	/* until a child hangs */
+#define NR_MOST		200	/* descriptors, of all */
+#define EXIT_SKIP	77
+#define REAP_MS		1
+
+/* ---- what the program opens ---- */
+
+static const char text[] = "the program's own text";
+
+static int open_memfd(void)
+{
+	int fd = memfd_create("own", 0);
+
+	return write(fd, text, sizeof(text)) != sizeof(text) || lseek(fd, 0, SEEK_SET) ? -1 : fd;
+}
+
+static bool memfd_is_as_it_was(int fd)
+{
+	char now[2 * sizeof(text)];
+
+	return !lseek(fd, 0, SEEK_CUR) && read(fd, now, sizeof(now)) == sizeof(text) &&
+	       !memcmp(now, text, sizeof(text));
+}
+
+/* nothing to be read there: who polls it is not woken */
+static int open_eventfd(void)
+{
+	return eventfd(0, EFD_NONBLOCK);
+}
+
+static bool eventfd_is_as_it_was(int fd)
+{
+	eventfd_t count;
+
+	return eventfd_read(fd, &count) && errno == EAGAIN;
+}
+
+/* of the same period as the cache's, waiting to be read */
+static int open_timer(void)
+{
+	const struct itimerspec t = {
+		.it_value.tv_nsec = 1, .it_interval.tv_nsec = 1000000 * REAP_MS,
+	};
+	int fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK);
+
+	return timerfd_settime(fd, 0, &t, NULL) ? -1 : fd;
+}
+
+static bool timer_is_as_it_was(int fd)
+{
+	uint64_t expirations;
+	struct itimerspec t;
+
+	return !timerfd_gettime(fd, &t) && t.it_interval.tv_nsec == 1000000 * REAP_MS &&
+	       read(fd, &expirations, sizeof(expirations)) == sizeof(expirations) &&
+	       expirations > 20;
+}
+
+/* answers as ours does; a page that changes is nobody's event there */
+static int open_userfaultfd(void)
+{
+	struct uffdio_api api = { .api = UFFD_API };
+	int fd = (int)syscall(SYS_userfaultfd, O_NONBLOCK | UFFD_USER_MODE_ONLY);
+
+	return fd < 0 || ioctl(fd, UFFDIO_API, &api) ? -1 : fd;
+}
+
+static bool userfaultfd_is_as_it_was(int fd)
+{
+	struct uffd_msg m;
+
+	return read(fd, &m, sizeof(m)) < 0 && errno == EAGAIN;
+}
+
+static const struct file {
+	const char *name;
+	int (*open)(void);
+	bool (*is_as_it_was)(int fd);
+} files[] = {
+	{ "memfd", open_memfd, memfd_is_as_it_was },
+	{ "eventfd", open_eventfd, eventfd_is_as_it_was },
+	{ "timerfd", open_timer, timer_is_as_it_was },
+	{ "userfaultfd", open_userfaultfd, userfaultfd_is_as_it_was },
+};
+#define NR_FILES	(sizeof(files) / sizeof(files[0]))
+
+/* ---- the program, in a child ---- */
+
+static char *why;	/* the child's complaint, or why it skips; shared */
+static struct toy toy;
+
+#define EXPECT(cond)							\
+do {									\
+	if (!(cond)) {							\
+		snprintf(why, PAGE, "line %d: not so: %s", __LINE__, #cond); \
+		_exit(1);						\
+	}								\
+} while (0)
+
+static void open_with(const char *monitor)
+{
+	const struct invlock_mm_options mo = {
+		.size = sizeof(mo), .monitor = monitor, .need = INVLOCK_BIT(UNMAP),
+	};
+	const struct invlock_cache_options co = {
+		.size = sizeof(co), .flags = INVLOCK_CACHE_REAPER, .need = INVLOCK_BIT(UNMAP),
+		.ops = { toy_reg, toy_dereg }, .ctx = &toy, .reap_ms = REAP_MS,
+	};
+	struct invlock_why reason;
+	int err = invlock_mm_open(&mo, &toy.mm, &reason);
+
+	if (err) {
+		snprintf(why, PAGE, "%s", reason.text);
+		_exit(err == -EPERM || err == -ENOSYS || err == -EOPNOTSUPP ? EXIT_SKIP : 1);
+	}
+	EXPECT(!invlock_cache_open(toy.mm, &co, &toy.cache, &reason));
+}
+
+static void change(const char *monitor, char *page)
+{
+	munmap(page, PAGE);
+	EXPECT(mmap(page, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED,
+		    -1, 0) == page);
+	if (!strcmp(monitor, "manual"))
+		toy_change(&toy, page, PAGE);
+}
+
+/* what is stale is no hit; a monitor that has lost its descriptors says so */
+static void use(const char *monitor, char *page, uint64_t *latest)
+{
+	struct invlock_pin pin;
+	int err;
+
+	change(monitor, page);
+	err = invlock_cache_get(toy.cache, page, PAGE, 0, &pin);
+	EXPECT(!err || err == -ENOTRECOVERABLE || err == -EBUSY);
+	if (err)
+		return;
+	EXPECT(pin.handle > *latest);
+	*latest = pin.handle;
+	invlock_cache_drop(toy.cache, page, PAGE);
+	EXPECT(!invlock_cache_put(&pin));
+}
+
+/* from 3 on, without a hole */
+static void open_files(const struct file *f, int nr)
+{
+	for (int fd = 3; fd < nr; fd++) {
+		int got = f->open();
+
+		if (got < 0) {
+			snprintf(why, PAGE, "no %s here: %s", f->name, strerror(errno));
+			_exit(EXIT_SKIP);
+		}
+		EXPECT(got == fd);
+	}
+}
+
+static void run_program(const char *monitor, const struct file *f)
+{
+	char *page = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	const struct rlimit few = { NR_MOST, NR_MOST };
+	struct invlock_pin pin, other;
+	uint64_t latest;
+	int nr;
+
+	/* so that ours have numbers that others get */
+	EXPECT(!setrlimit(RLIMIT_NOFILE, &few));
+	open_with(monitor);
+	EXPECT(!invlock_cache_get(toy.cache, page, PAGE, 0, &pin));
+	latest = pin.handle;
+	nr = dup(2) + 1;
+	EXPECT(nr > 4 && nr < NR_MOST);
+	EXPECT(!syscall(SYS_close_range, 3, ~0U, 0));
+	open_files(f, nr);
+
+	/* nobody hears of changes any more, and who asks first is told */
+	if (!strcmp(monitor, "uffd"))
+		EXPECT(invlock_cache_get(toy.cache, page, PAGE, 0, &other) == -ENOTRECOVERABLE);
+	for (int i = 0; i < 3; i++)
+		use(monitor, page, &latest);
+	/* dead by now: the put has the reaper wake up */
+	EXPECT(!invlock_cache_put(&pin));
+	EXPECT(invlock_cache_fd(toy.cache) == -EBADF);
+	EXPECT(invlock_cache_reap(toy.cache) >= 0);
+	/* the reaper goes on without the timer, where anything can still be registered */
+	while (__atomic_load_n(&toy.nr_live, __ATOMIC_SEQ_CST))
+		usleep(1000);
+	/* and the program's own timer, if there is one */
+	usleep(30 * 1000 * REAP_MS);
+	EXPECT(!invlock_cache_close(toy.cache));
+	invlock_mm_close(toy.mm);
+	EXPECT(!toy.nr_live && !toy.nr_wrong);
+	for (int fd = 3; fd < nr; fd++)
+		if (!f->is_as_it_was(fd)) {
+			snprintf(why, PAGE, "descriptor %d, a %s, is not as it was", fd, f->name);
+			_exit(1);
+		}
+}
+
+/* ---- */
+
+static void run(const char *monitor, const struct file *f)
+{
+	int status;
+	pid_t pid;
+
+	toy = (struct toy){};
+	pid = fork();
+	assert_true(pid >= 0);
+	if (!pid) {
+		alarm(PATIENCE_S);
+		run_program(monitor, f);
+		_exit(0);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	if (WIFEXITED(status) && WEXITSTATUS(status) == EXIT_SKIP)
+		TEST_SKIP("%.180s", why);
+	if (status)
+		fail_msg("%s: status %#x %s", f->name, status, why);
+}
+
+static void run_all(const char *monitor)
+{
+	why = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	assert_ptr_not_equal(why, MAP_FAILED);
+	for (unsigned int i = 0; i < NR_FILES; i++)
+		run(monitor, &files[i]);
+	munmap(why, PAGE);
+}
+
+TEST(files_with_the_numbers_of_a_cache_and_its_reaper_stay_as_they_are)
+{
+	run_all("manual");
+}
+
+TEST(files_with_the_numbers_of_uffd_stay_as_they_are_and_give_no_answers_for_it)
+{
+	run_all("uffd");
+}
+
+TEST(files_with_the_numbers_of_bpf_stay_as_they_are)
+{
+	run_all("bpf");
+}
+
+TEST_MAIN(cmocka_unit_test(files_with_the_numbers_of_a_cache_and_its_reaper_stay_as_they_are),
+	  cmocka_unit_test(files_with_the_numbers_of_uffd_stay_as_they_are_and_give_no_answers_for_it),
+	  cmocka_unit_test(files_with_the_numbers_of_bpf_stay_as_they_are))
