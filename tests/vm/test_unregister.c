@@ -27,8 +27,11 @@ static void *discard(void *arg)
 {
 	struct work *w = arg;
 
-	/* takes no mmap lock: whatever the test does meanwhile is not held up */
-	w->result = ftruncate(w->memfd, 0);
+	/*
+	 * Takes no mmap lock: whatever the test does meanwhile is not held up. And invalidates
+	 * once, where truncation does so before and after.
+	 */
+	w->result = fallocate(w->memfd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, PAGE);
 	return NULL;
 }
 
@@ -208,8 +211,8 @@ static void be_the_victim(int fd)
 	_exit(99);
 }
 
-/* Return: its fd of the drill, in this process; *ret_pid: the victim */
-static int start_victim(pid_t *ret_pid, int *ret_pidfd)
+/* Return: its fd of the drill, in this process; *ret_pid: it */
+static int start_process(void (*be)(int fd), pid_t *ret_pid, int *ret_pidfd)
 {
 	int ready[2], fd, pidfd, here;
 	pid_t child;
@@ -219,7 +222,7 @@ static int start_victim(pid_t *ret_pid, int *ret_pidfd)
 	if (!child) {
 		fd = open("/dev/invlock_drill", O_RDWR);
 		if (write(ready[1], &fd, sizeof(fd)) == sizeof(fd))
-			be_the_victim(fd);
+			be(fd);
 		_exit(98);
 	}
 	assert_int_equal(read(ready[0], &fd, sizeof(fd)), sizeof(fd));
@@ -228,10 +231,17 @@ static int start_victim(pid_t *ret_pid, int *ret_pidfd)
 	assert_true(here >= 0);
 	close(ready[0]);
 	close(ready[1]);
-	wait_until_faulting(here);
 	*ret_pid = child;
 	*ret_pidfd = pidfd;
 	return here;
+}
+
+static int start_victim(pid_t *ret_pid, int *ret_pidfd)
+{
+	int fd = start_process(be_the_victim, ret_pid, ret_pidfd);
+
+	wait_until_faulting(fd);
+	return fd;
 }
 
 TEST(a_fault_that_waits_for_a_running_invalidation_can_be_killed)
@@ -277,7 +287,78 @@ TEST(invalidations_that_must_not_sleep_are_counted_like_all_others)
 	close(pidfd);
 }
 
+/* written to when it may go on */
+static int go[2];
+
+static void wait_for_go(void)
+{
+	char byte;
+
+	if (read(go[0], &byte, 1) != 1)
+		_exit(97);
+}
+
+static void exit_when_told(int fd)
+{
+	(void)fd;
+	wait_for_go();
+	_exit(0);
+}
+
+static void exec_when_told(int fd)
+{
+	(void)fd;
+	wait_for_go();
+	/* the fd is still open there */
+	execl("/bin/busybox", "sleep", "100000", NULL);
+	_exit(96);
+}
+
+static void wait_for_ever(int fd)
+{
+	(void)fd;
+	for (;;)
+		pause();
+}
+
+/* of the end of an address space nothing is said but this, once and at the latest */
+static void expect_release(void (*be)(int fd))
+{
+	int pidfd, fd;
+	struct work f;
+	pid_t child;
+
+	assert_int_equal(pipe(go), 0);
+	fd = start_process(be, &child, &pidfd);
+	assert_int_equal(drill_state(fd).dead, 0);
+	if (be == wait_for_ever)
+		kill(child, SIGKILL);
+	else
+		assert_int_equal(write(go[1], "", 1), 1);
+	for (unsigned int i = 0; i < 30000 && !drill_state(fd).dead; i++)
+		sleep_ms(10);
+	assert_int_equal(drill_state(fd).dead, 1);
+	assert_int_equal(drill_state(fd).running, 0);
+	f = fault_over(fd, (void *)PAGE, 0);
+	fault(&f);
+	assert_int_equal(f.result, -EOWNERDEAD);
+	kill(child, SIGKILL);
+	assert_int_equal(waitpid(child, NULL, 0), child);
+	close(fd);
+	close(pidfd);
+	close(go[0]);
+	close(go[1]);
+}
+
+TEST(exit_exec_and_sigkill_are_seen_as_a_release)
+{
+	expect_release(exit_when_told);
+	expect_release(exec_when_told);
+	expect_release(wait_for_ever);
+}
+
 TEST_MAIN(
+	cmocka_unit_test(exit_exec_and_sigkill_are_seen_as_a_release),
 	cmocka_unit_test(a_fault_waits_for_a_running_invalidation_and_is_not_undone_by_it),
 	cmocka_unit_test(a_fault_elsewhere_does_not_wait_for_a_running_invalidation),
 	cmocka_unit_test(unregistering_during_a_fault_ends_it_with_ownerdead),

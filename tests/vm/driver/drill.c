@@ -221,6 +221,7 @@ static void tell_state(struct drill_file *d, struct drill *arg)
 	arg->starts = d->starts;
 	arg->atomic_starts = d->atomic_starts;
 	arg->faults = d->faults;
+	arg->dead = !!(d->inv.il.feed->flags & INVLOCK_FEED_DEAD);
 	spin_unlock(&d->lock);
 }
 

@@ -20,6 +20,7 @@
  * @starts: out: invalidations begun
  * @atomic_starts: out: of these, the ones that could not sleep
  * @faults: out: fault loops in flight
+ * @dead: out: there was a release
  */
 struct drill {
 	__u64 addr;
@@ -33,6 +34,7 @@ struct drill {
 	__u64 starts;
 	__u64 atomic_starts;
 	__u64 faults;
+	__u64 dead;
 };
 
 #define DRILL_FAULT		_IOWR('d', 1, struct drill)
