@@ -4,7 +4,7 @@
  *
  * Everything here is inline, loops are bounded by constants, and nothing waits,
  * allocates or fails: it runs in BPF, under spinlocks, in signal handlers.
- * Writers exclude each other by nothing but the atomics.
+ * Writers exclude each other by nothing but the atomics, or by a lock: see port_serial.h.
  */
 #ifndef INVLOCK_CORE_INVALIDATE_H
 #define INVLOCK_CORE_INVALIDATE_H

@@ -7,7 +7,7 @@
 #ifndef INVLOCK_CORE_PORT_KERNEL_H
 #define INVLOCK_CORE_PORT_KERNEL_H
 
-#include <linux/atomic.h>
+#include <asm/barrier.h>
 #include <linux/compiler.h>
 #include <linux/errno.h>
 #include <linux/processor.h>
@@ -18,13 +18,9 @@
 #define port_load_acquire(p)		smp_load_acquire(p)
 #define port_store(p, v)		WRITE_ONCE(*(p), v)
 #define port_store_release(p, v)	smp_store_release(p, v)
-#define port_cmpxchg(p, old, new)	cmpxchg(p, old, new)
 
-/* every counter in a feed is a u64, which lies in memory as atomic64_t does */
-static inline u64 port_fetch_add(u64 *p, u64 v)
-{
-	return (u64)atomic64_fetch_add((s64)v, (atomic64_t *)p);
-}
+/* who writes a feed here holds its driver's lock */
+#include "port_serial.h"
 
 static inline u64 port_now(void)
 {

@@ -14,6 +14,13 @@ static bool out_of_time(struct invlock_section *s)
 	return now >= s->deadline;
 }
 
+int invlock_section_wait(struct invlock_section *s, u32 nr_waits)
+{
+	s->waits++;
+	return out_of_time(s) ? -EBUSY :
+	       port_wait(nr_waits, s->flags & INVLOCK_SECTION_INTERRUPTIBLE);
+}
+
 bool invlock_attempt_slowly(struct invlock_section *s)
 {
 	u32 waits_in_a_row = 0;
@@ -25,26 +32,11 @@ bool invlock_attempt_slowly(struct invlock_section *s)
 			s->sampled = true;
 			return true;
 		}
-		if (err == -EAGAIN) {
-			s->waits++;
-			err = out_of_time(s) ? -EBUSY :
-			      port_wait(waits_in_a_row++,
-					s->flags & INVLOCK_SECTION_INTERRUPTIBLE);
-		}
+		if (err == -EAGAIN)
+			err = invlock_section_wait(s, waits_in_a_row++);
 		s->error = err;
 	}
 	return false;
-}
-
-bool invlock_resample(struct invlock_section *s)
-{
-	struct invlock_snapshot snap;
-
-	if (s->error || s->done || invlock_sample(s->il, s->start, s->end, &snap))
-		return false;
-	s->snap = snap;
-	s->sampled = true;
-	return true;
 }
 
 void invlock_undo(struct invlock_section *s)

@@ -107,15 +107,15 @@ static inline bool invlock_attempt(struct invlock_section *s)
 }
 
 /**
- * invlock_resample() - begin the round anew, before any work was done in it
- * @s: the section; the attempt before this returned true
+ * invlock_section_wait() - one turn of waiting, out of the budget
+ * @s: the section
+ * @nr_waits: turns in a row before this one
  *
- * For a caller that had to wait for something else after the attempt: what ended in
- * between is no collision then. Never waits. Context: any.
- * Return: true = sampled now; false = the range is busy, the older sample still stands.
+ * For a caller that looks by itself whether the range is quiet; invlock_attempt() does so, too.
+ * Context: may sleep. Return: 0: look again; -EBUSY: the time is spent; -EINTR: a signal came.
  * Since: 0.1
  */
-bool invlock_resample(struct invlock_section *s);
+int invlock_section_wait(struct invlock_section *s, u32 nr_waits);
 
 /**
  * invlock_undo() - the work itself came to nothing: another round, out of the same budget

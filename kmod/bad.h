@@ -10,12 +10,12 @@
 
 enum bad {
 	BAD_NOTHING,
-	BAD_UNCHECKED,	/* commit never finds a collision */
-	BAD_LATE,	/* the sample is taken after the walk */
-	BAD_HOIST,	/* the sample is taken once, outside the loop */
-	BAD_ENTRY,	/* a fault is known as in flight only after its sample */
+	BAD_UNCHECKED,	/* no fault in flight is ever undone */
+	BAD_LATE,	/* a fault looks only after its walk at what runs */
+	BAD_HOIST,	/* a round is not begun afresh */
+	BAD_ENTRY,	/* what began while a fault waited for the mmap lock is not asked for */
 	BAD_SLOW,	/* the slow path does not check */
-	BAD_INTEREST,	/* a fault in flight does not make a range interesting */
+	BAD_INTEREST,	/* what the driver holds nothing of undoes no fault in flight */
 	BAD_END,	/* ends are lost */
 	BAD_START,	/* starts are lost, ends are not */
 	BAD_FREE,	/* the lock is freed while a fault is in flight */

@@ -10,6 +10,12 @@
  *	4. -EBUSY.
  * No step publishes unchecked.
  *
+ * Starts, ends, mmu_invlock_enter() and commits are ordered by inv->lock. A fault enters only
+ * where no invalidation of its range is between start and end. So what ends before that is
+ * seen by the walk; what starts between it and the commit undoes the fault; what starts later
+ * takes out of the driver's table what was published, before it changes anything. Nothing is
+ * read outside of the lock to decide this, so no barrier is needed beside it.
+ *
  * Lock order: mmap lock, inv->lock. inv->lock is only ever held for a moment.
  */
 #include <linux/module.h>
@@ -20,45 +26,42 @@
 #include "bad.h"
 #include "mmu_invlock.h"
 
-void mmu_invlock_fault_init(struct mmu_invlock_fault *f, struct mmu_invlock *inv,
-			    unsigned long start, unsigned long end,
-			    const struct invlock_budget *budget)
+void __mmu_invlock_fault_init(struct mmu_invlock_fault *f)
 {
-	*f = (struct mmu_invlock_fault){ .inv = inv, .mm = inv->notifier.mm };
-	INIT_LIST_HEAD(&f->in_flight);
-	f->walk.mm = f->mm;
-	f->range.notifier = &f->walk;
-	f->range.start = start;
-	f->range.end = end;
-	/* the section refuses an empty or wrapping range itself */
-	invlock_section_init(&f->section, &inv->il, start, end, budget,
-			     INVLOCK_SECTION_INTERRUPTIBLE);
-	if ((start | end) & ~PAGE_MASK) {
-		f->error = -EINVAL;
-		f->mm = NULL;
-	} else if (!mmget_not_zero(f->mm)) {
-		f->error = -EOWNERDEAD;
-		f->mm = NULL;
-	}
-}
-EXPORT_SYMBOL_GPL(mmu_invlock_fault_init);
+	unsigned long start = f->range.start, end = f->range.end;
 
-static bool lock_mmap(struct mmu_invlock_fault *f)
+	if (start >= end || (start | end) & ~PAGE_MASK)
+		f->error = -EINVAL;
+	else if (current->mm != f->walk.mm && !mmget_not_zero(f->walk.mm))
+		f->error = -EOWNERDEAD;
+	else
+		f->mm_held = current->mm != f->walk.mm;
+	if (f->error)
+		f->state = MMU_INVLOCK_DONE;
+}
+EXPORT_SYMBOL_GPL(__mmu_invlock_fault_init);
+
+static int lock_mmap(struct mmu_invlock_fault *f)
 {
-	f->error = f->slow ? mmap_write_lock_killable(f->mm) : mmap_read_lock_killable(f->mm);
-	f->mmap_locked = !f->error;
-	return f->mmap_locked;
+	return f->slow ? mmap_write_lock_killable(f->walk.mm) : mmap_read_lock_killable(f->walk.mm);
 }
 
 static void unlock_mmap(struct mmu_invlock_fault *f)
 {
-	if (!f->mmap_locked)
-		return;
 	if (f->slow)
-		mmap_write_unlock(f->mm);
+		mmap_write_unlock(f->walk.mm);
 	else
-		mmap_read_unlock(f->mm);
-	f->mmap_locked = false;
+		mmap_read_unlock(f->walk.mm);
+}
+
+/* from the first wait or collision on, rounds and time are counted */
+static void count(struct mmu_invlock_fault *f)
+{
+	if (f->counting)
+		return;
+	f->counting = true;
+	invlock_section_init(&f->section, &f->inv->il, f->range.start, f->range.end, f->budget,
+			     INVLOCK_SECTION_INTERRUPTIBLE);
 }
 
 /* the optimistic budget is spent: as much time again, and a few rounds */
@@ -69,7 +72,7 @@ static bool go_slow(struct mmu_invlock_fault *f)
 		.time_ns = f->section.left.time_ns,
 	};
 
-	if (f->slow || invlock_section_error(&f->section) != -EBUSY)
+	if (f->slow)
 		return false;
 	f->slow = true;
 	f->collisions += f->section.collisions;
@@ -79,99 +82,106 @@ static bool go_slow(struct mmu_invlock_fault *f)
 	return true;
 }
 
-/*
- * From here to the commit every invalidation of the range counts as interesting, and moves the
- * generation. This begins before the sample: one that started between the two would leave the
- * generation alone, and not be found running either, as the sample is older than it.
- */
-static void enter_flight(struct mmu_invlock_fault *f)
+/* Return: 0: look again; -EBUSY: both budgets are spent; -EINTR: killed */
+static int wait_a_turn(struct mmu_invlock_fault *f, u32 nr_waits)
 {
-	if (bad_is(BAD_ENTRY))
-		return;
-	spin_lock(f->inv->lock);
-	list_add(&f->in_flight, &f->inv->faults);
-	spin_unlock(f->inv->lock);
+	int err = invlock_section_wait(&f->section, nr_waits);
+
+	return err == -EBUSY && go_slow(f) ? 0 : err;
 }
 
-static void leave_flight(struct mmu_invlock_fault *f)
+/* for the range's stripes; what is too wide for stripes is known by its ends */
+static bool stripes_are_quiet(const struct invlock *il, u64 start, u64 end)
 {
-	spin_lock(f->inv->lock);
-	list_del_init(&f->in_flight);
-	spin_unlock(f->inv->lock);
-}
+	u64 first = start >> il->stripe_shift;
+	u64 nr = min(invlock_nr_stripes(start, end, il->stripe_shift), il->word_mask + 1ULL);
 
-/* not under the mmap lock: the invalidation that is waited for may hold it */
-static bool wait_until_quiet(struct mmu_invlock_fault *f)
-{
-	while (!invlock_attempt(&f->section))
-		if (!go_slow(f))
+	for (u64 i = 0; i < nr; i++)
+		if (il->words[invlock_stripe_word(first + i, il->word_mask)] &
+		    INVLOCK_RUNNING_MASK)
 			return false;
 	return true;
 }
 
-/* Locks: the mmap lock, inv->lock; in flight. Return: this is the sample that counts */
-static bool sample_locked(struct mmu_invlock_fault *f)
+/* Locks: inv->lock. Return: 0; -EAGAIN while an invalidation of the range runs; why not ever */
+static int ask_quiet(const struct mmu_invlock_fault *f)
 {
-	bool fresh;
+	const struct mmu_invlock *inv = f->inv;
 
-	f->range.notifier_seq = 0;
-	WRITE_ONCE(f->walk.invalidate_seq, 0);
-	fresh = invlock_resample(&f->section);
+	if (inv->closed || !inv->running)
+		return inv->closed;
+	if (inv->nr_wide && inv->wide_start < f->range.end && f->range.start < inv->wide_end)
+		return -EAGAIN;
+	return stripes_are_quiet(&inv->il, f->range.start, f->range.end) ? 0 : -EAGAIN;
+}
+
+/* not under the mmap lock: the invalidation that is waited for may hold it */
+static int wait_until_quiet(struct mmu_invlock_fault *f)
+{
+	u32 nr_waits = 0;
+	int err;
+
+	do {
+		spin_lock(f->inv->lock);
+		err = ask_quiet(f);
+		spin_unlock(f->inv->lock);
+		if (err == -EAGAIN)
+			err = wait_a_turn(f, nr_waits++) ?: -EAGAIN;
+	} while (err == -EAGAIN);
+	return err;
+}
+
+/* Locks: the mmap lock, which is kept on success only. Return: 0, -EAGAIN, or why not ever */
+static int enter(struct mmu_invlock_fault *f)
+{
+	int err;
+
+	spin_lock(f->inv->lock);
+	/* what began while the mmap lock was waited for would not be undone by its end */
+	err = bad_is(BAD_ENTRY) ? 0 : ask_quiet(f);
+	if (!err)
+		mmu_invlock_enter(f);
 	if (bad_is(BAD_HOIST) && f->section.collisions)
-		f->section.snap = (struct invlock_snapshot){};
-	return fresh;
-}
-
-/* most faults find no lock taken and nothing running: then this is all */
-static bool attempt_at_once(struct mmu_invlock_fault *f)
-{
-	if (f->slow || bad_is(BAD_ENTRY) || !mmap_read_trylock(f->mm))
-		return false;
-	spin_lock(f->inv->lock);
-	f->mmap_locked = sample_locked(f);
-	if (f->mmap_locked)
-		list_add(&f->in_flight, &f->inv->faults);
+		f->walk.invalidate_seq = 1;
 	spin_unlock(f->inv->lock);
-	if (!f->mmap_locked)
-		mmap_read_unlock(f->mm);
-	return f->mmap_locked;
+	if (err)
+		unlock_mmap(f);
+	return err;
 }
 
-static bool attempt_and_wait(struct mmu_invlock_fault *f)
+/* Return: 0 when in flight, or why not */
+static int attempt(struct mmu_invlock_fault *f)
 {
-	enter_flight(f);
-	if (!wait_until_quiet(f) || !lock_mmap(f)) {
-		leave_flight(f);
-		return false;
-	}
-	spin_lock(f->inv->lock);
-	/* what came and went while the mmap lock was waited for is no collision */
-	sample_locked(f);
-	if (bad_is(BAD_ENTRY))
-		list_move(&f->in_flight, &f->inv->faults);
-	spin_unlock(f->inv->lock);
-	return true;
+	u32 nr_waits = 0;
+	int err;
+
+	count(f);
+	if (invlock_section_error(&f->section) && !go_slow(f))
+		return invlock_section_error(&f->section);
+	do {
+		/* rounds that collide need not wait anywhere, and may be many */
+		if (fatal_signal_pending(current))
+			return -EINTR;
+		err = wait_until_quiet(f) ?: lock_mmap(f) ?: enter(f);
+		if (err == -EAGAIN)
+			err = wait_a_turn(f, nr_waits++) ?: -EAGAIN;
+	} while (err == -EAGAIN);
+	return err;
 }
 
-bool mmu_invlock_attempt(struct mmu_invlock_fault *f)
+bool __mmu_invlock_attempt(struct mmu_invlock_fault *f)
 {
-	if (f->error || f->section.done)
+	/* an attempt without its commit: mmu_invlock_fault_end() puts it right */
+	if (WARN_ON_ONCE(f->state == MMU_INVLOCK_IN_FLIGHT))
 		return false;
-	might_lock_read(&f->mm->mmap_lock);
+	might_lock_read(&f->walk.mm->mmap_lock);
 	lockdep_assert_not_held(f->inv->lock);
-	if (WARN_ON_ONCE(f->mmap_locked)) {
-		/* an attempt without a commit */
-		f->error = -EINVAL;
-		return false;
-	}
-	/* rounds that collide need not wait anywhere, and may be many */
-	if (f->section.collisions && fatal_signal_pending(current)) {
-		f->error = -EINTR;
-		return false;
-	}
-	return attempt_at_once(f) || attempt_and_wait(f);
+	f->error = attempt(f);
+	if (f->error)
+		f->state = MMU_INVLOCK_DONE;
+	return !f->error;
 }
-EXPORT_SYMBOL_GPL(mmu_invlock_attempt);
+EXPORT_SYMBOL_GPL(__mmu_invlock_attempt);
 
 /* Locks: inv->lock. Return: every page was present, with the access that is asked for */
 static bool look_up_pages(struct mmu_invlock_fault *f)
@@ -198,58 +208,63 @@ static bool look_up_pages(struct mmu_invlock_fault *f)
  */
 static bool walk_again_locked(struct mmu_invlock_fault *f)
 {
-	struct invlock_snapshot before = f->section.snap;
-
 	/* the fast walk knows the page table of current only */
-	if (!f->range.hmm_pfns || current->mm != f->mm || !invlock_resample(&f->section))
-		return false;
-	if (look_up_pages(f))
-		return true;
-	/* some entries are newer than this sample, none is older */
-	f->section.snap = before;
-	return false;
+	f->walked_locked = f->range.hmm_pfns && current->mm == f->walk.mm && !ask_quiet(f) &&
+			   look_up_pages(f);
+	return f->walked_locked;
 }
 
-bool mmu_invlock_commit(struct mmu_invlock_fault *f, int err)
+/* Locks: inv->lock. Return: nothing has changed what was walked */
+static bool walk_is_good(struct mmu_invlock_fault *f)
 {
-	bool good = false;
+	bool good = !f->walk.invalidate_seq;
 
-	lockdep_assert_held(f->inv->lock);
-	if (WARN_ON_ONCE(!f->mmap_locked))
-		return false;
-	list_del_init(&f->in_flight);
-	if (f->slow && (!err || err == -EBUSY) && walk_again_locked(f)) {
-		f->walked_locked = true;
-		err = 0;
-	}
 	if (bad_is(BAD_LATE) || (bad_is(BAD_SLOW) && f->slow))
-		invlock_resample(&f->section);
-	if (!err)
-		good = invlock_commit(&f->section);
-	else if (err == -EBUSY)
-		invlock_undo(&f->section);
+		good = !ask_quiet(f);
+	return good;
+}
+
+bool __mmu_invlock_commit(struct mmu_invlock_fault *f, int err)
+{
+	bool good;
+
+	if (WARN_ON_ONCE(f->state != MMU_INVLOCK_IN_FLIGHT))
+		return false;
+	hlist_del(&f->in_flight);
+	if (f->slow && (!err || err == -EBUSY) && walk_again_locked(f))
+		good = true;
 	else
+		good = !err && walk_is_good(f);
+	f->state = MMU_INVLOCK_DONE;
+	if (err && err != -EBUSY) {
 		f->error = err;
+	} else if (!good) {
+		f->state = MMU_INVLOCK_AGAIN;
+		count(f);
+		invlock_undo(&f->section);
+	}
 	unlock_mmap(f);
 	return good;
 }
-EXPORT_SYMBOL_GPL(mmu_invlock_commit);
+EXPORT_SYMBOL_GPL(__mmu_invlock_commit);
 
-int mmu_invlock_fault_end(struct mmu_invlock_fault *f)
+int __mmu_invlock_fault_end(struct mmu_invlock_fault *f)
 {
-	if (WARN_ON_ONCE(f->mmap_locked)) {
+	if (WARN_ON_ONCE(f->state == MMU_INVLOCK_IN_FLIGHT)) {
 		/* the loop was left without a commit: nothing was published, and f goes away */
-		leave_flight(f);
+		spin_lock(f->inv->lock);
+		hlist_del(&f->in_flight);
+		spin_unlock(f->inv->lock);
 		unlock_mmap(f);
-		f->error = f->error ?: -EINVAL;
 	}
-	f->collisions += f->section.collisions;
-	f->waits += f->section.waits;
-	if (!f->error)
-		f->error = invlock_section_error(&f->section);
-	if (f->mm)
-		mmput(f->mm);
-	f->mm = NULL;
+	if (f->state != MMU_INVLOCK_DONE)
+		f->error = -EINVAL;
+	if (f->counting) {
+		f->collisions += f->section.collisions;
+		f->waits += f->section.waits;
+	}
+	if (f->mm_held)
+		mmput(f->walk.mm);
 	return f->error;
 }
-EXPORT_SYMBOL_GPL(mmu_invlock_fault_end);
+EXPORT_SYMBOL_GPL(__mmu_invlock_fault_end);

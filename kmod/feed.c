@@ -52,7 +52,8 @@ static bool feed_invalidate(struct mmu_invlock *inv, const struct mmu_notifier_r
 	struct feed *feed = container_of(inv, struct feed, inv);
 	bool interesting = feed->kinds >> mmu_invlock_kind(range) & 1;
 
-	if (interesting && wq_has_sleeper(&feed->changed))
+	/* no barrier: who polls is in the queue before it takes the lock that is held here */
+	if (interesting && waitqueue_active(&feed->changed))
 		wake_up_interruptible(&feed->changed);
 	return interesting;
 }

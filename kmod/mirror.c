@@ -44,7 +44,9 @@ static struct mirror *mirror_of(struct mmu_invlock *inv)
 static bool mirror_invalidate(struct mmu_invlock *inv, const struct mmu_notifier_range *range)
 {
 	struct mirror_device *dev = &mirror_of(inv)->dev;
-	bool found = mirror_device_zap(dev, range->start >> PAGE_SHIFT,
+	/* most invalidations are none of the device's business: no more than needs be for them */
+	bool found = !xa_empty(&dev->table) &&
+		     mirror_device_zap(dev, range->start >> PAGE_SHIFT,
 				       (range->end - 1) >> PAGE_SHIFT);
 
 	if (bad_is(BAD_ALLOC))
@@ -136,8 +138,6 @@ static struct mmu_notifier *mirror_alloc(struct mm_struct *mm)
 		kfree(m);
 		return ERR_PTR(err);
 	}
-	if (bad_is(BAD_UNCHECKED))
-		m->inv.il.check = INVLOCK_CHECK_NONE;
 	return &m->inv.notifier;
 }
 

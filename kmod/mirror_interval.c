@@ -40,7 +40,8 @@ static bool interval_invalidate(struct mmu_interval_notifier *notifier,
 
 	xa_lock(&iv->dev.table);
 	mmu_interval_set_seq(notifier, seq);
-	found = mirror_device_zap(&iv->dev, range->start >> PAGE_SHIFT,
+	found = !xa_empty(&iv->dev.table) &&
+		mirror_device_zap(&iv->dev, range->start >> PAGE_SHIFT,
 				  (range->end - 1) >> PAGE_SHIFT);
 	iv->dev.stats.starts++;
 	iv->dev.stats.zapped += found;

@@ -8,7 +8,8 @@
 #include "core/invalidate.h"
 #include "mmu_invlock.h"
 
-static const struct mmu_invlock_geometry default_geometry = { .nr_words = 256, .nr_events = 256 };
+/* no ring: what undoes a fault is known without one */
+static const struct mmu_invlock_geometry default_geometry = { .nr_words = 256 };
 
 int mmu_invlock_init(struct mmu_invlock *inv, spinlock_t *lock, const struct mmu_invlock_ops *ops,
 		     const struct mmu_invlock_geometry *geometry)
@@ -40,15 +41,17 @@ int mmu_invlock_init(struct mmu_invlock *inv, spinlock_t *lock, const struct mmu
 	}
 	inv->lock = lock;
 	inv->ops = ops;
+	INIT_HLIST_HEAD(&inv->faults);
 	inv->running = 0;
-	INIT_LIST_HEAD(&inv->faults);
+	inv->closed = 0;
+	inv->nr_wide = 0;
 	return 0;
 }
 EXPORT_SYMBOL_GPL(mmu_invlock_init);
 
 void mmu_invlock_destroy(struct mmu_invlock *inv)
 {
-	WARN_ON_ONCE(!list_empty(&inv->faults));
+	WARN_ON_ONCE(!hlist_empty(&inv->faults));
 	vfree(inv->il.feed);
 	inv->il.feed = NULL;
 }
@@ -84,50 +87,96 @@ u32 mmu_invlock_kind(const struct mmu_notifier_range *range)
 }
 EXPORT_SYMBOL_GPL(mmu_invlock_kind);
 
-/* tell the walks in flight over the range to give up. Return: was there one? */
-static bool stop_walks(struct mmu_invlock *inv, const struct mmu_notifier_range *range)
+static void undo_fault(struct mmu_invlock_fault *f)
+{
+	/* pairs with the read in hmm_range_fault(), which then gives up */
+	WRITE_ONCE(f->walk.invalidate_seq, 1);
+}
+
+static void undo_faults(struct mmu_invlock *inv, const struct mmu_notifier_range *range,
+			bool interesting)
 {
 	struct mmu_invlock_fault *f;
-	bool found = false;
 
-	list_for_each_entry(f, &inv->faults, in_flight) {
-		if (f->range.start >= range->end || range->start >= f->range.end)
-			continue;
-		/* pairs with the read in hmm_range_fault(); only a hint, the commit decides */
-		WRITE_ONCE(f->walk.invalidate_seq, f->range.notifier_seq + 1);
-		found = true;
+	if (bad_is(BAD_UNCHECKED) || (bad_is(BAD_INTEREST) && !interesting))
+		return;
+	hlist_for_each_entry(f, &inv->faults, in_flight)
+		if (f->range.start < range->end && range->start < f->range.end)
+			undo_fault(f);
+}
+
+static bool is_wide(const struct mmu_notifier_range *range)
+{
+	return range->end <= range->start ||
+	       invlock_nr_stripes(range->start, range->end, INVLOCK_STRIPE_SHIFT) >
+	       INVLOCK_MAX_SPAN;
+}
+
+/* few words would tell one wide range from another: what they have in common is kept instead */
+static void widen(struct mmu_invlock *inv, const struct mmu_notifier_range *range)
+{
+	unsigned long end = range->end > range->start ? range->end : ULONG_MAX;
+
+	inv->wide_start = inv->nr_wide ? min(inv->wide_start, range->start) : range->start;
+	inv->wide_end = inv->nr_wide ? max(inv->wide_end, end) : end;
+	inv->nr_wide++;
+}
+
+static void close_lock(struct mmu_invlock *inv, int err, u64 flag)
+{
+	inv->closed = err;
+	invlock_close_feed(&inv->il, flag);
+}
+
+static void record(struct mmu_invlock *inv, const struct mmu_notifier_range *range)
+{
+	u32 tid = current->mm == inv->notifier.mm ? task_pid_vnr(current) : 0;
+	u64 time = inv->il.events ? ktime_get_ns() : 0;
+
+	invlock_inv_start(&inv->il, range->start, range->end, mmu_invlock_kind(range), tid, time);
+}
+
+static inline void inv_start(struct mmu_invlock *inv, const struct mmu_notifier_range *range,
+			     bool interesting)
+{
+	lockdep_assert_held(inv->lock);
+	if (!hlist_empty(&inv->faults))
+		undo_faults(inv, range, interesting);
+	inv->running++;
+	if (is_wide(range))
+		widen(inv, range);
+	/* so many at once are ends that do not come; no word of the lock can count as many */
+	if (unlikely(inv->running >= INVLOCK_RUNNING_LIMIT) && !inv->closed)
+		close_lock(inv, -ENOTRECOVERABLE, INVLOCK_FEED_DEGRADED);
+	if (interesting)
+		record(inv, range);
+	else
+		invlock_words_add(&inv->il, range->start, range->end, 1);
+}
+
+static inline void inv_end(struct mmu_invlock *inv, const struct mmu_notifier_range *range)
+{
+	lockdep_assert_held(inv->lock);
+	if (WARN_ON_ONCE(!inv->running)) {
+		close_lock(inv, -ENOTRECOVERABLE, INVLOCK_FEED_DEGRADED);
+		return;
 	}
-	return found;
+	inv->running--;
+	if (is_wide(range))
+		inv->nr_wide--;
+	invlock_inv_end(&inv->il, range->start, range->end);
 }
 
 void mmu_invlock_inv_start(struct mmu_invlock *inv, const struct mmu_notifier_range *range,
 			   bool interesting)
 {
-	u32 tid;
-
-	lockdep_assert_held(inv->lock);
-	inv->running++;
-	if ((stop_walks(inv, range) && !bad_is(BAD_INTEREST)) || interesting) {
-		tid = current->mm == inv->notifier.mm ? task_pid_vnr(current) : 0;
-		invlock_inv_start(&inv->il, range->start, range->end, mmu_invlock_kind(range),
-				  tid, ktime_get_ns());
-		return;
-	}
-	/* running, so that no section begins; the generation stays, so that none is undone */
-	if (invlock_words_add(&inv->il, range->start, range->end, 1) >= INVLOCK_RUNNING_LIMIT)
-		invlock_close_feed(&inv->il, INVLOCK_FEED_DEGRADED);
+	inv_start(inv, range, interesting);
 }
 EXPORT_SYMBOL_GPL(mmu_invlock_inv_start);
 
 void mmu_invlock_inv_end(struct mmu_invlock *inv, const struct mmu_notifier_range *range)
 {
-	lockdep_assert_held(inv->lock);
-	if (WARN_ON_ONCE(!inv->running)) {
-		invlock_close_feed(&inv->il, INVLOCK_FEED_DEGRADED);
-		return;
-	}
-	inv->running--;
-	invlock_inv_end(&inv->il, range->start, range->end);
+	inv_end(inv, range);
 }
 EXPORT_SYMBOL_GPL(mmu_invlock_inv_end);
 
@@ -136,9 +185,9 @@ void mmu_invlock_release(struct mmu_invlock *inv)
 	struct mmu_invlock_fault *f;
 
 	lockdep_assert_held(inv->lock);
-	list_for_each_entry(f, &inv->faults, in_flight)
-		WRITE_ONCE(f->walk.invalidate_seq, f->range.notifier_seq + 1);
-	invlock_close_feed(&inv->il, INVLOCK_FEED_DEAD);
+	hlist_for_each_entry(f, &inv->faults, in_flight)
+		undo_fault(f);
+	close_lock(inv, -EOWNERDEAD, INVLOCK_FEED_DEAD);
 }
 EXPORT_SYMBOL_GPL(mmu_invlock_release);
 
@@ -149,7 +198,7 @@ int mmu_invlock_range_start(struct mmu_notifier *mn, const struct mmu_notifier_r
 	if (bad_is(BAD_START))
 		return 0;
 	spin_lock(inv->lock);
-	mmu_invlock_inv_start(inv, range, inv->ops->invalidate(inv, range));
+	inv_start(inv, range, inv->ops->invalidate(inv, range));
 	spin_unlock(inv->lock);
 	return 0;
 }
@@ -162,7 +211,7 @@ void mmu_invlock_range_end(struct mmu_notifier *mn, const struct mmu_notifier_ra
 	if (bad_is(BAD_END))
 		return;
 	spin_lock(inv->lock);
-	mmu_invlock_inv_end(inv, range);
+	inv_end(inv, range);
 	spin_unlock(inv->lock);
 }
 EXPORT_SYMBOL_GPL(mmu_invlock_range_end);

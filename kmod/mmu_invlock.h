@@ -27,7 +27,7 @@
  *	mmu_invlock_fault_init(&f, inv, start, end, NULL);
  *	f.range.hmm_pfns = pfns;
  *	f.range.default_flags = HMM_PFN_REQ_FAULT;
- *	while (mmu_invlock_attempt(&f)) {		waits, locks the mmap lock, samples
+ *	while (mmu_invlock_attempt(&f)) {		waits, locks the mmap lock, enters
  *		err = hmm_range_fault(&f.range);	may sleep
  *		spin_lock(lock);
  *		if (mmu_invlock_commit(&f, err))	checks, unlocks the mmap lock
@@ -44,7 +44,9 @@
 
 #include <linux/hmm.h>
 #include <linux/list.h>
+#include <linux/mmap_lock.h>
 #include <linux/mmu_notifier.h>
+#include <linux/sched/mm.h>
 #include <linux/spinlock.h>
 
 #include "core/section.h"
@@ -65,25 +67,34 @@ struct mmu_invlock_ops {
 /**
  * struct mmu_invlock - one driver's view of one mm
  * @notifier: as registered; its mm is the mm
- * @il: the invalidation lock
+ * @il: the invalidation lock: what runs, by stripes, and what was interesting
  * @lock: the driver's, named in mmu_invlock_init()
  * @ops: the same; NULL for a driver with callbacks of its own
- * @faults: sections in flight; guarded by lock
- * @running: invalidations running now, anywhere; guarded by lock
+ * @faults: in flight: between their attempt and their commit
+ * @running: invalidations running now, anywhere
+ * @closed: why no fault succeeds any more: -EOWNERDEAD, -ENOTRECOVERABLE; or 0
+ * @nr_wide: of those running, the ones that are too wide for stripes
+ * @wide_start: they lie between here
+ * @wide_end: and here
+ *
+ * From @faults on, all is guarded by @lock.
  */
 struct mmu_invlock {
 	struct mmu_notifier notifier;
 	struct invlock il;
 	spinlock_t *lock;	/* the driver's */
 	const struct mmu_invlock_ops *ops;
-	struct list_head faults;
+	struct hlist_head faults;
 	unsigned long running;
+	int closed;
+	unsigned int nr_wide;
+	unsigned long wide_start, wide_end;
 };
 
 /**
  * struct mmu_invlock_geometry - the size of the lock
  * @nr_words: stripes, a power of two
- * @nr_events: events that the ring remembers, a power of two
+ * @nr_events: events that the ring remembers, a power of two; 0: no ring
  */
 struct mmu_invlock_geometry {
 	u32 nr_words;
@@ -96,7 +107,7 @@ struct mmu_invlock_geometry {
  * @lock: the driver's lock. A spinlock, since an invalidation may not sleep where it is
  *	not blockable, and may not fail where it has an end.
  * @ops: NULL for a driver that calls mmu_invlock_inv_start() and _inv_end() itself
- * @geometry: NULL for the default
+ * @geometry: NULL for the default, which has no ring
  *
  * Context: may sleep; fit for ->alloc_notifier. Never twice on a live lock: to register
  * again, destroy and init again. Return: 0, -ENOMEM, -EINVAL for a bad geometry. Since: 0.1
@@ -142,9 +153,9 @@ static inline void mmu_invlock_put(struct mmu_invlock *inv)
  * @interesting: did the driver hold a translation of any of it?
  *
  * For every invalidation, interesting or not: each counts by itself, so one cannot hide
- * another, and starts may nest in one thread. A fault in flight over the range makes it
- * interesting whatever the driver says. An uninteresting one makes nothing stale; still no
- * section over its range begins before it ends.
+ * another, and starts may nest in one thread. Every fault in flight over the range is undone,
+ * whatever the driver says, and none over it begins before the end. What is interesting is
+ * also an event of @inv->il, for readers that take no lock: the feed's, /dev/invlock.
  *
  * Context: under the driver's lock; never waits, allocates or fails. Since: 0.1
  */
@@ -190,11 +201,18 @@ void mmu_invlock_mm_release(struct mmu_notifier *mn, struct mm_struct *mm);
 	.invalidate_range_end = mmu_invlock_range_end,		\
 	.release = mmu_invlock_mm_release
 
+enum mmu_invlock_fault_state {
+	MMU_INVLOCK_NEW,
+	MMU_INVLOCK_IN_FLIGHT,	/* on inv->faults; the mmap lock is held */
+	MMU_INVLOCK_AGAIN,	/* something stood in the way: section counts it */
+	MMU_INVLOCK_DONE,	/* published, or error says why not */
+};
+
 /**
  * struct mmu_invlock_fault - a section in flight
  * @range: for hmm_range_fault(); the driver sets hmm_pfns and the flags
- * @collisions: rounds that were undone
- * @waits: times the head found the range busy
+ * @collisions: rounds that were undone; known after mmu_invlock_fault_end()
+ * @waits: times the head found the range busy; the same
  * @slow: the slow path was taken
  *
  * The rest is private.
@@ -205,16 +223,29 @@ struct mmu_invlock_fault {
 	u32 waits;
 	bool slow;
 
-	struct mmu_invlock *inv;
-	struct invlock_section section;
-	/* never inserted: what hmm_range_fault() asks whether to give up */
-	struct mmu_interval_notifier walk;
-	struct list_head in_flight;	/* on inv->faults; guarded by inv->lock */
-	struct mm_struct *mm;		/* held, with its users */
-	bool mmap_locked;
 	bool walked_locked;
+	bool mm_held;
+	bool counting;			/* section is in use */
+	enum mmu_invlock_fault_state state;
 	int error;
+	struct mmu_invlock *inv;
+	const struct invlock_budget *budget;
+	struct hlist_node in_flight;	/* on inv->faults; guarded by inv->lock */
+	/*
+	 * Never inserted: what hmm_range_fault() looks at. invalidate_seq is 1 as soon as an
+	 * invalidation has overlapped; guarded by inv->lock, and a hint without it.
+	 */
+	struct mmu_interval_notifier walk;
+	struct invlock_section section;	/* the budget's; not written before it is needed */
 };
+
+#define MMU_INVLOCK_SLOW_ROUNDS	8
+
+/* for whatever is in the way; in fault.c, as the rest is in most faults all there is */
+void __mmu_invlock_fault_init(struct mmu_invlock_fault *f);
+bool __mmu_invlock_attempt(struct mmu_invlock_fault *f);
+bool __mmu_invlock_commit(struct mmu_invlock_fault *f, int err);
+int __mmu_invlock_fault_end(struct mmu_invlock_fault *f);
 
 /**
  * mmu_invlock_fault_init() - prepare the loop
@@ -222,19 +253,61 @@ struct mmu_invlock_fault {
  * @inv: the lock, with a reference of the caller's
  * @start: first byte, on a page boundary
  * @end: the byte after the last, the same
- * @budget: of optimistic rounds and wall time; NULL for core's defaults. When either is
- *	spent, the slow path has MMU_INVLOCK_SLOW_ROUNDS more, and as much time again.
+ * @budget: of optimistic rounds and wall time, read until mmu_invlock_fault_end(); NULL for
+ *	core's defaults. When either is spent, the slow path has MMU_INVLOCK_SLOW_ROUNDS more,
+ *	and as much time again.
  *
  * Errors are kept for mmu_invlock_fault_end(). Context: may sleep. Since: 0.1
  */
-void mmu_invlock_fault_init(struct mmu_invlock_fault *f, struct mmu_invlock *inv,
-			    unsigned long start, unsigned long end,
-			    const struct invlock_budget *budget);
+static inline void mmu_invlock_fault_init(struct mmu_invlock_fault *f, struct mmu_invlock *inv,
+					  unsigned long start, unsigned long end,
+					  const struct invlock_budget *budget)
+{
+	f->range = (struct hmm_range){ .notifier = &f->walk, .start = start, .end = end };
+	f->collisions = 0;
+	f->waits = 0;
+	f->slow = false;
+	f->walked_locked = false;
+	f->mm_held = false;
+	f->counting = false;
+	f->state = MMU_INVLOCK_NEW;
+	f->error = 0;
+	f->inv = inv;
+	f->budget = budget;
+	f->walk.mm = inv->notifier.mm;
+	/* a task's own mm stays while the task is here */
+	if (unlikely(f->walk.mm != current->mm || start >= end || (start | end) & ~PAGE_MASK))
+		__mmu_invlock_fault_init(f);
+}
 
-#define MMU_INVLOCK_SLOW_ROUNDS	8
+/* Locks: inv->lock, and the mmap lock, which the fault now holds */
+static inline void mmu_invlock_enter(struct mmu_invlock_fault *f)
+{
+	WRITE_ONCE(f->walk.invalidate_seq, 0);
+	hlist_add_head(&f->in_flight, &f->inv->faults);
+	f->state = MMU_INVLOCK_IN_FLIGHT;
+}
+
+/* most faults find no lock taken and nothing running: then this is all */
+static __always_inline bool mmu_invlock_attempt_at_once(struct mmu_invlock_fault *f)
+{
+	struct mmu_invlock *inv = f->inv;
+
+	if (unlikely(!mmap_read_trylock(f->walk.mm)))
+		return false;
+	spin_lock(inv->lock);
+	if (unlikely(inv->running || inv->closed)) {
+		spin_unlock(inv->lock);
+		mmap_read_unlock(f->walk.mm);
+		return false;
+	}
+	mmu_invlock_enter(f);
+	spin_unlock(inv->lock);
+	return true;
+}
 
 /**
- * mmu_invlock_attempt() - the head: wait until the range is quiet, lock the mmap lock, sample
+ * mmu_invlock_attempt() - the head: wait until the range is quiet, lock the mmap lock, enter
  * @f: the fault
  *
  * Every wait can be killed. In the slow path the mmap lock is held for writing, which shuts
@@ -244,7 +317,14 @@ void mmu_invlock_fault_init(struct mmu_invlock_fault *f, struct mmu_invlock *inv
  * mmap lock, may need. Return: true with the mmap lock held: walk the page table, then
  * mmu_invlock_commit(). False: leave the loop. Since: 0.1
  */
-bool mmu_invlock_attempt(struct mmu_invlock_fault *f);
+static __always_inline bool mmu_invlock_attempt(struct mmu_invlock_fault *f)
+{
+	if (f->state == MMU_INVLOCK_DONE)
+		return false;
+	if (f->state == MMU_INVLOCK_NEW && likely(mmu_invlock_attempt_at_once(f)))
+		return true;
+	return __mmu_invlock_attempt(f);
+}
 
 /**
  * mmu_invlock_commit() - did anything collide with the walk?
@@ -255,11 +335,21 @@ bool mmu_invlock_attempt(struct mmu_invlock_fault *f);
  * driver's lock, where no invalidation can start; whatever could not be looked up that way
  * is checked like any other round.
  *
- * Context: under the driver's lock. Ordering: acquire; pairs with mmu_invlock_inv_start().
- * Return: true: publish before that lock drops. False: publish nothing, go on in the loop.
- * Since: 0.1
+ * Context: under the driver's lock. Return: true: publish before that lock drops. False:
+ * publish nothing, go on in the loop. Since: 0.1
  */
-bool mmu_invlock_commit(struct mmu_invlock_fault *f, int err);
+static inline bool mmu_invlock_commit(struct mmu_invlock_fault *f, int err)
+{
+	lockdep_assert_held(f->inv->lock);
+	if (unlikely(err || f->slow || f->walk.invalidate_seq ||
+		     f->state != MMU_INVLOCK_IN_FLIGHT))
+		return __mmu_invlock_commit(f, err);
+	/* without poison: nobody looks at it any more */
+	__hlist_del(&f->in_flight);
+	f->state = MMU_INVLOCK_DONE;
+	mmap_read_unlock(f->walk.mm);
+	return true;
+}
 
 /**
  * mmu_invlock_fault_end() - how the loop ended
@@ -270,6 +360,11 @@ bool mmu_invlock_commit(struct mmu_invlock_fault *f, int err);
  * is gone; -EINVAL: an empty, wrapping or unaligned range, or, with a warning, an attempt
  * without its commit; -ENOTRECOVERABLE: an end is missing; or the walk's own error. Since: 0.1
  */
-int mmu_invlock_fault_end(struct mmu_invlock_fault *f);
+static inline int mmu_invlock_fault_end(struct mmu_invlock_fault *f)
+{
+	if (unlikely(f->state != MMU_INVLOCK_DONE || f->mm_held || f->counting))
+		return __mmu_invlock_fault_end(f);
+	return f->error;
+}
 
 #endif /* MMU_INVLOCK_H */

@@ -9,20 +9,23 @@
 #ifndef FAULTS
 #define FAULTS	1
 #endif
-#define READERS		FAULTS
 #define ROUNDS		2
 #define SLOW_ROUNDS	1
 
-#include "lock.pml"
+#define BIT(fault)	(1 << (fault))
+#define ALL		(BIT(FAULTS) - 1)
 
 chan mmap_queue = [8] of { byte };	/* the mmap lock: first come, first served */
 byte mmap_readers;
 bool mmap_writer;
 
 bool table;		/* the device has a translation */
+byte running;		/* inv->running, of this page */
 bool dead;		/* the mm was released */
+bool closed;		/* inv->closed */
 byte current;		/* faults that have walked, and the page did not change since */
 byte in_flight;		/* inv->faults */
+byte undone;		/* f->walk.invalidate_seq */
 byte slow;		/* f->slow */
 byte clock_runs, late;	/* a deadline is set; it has passed */
 byte killed;		/* a fatal signal is pending */
@@ -57,14 +60,17 @@ inline drop_mmap(write)
 inline range_start()
 {
 	atomic {
+#if defined(START_UNDOES_NOTHING)
+		skip;
+#elif defined(TABLE_ALONE_IS_INTERESTING)
 		if
-#ifdef TABLE_ALONE_IS_INTERESTING
-		:: table -> words_add_start(); record()
-#else
-		:: table || in_flight -> words_add_start(); record()
-#endif
-		:: else -> running++
+		:: table -> undone = undone | in_flight
+		:: else
 		fi;
+#else
+		undone = undone | in_flight;
+#endif
+		running++;
 		table = false
 	}
 }
@@ -74,7 +80,7 @@ inline range_end()
 #ifdef END_IS_LOST
 	skip
 #else
-	words_add_end()
+	running--
 #endif
 }
 
@@ -138,8 +144,8 @@ proctype Release()
 		table = false;
 		dead = true;
 #ifndef RELEASE_CLOSES_NOTHING
-		words_add_start();	/* wide, for ever */
-		record()
+		closed = true;
+		undone = undone | in_flight
 #endif
 	   }
 	fi
@@ -181,27 +187,44 @@ inline undo()
 #endif
 }
 
-inline resample()
+/* go_slow() */
+inline go_slow()
 {
-	if
-	:: !running ->
-		REMOVE(word_moved);
-		REMOVE(sequence_moved);
-		resampled = true
-	:: else ->
-		resampled = false
-	fi
+	busy = false;
+	rounds = SLOW_ROUNDS;
+	ADD(slow);
+	REMOVE(clock_runs);
+	REMOVE(late)
 }
 
-inline sample_locked()
+/* wait_a_turn() */
+inline wait_a_turn()
 {
-#ifdef SAMPLED_ONCE
+	ADD(clock_runs);
 	if
-	:: MINE(clock_runs) -> ADD(word_moved); ADD(sequence_moved)
-	:: else -> resample()
+	:: MINE(killed) -> goto out
+	:: !MINE(killed)
+	fi;
+#ifndef WAITS_COST_NOTHING
+	if
+	:: MINE(late) && MINE(slow) -> goto out
+	:: atomic { MINE(late) && !MINE(slow) -> go_slow() }
+	:: !MINE(late)
+	fi
+#endif
+}
+
+/* mmu_invlock_enter() */
+inline enter()
+{
+	ADD(in_flight);
+#ifdef BEGUN_ONCE
+	if
+	:: !MINE(clock_runs) -> REMOVE(undone)
+	:: else
 	fi
 #else
-	resample()
+	REMOVE(undone)
 #endif
 }
 
@@ -212,17 +235,14 @@ inline commit()
 		REMOVE(in_flight);
 		looked_up = false;
 		if
-		:: MINE(slow) ->
+		:: MINE(slow) && !running && !closed ->
 			/* walk_again_locked(): it fails for a page that is not there */
-			old_word = word_moved;
-			old_sequence = sequence_moved;
-			resample();
 			if
-			:: resampled -> ADD(current); looked_up = true
-#ifdef SAMPLE_WITHOUT_LOOK
-			:: skip
+			:: ADD(current); looked_up = true
+#ifdef QUIET_IS_ENOUGH
+			:: looked_up = true
 #else
-			:: word_moved = old_word; sequence_moved = old_sequence
+			:: skip
 #endif
 			fi
 		:: else
@@ -233,12 +253,11 @@ inline commit()
 #else
 		::
 #endif
-		   !MINE(sequence_moved) || WORDS_EQUAL(me) ->
+		   looked_up || !MINE(undone) ->
 			assert(!dead && MINE(current));
 			table = true;
 			ADD(published)
 		:: else ->
-			assert(!looked_up);
 			undo()
 		fi;
 		drop_mmap(WRITES)
@@ -247,54 +266,35 @@ inline commit()
 
 proctype Fault(byte me)
 {
-	byte rounds = ROUNDS, old_word, old_sequence;
-	bool busy, resampled, looked_up;
+	byte rounds = ROUNDS;
+	bool busy, looked_up;
 
-attempt:
 	if
-	:: MINE(killed) && MINE(clock_runs) -> goto out
 	:: atomic {
-		/* attempt_at_once(): nobody has to be waited for */
-		!busy && !MINE(slow) && !running && empty(mmap_queue) && MMAP_IS_FREE(false) ->
+		/* mmu_invlock_attempt_at_once(): nobody has to be waited for */
+		!running && !closed && empty(mmap_queue) && MMAP_IS_FREE(false) ->
 		mmap_readers++;
-		ADD(in_flight);
-		sample_locked()
+		enter()
 	   };
 	   goto walk
-	:: !(MINE(killed) && MINE(clock_runs))
+	:: skip
 	fi;
-	/* attempt_and_wait() */
-#ifndef IN_FLIGHT_AFTER_SAMPLE
-	ADD(in_flight);
-#endif
+attempt:
+	if
+	:: busy && MINE(slow) -> goto out
+	:: atomic { busy && !MINE(slow) -> go_slow() }
+	:: !busy
+	fi;
+again:
+	if
+	:: MINE(killed) -> goto out
+	:: !MINE(killed)
+	fi;
 	/* wait_until_quiet() */
 	do
-	:: busy && MINE(slow) -> goto out
-	:: busy && !MINE(slow) ->
-		atomic {
-			/* go_slow() */
-			busy = false;
-			rounds = SLOW_ROUNDS;
-			ADD(slow);
-			REMOVE(clock_runs);
-			REMOVE(late)
-		}
-	:: !busy ->
-		/* invlock_sample() */
-		REMOVE(sequence_moved);
-		if
-		:: atomic { !running -> REMOVE(word_moved) }; break
-		:: running && dead -> goto out
-		:: running && !dead ->
-			ADD(clock_runs);
-			if
-			:: MINE(killed) -> goto out
-			:: !MINE(killed)
-			fi;
-#ifndef WAITS_COST_NOTHING
-			busy = MINE(late)
-#endif
-		fi
+	:: closed -> goto out
+	:: !closed && !running -> break
+	:: !closed && running -> wait_a_turn()
 	od;
 	/* lock_mmap() */
 	mmap_queue!BIT(me);
@@ -302,10 +302,18 @@ attempt:
 	:: atomic { mmap_queue?[eval(BIT(me))] && MMAP_IS_FREE(WRITES) -> take_mmap(WRITES) }
 	:: atomic { MINE(killed) -> mmap_queue??eval(BIT(me)) }; goto out
 	fi;
-	atomic {
-		ADD(in_flight);
-		sample_locked()
-	};
+	/* enter() */
+	if
+	:: atomic { closed -> drop_mmap(WRITES) }; goto out
+#ifdef QUIET_BEFORE_THE_MMAP_LOCK
+	:: atomic { !closed -> enter() }
+#else
+	:: atomic { !closed && !running -> enter() }
+	:: atomic { !closed && running -> drop_mmap(WRITES) };
+	   wait_a_turn();
+	   goto again
+#endif
+	fi;
 walk:	ADD(current);		/* hmm_range_fault() */
 	commit();
 	if
@@ -313,10 +321,7 @@ walk:	ADD(current);		/* hmm_range_fault() */
 	:: !MINE(published) -> goto attempt
 	fi;
 out:
-	atomic {
-		REMOVE(in_flight);
-		ADD(ended)
-	}
+	ADD(ended)
 }
 
 init {

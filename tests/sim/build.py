@@ -30,7 +30,7 @@ FLAGS = ['-std=gnu11', '-D_GNU_SOURCE', '-DINVLOCK_PORT_SIM', '-Wall', '-Wextra'
 # a changed core may leave something unused
 MUTANT_FLAGS = ['-Wno-unused', '-Wno-unused-parameter']
 ENGINE = ['sim.c', 'sim_memory.c', 'sim_plain.c', 'sim_map.c', 'main.c']
-CASES = ['cases_lock.c', 'cases_cache.c']
+CASES = ['cases_lock.c', 'cases_cache.c', 'serial.c']
 
 
 def read_table(path):

@@ -128,24 +128,39 @@ static void late_marks(void)
 }
 
 /*
- * As a driver's notifier does it, under the driver's lock, flags[0]: what nobody holds and no
- * fault is after, flags[1], is only counted as running.
+ * As the kernel does it: the feed is written under a lock, flags[0], without atomics, and the
+ * page table is changed under its own, flags[1].
  */
-static void change_for_a_driver(void)
+static void change_in_the_kernel(u32 page, u32 nr_pages)
 {
 	u32 name;
 
 	sim_lock(&flags[0]);
-	if (flags[1])
-		invlock_inv_start(&il, AT(0), AT(1), INVLOCK_KIND_UNMAP, 1, 0);
-	else
-		invlock_words_add(&il, AT(0), AT(1), 1);
-	name = sim_change_begins(0);
+	serial_inv_start(&il, AT(page), AT(page + nr_pages));
 	sim_unlock(&flags[0]);
-	sim_change_made(name, SIM_FENCED);
+	sim_lock(&flags[1]);
+	name = sim_change_begins(page);
+	sim_change_made(name, SIM_RELEASE);
+	sim_unlock(&flags[1]);
 	sim_lock(&flags[0]);
-	invlock_inv_end(&il, AT(0), AT(1));
+	serial_inv_end(&il, AT(page), AT(page + nr_pages));
 	sim_unlock(&flags[0]);
+}
+
+static void kernel_0(void) { change_in_the_kernel(0, 1); }
+static void kernel_2(void) { change_in_the_kernel(2, 1); }
+static void kernel_wide(void) { change_in_the_kernel(0, WIDE); }
+static void kernel_0_and_2(void) { kernel_0(); kernel_2(); }
+static void kernel_2_and_0(void) { kernel_2(); kernel_0(); }
+
+static void kernel_dies(void)
+{
+	sim_lock(&flags[0]);
+	serial_close_feed(&il, INVLOCK_FEED_DEAD);
+	sim_unlock(&flags[0]);
+	sim_lock(&flags[1]);
+	sim_change_made(sim_change_begins(0), SIM_RELEASE);
+	sim_unlock(&flags[1]);
 }
 
 /* the feed is given up; from then on nothing is recorded */
@@ -211,40 +226,6 @@ static void translate(u32 page, u32 nr_pages, const struct invlock_budget *budge
 	/* the program looks at its memory; what it sees there, the next answer must know */
 	sim_map_read(page + nr_pages - 1);
 	still_valid(&s.snap, page, nr_pages, versions);
-}
-
-static void in_flight(u32 now)
-{
-	sim_lock(&flags[0]);
-	flags[1] = now;
-	sim_unlock(&flags[0]);
-}
-
-/* a driver's fault: in flight, sampled once more under the lock, published under it */
-static void fault_0(void)
-{
-	const struct invlock_budget budget = { .rounds = 2, .time_ns = 1ULL << 60 };
-	struct invlock_section s;
-	bool committed = false;
-	u32 version, known;
-
-	invlock_section_init(&s, &il, AT(0), AT(1), &budget, 0);
-	in_flight(true);
-	while (!committed && invlock_attempt(&s)) {
-		sim_lock(&flags[0]);
-		invlock_resample(&s);
-		sim_unlock(&flags[0]);
-		version = sim_map_read(0);
-		sim_lock(&flags[0]);
-		known = sim_known_changes();
-		committed = invlock_commit(&s);
-		sim_note("commit says %s", committed ? "publish" : "again");
-		if (committed)
-			sim_must_be_current(known, 0, version);
-		sim_unlock(&flags[0]);
-	}
-	in_flight(false);
-	SIM_CHECK(committed == !invlock_section_error(&s));
 }
 
 /* the work comes to nothing each time: that costs rounds as a collision does */
@@ -421,10 +402,19 @@ const struct sim_case lock_cases[] = {
 	{ "settle-section", "also by who translates",
 	  FULLY, late_marks, { { "change", change_marked_late }, { "translate", translate_0 } },
 	  all_quiet },
-	{ "fault", "a driver publishes nothing that a change nobody cared for makes stale",
-	  BOUNDED, no_ring, { { "change", change_for_a_driver },
-			      { "change-2", change_for_a_driver },
-			      { "fault", fault_0 } }, nothing_runs },
+	{ "kernel", "who writes under a lock needs no atomics: a section",
+	  FULLY, ring_of_2, { { "kernel", kernel_0 }, { "translate", translate_0 } }, all_quiet },
+	{ "kernel-hit", "and a hit, also on what changes twice",
+	  FULLY, ring_of_2, { { "kernel", kernel_2_and_0 }, { "hit", hit_twice } }, all_quiet },
+	{ "kernel-wide", "and a wide change",
+	  FULLY, ring_of_2, { { "kernel", kernel_wide }, { "hit", hit_twice } }, all_quiet },
+	{ "kernel-ring", "and a slot of the ring that is written anew",
+	  FULLY, ring_of_1, { { "kernel", kernel_0_and_2 }, { "hit", hit_twice } }, all_quiet },
+	{ "kernel-race", "and two writers",
+	  NARROWLY, ring_of_2, { { "kernel", kernel_0 }, { "kernel-2", kernel_2 },
+				 { "hit", hit } }, all_quiet },
+	{ "kernel-dies", "and the end of the mm",
+	  FULLY, ring_of_2, { { "kernel", kernel_dies }, { "translate", translate_0 } }, closed },
 	{ "undo", "work that comes to nothing spends the budget",
 	  FULLY, no_ring, { { "change", change_0 }, { "undo", undo_0 } }, all_quiet },
 	{ "shared-snapshot", "threads that refresh one snapshot do not make it lie",

@@ -17,6 +17,7 @@
  *	3. events[n % nr_events] = {n, range, kind}		see invlock_event
  *	4. the map changes
  *	5. the same words (or wide) += INVLOCK_END		atomic RMWs
+ * Where a lock excludes all other writers, stores with release do as well.
  *
  * A translation of [start, end) by a reader, in this order:
  *	1. load sequence (acquire)

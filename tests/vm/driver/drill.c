@@ -23,8 +23,10 @@ struct drill_file {
 	struct mmu_invlock inv;
 	spinlock_t lock;
 	struct mm_struct *mm;		/* grabbed; notifier.mm says no more after unregistering */
-	struct mutex life;		/* guards registered */
+	struct mutex life;		/* guards registered and idle_registered */
 	bool registered;
+	struct mmu_notifier idle;
+	bool idle_registered;
 	u64 hold_us, hold_start, hold_end;	/* these are guarded by lock */
 	u64 held, starts, atomic_starts, faults;
 };
@@ -101,6 +103,22 @@ static void hold_fault(struct drill_file *d, u64 us)
 		fsleep(min_t(u64, us, 1000));
 }
 
+/* an invalidation of the fault's range, which begins and ends while its walk runs */
+static void collide(struct drill_file *d, const struct mmu_invlock_fault *f)
+{
+	struct mmu_notifier_range range = {
+		.mm = d->mm,
+		.start = f->range.start,
+		.end = f->range.end,
+		.event = MMU_NOTIFY_CLEAR,
+	};
+
+	spin_lock(&d->lock);
+	mmu_invlock_inv_start(&d->inv, &range, false);
+	mmu_invlock_inv_end(&d->inv, &range);
+	spin_unlock(&d->lock);
+}
+
 /* a fault that walks nothing, for as long as it is told */
 static int drill_fault(struct drill_file *d, struct drill *arg)
 {
@@ -114,6 +132,12 @@ static int drill_fault(struct drill_file *d, struct drill *arg)
 	while (mmu_invlock_attempt(&f)) {
 		arg->rounds++;
 		hold_fault(d, arg->hold_us);
+		if (arg->how == DRILL_LEAVE)
+			break;
+		if (arg->how == DRILL_NO_COMMIT)
+			continue;
+		if (arg->how == DRILL_COLLIDE)
+			collide(d, &f);
 		spin_lock(&d->lock);
 		mmu_invlock_commit(&f, 0);
 		spin_unlock(&d->lock);
@@ -137,6 +161,46 @@ static int drill_unregister(struct drill_file *d)
 	return err;
 }
 
+static void idle(struct mmu_notifier *mn)
+{
+	struct drill_file *d = container_of(mn, struct drill_file, idle);
+
+	spin_lock(&d->lock);
+	d->starts++;
+	spin_unlock(&d->lock);
+}
+
+static int idle_start(struct mmu_notifier *mn, const struct mmu_notifier_range *range)
+{
+	idle(mn);
+	return 0;
+}
+
+static void idle_end(struct mmu_notifier *mn, const struct mmu_notifier_range *range)
+{
+	idle(mn);
+}
+
+static const struct mmu_notifier_ops idle_ops = {
+	.invalidate_range_start = idle_start,
+	.invalidate_range_end = idle_end,
+};
+
+/* from now on a notifier that only counts: any that has to know what runs costs as much */
+static int drill_idle(struct drill_file *d)
+{
+	int err = drill_unregister(d);
+
+	if (err)
+		return err;
+	mutex_lock(&d->life);
+	d->idle.ops = &idle_ops;
+	err = mmu_notifier_register(&d->idle, d->mm);
+	d->idle_registered = !err;
+	mutex_unlock(&d->life);
+	return err;
+}
+
 static bool no_invalidate(struct mmu_interval_notifier *notifier,
 			  const struct mmu_notifier_range *range, unsigned long seq)
 {
@@ -147,8 +211,8 @@ static bool no_invalidate(struct mmu_interval_notifier *notifier,
 static const struct mmu_interval_notifier_ops plain_ops = { .invalidate = no_invalidate };
 
 /*
- * The same frame around both: a reference on the mm's users, what hmm_range_fault() is told, the
- * mmap lock, the driver's lock. Only the walk is left out.
+ * The same frame around both: what hmm_range_fault() is told, the mmap lock, the driver's lock.
+ * Only the walk is left out. No reference on the mm, it is the task's own.
  */
 static void measure_plain(struct drill_file *d, struct mmu_interval_notifier *notifier,
 			  const struct drill *arg)
@@ -164,18 +228,15 @@ static void measure_plain(struct drill_file *d, struct mmu_interval_notifier *no
 		};
 		/* the walk would read it */
 		barrier_data(&range);
-		if (!mmget_not_zero(d->mm))
-			return;
 		do {
 			range.notifier_seq = mmu_interval_read_begin(notifier);
-			if (mmap_read_lock_killable(d->mm))
-				break;
+			mmap_read_lock(d->mm);
+			barrier_data(&range);
 			mmap_read_unlock(d->mm);
 			spin_lock(&d->lock);
 			again = mmu_interval_read_retry(notifier, range.notifier_seq);
 			spin_unlock(&d->lock);
 		} while (again);
-		mmput(d->mm);
 	}
 }
 
@@ -186,6 +247,7 @@ static void measure_invlock(struct drill_file *d, const struct drill *arg)
 	for (u64 rounds = arg->rounds; rounds--;) {
 		mmu_invlock_fault_init(&f, &d->inv, arg->addr, arg->addr + arg->len, NULL);
 		while (mmu_invlock_attempt(&f)) {
+			barrier_data(&f.range);
 			spin_lock(&d->lock);
 			mmu_invlock_commit(&f, 0);
 			spin_unlock(&d->lock);
@@ -249,6 +311,9 @@ static long drill_ioctl(struct file *file, unsigned int request, unsigned long u
 		break;
 	case DRILL_STATE:
 		break;
+	case DRILL_IDLE:
+		err = drill_idle(d);
+		break;
 	case DRILL_MEASURE:
 		err = drill_measure(d, &arg);
 		break;
@@ -300,6 +365,8 @@ static int drill_close(struct inode *inode, struct file *file)
 	struct drill_file *d = file->private_data;
 
 	drill_unregister(d);
+	if (d->idle_registered)
+		mmu_notifier_unregister(&d->idle, d->mm);
 	drill_free(d);
 	return 0;
 }

@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: MIT
+/* The write side as it is where writers exclude each other by a lock, as in the kernel. */
+#include "cases.h"
+
+#undef port_fetch_add
+#undef port_cmpxchg
+#include "core/port_serial.h"
+#include "core/invalidate.h"
+
+void serial_inv_start(const struct invlock *il, u64 start, u64 end)
+{
+	invlock_inv_start(il, start, end, INVLOCK_KIND_UNMAP, 1, 0);
+}
+
+void serial_inv_end(const struct invlock *il, u64 start, u64 end)
+{
+	invlock_inv_end(il, start, end);
+}
+
+void serial_close_feed(const struct invlock *il, u64 flag)
+{
+	invlock_close_feed(il, flag);
+}
