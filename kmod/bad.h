@@ -23,6 +23,7 @@ enum bad {
 	BAD_ALLOC,	/* start allocates memory that reclaim may have to make */
 	BAD_ERRNO,	/* an answer that is no errno which the manual names */
 	BAD_WAKE,	/* poll looks for events without the lock under which they are made */
+	BAD_LEAK,	/* a feed that cannot be opened is not freed */
 	NR_BAD
 };
 

@@ -91,7 +91,8 @@ static struct mmu_notifier *feed_alloc(struct mm_struct *mm)
 uncharge:
 	feed_limit_uncharge(feed->owner);
 free_feed:
-	kfree(feed);
+	if (!bad_is(BAD_LEAK))
+		kfree(feed);
 	return ERR_PTR(err);
 }
 

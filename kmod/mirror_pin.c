@@ -41,7 +41,7 @@ void mirror_pins_destroy(struct mirror_pins *pins)
 static long pin_locked(struct mirror_pins *pins, u64 addr, unsigned long nr)
 {
 	struct page **pages;
-	long got, err;
+	long got = 0, more, err;
 
 	pages = kvcalloc(nr, sizeof(*pages), GFP_KERNEL_ACCOUNT);
 	if (!pages)
@@ -49,15 +49,20 @@ static long pin_locked(struct mirror_pins *pins, u64 addr, unsigned long nr)
 	err = account_locked_vm(pins->mm, nr, true);
 	if (err)
 		goto free_pages;
-	got = pin_user_pages_fast(addr, nr, FOLL_WRITE | FOLL_LONGTERM, pages);
+	/* it may stop early, and says why only when it is asked for the rest */
+	do {
+		more = pin_user_pages_fast(addr + got * PAGE_SIZE, nr - got,
+					   FOLL_WRITE | FOLL_LONGTERM, pages + got);
+		got += max(more, 0L);
+	} while (more > 0 && got < nr);
 	if (got == nr) {
 		pins->pages = pages;
 		pins->nr = nr;
 		pins->addr = addr;
 		return 0;
 	}
-	err = got < 0 ? got : -EFAULT;
-	if (got > 0)
+	err = more ?: -EFAULT;
+	if (got)
 		unpin_user_pages(pages, got);
 	account_locked_vm(pins->mm, nr, false);
 free_pages:

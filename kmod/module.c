@@ -37,6 +37,7 @@ static const char *const bad_names[NR_BAD] = {
 	[BAD_ALLOC] = "alloc",
 	[BAD_ERRNO] = "errno",
 	[BAD_WAKE] = "wake",
+	[BAD_LEAK] = "leak",
 };
 
 static int __init invlock_init(void)

@@ -6,7 +6,7 @@
 #
 #   tests/vm/run.sh [-k KERNEL] [-n NAME] [-t SECONDS] [-q] [-b]
 #	-k	6.1, unless told otherwise; 6.12; 7.2, or 7.x for what Debian sid has now; debug
-#		(KASAN, lockdep, sleeping in the wrong place); kcsan (data races); all
+#		(KASAN, lockdep, sleeping in the wrong place, leaks); kcsan (data races); all
 #	-n	only the test programs whose name contains NAME
 #	-t	so long does each torture take
 #	-q	without the planted failures
