@@ -321,7 +321,7 @@ static void wait_for_ever(int fd)
 		pause();
 }
 
-/* of the end of an address space nothing is said but this, once and at the latest */
+/* nothing else says that an address space has ended; what is asked for after it is refused */
 static void expect_release(void (*be)(int fd))
 {
 	int pidfd, fd;
