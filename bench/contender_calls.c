@@ -44,7 +44,7 @@ __attribute__((noinline)) static int get(void *addr, size_t len, struct invlock_
 		r = &records[table[at]];
 		if (r->start <= start && end <= r->end) {
 			*ret_pin = (struct invlock_pin){
-				.addr = addr, .len = len, .handle = r->handle, .region = r
+				.addr = addr, .len = len, .handle = r->handle, .slot = r
 			};
 			return 0;
 		}
@@ -56,9 +56,9 @@ __attribute__((noinline)) static int get(void *addr, size_t len, struct invlock_
 
 __attribute__((noinline)) static int put(struct invlock_pin *pin)
 {
-	if (!pin->region)
+	if (!pin->slot)
 		return -1;
-	pin->region = NULL;
+	pin->slot = NULL;
 	return 0;
 }
 

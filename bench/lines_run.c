@@ -32,6 +32,7 @@ static int cpu = NOBODY;		/* who runs */
 static const char *stack_top;
 static struct pin_thread *records[LINES_CPUS + 1];
 static struct { struct invlock_pin pin; } __attribute__((aligned(LINE))) pins[LINES_CPUS];
+static struct region *latest;		/* that was put */
 static pthread_mutex_t lock __attribute__((aligned(LINE))) = PTHREAD_MUTEX_INITIALIZER;
 
 static struct line *line_of(u64 nr)
@@ -143,7 +144,7 @@ int __wrap_pthread_mutex_lock(pthread_mutex_t *m)
 
 static void run_on(int which, struct lines_count *c)
 {
-	thread_self = records[which];
+	thread_self = records[which] ? records[which] : &thread_nobody;
 	count = c;
 	cpu = which;
 }
@@ -160,12 +161,19 @@ static void extra_begins(const struct lines_setup *s)
 		pthread_mutex_lock(&lock);
 }
 
+static struct region *pinned(int which)
+{
+	const struct pin_slot *slot = pins[which].pin.slot;
+
+	return slot->region;
+}
+
 /* @r: what was got or is put */
 static void extra_ends(const struct lines_setup *s, const struct region *r)
 {
 	if (s->extra == LINES_LOCK)
 		pthread_mutex_unlock(&lock);
-	if (s->extra == LINES_COUNT)
+	if (s->extra == LINES_COUNT && r)
 		use(&r->next, sizeof(r->next), true);
 }
 
@@ -178,20 +186,20 @@ static int get(const struct lines_setup *s, struct invlock_cache *cache, int whi
 	run_on(which, c);
 	extra_begins(s);
 	err = invlock_cache_get(cache, addr, LEN, 0, &pins[which].pin);
-	extra_ends(s, pins[which].pin.region);
+	extra_ends(s, err ? NULL : pinned(which));
 	stop();
 	return err;
 }
 
 static int put(const struct lines_setup *s, int which, struct lines_count *c)
 {
-	const struct region *r = pins[which].pin.region;
 	int err;
 
+	latest = pinned(which);
 	run_on(which, c);
 	extra_begins(s);
 	err = invlock_cache_put(&pins[which].pin);
-	extra_ends(s, r);
+	extra_ends(s, latest);
 	stop();
 	return err;
 }
@@ -257,9 +265,9 @@ static int warm_up_and_run(const struct lines_setup *s, struct invlock_mm *mm,
 
 	for (unsigned int i = 0; i < MAX_LINES; i++)
 		lines[i].touched = 0;
-	/* the latest pin is of the last region; the others lie before it */
+	/* the last region was put last; the others lie before it */
 	for (int i = 0; s->unreferenced && i < LINES_REGIONS; i++)
-		((struct region *)pins[0].pin.region - (LINES_REGIONS - 1))[i].referenced = false;
+		(latest - (LINES_REGIONS - 1))[i].referenced = false;
 	*hits = *events = (struct lines_count){};
 	if (!err)
 		err = make_rounds(s, s->rounds, mm, cache, hits, events);
@@ -287,7 +295,7 @@ int lines_run(const struct lines_setup *s, struct lines_count *hits, struct line
 	err = warm_up_and_run(s, mm, cache, hits, events);
 	if (err)
 		fprintf(stderr, "lines: not every get was a hit: %s\n", strerror(-err));
-	thread_self = NULL;
+	thread_self = &thread_nobody;
 	invlock_cache_close(cache);
 	invlock_mm_close(mm);
 	return err;

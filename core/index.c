@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 #include "index.h"
 
-#define EMPTY	0U
 #define REMOVED	(INDEX_ID_MASK + 1)	/* a tag, but no region */
 
-static u64 next_bucket(const struct index_table *t, u64 at)
+static u32 next_bucket(const struct index_table *t, u32 at)
 {
-	return (at + 1) & ((1ULL << t->bits) - 1);
+	return (at + 1) & t->mask;
 }
 
 bool index_has_room(const struct index_table *t)
@@ -22,12 +21,12 @@ u32 index_next_bits(const struct index_table *t)
 	return nr + 2 <= (1ULL << t->bits) / 8 * 3 ? t->bits : t->bits + 1;
 }
 
-static void file_under(struct index_table *t, u64 hash, region_id id)
+static void file_under(struct index_table *t, u32 hash, region_id id)
 {
-	u64 at = index_first_bucket(t, hash);
+	u32 at = index_first_bucket(t, hash);
 	u32 word;
 
-	while ((word = port_load(&t->buckets[at])) != EMPTY && word != REMOVED)
+	while ((word = port_load(&t->buckets[at])) != INDEX_EMPTY && word != REMOVED)
 		at = next_bucket(t, at);
 	if (word == REMOVED)
 		t->nr_removed--;
@@ -37,9 +36,9 @@ static void file_under(struct index_table *t, u64 hash, region_id id)
 	port_store_release(&t->buckets[at], index_tag_of(hash) | id);
 }
 
-static void unfile(struct index_table *t, u64 hash, region_id id)
+static void unfile(struct index_table *t, u32 hash, region_id id)
 {
-	u64 at = index_first_bucket(t, hash);
+	u32 at = index_first_bucket(t, hash);
 
 	while (port_load(&t->buckets[at]) != (index_tag_of(hash) | id))
 		at = next_bucket(t, at);
@@ -57,13 +56,22 @@ static void insert_in(struct index_table *t, const struct index *ix, struct regi
 		file_under(t, index_hash_of(block, class), region_id_of(ix->pool, r));
 }
 
-void index_insert(struct index *ix, struct region *r)
+static void set_classes(struct index *ix, u64 classes)
+{
+	port_store(&ix->classes, classes);
+	port_store(&ix->block_mask, classes ?
+		   ~0ULL << (INDEX_PAGE_SHIFT + (u32)__builtin_ctzll(classes)) : ~0ULL);
+}
+
+void index_insert(struct index *ix, struct region *r, const u64 *word)
 {
 	u32 class = index_class_of(r->end - r->start);
 
-	port_store(&ix->classes, port_load(&ix->classes) | 1ULL << class);
-	insert_in(ix->table, ix, r);
+	set_classes(ix, port_load(&ix->classes) | 1ULL << class);
 	r->filed = true;
+	/* release: the region is filled in; pairs with region_hit() */
+	port_store_release(&r->word, word);
+	insert_in(ix->table, ix, r);
 }
 
 void index_remove(struct index *ix, struct region *r)
@@ -74,6 +82,8 @@ void index_remove(struct index *ix, struct region *r)
 	for (u64 block = index_block_of(r->start, class); block <= last; block++)
 		unfile(ix->table, index_hash_of(block, class), region_id_of(ix->pool, r));
 	r->filed = false;
+	/* relaxed: as in unfile() */
+	port_store(&r->word, &invlock_unquiet);
 }
 
 u64 index_nr_probes(const struct index *ix, u64 start, u64 end)
@@ -88,14 +98,14 @@ u64 index_nr_probes(const struct index *ix, u64 start, u64 end)
 	return nr;
 }
 
-static void overlaps_in_block(struct index *ix, u64 hash, u64 start, u64 end,
+static void overlaps_in_block(struct index *ix, u32 hash, u64 start, u64 end,
 			      void (*each)(struct region *r, void *arg), void *arg)
 {
 	struct index_table *t = ix->table;
-	u64 at = index_first_bucket(t, hash);
+	u32 at = index_first_bucket(t, hash);
 	u32 word;
 
-	for (; (word = port_load(&t->buckets[at])) != EMPTY; at = next_bucket(t, at)) {
+	for (; (word = port_load(&t->buckets[at])) != INDEX_EMPTY; at = next_bucket(t, at)) {
 		struct region *r = index_named(ix, word, index_tag_of(hash));
 
 		if (r && r->start < end && start < r->end)
@@ -135,13 +145,13 @@ struct index_table *index_replace(struct index *ix, struct index_table *table)
 	/* release: pairs with the acquire in walk_begin() */
 	port_store_release(&ix->table, table);
 	/* after the table: a class that is not in it needs no probe */
-	port_store(&ix->classes, classes);
+	set_classes(ix, classes);
 	/*
 	 * From now on regions leave the new table only: a lookup that is still in the old one
 	 * must find nothing there. Release: it then finds the new one; pairs with probe().
 	 */
 	for (u64 at = 0; at < 1ULL << old->bits; at++)
-		port_store_release(&old->buckets[at], EMPTY);
+		port_store_release(&old->buckets[at], INDEX_EMPTY);
 	return old;
 }
 
@@ -161,13 +171,13 @@ static const struct index_table *walk_begin(const struct index *ix, struct pin_t
 }
 
 static struct region *probe(const struct index *ix, const struct index_table *t,
-			    struct pin_slot *slot, u64 hash, u64 start, u64 end)
+			    struct pin_slot *slot, u32 hash, u64 start, u64 end)
 {
-	u64 at = index_first_bucket(t, hash);
+	u32 at = index_first_bucket(t, hash);
 	u32 word;
 
 	/* acquire: pairs with the releases in file_under() and index_replace() */
-	while ((word = port_load_acquire(&t->buckets[at])) != EMPTY) {
+	while ((word = port_load_acquire(&t->buckets[at])) != INDEX_EMPTY) {
 		struct region *r = index_named(ix, word, index_tag_of(hash));
 
 		if (r) {
@@ -196,7 +206,7 @@ struct region *index_find(const struct index *ix, struct pin_thread *self,
 		classes = port_load(&ix->classes) & ~0ULL << index_class_of(end - start);
 		for (; classes && !r; classes &= classes - 1) {
 			u32 class = (u32)__builtin_ctzll(classes);
-			u64 hash = index_hash_of(index_block_of(start, class), class);
+			u32 hash = index_hash_of(index_block_of(start, class), class);
 
 			r = probe(ix, t, slot, hash, start, end);
 		}

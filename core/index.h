@@ -21,11 +21,13 @@
 
 #define INDEX_PAGE_SHIFT	12
 
-/* a bucket: bits of the hash, a region_id; 0 = empty */
+/* a bucket: bits of the hash, a region_id */
 #define INDEX_ID_MASK		((1U << 25) - 1)
+#define INDEX_EMPTY		0U
 
 struct index_table {
 	u32 bits;		/* log2 of the number of buckets */
+	u32 mask;		/* their number - 1 */
 	u32 nr_filled;		/* buckets not empty, removed ones included; cache lock */
 	u32 nr_removed;		/* cache lock */
 	struct index_table *retired;	/* for whoever keeps replaced tables; cache lock */
@@ -37,6 +39,7 @@ struct index {
 	struct region *regions;		/* the pool's; constant */
 	const struct region_pool *pool;	/* constant */
 	u64 classes;			/* bit k: a region of class k may be filed */
+	u64 block_mask;			/* where a block of the smallest of them begins; ~0 = none */
 };
 
 /* bytes of a table with 2^bits buckets */
@@ -45,11 +48,23 @@ static inline u64 index_table_bytes(u32 bits)
 	return sizeof(struct index_table) + (sizeof(u32) << bits);
 }
 
+/* memory: zeroed */
+static inline struct index_table *index_table_init(void *memory, u32 bits)
+{
+	struct index_table *t = memory;
+
+	t->bits = bits;
+	t->mask = (u32)((1ULL << bits) - 1);
+	return t;
+}
+
 /* an empty table, which a first lookup may walk */
 static inline void index_init(struct index *ix, struct index_table *table,
 			      const struct region_pool *pool)
 {
-	*ix = (struct index){ .table = table, .regions = pool->regions, .pool = pool };
+	*ix = (struct index){
+		.table = table, .regions = pool->regions, .pool = pool, .block_mask = ~0ULL,
+	};
 }
 
 /* may a region be inserted without filling the table beyond its limit? */
@@ -58,8 +73,8 @@ bool index_has_room(const struct index_table *table);
 /* bits for a table that holds what this one does, with room to grow */
 u32 index_next_bits(const struct index_table *table);
 
-/* Locks: the cache's. index_has_room() was true. */
-void index_insert(struct index *ix, struct region *r);
+/* @word: invlock_only_word() of the region. Locks: the cache's. index_has_room() was true. */
+void index_insert(struct index *ix, struct region *r, const u64 *word);
 void index_remove(struct index *ix, struct region *r);
 
 /* buckets that index_overlaps() looks at, at least */
@@ -72,7 +87,7 @@ void index_overlaps(struct index *ix, u64 start, u64 end,
 /**
  * index_replace() - file everything in a new table
  * @ix: the index
- * @table: zeroed but for bits
+ * @table: empty
  *
  * Locks: the cache's. Return: the old table, to be freed once port_heavy_barrier() has
  * run and pins_walk_table() is false. Since: 0.1
@@ -106,63 +121,101 @@ static inline u64 index_block_of(u64 addr, u32 class)
 	return addr >> (INDEX_PAGE_SHIFT + class);
 }
 
-static inline u64 index_hash_of(u64 block, u32 class)
+/* of a block that begins there; blocks of two classes that begin together share a chain */
+static inline u32 index_hash_at(u64 block_start)
 {
-	return (block ^ (u64)class << 57) * 0x9e3779b97f4a7c15ULL;
+	return (u32)(block_start * 0x9e3779b97f4a7c15ULL >> 32);
 }
 
-static inline u64 index_first_bucket(const struct index_table *t, u64 hash)
+static inline u32 index_hash_of(u64 block, u32 class)
 {
-	return hash >> (64 - t->bits);
+	return index_hash_at(block << (INDEX_PAGE_SHIFT + class));
 }
 
-static inline u32 index_tag_of(u64 hash)
+static inline u32 index_first_bucket(const struct index_table *t, u32 hash)
 {
-	return (u32)hash & ~INDEX_ID_MASK;
+	return hash & t->mask;
 }
 
-/* the region that a bucket names under this tag; NULL = another tag, or no region */
+static inline u32 index_tag_of(u32 hash)
+{
+	return hash & ~INDEX_ID_MASK;
+}
+
+/* the place of the region that a bucket names under this tag; too large = another tag, or none */
+static inline u32 index_place(u32 word, u32 tag)
+{
+	return (word ^ tag) - 1;
+}
+
+/* that region, or NULL */
 static inline struct region *index_named(const struct index *ix, u32 word, u32 tag)
 {
-	u32 at = (word ^ tag) - 1;
+	u32 at = index_place(word, tag);
 
 	return at < INDEX_ID_MASK ? &ix->regions[at] : NULL;
 }
 
+/* where a block begins of the smallest class in use that has room for len; 0 = none has */
+static inline u64 index_block_mask(const struct index *ix, u64 len)
+{
+	u64 sizes = port_load(&ix->classes) << INDEX_PAGE_SHIFT;
+
+	for (; sizes; sizes &= sizes - 1) {
+		u64 mask = -(sizes & -sizes);
+
+		if (!((len - 1) & mask))
+			return mask;
+	}
+	return 0;
+}
+
 /**
- * index_find_first() - the short way of index_find(): one class, one bucket
+ * index_find_first() - the short way of index_find(): one class, the first that is named
+ * @ix: the index
+ * @self: the calling thread's record
+ * @start: first byte
+ * @len: bytes; any number
+ * @ret_region: self->slot holds it now; region_hit() says whether it is one. Then len is 1 to 2^57
  *
  * As long as the table is that of the thread's latest lookup, and nearly always enough.
- * Return: as index_find(); but NULL says nothing, and the slot may not be empty then.
- * Since: 0.1
+ * Return: false says nothing, and nothing is pinned. Since: 0.1
  */
-static inline struct region *index_find_first(const struct index *ix, struct pin_thread *self,
-					      struct pin_slot *slot, u64 start, u64 end)
+__attribute__((__always_inline__))
+static inline bool index_find_first(const struct index *ix, struct pin_thread *self,
+				    u64 start, u64 len, struct region **ret_region)
 {
 	const struct index_table *t = port_load(&ix->table);
-	u64 classes = port_load(&ix->classes) & ~0ULL << index_class_of(end - start);
-	const u32 *bucket;
-	struct region *r;
-	u32 class, word;
-	u64 hash;
+	u64 mask = port_load(&ix->block_mask);
+	u32 hash, place;
+	u64 at;
 
 	/* that lookup has read it with acquire, and told those who free tables, with a barrier */
-	if (unlikely(port_load(&self->table) != t || !classes))
-		return NULL;
-	class = (u32)__builtin_ctzll(classes);
-	hash = index_hash_of(index_block_of(start, class), class);
-	bucket = &t->buckets[index_first_bucket(t, hash)];
-	/* from here on as in probe(); but here nothing follows from what is not found */
-	word = port_load(bucket);
-	r = index_named(ix, word, index_tag_of(hash));
-	if (unlikely(!r))
-		return NULL;
-	/* the slot was empty: there is nothing that was read under an older pin */
-	port_store(&slot->region, r);
+	if (unlikely(port_load(&self->table) != t))
+		return false;
+	if (unlikely((len - 1) & mask)) {
+		mask = index_block_mask(ix, len);
+		if (!mask)
+			return false;
+	}
+	hash = index_hash_at(start & mask);
+	at = index_first_bucket(t, hash);
+	/* acquire: the region was given a word; pairs with the release in file_under() */
+	while (unlikely((place = index_place(port_load_acquire(&t->buckets[at]),
+					     index_tag_of(hash))) >= INDEX_ID_MASK)) {
+		/* loaded again, as is what t is: a register less each */
+		if (port_load(&t->buckets[at]) == INDEX_EMPTY)
+			return false;
+		t = port_load(&self->table);
+		at = (at + 1) & t->mask;
+	}
+	if (unlikely(!pin_slot_next(self)))
+		return false;
+	*ret_region = &ix->regions[place];
+	/* relaxed: the slot was empty, so nothing was read under an older pin */
+	port_store(&self->slot->region, *ret_region);
 	port_light_barrier();
-	if (unlikely(port_load_acquire(bucket) != word || start < r->start || r->end < end))
-		return NULL;
-	return r;
+	return true;
 }
 
 #endif /* INVLOCK_CORE_INDEX_H */

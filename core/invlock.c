@@ -79,6 +79,7 @@ int invlock_attach(struct invlock *il, void *mem, u64 bytes)
 
 	*il = (struct invlock){
 		.feed = feed,
+		.max_lag = nr_events ? (nr_events - 1) / 4 : 1u << 20,
 		.words = (u64 *)((u8 *)mem + words_offset),
 		.events = nr_events ? (struct invlock_event *)((u8 *)mem + events_offset) : NULL,
 		.word_mask = nr_words - 1,

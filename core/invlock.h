@@ -29,6 +29,8 @@ enum invlock_check {
 /**
  * struct invlock - a view of one feed
  * @feed: its header
+ * @max_lag: events after which a snapshot is refreshed: while the ring can prove, and far
+ *	from a wrap
  * @words: the stripes' words
  * @events: the ring; NULL when the feed has none
  * @word_mask: number of words - 1
@@ -42,6 +44,7 @@ enum invlock_check {
  */
 struct invlock {
 	struct invlock_feed *feed;
+	u64 max_lag;
 	u64 *words;
 	struct invlock_event *events;
 	u32 word_mask;

@@ -40,10 +40,10 @@ struct pin_slot *pin_slot_free(struct pin_thread *t, struct pin_chunk **ret_last
 		for (u32 i = 0; i < PIN_SLOTS; i++) {
 			u32 at = (c->hint + i) % PIN_SLOTS;
 
-			/* acquire: pairs with the release of whoever put the pin */
-			if (!port_load_acquire(&c->slots[at].region)) {
+			if (pin_slot_is_free(&c->slots[at])) {
 				c->hint = at;
-				return &c->slots[at];
+				t->slot = &c->slots[at];
+				return t->slot;
 			}
 		}
 		if (!c->next)

@@ -27,7 +27,7 @@
 
 struct pin_slot {
 	struct region *region;	/* owner: NULL -> region; anyone: region -> NULL (release) */
-	u64 ticket;		/* of the latest pin; written by the owner */
+	u64 ticket;		/* of this pin, or the next one; written by whoever empties it */
 };
 
 struct pin_chunk {
@@ -36,9 +36,11 @@ struct pin_chunk {
 	struct pin_slot slots[PIN_SLOTS];
 };
 
+/* what a hit needs of it comes first */
 struct pin_thread {
-	struct pin_thread *next;	/* set before the record is published */
 	const void *table;		/* the index table that its latest lookup walked */
+	struct pin_slot *slot;		/* owner: likely free; not NULL where table is not */
+	struct pin_thread *next;	/* set before the record is published */
 	u32 owned;			/* 1 while a thread has it */
 	u64 hits[PIN_COUNTERS];		/* by cache; written by the owner */
 	struct pin_chunk chunk;
@@ -77,20 +79,27 @@ struct pin_slot *pin_slot_free(struct pin_thread *t, struct pin_chunk **ret_last
 /* append a zeroed chunk */
 void pin_chunk_add(struct pin_chunk *last, struct pin_chunk *chunk);
 
+static inline bool pin_slot_is_free(const struct pin_slot *slot)
+{
+	/* acquire: pairs with the release of whoever put the pin */
+	return likely(!port_load_acquire(&slot->region));
+}
+
 /*
  * the fast part of pin_slot_free(): the slot that was used last, or one close behind it, for who
- * holds several pins at a time
+ * holds several pins at a time. It is t->slot then. Return: false = none of them is free
  */
-static inline struct pin_slot *pin_slot_next(struct pin_thread *t)
+static inline bool pin_slot_next(struct pin_thread *t)
 {
-	for (u32 tries = 0; tries < PIN_TRIES; tries++) {
-		struct pin_slot *slot = &t->chunk.slots[t->chunk.hint];
+	for (u32 tries = 1; unlikely(!pin_slot_is_free(t->slot)); tries++) {
+		u64 next = (u64)(t->slot - t->chunk.slots) + 1;
 
-		if (likely(!port_load_acquire(&slot->region)))
-			return slot;
-		t->chunk.hint = (t->chunk.hint + 1) % PIN_SLOTS;
+		if (tries == PIN_TRIES)
+			return false;
+		/* behind one of a later chunk: the first */
+		t->slot = &t->chunk.slots[next < PIN_SLOTS ? next : 0];
 	}
-	return NULL;
+	return true;
 }
 
 /**

@@ -26,7 +26,7 @@ typedef __u64 u64;
 })
 
 /* membarrier() works: a compiler barrier is enough in the light half */
-extern bool port_barrier_is_light;
+extern bool port_barrier_is_light __attribute__((visibility("hidden")));
 
 static inline void port_light_barrier(void)
 {

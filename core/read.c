@@ -10,6 +10,8 @@
  */
 #define MAX_LAG		(1ULL << 42)
 
+const u64 invlock_unquiet = 1;
+
 /* what one word contributes, under the check in force */
 static u64 word_value(const struct invlock *il, u64 word)
 {
@@ -130,7 +132,7 @@ enum invlock_verdict invlock_validate_words(const struct invlock *il,
 	words = words_sum(il, start, end, &quiet);
 	if (likely(words == port_load(&snap->words))) {
 		/* a store to a line that other threads read: only before the ring runs out */
-		if (lag > invlock_max_lag(il))
+		if (lag > il->max_lag)
 			port_store(&snap->sequence, sequence);
 		return INVLOCK_VALID;
 	}

@@ -71,12 +71,6 @@ enum invlock_verdict {
 	INVLOCK_UNSETTLED,	/* not known yet: wait, then ask again */
 };
 
-/* events after which a snapshot is refreshed: while the ring can prove, and far from a wrap */
-static inline u64 invlock_max_lag(const struct invlock *il)
-{
-	return il->events ? il->event_mask / 4 : 1u << 20;
-}
-
 /*
  * The short way of invlock_validate(): nothing happened at all, or nothing to the range's only
  * stripe. Not for a feed that has to settle. false says nothing. Nothing that is loaded here
@@ -91,13 +85,54 @@ static inline bool invlock_unmoved(const struct invlock *il, const struct invloc
 
 	if (!lag)
 		return true;
-	if (unlikely(lag > invlock_max_lag(il) || il->check != INVLOCK_CHECK_FULL ||
+	if (unlikely(lag > il->max_lag || il->check != INVLOCK_CHECK_FULL ||
 		     (end - 1) >> il->stripe_shift != stripe))
 		return false;
 	/* both pair with the RMWs in invlock_words_add() */
 	words = port_load_acquire(&il->feed->wide);
 	words += port_load_acquire(&il->words[invlock_stripe_word(stripe, il->word_mask)]);
 	return likely(words == port_load(&snap->words));
+}
+
+/* stands for words that one look does not decide about: a change runs in it for ever */
+extern const u64 invlock_unquiet;
+
+/**
+ * invlock_only_word() - the word that a range stands and falls with
+ * @il: the feed
+ * @start: first byte
+ * @end: the byte after the last
+ *
+ * Return: for invlock_word_unmoved(): the word of the range's only stripe; &invlock_unquiet for
+ * several stripes, a feed that has to settle, and a check that is planted. Since: 0.1
+ */
+static inline const u64 *invlock_only_word(const struct invlock *il, u64 start, u64 end)
+{
+	u64 stripe = start >> il->stripe_shift;
+
+	if (il->settle || il->check != INVLOCK_CHECK_FULL || (end - 1) >> il->stripe_shift != stripe)
+		return &invlock_unquiet;
+	return &il->words[invlock_stripe_word(stripe, il->word_mask)];
+}
+
+/*
+ * The shortest way of invlock_validate(): nothing happened to @word, invlock_only_word() of the
+ * snapshot's range. false says nothing: invlock_unquiet is never that of a snapshot, which is
+ * taken while nothing runs. Ordering: as invlock_unmoved().
+ */
+static inline bool invlock_word_unmoved(const struct invlock *il,
+					const struct invlock_snapshot *snap, const u64 *word)
+{
+	u64 words, lag;
+
+	/* both pair with the RMWs in invlock_words_add() */
+	words = port_load_acquire(word);
+	words += port_load_acquire(&il->feed->wide);
+	if (unlikely(words != port_load(&snap->words)))
+		return false;
+	/* is the snapshot so young that the sum cannot have come round? */
+	lag = port_load_acquire(&il->feed->sequence) - port_load(&snap->sequence);
+	return likely(lag <= il->max_lag);
 }
 
 /* the part of invlock_validate() behind the short way */

@@ -22,6 +22,8 @@ struct region *region_pool_take(struct region_pool *pool, u64 start, u64 end)
 	r->end = end;
 	r->next = 0;
 	r->filed = false;
+	r->alone = false;
+	port_store(&r->word, &invlock_unquiet);
 	port_store(&r->referenced, (u8)true);
 	port_store(&r->state, (u8)REGION_LIVE);
 	pool->nr_live++;

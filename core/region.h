@@ -23,11 +23,17 @@ struct region {
 	u64 end;
 	u64 handle;			/* the user's */
 	struct invlock_snapshot snap;	/* refreshed by readers, see read.h */
+	/*
+	 * While it is in the index, invlock_only_word() of it; else invlock_unquiet. So one look at
+	 * it says that the region is still there, and what it is compared with: region_hit().
+	 */
+	const u64 *word;		/* written under the cache lock */
 	region_id next;			/* free or dead list; cache lock */
 	u8 state;			/* written under the cache lock, read with port_load */
 	u8 referenced;			/* set by hits, cleared by the clock's hand */
 	u8 held;			/* scratch of a pin scan; cache lock */
 	u8 filed;			/* is in the index; cache lock */
+	u8 alone;			/* for one pin, never filed; set before that is handed out */
 } __attribute__((aligned(64)));
 
 /* guarded by the cache's lock, but for regions, which is constant */
@@ -55,11 +61,46 @@ static inline region_id region_id_of(const struct region_pool *pool, const struc
 	return (region_id)(r - pool->regions) + 1;
 }
 
+/**
+ * region_hit() - does a region that a bucket named serve a lookup?
+ * @il: the feed
+ * @r: a slot of the caller holds it, and port_light_barrier() has run since
+ * @start: first byte; any number
+ * @len: bytes, 1 to 2^62
+ *
+ * Return: true = it is in the index, covers the range and is valid. false says nothing.
+ * Since: 0.1
+ */
+__attribute__((__always_inline__))
+static inline bool region_hit(const struct invlock *il, const struct region *r, u64 start, u64 len)
+{
+	/*
+	 * The word first. Who takes the region out of the index changes it before the heavy
+	 * barrier, so we see that, or our pin is seen and the region is not reused under us.
+	 * Acquire: if it was reused before, all that follows is of the new one; pairs with the
+	 * release in index_insert().
+	 */
+	const u64 *word = port_load_acquire(&r->word);
+
+	/* first: where the word is invlock_unquiet, the rest may be about to be written */
+	if (unlikely(!invlock_word_unmoved(il, &r->snap, word)))
+		return false;
+	/* signed: a range that wraps begins below every region */
+	return likely((long long)start >= (long long)r->start && start + len <= r->end);
+}
+
 /* memory: capacity zeroed regions, 64-byte aligned */
 void region_pool_init(struct region_pool *pool, void *memory, u32 capacity);
 
 /* Return: a region that nobody knows yet, state LIVE; NULL when all are taken */
 struct region *region_pool_take(struct region_pool *pool, u64 start, u64 end);
+
+/* before it is in the index. A lookup that comes too late looks at it, to no effect */
+static inline void region_validated(struct region *r, const struct invlock_snapshot *snap)
+{
+	port_store(&r->snap.sequence, snap->sequence);
+	port_store(&r->snap.words, snap->words);
+}
 
 /* LIVE -> DEAD; the caller has unlinked it from the index */
 void region_pool_kill(struct region_pool *pool, struct region *r);

@@ -7,10 +7,9 @@
 #include "thread.h"
 
 #define MAX_ADDRESS	(1ULL << 57)	/* user addresses are below, everywhere */
-#define PIN_BYPASS	1u		/* invlock_pin.flags */
 #define MAKE_ROOM	16	/* regions to evict when reg() or the monitor finds no room */
 
-static void count_hit(const struct invlock_cache *cache, struct pin_thread *self)
+static inline void count_hit(const struct invlock_cache *cache, struct pin_thread *self)
 {
 	u64 *hits = &self->hits[cache->id];
 
@@ -19,22 +18,16 @@ static void count_hit(const struct invlock_cache *cache, struct pin_thread *self
 }
 
 /* the slot names the region */
-static void fill_pin(struct invlock_cache *cache, struct pin_slot *slot, struct region *r,
-		     unsigned int flags, struct invlock_pin *ret_pin)
+static inline void fill_pin(struct invlock_cache *cache, struct pin_slot *slot,
+			    const struct region *r, struct invlock_pin *ret_pin)
 {
-	u64 ticket = port_load(&slot->ticket) + 1;
-
-	port_store(&slot->ticket, ticket);
 	*ret_pin = (struct invlock_pin){
 		.addr = (void *)(unsigned long)r->start,
 		.len = r->end - r->start,
 		.handle = r->handle,
 		.cache = cache,
-		.flags = flags,
-		.epoch = thread_epoch,
 		.slot = slot,
-		.region = r,
-		.ticket = ticket,
+		.ticket = port_load(&slot->ticket),
 	};
 }
 
@@ -45,7 +38,7 @@ static inline void hit(struct invlock_cache *cache, struct pin_thread *self, str
 	if (unlikely(!port_load(&r->referenced)))
 		port_store(&r->referenced, (u8)true);
 	count_hit(cache, self);
-	fill_pin(cache, slot, r, 0, ret_pin);
+	fill_pin(cache, slot, r, ret_pin);
 }
 
 /* the slot still names r, so r is not reused under us; empties the slot */
@@ -126,7 +119,8 @@ static int publish(struct invlock_cache *cache, struct region *r, bool bypass,
 		bypass = true;
 	}
 	if (!twin)
-		fill_pin(cache, slot, r, bypass ? PIN_BYPASS : 0, ret_pin);
+		fill_pin(cache, slot, r, ret_pin);
+	r->alone = bypass;
 	if (bypass)
 		cache->stats.bypassed++;
 	else
@@ -179,7 +173,7 @@ static int register_once(struct invlock_cache *cache, struct invlock_section *s,
 		cache_untake(cache, r);
 		return COLLIDED;
 	}
-	r->snap = s->snap;
+	region_validated(r, &s->snap);
 	*ret_region = r;
 	return 0;
 }
@@ -250,30 +244,15 @@ static void count_refused(struct invlock_cache *cache, int err)
 	cache_unlock(cache);
 }
 
-static int get_slowly(struct invlock_cache *cache, u64 start, u64 end, unsigned int flags,
-		      struct invlock_pin *ret_pin)
+/* a hit that takes longer; 0 or -errno, -ENOENT for none */
+static int get_cached(struct invlock_cache *cache, u64 start, u64 end, struct invlock_pin *ret_pin)
 {
-	bool bypass = flags & INVLOCK_GET_BYPASS;
-	struct pin_thread *self;
-	struct pin_slot *slot;
-	int err;
+	struct pin_thread *self = thread_get();
+	struct pin_slot *slot = self ? thread_slot(self) : NULL;
 
-	if (!cache_alive(cache))
-		return -EOWNERDEAD;
-	if (!bypass) {
-		self = thread_get();
-		slot = self ? thread_slot(self) : NULL;
-		if (!slot)
-			return -ENOMEM;
-		if (find(cache, self, slot, start, end, ret_pin))
-			return 0;
-		if (flags & INVLOCK_GET_CACHED)
-			return -ENOENT;
-	}
-	err = miss(cache, start, end, bypass, ret_pin);
-	if (err)
-		count_refused(cache, err);
-	return err;
+	if (!slot)
+		return -ENOMEM;
+	return find(cache, self, slot, start, end, ret_pin) ? 0 : -ENOENT;
 }
 
 /* whatever is not a hit at once; never inlined, so that a hit saves no registers for it */
@@ -282,98 +261,111 @@ static int get_otherwise(struct invlock_cache *cache, const void *addr, size_t l
 			 unsigned int flags, struct invlock_pin *ret_pin)
 {
 	u64 start = (unsigned long)addr, end = start + len;
-	int err, old_state;
+	bool bypass = flags & INVLOCK_GET_BYPASS;
+	int err = -ENOENT, old_state;
 
 	if (!cache || !ret_pin || end <= start || end > MAX_ADDRESS ||
 	    flags & ~(INVLOCK_GET_BYPASS | INVLOCK_GET_CACHED) ||
 	    flags == (INVLOCK_GET_BYPASS | INVLOCK_GET_CACHED))
 		return -EINVAL;
+	if (!cache_alive(cache))
+		return -EOWNERDEAD;
+	if (!bypass)
+		err = get_cached(cache, start, end, ret_pin);
+	if (err != -ENOENT || flags & INVLOCK_GET_CACHED)
+		return err;
 	/* reg() must not be cancelled half-way, nor we with a lock held */
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old_state);
-	err = get_slowly(cache, start, end, flags, ret_pin);
+	err = miss(cache, start, end, bypass, ret_pin);
+	if (err)
+		count_refused(cache, err);
 	pthread_setcancelstate(old_state, NULL);
 	return err;
 }
 
 /*
- * A hit that takes longer: r is not validated by the short way, or not found by it (NULL).
- * The slot is taken as it is.
+ * The short way. Of len, and of whether this is a forked child, nothing needs to be asked here:
+ * no other range lies in a region, and a child's thread walks no table (thread.h).
  */
-__attribute__((noinline))
-static int get_further(struct invlock_cache *cache, const void *addr, size_t len,
-		       unsigned int flags, struct invlock_pin *ret_pin, struct pin_slot *slot,
-		       struct region *r)
+__attribute__((always_inline))
+static inline int get(struct invlock_cache *cache, const void *addr, size_t len,
+		      unsigned int flags, struct invlock_pin *ret_pin)
 {
-	u64 start = (unsigned long)addr, end = start + len;
+	u64 start = (unsigned long)addr;
+	struct pin_thread *self = thread_self;
+	struct region *r;
 
-	if (!r)
-		r = index_find(&cache->index, thread_self, slot, start, end);
-	if (r && invlock_validate(&cache->il, &r->snap, r->start, r->end) == INVLOCK_VALID) {
-		hit(cache, thread_self, slot, r, ret_pin);
-		return 0;
+	if (unlikely(!cache || !ret_pin))
+		return -EINVAL;
+	if (unlikely(!index_find_first(&cache->index, self, start, len, &r)))
+		return get_otherwise(cache, addr, len, flags, ret_pin);
+	if (unlikely(!region_hit(&cache->il, r, start, len))) {
+		port_store_release(&self->slot->region, NULL);
+		return get_otherwise(cache, addr, len, flags, ret_pin);
 	}
-	port_store_release(&slot->region, NULL);
-	return get_otherwise(cache, addr, len, flags, ret_pin);
+	hit(cache, self, self->slot, r, ret_pin);
+	return 0;
+}
+
+/* apart from those without flags, which so need no register for them */
+__attribute__((noinline))
+static int get_with_flags(struct invlock_cache *cache, const void *addr, size_t len,
+			  unsigned int flags, struct invlock_pin *ret_pin)
+{
+	return flags == INVLOCK_GET_CACHED ?
+	       get(cache, addr, len, INVLOCK_GET_CACHED, ret_pin) :
+	       get_otherwise(cache, addr, len, flags, ret_pin);
 }
 
 int invlock_cache_get(struct invlock_cache *cache, const void *addr, size_t len,
 		      unsigned int flags, struct invlock_pin *ret_pin)
 {
-	u64 start = (unsigned long)addr, end = start + len;
-	struct pin_thread *self = thread_self;
-	struct pin_slot *slot;
-	struct region *r;
-
-	if (unlikely(!self || !cache || !ret_pin || end <= start || end > MAX_ADDRESS ||
-		     flags & ~INVLOCK_GET_CACHED || !cache_alive(cache)))
-		return get_otherwise(cache, addr, len, flags, ret_pin);
-	slot = pin_slot_next(self);
-	if (unlikely(!slot))
-		return get_otherwise(cache, addr, len, flags, ret_pin);
-	r = index_find_first(&cache->index, self, slot, start, end);
-	if (unlikely(!r || cache->il.settle ||
-		     !invlock_unmoved(&cache->il, &r->snap, r->start, r->end)))
-		return get_further(cache, addr, len, flags, ret_pin, slot, r);
-	hit(cache, self, slot, r, ret_pin);
-	return 0;
+	return likely(!flags) ? get(cache, addr, len, 0, ret_pin) :
+	       get_with_flags(cache, addr, len, flags, ret_pin);
 }
 
-/* a bypass pin's end; like get_otherwise(), not cancelled in dereg() */
-static void bury_now(struct invlock_cache *cache)
+/* release: the device's work is done before the region may be reused */
+static inline void empty_slot(struct pin_slot *slot, u64 ticket)
 {
+	port_store(&slot->ticket, ticket + 1);
+	port_store_release(&slot->region, NULL);
+}
+
+__attribute__((noinline))
+static int put_dead(const struct invlock_pin *pin, const struct region *r)
+{
+	struct invlock_cache *cache = pin->cache;
+	bool alone = r->alone;
 	int old_state;
 
+	empty_slot(pin->slot, pin->ticket);
+	if (!alone) {
+		cache_kick(cache);
+		return 0;
+	}
+	/* like a miss, not cancelled in dereg() */
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old_state);
 	cache_bury(cache);
 	pthread_setcancelstate(old_state, NULL);
+	return 0;
 }
 
 int invlock_cache_put(struct invlock_pin *pin)
 {
-	struct invlock_cache *cache;
-	struct region *r;
+	const struct region *r;
 	struct pin_slot *slot;
-	bool dead;
+	u64 ticket;
 
 	if (unlikely(!pin || !pin->slot))
 		return -EINVAL;
 	slot = pin->slot;
-	r = pin->region;
-	if (unlikely(port_load(&slot->region) != r || port_load(&slot->ticket) != pin->ticket))
-		return pin->epoch == thread_epoch ? -EINVAL : -EOWNERDEAD;
-	cache = pin->cache;
-	if (unlikely(!cache_alive(cache)))
-		return -EOWNERDEAD;
+	ticket = port_load(&slot->ticket);
+	if (unlikely(ticket != pin->ticket))
+		return ticket ? -EINVAL : -EOWNERDEAD;
+	r = port_load(&slot->region);
 	/* while the slot still protects it; a death that comes later, the reaping finds itself */
-	dead = port_load(&r->state) == REGION_DEAD;
-	/* release: the device's work is done before the region may be reused */
-	port_store_release(&slot->region, NULL);
-	pin->slot = NULL;
-	if (unlikely(dead)) {
-		if (pin->flags & PIN_BYPASS)
-			bury_now(cache);
-		else
-			cache_kick(cache);
-	}
+	if (unlikely(port_load(&r->state) == REGION_DEAD))
+		return put_dead(pin, r);
+	empty_slot(slot, ticket);
 	return 0;
 }

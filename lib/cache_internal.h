@@ -23,13 +23,13 @@
 #define CACHE_PAGE	4096ULL
 
 struct invlock_cache {
-	/* what a hit reads; constant after open, but for the index, which changes slowly */
-	const u32 *alive;	/* the mm's: 0 in a forked child */
-	struct invlock il;	/* the mm's, with this cache's check */
-	struct index index;	/* changed under lock */
+	/* what a hit reads is the first line; constant after open, but for the index */
+	struct index index;	/* changed under lock, slowly */
 	u32 id;			/* counter of hits in each thread's record */
+	struct invlock il;	/* the mm's, with this cache's check */
 
 	/* the rest of what is constant after open */
+	const u32 *alive;	/* the mm's: 0 in a forked child */
 	struct invlock_mm *mm;
 	struct invlock_cache_options options;
 	struct invlock_budget budget;

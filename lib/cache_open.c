@@ -33,7 +33,7 @@ static int take_id(struct invlock_cache *cache, struct invlock_why *why)
 	} else {
 		cache->id = (u32)__builtin_ctzll(~ids_taken);
 		ids_taken |= 1ULL << cache->id;
-		for (struct pin_thread *t = port_load_acquire(&thread_registry.threads); t;
+		for (struct pin_thread *t = port_load_acquire(&thread_registry->threads); t;
 		     t = t->next)
 			port_store(&t->hits[cache->id], 0);
 	}
@@ -86,7 +86,7 @@ static int map_tables(struct invlock_cache *cache)
 
 	if (t == MAP_FAILED)
 		return -errno;
-	t->bits = FIRST_INDEX_BITS;
+	index_table_init(t, FIRST_INDEX_BITS);
 	cache->pool_bytes = cache->options.max_entries * sizeof(struct region);
 	/* as many as may be needed; memory only for those that are */
 	regions = mmap(NULL, cache->pool_bytes, PROT_READ | PROT_WRITE,
@@ -254,7 +254,7 @@ static u64 count_hits(const struct invlock_cache *cache)
 {
 	u64 hits = 0;
 
-	for (struct pin_thread *t = port_load_acquire(&thread_registry.threads); t; t = t->next)
+	for (struct pin_thread *t = port_load_acquire(&thread_registry->threads); t; t = t->next)
 		hits += port_load(&t->hits[cache->id]);
 	return hits;
 }

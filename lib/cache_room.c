@@ -12,7 +12,7 @@
 /* what was unlinked before is seen unlinked, or its pins are seen; false = cannot be had now */
 static bool barrier(void)
 {
-	return pins_alone(&thread_registry, thread_self) || port_heavy_barrier();
+	return pins_alone(thread_registry, thread_self) || port_heavy_barrier();
 }
 
 /* of the regions in a batch, which are pinned? Locks: held. false = cannot be known now */
@@ -22,7 +22,7 @@ static bool mark_held(struct invlock_cache *cache, struct region **batch, u32 nr
 		batch[i]->held = false;
 	if (!barrier())
 		return false;
-	pins_mark(&thread_registry, &cache->pool);
+	pins_mark(thread_registry, &cache->pool);
 	return true;
 }
 
@@ -36,7 +36,7 @@ static void sort_dead(struct region_pool *pool)
 	/* they were unlinked before; who still uses one is in a slot by now */
 	if (!pool->dead || !barrier())
 		return;
-	pins_mark(&thread_registry, pool);
+	pins_mark(thread_registry, pool);
 	while (*link) {
 		region_id id = *link;
 		struct region *r = region_at(pool, id);
@@ -81,8 +81,8 @@ static void free_tables(struct invlock_cache *cache)
 		struct index_table *t = *link;
 
 		/* a thread that does nothing may keep one for long: no barrier to find that out */
-		if (pins_walk_table(&thread_registry, t) || !barrier() ||
-		    pins_walk_table(&thread_registry, t)) {
+		if (pins_walk_table(thread_registry, t) || !barrier() ||
+		    pins_walk_table(thread_registry, t)) {
 			link = &t->retired;
 			continue;
 		}
@@ -133,7 +133,7 @@ bool cache_is_pinned(struct invlock_cache *cache)
 	cache_lock(cache);
 	for (u32 i = 0; i < pool->nr_used; i++)
 		pool->regions[i].held = false;
-	pins_mark(&thread_registry, pool);
+	pins_mark(thread_registry, pool);
 	for (u32 i = 0; i < pool->nr_used; i++)
 		pinned |= pool->regions[i].held;
 	cache_unlock(cache);
@@ -275,8 +275,7 @@ static bool grow_index(struct invlock_cache *cache)
 
 	if (t == MAP_FAILED)
 		return false;
-	t->bits = bits;
-	t = index_replace(ix, t);
+	t = index_replace(ix, index_table_init(t, bits));
 	give_memory_back(t);
 	t->retired = cache->retired;
 	cache->retired = t;
@@ -288,7 +287,7 @@ bool cache_file_locked(struct invlock_cache *cache, struct region *r)
 {
 	if (!index_has_room(cache->index.table) && !grow_index(cache))
 		return false;
-	index_insert(&cache->index, r);
+	index_insert(&cache->index, r, invlock_only_word(&cache->il, r->start, r->end));
 	cache_set_timer_locked(cache);
 	return true;
 }

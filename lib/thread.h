@@ -1,16 +1,22 @@
 /* SPDX-License-Identifier: MIT */
-/* The calling thread's record of pins (core/pin.h), found through TLS. */
+/*
+ * The calling thread's record of pins (core/pin.h), found through TLS.
+ *
+ * Records, their slots and the registry lie in memory that fork wipes: in a child there are no
+ * threads, no pins and no tables, however it was forked, and a hit need not ask. What is wiped
+ * walks no table, so a lookup takes the long way, which asks whether the cache is alive.
+ */
 #ifndef INVLOCK_LIB_THREAD_H
 #define INVLOCK_LIB_THREAD_H
 
 #include "core/pin.h"
 
-extern struct pin_registry thread_registry;
+extern struct pin_registry *thread_registry;	/* NULL before the first cache */
 
-/* how often this process is a forked child that forgot its parent's pins; changes with them */
-extern u32 thread_epoch;
+/* the record of a thread that has none: walks no table, and stays so */
+extern struct pin_thread thread_nobody;
 
-/* initial-exec: no call, and no allocation on the first use in a thread */
+/* never NULL. initial-exec: no call, and no allocation on the first use in a thread */
 extern _Thread_local struct pin_thread *thread_self __attribute__((tls_model("initial-exec")));
 
 /* the record, made or adopted if need be; NULL = out of memory */
@@ -19,7 +25,7 @@ struct pin_thread *thread_get(void);
 /* an empty slot of it, made if need be; NULL = out of memory */
 struct pin_slot *thread_slot(struct pin_thread *self);
 
-/* before a cache is opened: after a fork, forget the pins of the parent's threads */
+/* before a cache is opened; callers exclude each other */
 int thread_prepare(void);
 
 #endif /* INVLOCK_LIB_THREAD_H */

@@ -85,10 +85,7 @@ struct invlock_pin {
 	size_t len;
 	uint64_t handle;
 	struct invlock_cache *cache;
-	unsigned int flags;
-	unsigned int epoch;
 	void *slot;
-	void *region;
 	uint64_t ticket;
 };
 

@@ -23,6 +23,23 @@ void a_lookup_probes_a_block_that_its_region_is_filed_under(void)
 	claim(~0ULL << index_class_of(to - from) & 1ULL << class, "and the class is probed");
 }
 
+/* of any start and length, one that wraps too */
+void what_the_short_way_serves_lies_in_its_region(void)
+{
+	static struct invlock_feed feed;
+	static const u64 quiet;
+	const struct invlock il = { .feed = &feed };
+	struct index ix = { .classes = any_u64() & ((1ULL << 46) - 1) };
+	u64 start = any_u64(), len = any_u64(), mask = index_block_mask(&ix, len);
+	struct region r = { .start = any_u64(), .end = any_u64(), .word = &quiet };
+
+	assume(r.start < r.end && r.end <= MAX_ADDRESS);
+	if (!mask || !region_hit(&il, &r, start, len))
+		return;
+	claim(len >= 1 && ~mask >= len - 1, "a block has room for it");
+	claim(start <= start + len - 1 && r.start <= start && start + len <= r.end, "it is inside");
+}
+
 void a_bucket_names_its_region_under_its_tag_alone(void)
 {
 	static struct region regions[1];
@@ -32,8 +49,8 @@ void a_bucket_names_its_region_under_its_tag_alone(void)
 	u32 word = tag | id;
 
 	assume(id >= 1 && id < INDEX_ID_MASK);
-	claim(word != EMPTY && word != REMOVED, "neither empty nor removed");
+	claim(word != INDEX_EMPTY && word != REMOVED, "neither empty nor removed");
 	claim(index_named(&ix, word, tag) == &regions[id - 1], "its region");
 	claim(other == tag || !index_named(&ix, word, other), "none for another tag");
-	claim(!index_named(&ix, EMPTY, tag) && !index_named(&ix, REMOVED, tag), "nor without one");
+	claim(!index_named(&ix, INDEX_EMPTY, tag) && !index_named(&ix, REMOVED, tag), "nor without one");
 }

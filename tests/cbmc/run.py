@@ -32,12 +32,14 @@ QUICK = [
     ('words', 'a_crowd_closes_the_feed', ''),
     ('words', 'a_sum_does_not_come_round_within_the_lag', ''),
     ('words', 'an_old_snapshot_is_never_valid', ''),
+    ('words', 'no_snapshot_is_one_of_invlock_unquiet', ''),
     ('ring', 'what_the_ring_clears_did_not_overlap', '-DSLOTS=2 -DEVENTS=3 --unwind 5'),
     ('ring', 'a_newer_event_or_one_being_written_is_left_alone',
      '-DSLOTS=2 -DEVENTS=3 --unwind 5'),
     ('attach', 'what_is_accepted_lies_inside', '--pointer-check'),
     ('attach', 'a_size_is_that_of_what_is_in_it', ''),
     ('lookup', 'a_lookup_probes_a_block_that_its_region_is_filed_under', ''),
+    ('lookup', 'what_the_short_way_serves_lies_in_its_region', '--unwind 48'),
     ('lookup', 'a_bucket_names_its_region_under_its_tag_alone', ''),
 ]
 # the geometry that is used, and the extremes

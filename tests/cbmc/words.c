@@ -5,7 +5,10 @@
 #include "core/read.c"
 
 static struct invlock_feed feed;
-static const struct invlock il = { .feed = &feed, .stripe_shift = 21 };
+static u64 word;
+static const struct invlock il = {
+	.feed = &feed, .words = &word, .max_lag = 1u << 20, .stripe_shift = 21
+};
 
 static u64 running(u64 word)
 {
@@ -66,6 +69,21 @@ void an_old_snapshot_is_never_valid(void)
 
 	assume(start < 1ULL << 47);
 	feed.sequence = any_u64();
+	feed.wide = any_u64();
+	word = any_u64();
 	assume(feed.sequence - from >= MAX_LAG && from - feed.sequence >= MAX_LAG);
+	claim(!invlock_word_unmoved(&il, &snap, invlock_only_word(&il, start, start + 4096)),
+	      "not the short way either");
 	claim(invlock_validate(&il, &snap, start, start + 4096) == INVLOCK_STALE, "stale");
+}
+
+/* a snapshot is of words that were quiet */
+void no_snapshot_is_one_of_invlock_unquiet(void)
+{
+	struct invlock_snapshot snap = { .sequence = any_u64(), .words = any_u64() };
+
+	feed.sequence = any_u64();
+	feed.wide = any_u64();
+	assume(!running(snap.words) && running(feed.wide) < INVLOCK_RUNNING_MASK);
+	claim(!invlock_word_unmoved(&il, &snap, &invlock_unquiet), "it says nothing");
 }

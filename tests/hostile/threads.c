@@ -57,7 +57,7 @@ static unsigned int count_records(unsigned int *ret_owned, unsigned int *ret_fil
 	unsigned int nr = 0;
 
 	*ret_owned = *ret_filled = 0;
-	for (struct pin_thread *t = port_load_acquire(&thread_registry.threads); t; t = t->next) {
+	for (struct pin_thread *t = port_load_acquire(&thread_registry->threads); t; t = t->next) {
 		nr++;
 		*ret_owned += port_load(&t->owned) != 0;
 		for (struct pin_chunk *c = &t->chunk; c; c = c->next)

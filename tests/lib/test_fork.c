@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 /* fork, raw clone, vfork, exec: an inherited context is dead, with one errno. */
 #include <invlock/section.h>
+#include <pthread.h>
 #include <sched.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -10,6 +11,7 @@
 #include "tests/lib/toy.h"
 
 #define PAGE	4096UL
+#define MANY	100	/* pins: more than a thread's first slots */
 
 static struct toy toy;
 static char *const mem = (char *)0x100000000;
@@ -63,7 +65,7 @@ static void everything_is_dead(void)
 static void dead_then_reopened(void)
 {
 	unsigned int nr_dereg = toy.nr_dereg;
-	struct invlock_pin pin;
+	struct invlock_pin pin, pins[MANY];
 
 	everything_is_dead();
 	/* the parent's registrations are the parent's: no dereg() here, and pins do not matter */
@@ -75,11 +77,46 @@ static void dead_then_reopened(void)
 	CHECK(invlock_cache_get(toy.cache, mem, PAGE, 0, &pin) == 0);
 	CHECK(toy.nr_reg == 1);
 	CHECK(invlock_cache_put(&pin) == 0);
+	CHECK(invlock_cache_put(&pin) == -EINVAL);
+	/* in whatever slot it was, what the parent pinned is not what is pinned here now */
+	for (int i = 0; i < MANY; i++)
+		CHECK(invlock_cache_get(toy.cache, mem, PAGE, 0, &pins[i]) == 0);
+	CHECK(invlock_cache_put(&held) == -EOWNERDEAD);
+	for (int i = 0; i < MANY; i++)
+		CHECK(invlock_cache_put(&pins[i]) == 0);
+	CHECK(invlock_cache_put(&held) == -EOWNERDEAD);
 	toy_change(&toy, mem, PAGE);
 	/* what the parent's threads had pinned is nobody's here */
 	CHECK(invlock_cache_reap(toy.cache) == 1);
 	CHECK(invlock_cache_close(toy.cache) == 0);
 	invlock_mm_close(toy.mm);
+}
+
+static void *get_and_put(void *cache)
+{
+	struct invlock_pin pin;
+
+	if (invlock_cache_get(cache, mem, PAGE, 0, &pin) || invlock_cache_put(&pin))
+		return NULL;
+	return cache;
+}
+
+/* who forked has the record that was wiped, and is not who opens */
+static void reopened_by_another_thread(void)
+{
+	struct invlock_pin pin;
+	pthread_t thread;
+	void *good;
+
+	toy_open(&toy, NULL);
+	CHECK(!pthread_create(&thread, NULL, get_and_put, toy.cache));
+	CHECK(!pthread_join(thread, &good) && good);
+	CHECK(invlock_cache_get(toy.cache, mem, PAGE, 0, &pin) == 0);
+	/* the pin is seen */
+	CHECK(invlock_cache_drop(toy.cache, mem, PAGE) == 1);
+	CHECK(toy_is_live(&toy, pin.handle));
+	CHECK(invlock_cache_put(&pin) == 0);
+	CHECK(invlock_cache_reap(toy.cache) == 1);
 }
 
 static void reopened_while_the_old_one_is_still_there(void)
@@ -97,10 +134,14 @@ static void reopened_while_the_old_one_is_still_there(void)
 static int setup(void **state)
 {
 	struct invlock_cache_options o = { .size = sizeof(o), .flags = INVLOCK_CACHE_REAPER };
+	struct invlock_pin pin;
 
 	(void)state;
 	toy_open(&toy, &o);
 	assert_int_equal(invlock_cache_get(toy.cache, mem, PAGE, 0, &held), 0);
+	/* a slot is free, and in the parent the next one is a hit at once */
+	assert_int_equal(invlock_cache_get(toy.cache, mem, PAGE, 0, &pin), 0);
+	assert_int_equal(invlock_cache_put(&pin), 0);
 	invlock_read_init(&translated, toy.mm, mem, PAGE, NULL, 0);
 	assert_true(invlock_read_attempt(&translated));
 	assert_true(invlock_read_commit(&translated));
@@ -149,6 +190,11 @@ TEST(a_child_of_a_raw_clone_closes_and_reopens)
 TEST(a_forked_child_may_open_before_it_closes)
 {
 	in_child(reopened_while_the_old_one_is_still_there, false);
+}
+
+TEST(in_a_forked_child_a_thread_that_had_a_record_gets_another)
+{
+	in_child(reopened_by_another_thread, false);
 }
 
 TEST(a_vfork_child_shares_the_mm_and_nothing_dies)
@@ -211,6 +257,7 @@ TEST_MAIN(
 	T(a_forked_child_closes_and_reopens),
 	T(a_child_of_a_raw_clone_closes_and_reopens),
 	T(a_forked_child_may_open_before_it_closes),
+	T(in_a_forked_child_a_thread_that_had_a_record_gets_another),
 	T(a_vfork_child_shares_the_mm_and_nothing_dies),
 	T(a_child_that_execs_disturbs_nobody),
 	T(a_grandchild_is_dead_to_what_the_child_opened))

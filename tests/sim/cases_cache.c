@@ -30,6 +30,7 @@ static u32 chained;
 static struct region *file_range(u32 page, u64 start, u64 end)
 {
 	struct region *r = region_pool_take(pool, start, end);
+	struct invlock_snapshot snap;
 
 	if (!r) {
 		sim_fail("no region is left");
@@ -37,8 +38,9 @@ static struct region *file_range(u32 page, u64 start, u64 end)
 	}
 	r->handle = region_id_of(pool, r);
 	device[r->handle] = 1 + page;
-	SIM_CHECK(!invlock_sample(&il, r->start, r->end, &r->snap));
-	index_insert(ix, r);
+	SIM_CHECK(!invlock_sample(&il, r->start, r->end, &snap));
+	region_validated(r, &snap);
+	index_insert(ix, r, invlock_only_word(&il, start, end));
 	return r;
 }
 
@@ -57,9 +59,9 @@ static void make_cache(void)
 	pool = sim_alloc(sizeof(*pool));
 	region_pool_init(pool, sim_alloc(REGIONS * sizeof(struct region)), REGIONS);
 	for (u32 i = 0; i < 2; i++) {
-		tables[i] = sim_alloc(index_table_bytes(BITS));
-		tables[i]->bits = BITS;
+		tables[i] = index_table_init(sim_alloc(index_table_bytes(BITS)), BITS);
 		records[i] = sim_alloc(sizeof(*records[i]));
+		records[i]->slot = &records[i]->chunk.slots[0];
 		sim_name(records[i], sizeof(*records[i]), i ? "record-1" : "record-0");
 		sim_name(tables[i], index_table_bytes(BITS), i ? "table-1" : "table-0");
 	}
@@ -110,7 +112,7 @@ static void two_in_a_chain(void)
 		index_remove(ix, r);
 		region_pool_drop(pool, r);
 		memset(tables[1], 0, index_table_bytes(BITS));
-		tables[1]->bits = BITS;
+		index_table_init(tables[1], BITS);
 		if (found)
 			break;
 	}
@@ -125,7 +127,7 @@ static void two_halves(void)
 	index_remove(ix, &pool->regions[0]);
 	region_pool_drop(pool, &pool->regions[0]);
 	memset(tables[0], 0, index_table_bytes(BITS));
-	tables[0]->bits = BITS;
+	index_table_init(tables[0], BITS);
 	file_range(0, AT(0), AT(1) / 2);
 	file_range(0, AT(1) / 2, AT(1));
 	records[0]->table = tables[0];
@@ -179,19 +181,28 @@ static void use(const struct region *r, u32 page)
 			 knows);
 }
 
-static struct pin_slot *get(struct pin_thread *self, u32 page)
+/* the short way: is it a hit at once? Else the slot is empty, as before */
+static bool hit(struct pin_thread *self, u64 start, u64 end, struct region **ret_region)
 {
-	struct pin_slot *slot = pin_slot_next(self);
+	if (!index_find_first(ix, self, start, end - start, ret_region))
+		return false;
+	if (region_hit(&il, *ret_region, start, end - start))
+		return true;
+	port_store_release(&self->slot->region, NULL);
+	return false;
+}
+
+static struct pin_slot *get_the_long_way(struct pin_thread *self, u32 page)
+{
+	struct pin_slot *slot = self->slot;
 	struct region *r;
 	u32 known;
 
-	if (!slot) {
+	if (!pin_slot_is_free(slot)) {
 		sim_fail("no slot");
 		return NULL;
 	}
-	r = index_find_first(ix, self, slot, AT(page), AT(page + 1));
-	if (!r)
-		r = index_find(ix, self, slot, AT(page), AT(page + 1));
+	r = index_find(ix, self, slot, AT(page), AT(page + 1));
 	if (!r) {
 		SIM_CHECK(!port_load(&slot->region));
 		sim_note("page %u: a miss", page);
@@ -207,6 +218,35 @@ static struct pin_slot *get(struct pin_thread *self, u32 page)
 	sim_must_be_current(known, page, 0);
 	use(r, page);
 	return slot;
+}
+
+static struct pin_slot *get(struct pin_thread *self, u32 page)
+{
+	u32 known = sim_known_changes();
+	struct region *r;
+
+	if (!hit(self, AT(page), AT(page + 1), &r))
+		return get_the_long_way(self, page);
+	sim_note("page %u: a hit at once", page);
+	sim_must_be_current(known, page, 0);
+	use(r, page);
+	return self->slot;
+}
+
+/* the short way takes no slot that holds a pin */
+static void lookup_beside_a_pin(void)
+{
+	struct pin_slot *slot = get(records[0], 0);
+	struct region *r;
+
+	if (!slot)
+		return;
+	if (hit(records[0], AT(1), AT(2), &r)) {
+		use(r, 1);
+		port_store_release(&records[0]->slot->region, NULL);
+	}
+	use(&pool->regions[0], 0);
+	port_store_release(&slot->region, NULL);
 }
 
 static void get_and_put(struct pin_thread *self, u32 page)
@@ -267,13 +307,17 @@ static void lookup_with_new_chunk(void)
 static void adopting_thread(void)
 {
 	struct pin_thread *self = pin_thread_adopt(registry);
+	struct pin_slot *slot;
 
 	if (!self)
 		return;
 	/* nobody else has it now */
 	SIM_CHECK(!sim_fetch_add(&flags[2], sizeof(u32), 1, SIM_RELAXED));
-	self->chunk.hint = 0;
-	get_and_put(self, 0);
+	self->slot = &self->chunk.slots[0];
+	/* it walks no table yet */
+	slot = get_the_long_way(self, 0);
+	if (slot)
+		port_store_release(&slot->region, NULL);
 	sim_fetch_add(&flags[2], sizeof(u32), -1, SIM_RELAXED);
 	pin_thread_release(self);
 }
@@ -308,8 +352,8 @@ static void get_hand_over_and_get(void)
 	struct pin_slot *slot;
 
 	get_and_hand_over();
-	slot = pin_slot_next(records[0]);
-	if (slot && index_find(ix, records[0], slot, AT(1), AT(2)))
+	slot = records[0]->slot;
+	if (pin_slot_is_free(slot) && index_find(ix, records[0], slot, AT(1), AT(2)))
 		use(&pool->regions[1], 1);
 }
 
@@ -328,10 +372,10 @@ static void get_hand_over_and_get_any(void)
 
 static void lookup_second_half(void)
 {
-	struct pin_slot *slot = pin_slot_next(records[0]);
-	struct region *r = index_find_first(ix, records[0], slot, AT(1) / 2, AT(1));
+	struct pin_slot *slot = records[0]->slot;
+	struct region *r;
 
-	if (!r)
+	if (!hit(records[0], AT(1) / 2, AT(1), &r))
 		r = index_find(ix, records[0], slot, AT(1) / 2, AT(1));
 	SIM_CHECK(r && r->end == AT(1));
 	if (r)
@@ -456,6 +500,12 @@ static void insert_1(void)
 	sim_unlock(lock);
 }
 
+static void insert_1_evict_0(void)
+{
+	insert_1();
+	evict_0();
+}
+
 static void change_0(void)
 {
 	u32 name;
@@ -568,6 +618,9 @@ const struct sim_case cache_cases[] = {
 	  nothing_is_left },
 	{ "insert-short", "and one that is new is found whole",
 	  FULLY, walks_already, { { "lookup", lookup_again }, { "insert", insert_1 } },
+	  nothing_is_left },
+	{ "beside-a-pin", "and what is pinned stays so when another is looked up",
+	  FULLY, walks_already, { { "lookup", lookup_beside_a_pin }, { "evict", insert_1_evict_0 } },
 	  nothing_is_left },
 	{ "reuse", "a region that is used again is not taken for what it was",
 	  FULLY, make_cache, { { "lookup", lookup_again }, { "evict", evict_and_reuse } },

@@ -175,6 +175,10 @@ static bool is_step(const void *p)
 
 u64 sim_load(const void *p, u32 size, enum sim_order order)
 {
+	if (!p) {
+		sim_fail("a load through NULL");
+		return 0;
+	}
 	if (!is_step(p))
 		return value_at(p, size);
 	return sim_step(&(struct op){ OP_LOAD, order, size, (void *)p, 0, 0 });
