@@ -83,7 +83,7 @@ void index_remove(struct index *ix, struct region *r)
 		unfile(ix->table, index_hash_of(block, class), region_id_of(ix->pool, r));
 	r->filed = false;
 	/* relaxed: as in unfile() */
-	port_store(&r->word, &invlock_unquiet);
+	port_store(&r->word, &region_gone);
 }
 
 u64 index_nr_probes(const struct index *ix, u64 start, u64 end)

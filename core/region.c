@@ -1,6 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 #include "region.h"
 
+const u64 region_gone = 1;
+
+bool region_hit_further(const struct invlock *il, struct region *r, u64 start, u64 len)
+{
+	/* first, and acquire, as in region_hit() */
+	if (port_load_acquire(&r->word) == &region_gone)
+		return false;
+	return region_covers(r, start, len) &&
+	       invlock_validate(il, &r->snap, r->start, r->end) == INVLOCK_VALID;
+}
+
 void region_pool_init(struct region_pool *pool, void *memory, u32 capacity)
 {
 	*pool = (struct region_pool){ .regions = memory, .capacity = capacity };
@@ -23,7 +34,7 @@ struct region *region_pool_take(struct region_pool *pool, u64 start, u64 end)
 	r->next = 0;
 	r->filed = false;
 	r->alone = false;
-	port_store(&r->word, &invlock_unquiet);
+	port_store(&r->word, &region_gone);
 	port_store(&r->referenced, (u8)true);
 	port_store(&r->state, (u8)REGION_LIVE);
 	pool->nr_live++;

@@ -24,8 +24,8 @@ struct region {
 	u64 handle;			/* the user's */
 	struct invlock_snapshot snap;	/* refreshed by readers, see read.h */
 	/*
-	 * While it is in the index, invlock_only_word() of it; else invlock_unquiet. So one look at
-	 * it says that the region is still there, and what it is compared with: region_hit().
+	 * While it is in the index, invlock_only_word() of it; else region_gone. So one look at it
+	 * says that the region is still there, and what it is compared with: region_hit().
 	 */
 	const u64 *word;		/* written under the cache lock */
 	region_id next;			/* free or dead list; cache lock */
@@ -35,6 +35,9 @@ struct region {
 	u8 filed;			/* is in the index; cache lock */
 	u8 alone;			/* for one pin, never filed; set before that is handed out */
 } __attribute__((aligned(64)));
+
+/* as invlock_unquiet: of a region that is in no index */
+extern const u64 region_gone;
 
 /* guarded by the cache's lock, but for regions, which is constant */
 struct region_pool {
@@ -61,6 +64,13 @@ static inline region_id region_id_of(const struct region_pool *pool, const struc
 	return (region_id)(r - pool->regions) + 1;
 }
 
+/* start is any number, len is 1 to 2^62 */
+static inline bool region_covers(const struct region *r, u64 start, u64 len)
+{
+	/* signed: a range that wraps begins below every region */
+	return (long long)start >= (long long)r->start && start + len <= r->end;
+}
+
 /**
  * region_hit() - does a region that a bucket named serve a lookup?
  * @il: the feed
@@ -68,8 +78,8 @@ static inline region_id region_id_of(const struct region_pool *pool, const struc
  * @start: first byte; any number
  * @len: bytes, 1 to 2^62
  *
- * Return: true = it is in the index, covers the range and is valid. false says nothing.
- * Since: 0.1
+ * Return: true = it is in the index, covers the range and is valid. false says nothing:
+ * region_hit_further() may know. Since: 0.1
  */
 __attribute__((__always_inline__))
 static inline bool region_hit(const struct invlock *il, const struct region *r, u64 start, u64 len)
@@ -82,12 +92,14 @@ static inline bool region_hit(const struct invlock *il, const struct region *r, 
 	 */
 	const u64 *word = port_load_acquire(&r->word);
 
-	/* first: where the word is invlock_unquiet, the rest may be about to be written */
+	/* first: where the word is region_gone, the rest may be about to be written */
 	if (unlikely(!invlock_word_unmoved(il, &r->snap, word)))
 		return false;
-	/* signed: a range that wraps begins below every region */
-	return likely((long long)start >= (long long)r->start && start + len <= r->end);
+	return likely(region_covers(r, start, len));
 }
+
+/* the same for a region in several words, or of which something has moved; @r as there */
+bool region_hit_further(const struct invlock *il, struct region *r, u64 start, u64 len);
 
 /* memory: capacity zeroed regions, 64-byte aligned */
 void region_pool_init(struct region_pool *pool, void *memory, u32 capacity);

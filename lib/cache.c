@@ -283,6 +283,21 @@ static int get_otherwise(struct invlock_cache *cache, const void *addr, size_t l
 	return err;
 }
 
+/* self->slot holds r, of which the short way does not know */
+__attribute__((noinline))
+static int get_further(struct invlock_cache *cache, const void *addr, size_t len,
+		       unsigned int flags, struct invlock_pin *ret_pin, struct region *r)
+{
+	struct pin_thread *self = thread_self;
+
+	if (region_hit_further(&cache->il, r, (unsigned long)addr, len)) {
+		hit(cache, self, self->slot, r, ret_pin);
+		return 0;
+	}
+	port_store_release(&self->slot->region, NULL);
+	return get_otherwise(cache, addr, len, flags, ret_pin);
+}
+
 /*
  * The short way. Of len, and of whether this is a forked child, nothing needs to be asked here:
  * no other range lies in a region, and a child's thread walks no table (thread.h).
@@ -299,10 +314,8 @@ static inline int get(struct invlock_cache *cache, const void *addr, size_t len,
 		return -EINVAL;
 	if (unlikely(!index_find_first(&cache->index, self, start, len, &r)))
 		return get_otherwise(cache, addr, len, flags, ret_pin);
-	if (unlikely(!region_hit(&cache->il, r, start, len))) {
-		port_store_release(&self->slot->region, NULL);
-		return get_otherwise(cache, addr, len, flags, ret_pin);
-	}
+	if (unlikely(!region_hit(&cache->il, r, start, len)))
+		return get_further(cache, addr, len, flags, ret_pin, r);
 	hit(cache, self, self->slot, r, ret_pin);
 	return 0;
 }

@@ -17,8 +17,8 @@ static struct pin_thread self;
 
 /* nothing happens: a word that is 0, as a snapshot that is zeroed says */
 static struct invlock_feed feed;
-static const struct invlock il = { .feed = &feed };
-static const u64 quiet;
+static u64 quiet;
+static const struct invlock il = { .feed = &feed, .words = &quiet, .stripe_shift = 12 };
 
 static struct index_table *new_table(u32 bits)
 {
@@ -284,6 +284,7 @@ TEST(a_hit_lies_in_a_region_of_the_index_that_did_not_move)
 	struct region *r = region_pool_take(&pool, 0, 4 * PAGE);
 
 	assert_false(region_hit(&il, r, 0, PAGE));
+	assert_false(region_hit_further(&il, r, 0, PAGE));
 	index_insert(&ix, r, &quiet);
 	assert_true(region_hit(&il, r, 0, 4 * PAGE));
 	assert_true(region_hit(&il, r, 4 * PAGE - 1, 1));
@@ -294,11 +295,15 @@ TEST(a_hit_lies_in_a_region_of_the_index_that_did_not_move)
 	r->snap.words = INVLOCK_GENERATION;
 	assert_false(region_hit(&il, r, 0, PAGE));
 	r->snap.words = 0;
+	/* more than one word: it takes longer, and knows as much */
 	r->word = &invlock_unquiet;
 	assert_false(region_hit(&il, r, 0, PAGE));
-	r->word = &quiet;
+	assert_true(region_hit_further(&il, r, 0, 4 * PAGE));
+	assert_false(region_hit_further(&il, r, 0, 4 * PAGE + 1));
+	assert_false(region_hit_further(&il, r, -PAGE, 2 * PAGE));
 	index_remove(&ix, r);
 	assert_false(region_hit(&il, r, 0, PAGE));
+	assert_false(region_hit_further(&il, r, 0, PAGE));
 }
 
 TEST(the_short_way_names_no_region_for_a_length_that_none_can_have)

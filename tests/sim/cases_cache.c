@@ -90,6 +90,20 @@ static void walks_already(void)
 	records[0]->table = tables[0];
 }
 
+static bool is_settled(__attribute__((unused)) void *arg)
+{
+	return true;
+}
+
+/* and no region has one word that says all */
+static void walks_already_and_asks(void)
+{
+	walks_already();
+	il.settle = is_settled;
+	index_remove(ix, &pool->regions[0]);
+	index_insert(ix, &pool->regions[0], invlock_only_word(&il, AT(0), AT(1)));
+}
+
 static void two_threads(void)
 {
 	make_cache();
@@ -186,7 +200,8 @@ static bool hit(struct pin_thread *self, u64 start, u64 end, struct region **ret
 {
 	if (!index_find_first(ix, self, start, end - start, ret_region))
 		return false;
-	if (region_hit(&il, *ret_region, start, end - start))
+	if (region_hit(&il, *ret_region, start, end - start) ||
+	    region_hit_further(&il, *ret_region, start, end - start))
 		return true;
 	port_store_release(&self->slot->region, NULL);
 	return false;
@@ -615,6 +630,12 @@ const struct sim_case cache_cases[] = {
 	  nothing_is_left },
 	{ "refile-short", "nor one that comes back under its old name found in parts",
 	  FULLY, walks_already, { { "lookup", lookup }, { "evict", evict_and_refile } },
+	  nothing_is_left },
+	{ "evict-further", "nor one whose words are all looked at",
+	  FULLY, walks_already_and_asks, { { "lookup", lookup }, { "evict", evict_0 } },
+	  nothing_is_left },
+	{ "reuse-further", "nor is such a one taken for what it was",
+	  FULLY, walks_already_and_asks, { { "lookup", lookup }, { "evict", evict_and_reuse } },
 	  nothing_is_left },
 	{ "insert-short", "and one that is new is found whole",
 	  FULLY, walks_already, { { "lookup", lookup_again }, { "insert", insert_1 } },
