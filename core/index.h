@@ -39,7 +39,7 @@ struct index {
 	struct region *regions;		/* the pool's; constant */
 	const struct region_pool *pool;	/* constant */
 	u64 classes;			/* bit k: a region of class k may be filed */
-	u64 block_mask;			/* where a block of the smallest of them begins; ~0 = none */
+	u64 block_mask;			/* where a block of the smallest begins; ~0 = none */
 };
 
 /* bytes of a table with 2^bits buckets */

@@ -110,7 +110,8 @@ static inline const u64 *invlock_only_word(const struct invlock *il, u64 start, 
 {
 	u64 stripe = start >> il->stripe_shift;
 
-	if (il->settle || il->check != INVLOCK_CHECK_FULL || (end - 1) >> il->stripe_shift != stripe)
+	if (il->settle || il->check != INVLOCK_CHECK_FULL ||
+	    (end - 1) >> il->stripe_shift != stripe)
 		return &invlock_unquiet;
 	return &il->words[invlock_stripe_word(stripe, il->word_mask)];
 }

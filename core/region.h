@@ -33,7 +33,7 @@ struct region {
 	u8 referenced;			/* set by hits, cleared by the clock's hand */
 	u8 held;			/* scratch of a pin scan; cache lock */
 	u8 filed;			/* is in the index; cache lock */
-	u8 alone;			/* for one pin, never filed; set before that is handed out */
+	u8 alone;			/* for one pin, never filed; set before it has that */
 } __attribute__((aligned(64)));
 
 /* as invlock_unquiet: of a region that is in no index */
