@@ -33,7 +33,7 @@ enum call_class {
 #define COMPAT(class)	((class) << 4)
 #define NR_MASK		511
 
-/* both tables in one load: most calls are in neither */
+/* both tables in one load: most calls are in neither. attach.h has the functions of all of them */
 static const u8 call_classes[NR_MASK + 1] = {
 	[9]	= NATIVE(CALL_MMAP),
 	[10]	= NATIVE(CALL_MPROTECT),

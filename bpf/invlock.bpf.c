@@ -2,9 +2,10 @@
 /*
  * The BPF monitor, kernel side: it writes the feeds of the processes that armed it.
  *
- * sys_enter starts an invalidation and sys_exit ends it, for every call that can change a
- * map and every thread that shares the mm: clone(CLONE_VM) and vfork children too, forked
- * ones not. Files and io_uring have their own headers.
+ * A call that can change a map starts an invalidation when it enters and ends it when it exits,
+ * for every thread that shares the mm: clone(CLONE_VM) and vfork children too, forked ones not.
+ * Where the programs for that are is a choice of the library: attach.h. Files and io_uring have
+ * their own headers.
  *
  * Everybody's calls come through here: the call is looked at first, since most are of no
  * interest, then whose it is.
@@ -176,7 +177,7 @@ static __noinline int call_starts(struct task_struct *task, struct pt_regs *regs
 	return 0;
 }
 
-SEC("tp_btf/sys_enter")
+SEC("?tp_btf/sys_enter")
 int BPF_PROG(call_enters, struct pt_regs *regs, long nr)
 {
 	struct task_struct *task = look_at_call(nr);
@@ -268,13 +269,16 @@ static __noinline int call_ends(struct task_struct *task, struct pt_regs *regs, 
 	return 0;
 }
 
-SEC("tp_btf/sys_exit")
+SEC("?tp_btf/sys_exit")
 int BPF_PROG(call_exits, struct pt_regs *regs, long ret)
 {
 	struct task_struct *task = look_at_call(regs->orig_ax);
 
 	return task ? call_ends(task, regs, ret) : 0;
 }
+
+/* the same, elsewhere: the library loads these or those */
+#include "attach.h"
 
 SEC("tp_btf/sched_process_exit")
 int BPF_PROG(task_exits, struct task_struct *task)

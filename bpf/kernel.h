@@ -126,6 +126,10 @@ struct io_madvise {
 	u32 advice;
 };
 
+struct ctl_table {
+	const char *procname;
+};
+
 struct seq_file;
 
 struct bpf_iter_meta {

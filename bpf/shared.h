@@ -51,11 +51,21 @@ struct bpf_seat {
 	__u64 mm;		/* the same, from the claim on */
 };
 
+/* Where the programs that see the calls are. */
+enum bpf_attached {
+	BPF_AT_TRACEPOINTS,	/* of every call of everybody */
+	BPF_AT_FUNCTIONS,	/* of the calls that can change a map: see attach.h */
+};
+
+#define BPF_REASON_SIZE		124
+
 /* How one build of the library knows a set that it can use; written before the set is frozen. */
 struct bpf_set_header {
 	__u64 object;		/* hash of the object file */
 	__u32 nr_programs;
 	__u32 nr_links;
+	__u32 attached;		/* enum bpf_attached */
+	char reason[BPF_REASON_SIZE];	/* why not to the functions */
 };
 
 /* What all processes that share a set of programs have in common. */
@@ -63,6 +73,7 @@ struct bpf_set {
 	struct bpf_set_header header;
 	__u64 serial;		/* of the user armed last */
 	__u64 nr_requests;	/* io_uring requests that run */
+	__u64 blind;		/* not 0: calls may be missed, so every feed is closed */
 	__u64 reach;		/* no mm sits this far from its home, or further */
 	__u64 mm[BPF_NR_USERS] __attribute__((aligned(64)));	/* who is armed where */
 	struct bpf_seat seat[BPF_NR_USERS];

@@ -22,6 +22,7 @@
 
 #define EEXIST	17
 #define EINVAL	22
+#define ENODEV	19
 #define ENOENT	2
 #define ENOSPC	28
 
@@ -256,7 +257,8 @@ static inline int arm(struct bpf_set *set, u32 index, u64 mm)
 	u->state.serial = port_fetch_add(&set->serial, 1) + 1;
 	port_store_release(&u->state.mm, mm);
 	port_store_release(&set->mm[index], mm);
-	return 0;
+	/* a full barrier: whoever blinds the set closes this feed, or we see it here */
+	return port_fetch_add(&set->blind, 0) ? -ENODEV : 0;
 }
 
 static inline int note_missed(struct bpf_user *u, u64 missed)

@@ -26,6 +26,7 @@
  * @note_missed: NULL, or look whether the kernel skipped a run of the monitor, and if so make
  *	every translation stale; and make up for what could not be done in time. Asked when the
  *	cache is idle and by invlock_mm_info(). A few system calls. 0, or -errno
+ * @describe: NULL, or say in a sentence how it works here, for people
  * @unwatch: NULL, or the reverse, when a translation is dropped; watches of overlapping
  *	ranges count
  */
@@ -39,6 +40,7 @@ struct monitor {
 	int (*watch)(struct invlock_mm *mm, u64 start, u64 end);
 	void (*unwatch)(struct invlock_mm *mm, u64 start, u64 end);
 	int (*note_missed)(const struct invlock_mm *mm);
+	void (*describe)(const struct invlock_mm *mm, struct invlock_why *ret_how);
 };
 
 extern const struct monitor monitor_kmod;

@@ -145,7 +145,8 @@ close_user:
 /* sit in a set that runs, or in a new one */
 static int sit(struct watch *w, struct invlock_why *why)
 {
-	u64 object = set_object() ^ monitor_bpf_options.family;
+	/* who wants to see mprotect shares a set only with those who do: not all see it */
+	u64 object = set_object() ^ monitor_bpf_options.family ^ monitor_bpf_options.count_protect;
 	struct set own;
 	int err;
 
@@ -290,6 +291,11 @@ void monitor_bpf_state(const struct invlock_mm *mm, struct bpf_state *ret_state)
 	*ret_state = ((const struct bpf_user *)mm->il.feed)->state;
 }
 
+void monitor_bpf_set(const struct invlock_mm *mm, struct bpf_set_header *ret_header)
+{
+	*ret_header = ((const struct watch *)mm->data)->set.header;
+}
+
 /*
  * The program is not ours any more, and may be detached. Nobody can write to its feed, so a page
  * that says so takes the place of the header, for all readers at once.
@@ -360,6 +366,18 @@ int monitor_bpf_note_missed(const struct invlock_mm *mm)
 	return set_ask(&w->set, BPF_ASK_NOTE_MISSED, missed);
 }
 
+static void describe(const struct invlock_mm *mm, struct invlock_why *ret_how)
+{
+	const struct watch *w = mm->data;
+
+	if (w->set.header.attached == BPF_AT_FUNCTIONS)
+		explain(ret_how, 0, "at the functions of the calls that change a map: other calls "
+			"cost nothing");
+	else
+		explain(ret_how, 0, "at the tracepoints, where every call of every process pays "
+			"a little, since it cannot be at functions: %s", w->set.header.reason);
+}
+
 #define SEEN	(INVLOCK_KINDS_SHARED | INVLOCK_BIT(RELEASE))
 
 const struct monitor monitor_bpf = {
@@ -370,4 +388,5 @@ const struct monitor monitor_bpf = {
 	.close = bpf_close,
 	.watch = bpf_watch,
 	.note_missed = monitor_bpf_note_missed,
+	.describe = describe,
 };

@@ -12,12 +12,14 @@
  * @nr_files: files that may be mapped, a power of two up to BPF_NR_FILES
  * @family: only programs of the same family are shared; tests that count them have their own
  * @count_protect: mprotect is an invalidation, too (INVLOCK_KIND_PROTECT)
+ * @tracepoints: nothing at the functions of calls, even where it could be
  */
 struct monitor_bpf_options {
 	unsigned int nr_calls;
 	unsigned int nr_files;
 	u64 family;
 	bool count_protect;
+	bool tracepoints;
 };
 
 extern struct monitor_bpf_options monitor_bpf_options;
@@ -30,6 +32,9 @@ extern struct monitor_bpf_options monitor_bpf_options;
  * Context: any, copies from memory that the program writes.
  */
 void monitor_bpf_state(const struct invlock_mm *mm, struct bpf_state *ret_state);
+
+/* the set of programs that this process uses: where they are, and why not elsewhere */
+void monitor_bpf_set(const struct invlock_mm *mm, struct bpf_set_header *ret_header);
 
 /**
  * monitor_bpf_note_missed() - ask the kernel whether it skipped a run of the program

@@ -12,6 +12,7 @@
 
 #include "invlock.skel.h"
 #include "monitor.h"
+#include "monitor_bpf.h"
 #include "monitor_bpf_set.h"
 
 /* libbpf's first complaint on this thread, while we listen; NULL: we do not */
@@ -73,6 +74,18 @@ u64 set_object(void)
 	return hash;
 }
 
+/* where the programs that see the calls are */
+static int choose_calls(struct invlock_bpf *skel, enum bpf_attached attached, bool *ret_preemptible,
+			struct invlock_why *why)
+{
+	*ret_preemptible = false;
+	if (attached == BPF_AT_FUNCTIONS)
+		return attach_to_functions(skel->obj, ret_preemptible, why);
+	bpf_program__set_autoload(skel->progs.call_enters, true);
+	bpf_program__set_autoload(skel->progs.call_exits, true);
+	return 0;
+}
+
 static void choose_links(struct invlock_bpf *skel)
 {
 	/* links of these are made where they are used */
@@ -82,7 +95,7 @@ static void choose_links(struct invlock_bpf *skel)
 }
 
 /* nobody in user space writes these maps from here on, whoever inherits a descriptor */
-static int seal(struct invlock_bpf *skel, u64 object, struct invlock_why *why)
+static int seal(struct invlock_bpf *skel, struct bpf_set_header *header, struct invlock_why *why)
 {
 	const struct bpf_map *sealed[] = { skel->maps.invlock_set, skel->maps.requests };
 	struct bpf_set *head = aligned_alloc(64, sizeof(*head));
@@ -92,13 +105,12 @@ static int seal(struct invlock_bpf *skel, u64 object, struct invlock_why *why)
 
 	if (!head)
 		return explain(why, -ENOMEM, "out of memory");
-	memset(head, 0, sizeof(*head));
-	head->header.object = object;
 	bpf_object__for_each_program(prog, skel->obj) {
-		head->header.nr_programs += bpf_program__autoload(prog);
-		head->header.nr_links += bpf_program__autoload(prog) &&
-					 bpf_program__autoattach(prog);
+		header->nr_programs += bpf_program__autoload(prog);
+		header->nr_links += bpf_program__autoload(prog) && bpf_program__autoattach(prog);
 	}
+	memset(head, 0, sizeof(*head));
+	head->header = *header;
 	err = bpf_map_update_elem(bpf_map__fd(skel->maps.invlock_set), &zero, head, BPF_ANY);
 	free(head);
 	if (err)
@@ -162,15 +174,20 @@ static int keep_all(struct set *set, struct invlock_bpf *skel)
 	return 0;
 }
 
-static int load_quietly(struct set *set, u64 object, struct invlock_why *why)
+static int load_at(struct set *set, struct bpf_set_header header, struct invlock_why *why)
 {
 	struct invlock_bpf *skel = invlock_bpf__open();
+	bool preemptible;
 	int err;
 
 	if (!skel)
 		return explain(why, -errno, "libbpf cannot read the BPF program: %s (%s)",
 			       strerror(errno), complaint);
 	err = choose_programs(skel, why);
+	if (!err)
+		err = choose_calls(skel, header.attached, &preemptible, why);
+	if (!err && header.attached == BPF_AT_FUNCTIONS)
+		err = attach_ask_kernel(preemptible, why);
 	if (err)
 		goto destroy;
 	choose_links(skel);
@@ -180,7 +197,7 @@ static int load_quietly(struct set *set, u64 object, struct invlock_why *why)
 			complaint);
 		goto destroy;
 	}
-	err = seal(skel, object, why);
+	err = seal(skel, &header, why);
 	if (err)
 		goto destroy;
 	err = invlock_bpf__attach(skel);
@@ -189,14 +206,35 @@ static int load_quietly(struct set *set, u64 object, struct invlock_why *why)
 			strerror(-err), complaint);
 		goto destroy;
 	}
+	if (header.attached == BPF_AT_FUNCTIONS)
+		err = attach_ask_kernel(preemptible, why);
+	if (err)
+		goto destroy;
 	err = keep_all(set, skel);
 	if (err) {
 		set_release(set);
 		explain(why, err, "no descriptor is left for the BPF program: %s", strerror(-err));
 	}
+	set->header = header;
 destroy:
 	invlock_bpf__destroy(skel);
 	return err;
+}
+
+/* at the functions if that is exact here, and if the kernel lets us */
+static int load_quietly(struct set *set, u64 object, struct invlock_why *why)
+{
+	struct bpf_set_header header = { .object = object, .attached = BPF_AT_FUNCTIONS };
+	struct invlock_why why_not;
+
+	if (monitor_bpf_options.tracepoints || monitor_bpf_options.count_protect)
+		explain(&why_not, 0, "it was asked for");
+	else if (!load_at(set, header, &why_not))
+		return 0;
+	header.attached = BPF_AT_TRACEPOINTS;
+	snprintf(header.reason, sizeof(header.reason), "%.*s", BPF_REASON_SIZE - 1, why_not.text);
+	complaint[0] = '\0';
+	return load_at(set, header, why);
 }
 
 /* Locks: the lock in mm.c, which keeps two opens from swapping libbpf's print function */

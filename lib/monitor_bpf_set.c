@@ -145,7 +145,7 @@ static int sets_look(struct sets *sets)
 	return errno == ENOENT ? 0 : -errno;
 }
 
-static bool set_complete(const struct set *set, u64 object)
+static bool set_complete(struct set *set, u64 object)
 {
 	struct bpf_map_info info = {};
 	u32 size = sizeof(info), zero = 0;
@@ -165,7 +165,9 @@ static bool set_complete(const struct set *set, u64 object)
 	head = aligned_alloc(64, sizeof(*head));
 	complete = head && !bpf_map_lookup_elem(fd, &zero, head) &&
 		   head->header.object == object && head->header.nr_programs == set->nr_programs &&
-		   head->header.nr_links == set->nr_links;
+		   head->header.nr_links == set->nr_links && !head->blind;
+	if (complete)
+		set->header = head->header;
 	free(head);
 out:
 	close(fd);

@@ -25,13 +25,14 @@
 #include "bpf/shared.h"
 #include "core/port.h"
 
-#define SET_ROOM	16
+#define SET_ROOM	80
 
 struct set {
 	u32 id;			/* of its map invlock_set; 0 = no set */
 	u32 users_id;		/* of its map invlock_users */
 	int users;		/* the same; -1 once this process sits */
 	u32 last_link;
+	struct bpf_set_header header;
 	unsigned int nr_programs, nr_links;
 	int programs[SET_ROOM];
 	int links[SET_ROOM];
@@ -71,5 +72,20 @@ void set_release(struct set *set);
 /* monitor_bpf_load.c: the hash of the programs, and a new set of them, attached */
 u64 set_object(void);
 int set_load(struct set *set, u64 object, struct invlock_why *why);
+
+struct bpf_object;
+
+/**
+ * attach_to_functions() - load the programs at functions, rather than those at tracepoints
+ * @obj: opened, not loaded
+ * @ret_preemptible: does the kernel ask at run time whether it preempts its own code?
+ * @why: why not
+ *
+ * Return: 0; or -errno, when they might be skipped or be missing somewhere.
+ */
+int attach_to_functions(struct bpf_object *obj, bool *ret_preemptible, struct invlock_why *why);
+
+/* is no program at a function skipped or taken off now? 0 or -errno */
+int attach_ask_kernel(bool preemptible, struct invlock_why *why);
 
 #endif /* INVLOCK_LIB_MONITOR_BPF_SET_H */

@@ -28,6 +28,7 @@ struct finding {
 	const struct monitor *monitor;
 	int err;			/* of opening it; 0 = usable */
 	struct invlock_why why;		/* of err */
+	struct invlock_why how;		/* it works here */
 	enum selftest selftest;
 	struct invlock_why selftest_why;
 	struct change_result results[MAX_CHANGES];	/* by number of the change */

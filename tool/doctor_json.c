@@ -44,6 +44,7 @@ static json *monitor_json(const struct report *r, const struct finding *f)
 	add_text(o, "name", f->monitor->name);
 	add_flag(o, "usable", !f->err);
 	add_text(o, "reason", f->why.text);
+	add_text(o, "how", f->how.text);
 	add_text(o, "selftest", selftest_names[f->selftest]);
 	add_text(o, "selftest_reason", reports ? "it sees what the program reports" :
 		 f->selftest_why.text);

@@ -15,7 +15,7 @@
 #include "doctor.h"
 #include "lib/selftest.h"
 
-#define OPEN_TIMEOUT_MS		60000
+#define OPEN_TIMEOUT_MS		300000	/* bpf, in an emulated machine */
 #ifndef STEP_TIMEOUT_MS		/* a test waits less */
 #define STEP_TIMEOUT_MS		20000
 #endif
@@ -54,6 +54,8 @@ static int child_open(const struct monitor *monitor, int fd, struct invlock_mm *
 	struct message m = { .word = WORD_OPENED };
 
 	m.err = invlock_mm_open(&o, ret_mm, &m.why);
+	if (!m.err && monitor->describe)
+		monitor->describe(*ret_mm, &m.why);
 	tell(fd, &m);
 	return m.err;
 }
@@ -93,7 +95,7 @@ static void take(struct finding *f, struct progress *p, const struct message *m)
 	case WORD_OPENED:
 		p->opened = true;
 		f->err = m->err;
-		f->why = m->why;
+		*(m->err ? &f->why : &f->how) = m->why;
 		break;
 	case WORD_BEGIN:
 		p->running = true;

@@ -79,6 +79,8 @@ static void print_monitor(const struct finding *f)
 		  finding_lacks(f) ? ", only by name: it lacks kinds that caches ask for" : "",
 		  selftest_names[f->selftest], f->selftest == SELFTEST_FAILED ? ": " : "",
 		  f->selftest_why.text);
+	if (f->how.text[0])
+		paragraph("", "%s", f->how.text);
 	if (m->seen & ~m->exact)
 		paragraph("", "not exact: for some kinds a stale use is possible in a small "
 			  "window");

@@ -3,6 +3,19 @@
 #include <dirent.h>
 #include "watch.h"
 
+/* once: the tests of a program open it many times */
+static void say_where(const struct invlock_mm *mm)
+{
+	static int said = -1;
+	struct bpf_set_header head;
+
+	monitor_bpf_set(mm, &head);
+	if (said != (int)head.attached)
+		print_message("# at the %s %s\n", head.attached == BPF_AT_FUNCTIONS ?
+			      "functions" : "tracepoints:", head.reason);
+	said = head.attached;
+}
+
 void watch_open(struct invlock_mm *mm)
 {
 	struct invlock_why why = {};
@@ -15,6 +28,7 @@ void watch_open(struct invlock_mm *mm)
 		TEST_SKIP("%.190s", why.text);
 	if (err)
 		fail_msg("open: %d: %s", err, why.text);
+	say_where(mm);
 }
 
 void watch_close(struct invlock_mm *mm)

@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: MIT
+/*
+ * The programs at the functions of single calls: tests/vm runs this in a guest whose kernel has
+ * them, as it switches what no test may switch on somebody's machine.
+ *
+ * To load them takes long in an emulated machine: those that the first test loads serve all, and
+ * the test programs that it runs.
+ */
+#include <bpf/bpf.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include "lib/monitor_bpf_set.h"
+#include "tests/tool/run.h"
+#include "watch.h"
+
+#define MODEL		"/sys/kernel/debug/sched/preempt"
+#define FTRACE		"/proc/sys/kernel/ftrace_enabled"
+#define THREADS		8
+#define STORM_MS	3000
+
+static struct invlock_mm mm;
+
+static struct bpf_set_header head_of(const struct invlock_mm *m)
+{
+	struct bpf_set_header head;
+
+	monitor_bpf_set(m, &head);
+	return head;
+}
+
+/* runs that the kernel skipped since this process came */
+static u64 skipped(const struct invlock_mm *m)
+{
+	assert_int_equal(monitor_bpf_note_missed(m), 0);
+	return m->il.feed->missed;
+}
+
+static void write_setting(const char *path, const char *value)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+	if (fd < 0 || write(fd, value, strlen(value)) != (ssize_t)strlen(value))
+		fail_msg("%s: %s", path, strerror(errno));
+	close(fd);
+}
+
+static atomic_bool over;
+
+static void *discard(void *calls)
+{
+	char *page = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	cpu_set_t first;
+
+	CPU_ZERO(&first);
+	CPU_SET(0, &first);
+	sched_setaffinity(0, sizeof(first), &first);
+	while (!over) {
+		madvise(page, PAGE, MADV_DONTNEED);
+		++*(u64 *)calls;
+	}
+	munmap(page, PAGE);
+	return NULL;
+}
+
+/* Return: runs that the kernel skipped while many threads made calls on one CPU */
+static u64 storm(const struct invlock_mm *m, u64 *ret_calls)
+{
+	pthread_t threads[THREADS];
+	u64 calls[THREADS] = {}, before = skipped(m), after;
+
+	over = false;
+	for (int i = 0; i < THREADS; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, discard, &calls[i]), 0);
+	nap_ms(STORM_MS);
+	over = true;
+	*ret_calls = 0;
+	for (int i = 0; i < THREADS; i++) {
+		pthread_join(threads[i], NULL);
+		*ret_calls += calls[i];
+	}
+	after = skipped(m);
+	print_message("# %llu calls, %llu runs were skipped\n",
+		      (unsigned long long)*ret_calls, (unsigned long long)(after - before));
+	return after - before;
+}
+
+/* newer kernels know "full" and "lazy" alone */
+static void need_choice(void)
+{
+	FILE *model = fopen(MODEL, "re");
+	char line[80] = "";
+
+	if (!model || !fgets(line, sizeof(line), model) || !strstr(line, "voluntary"))
+		TEST_SKIP("this kernel cannot be told not to preempt itself: %s", line);
+	fclose(model);
+}
+
+TEST(where_the_kernel_does_not_preempt_itself_calls_are_seen_at_their_functions)
+{
+	need_choice();
+	watch_open(&mm);
+	assert_int_equal(head_of(&mm).attached, BPF_AT_FUNCTIONS);
+}
+
+/* what these open joins the set that is there */
+static void run_program(char *const *argv, const char *said)
+{
+	struct ran ran;
+
+	need_choice();
+	assert_int_equal(run(argv[0], argv, false, &ran), 0);
+	if (ran.code || !strstr(ran.out, said))
+		fail_msg("%s: exit code %d: %s%s", argv[0], ran.code, ran.out, ran.err);
+}
+
+#define RUN(said, ...)	run_program((char *const[]){ __VA_ARGS__, NULL }, said)
+
+/* watch.c says it, and so does invlock doctor */
+#define THERE		"at the functions"
+
+TEST(each_call_is_seen_there)
+{
+	RUN(THERE, "/bin/bpf_calls");
+}
+
+TEST(files_are_seen_beside_them)
+{
+	RUN(THERE, "/bin/bpf_files");
+}
+
+TEST(who_comes_late_dies_or_execs_in_a_call_is_no_worse_off)
+{
+	RUN(THERE, "/bin/bpf_late");
+	RUN(THERE, "/bin/bpf_life");
+}
+
+TEST(no_race_ends_with_a_stale_translation)
+{
+	RUN("ok 1", "/bin/races", "500");
+}
+
+TEST(doctor_finds_that_they_see_every_change)
+{
+	RUN(THERE, "/bin/invlock", "doctor", "--json", "--monitor", "bpf");
+}
+
+TEST(threads_that_share_a_cpu_are_never_skipped)
+{
+	u64 calls;
+
+	need_choice();
+	assert_int_equal(storm(&mm, &calls), 0);
+	assert_true(calls > 1000);
+	assert_int_equal(mm.il.feed->flags, 0);
+}
+
+/* how often this set was told that calls may be missed from then on */
+static u64 times_blind(const struct invlock_mm *m)
+{
+	struct bpf_set *set = aligned_alloc(64, sizeof(*set));
+	/* the first member of what the monitor keeps there */
+	const struct set *programs = m->data;
+	int map = map_of_program(programs->ask, "invlock_set");
+	u64 times;
+	u32 zero = 0;
+
+	assert_true(map >= 0);
+	assert_int_equal(bpf_map_lookup_elem(map, &zero, set), 0);
+	times = set->blind;
+	free(set);
+	close(map);
+	return times;
+}
+
+static bool closed(const struct invlock_mm *m)
+{
+	return m->il.feed->flags & INVLOCK_FEED_DEGRADED;
+}
+
+/* the events that are missing are what nobody would notice without the flag */
+TEST(the_feed_is_closed_when_programs_are_taken_off_their_functions)
+{
+	char *page = mmap(NULL, 2 * PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	u64 seen;
+
+	need_choice();
+	assert_false(closed(&mm));
+	write_setting(FTRACE, "0");
+	seen = mm.il.feed->sequence;
+	munmap(page, PAGE);
+	assert_int_equal(mm.il.feed->sequence, seen);
+	assert_true(closed(&mm));
+	assert_int_equal(times_blind(&mm), 1);
+	write_setting(FTRACE, "1");
+	seen = mm.il.feed->sequence;
+	munmap(page + PAGE, PAGE);
+	assert_true(mm.il.feed->sequence > seen);
+}
+
+/* the same with the runs that are skipped */
+TEST(the_feed_is_closed_before_the_kernel_preempts_itself)
+{
+	u64 calls, before;
+
+	need_choice();
+	before = times_blind(&mm);
+	write_setting(MODEL, "full");
+	assert_int_equal(times_blind(&mm), before + 1);
+	assert_true(closed(&mm));
+	assert_true(storm(&mm, &calls) > 0);
+	watch_close(&mm);
+}
+
+static void expect_tracepoints(const char *reason, u64 *ret_skipped)
+{
+	u64 calls;
+
+	watch_open(&mm);
+	assert_int_equal(head_of(&mm).attached, BPF_AT_TRACEPOINTS);
+	assert_non_null(strstr(head_of(&mm).reason, reason));
+	assert_false(closed(&mm));
+	*ret_skipped = storm(&mm, &calls);
+	watch_close(&mm);
+}
+
+TEST(where_the_kernel_preempts_itself_calls_are_seen_at_the_tracepoints)
+{
+	u64 nr;
+
+	need_choice();
+	expect_tracepoints("preempts its own code", &nr);
+	assert_int_equal(nr, 0);
+	write_setting(MODEL, "voluntary");
+}
+
+TEST(where_programs_cannot_be_at_functions_calls_are_seen_at_the_tracepoints)
+{
+	u64 nr;
+
+	need_choice();
+	write_setting(FTRACE, "0");
+	expect_tracepoints("ftrace_enabled", &nr);
+	assert_int_equal(nr, 0);
+	write_setting(FTRACE, "1");
+}
+
+TEST_MAIN(
+	cmocka_unit_test(where_the_kernel_does_not_preempt_itself_calls_are_seen_at_their_functions),
+	cmocka_unit_test(each_call_is_seen_there),
+	cmocka_unit_test(files_are_seen_beside_them),
+	cmocka_unit_test(who_comes_late_dies_or_execs_in_a_call_is_no_worse_off),
+	cmocka_unit_test(no_race_ends_with_a_stale_translation),
+	cmocka_unit_test(doctor_finds_that_they_see_every_change),
+	cmocka_unit_test(threads_that_share_a_cpu_are_never_skipped),
+	cmocka_unit_test(the_feed_is_closed_when_programs_are_taken_off_their_functions),
+	cmocka_unit_test(the_feed_is_closed_before_the_kernel_preempts_itself),
+	cmocka_unit_test(where_the_kernel_preempts_itself_calls_are_seen_at_the_tracepoints),
+	cmocka_unit_test(where_programs_cannot_be_at_functions_calls_are_seen_at_the_tracepoints)
+)
