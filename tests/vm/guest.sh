@@ -74,12 +74,24 @@ guest_programs()
 		-o "$work/guest/bin/caller_32bit" "$here/caller_32bit.c"
 }
 
-# the command as users build it, with every monitor
+# the command as users build it, with every monitor; and the tests of the BPF monitor, which sees
+# calls elsewhere on these kernels: bpf/attach.h
 guest_tool()
 {
-	local build=${INVLOCK_BUILD:-$root/build}
+	local build=${INVLOCK_BUILD:-$root/build} program name programs=()
 
-	"$root/scripts/deps.sh" build && "$root/scripts/build.sh" "$build" tool/invlock &&
+	for program in bpf/test_bpf_{calls,files,late,life,functions} race/races; do
+		programs+=("tests/$program")
+	done
+	[ "$measure" = 0 ] || programs+=(bench/watch_kernel)
+	"$root/scripts/deps.sh" build test &&
+	"$root/scripts/build.sh" "$build" tool/invlock "${programs[@]}" || return
+	for program in "${programs[@]}"; do
+		name=${program##*/}
+		cp "$build/$program" "$work/guest/bin/${name#test_}" || return
+	done
+	mv "$work/guest/bin/bpf_functions" "$work/guest/tests/bpf"
+	[ "$measure" = 0 ] || mv "$work/guest/bin/watch_kernel" "$work/guest/bench/watch"
 	cp "$build/tool/invlock" "$work/guest/bin/"
 }
 
