@@ -4,7 +4,11 @@
  * not, by each monitor of the kernel? That of bpf at functions is what most machines' own kernels
  * would not let us measure, this one among them: see bpf/attach.h.
  */
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <errno.h>
 #include <invlock/cache.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -160,6 +164,49 @@ static void measure_watched(const char *monitor, bool regions, const char *more,
 	}
 }
 
+static void compare(const char *name, const struct call *c, const char *who, double at_most)
+{
+	char what[64];
+
+	snprintf(what, sizeof(what), "%s, %s", c->name, name);
+	bench_target(what, who, what, "bare", at_most);
+}
+
+/* a program that returns at once, there: less cannot be had */
+static void attach_nothing(const char *function, enum bpf_attach_type at)
+{
+	static const struct bpf_insn insns[] = {
+		{ .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0 },
+		{ .code = BPF_JMP | BPF_EXIT },
+	};
+	LIBBPF_OPTS(bpf_prog_load_opts, opts, .expected_attach_type = at,
+		    .attach_btf_id = libbpf_find_vmlinux_btf_id(function, at));
+	int prog = bpf_prog_load(BPF_PROG_TYPE_TRACING, "nothing", "GPL", insns, 2, &opts);
+
+	if (bpf_link_create(prog, 0, at, NULL) < 0)
+		bench_note("%s cannot have an empty program: %s", function, strerror(errno));
+}
+
+/* the last of all, since these go with this process */
+static void measure_nothing(void)
+{
+	static const char *const functions[] = { "__x64_sys_munmap", "__x64_sys_madvise" };
+	static const char name[] = "empty programs at functions";
+
+	for (int round = 0; round < bench_rounds; round++)
+		measure_watched(NULL, false, name, "bare");
+	for (size_t i = 0; i < sizeof(functions) / sizeof(*functions); i++) {
+		attach_nothing(functions[i], BPF_TRACE_FENTRY);
+		attach_nothing(functions[i], BPF_TRACE_FEXIT);
+	}
+	for (int round = 0; round < bench_rounds; round++)
+		measure_watched(NULL, false, name, "empty");
+	/* the others have none */
+	for (size_t c = 0; c < NR_CALLS; c++)
+		if (calls[c].call != call_getppid)
+			compare(name, &calls[c], "empty", 0);
+}
+
 static const struct watcher {
 	const char *name;
 	const char *monitor;
@@ -170,34 +217,65 @@ static const struct watcher {
 	{ "kmod", "kmod", false },
 };
 
-/* we hold the programs, so that the processes which are measured need not load them */
+/* what a child that holds the programs says of them */
+struct held {
+	pid_t holder;
+	struct bpf_set_header head;
+};
+
+/*
+ * The processes that are measured need not load them then. Not we: our memory map would be another
+ * one from then on, and with it that of our children.
+ */
+static struct held hold(const char *monitor)
+{
+	struct held h = { .head.attached = BPF_AT_FUNCTIONS };
+	int fds[2];
+
+	if (pipe(fds))
+		exit(1);
+	h.holder = fork();
+	if (!h.holder) {
+		struct invlock_mm *mm = watch(monitor);
+
+		if (!strcmp(monitor, "bpf"))
+			monitor_bpf_set(mm, &h.head);
+		if (write(fds[1], &h.head, sizeof(h.head)) == sizeof(h.head))
+			pause();
+		_exit(0);
+	}
+	close(fds[1]);
+	if (read(fds[0], &h.head, sizeof(h.head)) != sizeof(h.head))
+		exit(1);
+	close(fds[0]);
+	return h;
+}
+
 static void measure_watcher(const struct watcher *w)
 {
-	struct invlock_mm *mm;
-	struct bpf_set_header head = { .attached = BPF_AT_FUNCTIONS };
+	struct held h;
 
 	for (int round = 0; round < bench_rounds; round++)
 		measure_watched(NULL, false, w->name, "bare");
 	monitor_bpf_options.tracepoints = w->tracepoints;
-	mm = watch(w->monitor);
-	if (!strcmp(w->monitor, "bpf"))
-		monitor_bpf_set(mm, &head);
-	if (head.attached != (w->tracepoints ? BPF_AT_TRACEPOINTS : BPF_AT_FUNCTIONS))
-		bench_note("%s is not what was measured: %s", w->name, head.reason);
+	h = hold(w->monitor);
+	if (h.head.attached != (w->tracepoints ? BPF_AT_TRACEPOINTS : BPF_AT_FUNCTIONS))
+		bench_note("%s is not what was measured: %s", w->name, h.head.reason);
 	for (int round = 0; round < bench_rounds; round++) {
 		measure_watched(w->monitor, false, w->name, "watched");
 		measure_watched(w->monitor, true, w->name, "100k regions");
 		measure_watched(NULL, false, w->name, "not watched");
 	}
-	invlock_mm_close(mm);
+	kill(h.holder, SIGKILL);
+	wait(NULL);
 	for (size_t c = 0; c < NR_CALLS; c++) {
-		char what[64];
 		double most = w->tracepoints ? 0 : calls[c].at_most;
 
-		snprintf(what, sizeof(what), "%s, %s", calls[c].name, w->name);
-		bench_target(what, "watched", what, "bare", most);
-		bench_target(what, "100k regions", what, "bare", most);
-		bench_target(what, "not watched", what, "bare", c ? 0 : most);
+		compare(w->name, &calls[c], "watched", most);
+		compare(w->name, &calls[c], "100k regions", most);
+		/* any call that is not one of those */
+		compare(w->name, &calls[c], "not watched",
+			calls[c].call == call_getppid ? most : 0);
 	}
 }
 
@@ -206,6 +284,7 @@ int main(int argc, char **argv)
 	bench_begin("watched in a guest", "ns", argc, argv);
 	for (size_t i = 0; i < sizeof(watchers) / sizeof(*watchers); i++)
 		measure_watcher(&watchers[i]);
+	measure_nothing();
 	bench_note("measured in a virtual machine without hardware support: only ratios count");
 	return bench_end();
 }

@@ -4,13 +4,14 @@
 # Boots a Debian kernel under QEMU, loads invlock.ko, runs the guest's tests and prints
 # what they say as TAP. Green only if the guest says so itself, at its very end.
 #
-#   tests/vm/run.sh [-k KERNEL] [-n NAME] [-t SECONDS] [-q] [-b]
+#   tests/vm/run.sh [-k KERNEL] [-n NAME] [-t SECONDS] [-q] [-b] [-c]
 #	-k	6.1, unless told otherwise; 6.12; 7.2, or 7.x for what Debian sid has now; debug
 #		(KASAN, lockdep, sleeping in the wrong place, leaks); kcsan (data races); all
 #	-n	only the test programs whose name contains NAME
 #	-t	so long does each torture take
 #	-q	without the planted failures
-#	-b	measure instead: print the JSON of bench/kernel's programs
+#	-b	measure instead: print the JSON of bench/kernel's programs; -n selects one
+#	-c	time is instructions, on one CPU: a nanosecond each, whatever else runs here
 #
 # Kernels are cached in $INVLOCK_CACHE, or $XDG_CACHE_HOME/invlock, or /var/cache/invlock.
 # Exit status: 0 green, 1 red, 77 skipped with the reason.
@@ -23,8 +24,9 @@ only=
 torture=
 planted=1
 measure=0
+machine="-accel tcg,thread=multi -smp 2,sockets=2"
 passed=()
-while getopts k:n:t:qb option; do
+while getopts k:n:t:qbc option; do
 	[ "$option" = k ] || passed+=("-$option" ${OPTARG:+"$OPTARG"})
 	case $option in
 	k) kernel=$OPTARG ;;
@@ -32,7 +34,11 @@ while getopts k:n:t:qb option; do
 	t) torture=$OPTARG ;;
 	q) planted=0 ;;
 	b) planted=0 measure=1 ;;
-	*) sed -n '6,13s/^# \?//p' "$0" >&2; exit 2 ;;
+	c)
+		machine="-accel tcg,thread=single -icount shift=0,sleep=off"
+		machine+=" -smp 1,sockets=2,maxcpus=2"
+		;;
+	*) sed -n '6,14s/^# \?//p' "$0" >&2; exit 2 ;;
 	esac
 done
 
@@ -84,8 +90,8 @@ boot()	# OPTION...
 
 	# cx16=off: QEMU 7.2 with CX16 crashes newer kernels at random; no_timer_check: on a busy
 	# machine the emulated timer comes too late for the kernel's check of it, which then panics
-	timeout -k 5 3600 qemu-system-x86_64 -accel tcg,thread=multi -cpu max,cx16=off \
-		-smp 2,sockets=2 -m 1G \
+	# shellcheck disable=SC2086 # one word an option
+	timeout -k 5 3600 qemu-system-x86_64 $machine -cpu max,cx16=off -m 1G \
 		-object memory-backend-ram,id=m0,size=512M \
 		-object memory-backend-ram,id=m1,size=512M \
 		-numa node,nodeid=0,memdev=m0,cpus=0 -numa node,nodeid=1,memdev=m1,cpus=1 \
