@@ -46,34 +46,48 @@ static void measure_sections(void)
 static const struct watcher {
 	const char *name;
 	const char *device;	/* NULL: nobody watches */
-	bool elsewhere;		/* a notifier for another range than what is invalidated */
+	enum { AS_OPENED, ELSEWHERE, IDLE } how;
 } watchers[] = {
-	{ "nobody", NULL, false },
-	{ "invlock", "/dev/invlock_mirror", false },
-	{ "interval", "/dev/invlock_interval", true },
-	{ "interval, whole mm", "/dev/invlock_interval", false },
-	{ "the feed", "/dev/invlock", false },
+	{ "nobody", NULL, AS_OPENED },
+	{ "invlock", "/dev/invlock_mirror", AS_OPENED },
+	/* for another range than what is invalidated */
+	{ "interval", "/dev/invlock_interval", ELSEWHERE },
+	{ "interval, whole mm", "/dev/invlock_interval", AS_OPENED },
+	/* its start and its end count under its lock: with no less can one know what runs */
+	{ "idle notifier", "/dev/invlock_drill", IDLE },
+	{ "the feed", "/dev/invlock", AS_OPENED },
 };
 
 #define NR_WATCHERS	(sizeof(watchers) / sizeof(watchers[0]))
 
+/* Return: an open device, or -1 */
+static int watch(const struct watcher *w)
+{
+	struct invlock_mirror_pin range = {
+		.size = sizeof(range), .addr = (unsigned long)map_aligned(2 * MIB), .len = PAGE,
+	};
+	struct drill none = {};
+	int fd = open(w->device, O_RDWR);
+
+	if ((w->how == ELSEWHERE && ioctl(fd, INVLOCK_MIRROR_RANGE, &range)) ||
+	    (w->how == IDLE && ioctl(fd, DRILL_IDLE, &none)))
+		return -1;
+	return fd;
+}
+
 /* in a process that this watcher watches: nanoseconds to discard a page, and to touch it before */
 static double discard_in_a_child(const struct watcher *w, bool touch)
 {
-	int result[2], fd;
+	int result[2];
 	double ns = 0, start;
 	pid_t child;
 
 	assert_int_equal(pipe(result), 0);
 	child = fork();
 	if (!child) {
-		char *p = map_aligned(2 * MIB), *other = map_aligned(2 * MIB);
-		struct invlock_mirror_pin range = {
-			.size = sizeof(range), .addr = (unsigned long)other, .len = PAGE,
-		};
+		char *p = map_aligned(2 * MIB);
 
-		fd = w->device ? open(w->device, O_RDONLY) : 0;
-		if (fd < 0 || (w->elsewhere && ioctl(fd, INVLOCK_MIRROR_RANGE, &range)))
+		if (w->device && watch(w) < 0)
 			_exit(1);
 		for (unsigned int try = 0; try < TRIES; try++) {
 			start = bench_now();
@@ -107,6 +121,8 @@ static void measure_invalidations(void)
 	}
 	bench_target(untouched, "invlock", untouched, "interval", 1.0);
 	bench_target(untouched, "invlock", untouched, "interval, whole mm", 1.0);
+	bench_target(untouched, "idle notifier", untouched, "interval", 0);
+	bench_target(untouched, "invlock", untouched, "idle notifier", 0);
 	bench_target(untouched, "the feed", untouched, "nobody", 0);
 	bench_target(touched, "invlock", touched, "interval", 1.0);
 	bench_target(touched, "the feed", touched, "nobody", 1.1);

@@ -62,15 +62,20 @@ static int finish(struct work *w)
 	return w->result;
 }
 
-/* a page of a file in a stripe of its own */
-static char *page_alone(int memfd)
+/* of a file, in stripes of its own */
+static char *memory_alone(int memfd, size_t len)
 {
-	char *p = map_aligned(2 * MIB);
-	void *page = mmap(p, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, memfd, 0);
+	char *p = map_aligned(len);
+	void *at = mmap(p, len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, memfd, 0);
 
-	assert_ptr_equal(page, p);
+	assert_ptr_equal(at, p);
 	p[0] = 1;
 	return p;
+}
+
+static char *page_alone(int memfd)
+{
+	return memory_alone(memfd, PAGE);
 }
 
 static struct work fault_over(int fd, const void *page, unsigned int hold_us)
@@ -98,17 +103,22 @@ static void wait_until_faulting(int fd)
 		sleep_ms(1);
 }
 
-/* Return: the page of which the discard is held */
-static char *start_held_discard(struct work *w, int fd)
+/* Return: the memory of which the discard is held */
+static char *start_held_discard_of(struct work *w, int fd, size_t len)
 {
-	char *page;
+	char *p;
 
-	*w = (struct work){ .memfd = make_memfd(PAGE, 0) };
-	page = page_alone(w->memfd);
-	drill_hold(fd, page, PAGE, HOLD_US);
+	*w = (struct work){ .memfd = make_memfd(len, 0) };
+	p = memory_alone(w->memfd, len);
+	drill_hold(fd, p, len, HOLD_US);
 	start(w, discard);
 	wait_until_held(fd);
-	return page;
+	return p;
+}
+
+static char *start_held_discard(struct work *w, int fd)
+{
+	return start_held_discard_of(w, fd, PAGE);
 }
 
 TEST(a_fault_waits_for_a_running_invalidation_and_is_not_undone_by_it)
@@ -143,6 +153,33 @@ TEST(a_fault_elsewhere_does_not_wait_for_a_running_invalidation)
 	assert_int_equal(f.drill.held, 1);
 	drill_let_go(fd);
 	finish(&w);
+	close(fd);
+}
+
+/* more than stripes can tell */
+#define HUGE_LEN	(512 * MIB)
+
+TEST(a_fault_elsewhere_does_not_wait_for_a_running_huge_invalidation)
+{
+	int fd = drill_open();
+	char *other = page_alone(make_memfd(PAGE, 0)), *huge;
+	struct work w, f;
+
+	huge = start_held_discard_of(&w, fd, HUGE_LEN);
+	f = fault_over(fd, other, 0);
+	fault(&f);
+	assert_int_equal(f.result, 0);
+	assert_int_equal(f.drill.held, 1);
+	/* in its middle one does: what is too long for the test to wait for is left to the kill */
+	f = fault_over(fd, huge + HUGE_LEN / 2, 0);
+	f.drill.time_ns = 50000000;
+	fault(&f);
+	assert_int_equal(f.result, -EBUSY);
+	assert_int_equal(f.drill.rounds, 0);
+	drill_let_go(fd);
+	assert_int_equal(finish(&w), 0);
+	assert_int_equal(drill_state(fd).running, 0);
+	munmap(huge, HUGE_LEN);
 	close(fd);
 }
 
@@ -201,8 +238,19 @@ TEST(a_fault_that_waits_ends_when_its_notifier_is_unregistered)
 	close(fd);
 }
 
-/* a process of which one thread is held in an invalidation, and one waits for it */
-static void be_the_victim(int fd)
+/* each round is undone, and none has to wait for anything */
+static void go_round_for_ever(int fd)
+{
+	struct work f = fault_over(fd, page_alone(make_memfd(PAGE, 0)), 1000);
+
+	f.drill.how = DRILL_COLLIDE;
+	f.drill.rounds = ~0U;
+	fault(&f);
+	_exit(99);
+}
+
+/* one thread is held in an invalidation, and one waits for it */
+static void wait_for_another(int fd)
 {
 	struct work w, f = fault_over(fd, start_held_discard(&w, fd), 0);
 
@@ -236,9 +284,10 @@ static int start_process(void (*be)(int fd), pid_t *ret_pid, int *ret_pidfd)
 	return here;
 }
 
-static int start_victim(pid_t *ret_pid, int *ret_pidfd)
+/* the same for one that faults, and does so by now */
+static int start_victim(void (*be)(int fd), pid_t *ret_pid, int *ret_pidfd)
 {
-	int fd = start_process(be_the_victim, ret_pid, ret_pidfd);
+	int fd = start_process(be, ret_pid, ret_pidfd);
 
 	wait_until_faulting(fd);
 	return fd;
@@ -249,7 +298,7 @@ TEST(a_fault_that_waits_for_a_running_invalidation_can_be_killed)
 	int pidfd, status, fd;
 	pid_t victim;
 
-	fd = start_victim(&victim, &pidfd);
+	fd = start_victim(wait_for_another, &victim, &pidfd);
 	assert_int_equal(drill_state(fd).held, 1);
 	assert_int_equal(kill(victim, SIGKILL), 0);
 	/* the waiting thread goes while the invalidation that it waits for is still held */
@@ -263,13 +312,32 @@ TEST(a_fault_that_waits_for_a_running_invalidation_can_be_killed)
 	close(pidfd);
 }
 
+TEST(a_fault_that_goes_round_and_never_waits_can_be_killed)
+{
+	int pidfd, status, fd;
+	pid_t victim;
+
+	fd = start_victim(go_round_for_ever, &victim, &pidfd);
+	/* its first round is not the last */
+	sleep_ms(50);
+	assert_int_equal(drill_state(fd).faults, 1);
+	assert_int_equal(kill(victim, SIGKILL), 0);
+	/* the alarm kills this test if it does not end */
+	alarm(60);
+	assert_int_equal(waitpid(victim, &status, 0), victim);
+	alarm(0);
+	assert_int_equal(WTERMSIG(status), SIGKILL);
+	close(fd);
+	close(pidfd);
+}
+
 TEST(invalidations_that_must_not_sleep_are_counted_like_all_others)
 {
 	int pidfd, status, fd;
 	pid_t victim;
 	struct drill d;
 
-	fd = start_victim(&victim, &pidfd);
+	fd = start_victim(wait_for_another, &victim, &pidfd);
 	assert_int_equal(kill(victim, SIGKILL), 0);
 	/* what the OOM reaper does, while a thread of the victim is held */
 	if (syscall(SYS_process_mrelease, pidfd, 0) && errno == ENOSYS) {
@@ -361,9 +429,11 @@ TEST_MAIN(
 	cmocka_unit_test(exit_exec_and_sigkill_are_seen_as_a_release),
 	cmocka_unit_test(a_fault_waits_for_a_running_invalidation_and_is_not_undone_by_it),
 	cmocka_unit_test(a_fault_elsewhere_does_not_wait_for_a_running_invalidation),
+	cmocka_unit_test(a_fault_elsewhere_does_not_wait_for_a_running_huge_invalidation),
 	cmocka_unit_test(unregistering_during_a_fault_ends_it_with_ownerdead),
 	cmocka_unit_test(unregistering_in_the_middle_of_an_invalidation_leaves_it_without_an_end),
 	cmocka_unit_test(a_fault_that_waits_ends_when_its_notifier_is_unregistered),
 	cmocka_unit_test(a_fault_that_waits_for_a_running_invalidation_can_be_killed),
+	cmocka_unit_test(a_fault_that_goes_round_and_never_waits_can_be_killed),
 	cmocka_unit_test(invalidations_that_must_not_sleep_are_counted_like_all_others)
 )
