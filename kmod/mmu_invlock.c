@@ -122,9 +122,15 @@ static void widen(struct mmu_invlock *inv, const struct mmu_notifier_range *rang
 	inv->nr_wide++;
 }
 
+/* no fault succeeds any more, nor one in flight */
 static void close_lock(struct mmu_invlock *inv, int err, u64 flag)
 {
-	inv->closed = err;
+	struct mmu_invlock_fault *f;
+
+	hlist_for_each_entry(f, &inv->faults, in_flight)
+		undo_fault(f);
+	if (inv->closed != -EOWNERDEAD)
+		inv->closed = err;
 	invlock_close_feed(&inv->il, flag);
 }
 
@@ -182,11 +188,7 @@ EXPORT_SYMBOL_GPL(mmu_invlock_inv_end);
 
 void mmu_invlock_release(struct mmu_invlock *inv)
 {
-	struct mmu_invlock_fault *f;
-
 	lockdep_assert_held(inv->lock);
-	hlist_for_each_entry(f, &inv->faults, in_flight)
-		undo_fault(f);
 	close_lock(inv, -EOWNERDEAD, INVLOCK_FEED_DEAD);
 }
 EXPORT_SYMBOL_GPL(mmu_invlock_release);
