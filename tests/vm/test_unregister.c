@@ -18,7 +18,8 @@
 struct work {
 	pthread_t thread;
 	int fd;
-	int memfd;		/* of the page */
+	int memfd;		/* what is discarded, from its beginning */
+	size_t len;
 	struct drill drill;
 	int result;
 };
@@ -31,7 +32,7 @@ static void *discard(void *arg)
 	 * Takes no mmap lock: whatever the test does meanwhile is not held up. And invalidates
 	 * once, where truncation does so before and after.
 	 */
-	w->result = fallocate(w->memfd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, PAGE);
+	w->result = fallocate(w->memfd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, w->len);
 	return NULL;
 }
 
@@ -108,7 +109,7 @@ static char *start_held_discard_of(struct work *w, int fd, size_t len)
 {
 	char *p;
 
-	*w = (struct work){ .memfd = make_memfd(len, 0) };
+	*w = (struct work){ .memfd = make_memfd(len, 0), .len = len };
 	p = memory_alone(w->memfd, len);
 	drill_hold(fd, p, len, HOLD_US);
 	start(w, discard);
