@@ -251,6 +251,15 @@ static struct held hold(const char *monitor)
 	return h;
 }
 
+/* the kernel takes programs away some time after their last holder */
+static void wait_until_gone(void)
+{
+	__u32 id;
+
+	while (!bpf_prog_get_next_id(0, &id))
+		usleep(1000);
+}
+
 static void measure_watcher(const struct watcher *w)
 {
 	struct held h;
@@ -268,6 +277,7 @@ static void measure_watcher(const struct watcher *w)
 	}
 	kill(h.holder, SIGKILL);
 	wait(NULL);
+	wait_until_gone();
 	for (size_t c = 0; c < NR_CALLS; c++) {
 		double most = w->tracepoints ? 0 : calls[c].at_most;
 
