@@ -2,82 +2,142 @@
 /*
  * A change that needs no mmap lock begins while a fault waits for that lock: after it found its
  * range quiet and before it is in flight. Nothing undoes it then, so it has to look once more.
+ *
+ * Two drills hold the two changes for as long as it takes: one that has the mmap lock, and the one
+ * that is to be met. While that lock is held nobody here may touch a page that is not there.
  */
-#include "reader.h"
+#include <pthread.h>
 
-#define FILE_BYTES	(192 * MIB)	/* so that the hole takes long to punch */
-#define MAX_TRIES	60
-/* one alone may be a fault that came late, and waited for the change before it did for the lock */
-#define MEETINGS	3
+#include "drill_device.h"
 
-static void finish_well(struct reader *r)
-{
-	finish_read(r);
-	assert_int_equal(r->result, 0);
-}
+#define HOLD_US		60000000	/* longer than the test takes: it lets go of both */
 
-/* a fault in the slow path holds the mmap lock for writing from here on, for a while */
-static void hold_mmap_lock(struct reader *r, int fd, char *page, unsigned int ms)
-{
-	unsigned long walks = mirror_stats(fd).walks;
-
-	set_delay_ms(ms);
-	assert_int_equal(madvise(page, PAGE, MADV_DONTNEED), 0);
-	page[0] = 'a';
-	start_read(r, fd, page, 1);
-	while (mirror_stats(fd).walks == walks)
-		sleep_ms(1);
-	/* its only round collides */
-	assert_int_equal(madvise(page, PAGE, MADV_DONTNEED), 0);
-	while (mirror_stats(fd).walks == walks + 1)
-		sleep_ms(1);
-	/* it has read its delay by now, or else this try is in vain */
-	sleep_ms(20);
-	set_delay_ms(0);
-}
-
-/* Return: did the fault meet the change? */
-static bool try_once(int fd, int memfd, char *file, char *page)
-{
-	char *last = file + FILE_BYTES - PAGE;
-	struct reader holder, reader;
-	unsigned long waits;
+/* on a thread that was there before the lock was taken */
+struct work {
+	pthread_t thread;
+	void (*run)(struct work *w);
+	char *page;
+	int fd;
+	pid_t tid;
+	int go, done;		/* atomic */
 	char byte;
+	int result;
+};
 
-	for (char *p = file; p < file + FILE_BYTES; p += PAGE)
-		*p = 'a';
-	/* the device knows nothing of it */
-	assert_int_equal(madvise(last, PAGE, MADV_DONTNEED), 0);
-	*last = 'a';
-	hold_mmap_lock(&holder, fd, page, 100);
-	waits = mirror_stats(fd).waits;
-	start_read(&reader, fd, last, 0);
-	sleep_ms(20);
-	assert_int_equal(fallocate(memfd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
-				   FILE_BYTES), 0);
-	finish_well(&reader);
-	finish_well(&holder);
-	/* whatever the read saw: now there is a hole, and the device knows */
-	assert_int_equal(mirror_read(fd, last, &byte, 1), 0);
-	assert_int_equal(byte, 0);
-	return mirror_stats(fd).waits > waits;
+static void *run_when_told(void *arg)
+{
+	struct work *w = arg;
+
+	__atomic_store_n(&w->tid, gettid(), __ATOMIC_RELEASE);
+	while (!__atomic_load_n(&w->go, __ATOMIC_ACQUIRE))
+		sleep_ms(1);
+	w->run(w);
+	__atomic_store_n(&w->done, 1, __ATOMIC_RELEASE);
+	return NULL;
+}
+
+static void begin(struct work *w)
+{
+	assert_int_equal(pthread_create(&w->thread, NULL, run_when_told, w), 0);
+	while (!__atomic_load_n(&w->tid, __ATOMIC_ACQUIRE))
+		sleep_ms(1);
+}
+
+static void tell(struct work *w)
+{
+	__atomic_store_n(&w->go, 1, __ATOMIC_RELEASE);
+}
+
+static void finish(struct work *w)
+{
+	assert_int_equal(pthread_join(w->thread, NULL), 0);
+	assert_int_equal(w->result, 0);
+}
+
+static void take_mmap_lock(struct work *w)
+{
+	w->result = mprotect(w->page, PAGE, PROT_READ);
+}
+
+static void punch_hole(struct work *w)
+{
+	w->result = fallocate(w->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, PAGE);
+}
+
+static void read_by_device(struct work *w)
+{
+	w->result = mirror_read(w->fd, w->page, &w->byte, 1);
+}
+
+static void wait_until_held(int drill)
+{
+	while (!drill_state(drill).held)
+		sleep_ms(1);
+}
+
+/* there is nothing but the mmap lock that this thread can wait for in this state */
+static void wait_until_blocked(const struct work *w)
+{
+	char path[64], stat[256] = "";
+	const char *state;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", w->tid);
+	do {
+		int fd = open(path, O_RDONLY | O_CLOEXEC);
+		ssize_t n = read(fd, stat, sizeof(stat) - 1);
+
+		assert_true(n > 0);
+		stat[n] = '\0';
+		close(fd);
+		sleep_ms(1);
+		state = strrchr(stat, ')');
+	} while (!state || state[2] != 'D');
 }
 
 TEST(a_change_that_began_while_the_mmap_lock_was_waited_for_is_seen)
 {
-	int fd = mirror_open(), memfd = make_memfd(FILE_BYTES, 0), tries = 0, met = 0;
-	char *file = map_fd(memfd, FILE_BYTES, MAP_SHARED);
-	char *page = map_aligned(2 * MIB);
+	int lock = drill_open(), change = drill_open();
+	/* the last one that is opened is told of a change first: before the drills hold it */
+	int fd = mirror_open(), memfd = make_memfd(PAGE, 0);
+	char *page = mmap(map_aligned(2 * MIB), PAGE, PROT_READ | PROT_WRITE,
+			  MAP_SHARED | MAP_FIXED, memfd, 0);
+	struct work locker = { .run = take_mmap_lock, .page = map_aligned(2 * MIB) };
+	struct work puncher = { .run = punch_hole, .fd = memfd };
+	struct work reader = { .run = read_by_device, .fd = fd, .page = page };
+	char byte;
 
-	assert_int_equal(madvise(page, 2 * MIB, MADV_NOHUGEPAGE), 0);
-	while (met < MEETINGS) {
-		met += try_once(fd, memfd, file, page);
-		if (++tries == MAX_TRIES)
-			fail_msg("in %d tries %d faults met a running change", tries, met);
-	}
-	munmap(file, FILE_BYTES);
-	close(memfd);
+	*page = 'a';
+	*locker.page = 'a';
+	begin(&locker);
+	begin(&puncher);
+	begin(&reader);
+	assert_int_equal(mlockall(MCL_CURRENT), 0);
+	drill_hold(lock, locker.page, PAGE, HOLD_US);
+	drill_hold(change, page, PAGE, HOLD_US);
+	tell(&locker);
+	wait_until_held(lock);
+	tell(&reader);
+	wait_until_blocked(&reader);
+	tell(&puncher);
+	wait_until_held(change);
+
+	drill_let_go(lock);
+	finish(&locker);
+	/* one that does not look again is done now */
+	for (int i = 0; i < 1000 && !__atomic_load_n(&reader.done, __ATOMIC_ACQUIRE); i++)
+		sleep_ms(1);
+	drill_let_go(change);
+	finish(&puncher);
+	finish(&reader);
+	/* whatever the read saw: now there is a hole, and the device knows */
+	assert_int_equal(mirror_read(fd, page, &byte, 1), 0);
+	assert_int_equal(byte, 0);
+	assert_true(mirror_stats(fd).waits > 0);
+	munlockall();
 	close(fd);
+	close(memfd);
+	close(change);
+	close(lock);
 }
 
 TEST_MAIN(
