@@ -202,6 +202,9 @@ static void get_and_put(struct pin_thread *self, u32 page)
 
 static void lookup(void) { get_and_put(records[0], 0); }
 
+/* whoever has seen what a change made must not hit what was there before */
+static void see_and_look_up(void) { sim_map_read(0); lookup(); }
+
 static void lookup_and_leave(void) { lookup(); pin_thread_release(records[0]); }
 
 static void lookup_again(void) { get_and_put(records[0], 0); get_and_put(records[0], 1); }
@@ -449,15 +452,20 @@ static void insert_1_evict_0(void)
 	evict_0();
 }
 
-static void change_0(void)
+static void change_up_to(u64 end, u32 kind)
 {
 	u32 name;
 
-	invlock_inv_start(&il, AT(0), AT(1), INVLOCK_KIND_UNMAP, 1, 0);
+	invlock_inv_start(&il, AT(0), end, kind, 1, 0);
 	name = sim_change_begins(0);
 	sim_change_made(name, SIM_FENCED);
-	invlock_inv_end(&il, AT(0), AT(1));
+	invlock_inv_end(&il, AT(0), end);
 }
+
+static void change_0(void) { change_up_to(AT(1), INVLOCK_KIND_UNMAP); }
+
+/* up to the top: too wide for stripes */
+static void change_all(void) { change_up_to(0, INVLOCK_KIND_BRK); }
 
 /* the mm goes; from then on nothing is recorded */
 static void die(void)
@@ -636,6 +644,9 @@ const struct sim_case cache_cases[] = {
 	{ "stale-hit", "a region that a change made stale is not hit",
 	  BOUNDED, make_cache, { { "change", change_0 }, { "lookup", lookup },
 				 { "evict", evict_and_reuse } }, nothing_is_left },
+	{ "stale-short", "nor one that a change of everything made stale, the short way",
+	  FULLY, walks_already, { { "change", change_all }, { "lookup", see_and_look_up } },
+	  nothing_is_left },
 	{ "release", "a lookup, an eviction and the death of the mm",
 	  BOUNDED, make_cache, { { "lookup", lookup }, { "evict", evict_0 }, { "die", die } },
 	  nothing_is_left },
