@@ -56,7 +56,8 @@ __noinline int feed_end_long(struct bpf_user *u, u64 start, u64 end)
 
 static inline bool in_one_stripe(u64 start, u64 end)
 {
-	return start < end && (end - 1) >> INVLOCK_STRIPE_SHIFT == start >> INVLOCK_STRIPE_SHIFT;
+	return invlock_range_ok(start, end) &&
+	       invlock_in_one_stripe(start, end, INVLOCK_STRIPE_SHIFT);
 }
 
 static inline void feed_start(struct bpf_user *u, u64 start, u64 end, u32 kind, u32 tid)

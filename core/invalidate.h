@@ -12,18 +12,22 @@
 #include "invlock.h"
 #include "stripe.h"
 
+/* too wide for stripes: many of them, or empty or wrapping, which is up to the top */
+static inline bool invlock_is_wide(const struct invlock *il, u64 start, u64 end)
+{
+	return end <= start ||
+	       invlock_nr_stripes(start, end, il->stripe_shift) > INVLOCK_MAX_SPAN;
+}
+
 /* Return: the largest number of invalidations that were already running on a word */
 static inline u64 invlock_words_add(const struct invlock *il, u64 start, u64 end, u64 delta)
 {
 	u64 first, nr, before, most = 0;
 
-	/* empty or wrapping: up to the top, which is too wide for stripes */
-	if (end <= start)
+	if (invlock_is_wide(il, start, end))
 		return port_fetch_add(&il->feed->wide, delta) & INVLOCK_RUNNING_MASK;
 	first = start >> il->stripe_shift;
 	nr = invlock_nr_stripes(start, end, il->stripe_shift);
-	if (nr > INVLOCK_MAX_SPAN)
-		return port_fetch_add(&il->feed->wide, delta) & INVLOCK_RUNNING_MASK;
 	for (u32 i = 0; i < INVLOCK_MAX_SPAN; i++) {
 		if (i >= nr)
 			break;

@@ -41,6 +41,26 @@ struct invlock_snapshot {
 int invlock_sample(const struct invlock *il, u64 start, u64 end,
 		   struct invlock_snapshot *ret_snap);
 
+/* stands for words that one look does not decide about: a change runs in it for ever */
+extern const u64 invlock_unquiet;
+
+/**
+ * invlock_only_word() - the word that a range stands and falls with
+ * @il: the feed
+ * @start: first byte
+ * @end: the byte after the last
+ *
+ * Return: the word of the range's only stripe; &invlock_unquiet for
+ * several stripes, a feed that has to settle, and a check that is planted. Since: 0.1
+ */
+static inline const u64 *invlock_only_word(const struct invlock *il, u64 start, u64 end)
+{
+	if (unlikely(il->settle || il->check != INVLOCK_CHECK_FULL ||
+		     !invlock_in_one_stripe(start, end, il->stripe_shift)))
+		return &invlock_unquiet;
+	return &il->words[invlock_stripe_word(start >> il->stripe_shift, il->word_mask)];
+}
+
 /*
  * The short way of invlock_sample(): a range that lies in one stripe and is quiet. Not for a
  * feed that has to settle. false says nothing. Ordering: as invlock_sample().
@@ -48,16 +68,15 @@ int invlock_sample(const struct invlock *il, u64 start, u64 end,
 static inline bool invlock_sample_stripe(const struct invlock *il, u64 start, u64 end,
 					 struct invlock_snapshot *ret_snap)
 {
-	u64 stripe = start >> il->stripe_shift;
+	const u64 *only = invlock_only_word(il, start, end);
 	u64 sequence, wide, word;
 
-	if (unlikely(il->settle || il->check != INVLOCK_CHECK_FULL ||
-		     (end - 1) >> il->stripe_shift != stripe))
+	if (unlikely(only == &invlock_unquiet))
 		return false;
 	/* the sequence before the words; all pair with the RMWs of invlock_inv_start() */
 	sequence = port_load_acquire(&il->feed->sequence);
 	wide = port_load_acquire(&il->feed->wide);
-	word = port_load_acquire(&il->words[invlock_stripe_word(stripe, il->word_mask)]);
+	word = port_load_acquire(only);
 	if (unlikely((wide | word) & INVLOCK_RUNNING_MASK))
 		return false;
 	ret_snap->sequence = sequence;
@@ -86,34 +105,12 @@ static inline bool invlock_unmoved(const struct invlock *il, const struct invloc
 	if (!lag)
 		return true;
 	if (unlikely(lag > il->max_lag || il->check != INVLOCK_CHECK_FULL ||
-		     (end - 1) >> il->stripe_shift != stripe))
+		     !invlock_in_one_stripe(start, end, il->stripe_shift)))
 		return false;
 	/* both pair with the RMWs in invlock_words_add() */
 	words = port_load_acquire(&il->feed->wide);
 	words += port_load_acquire(&il->words[invlock_stripe_word(stripe, il->word_mask)]);
 	return likely(words == port_load(&snap->words));
-}
-
-/* stands for words that one look does not decide about: a change runs in it for ever */
-extern const u64 invlock_unquiet;
-
-/**
- * invlock_only_word() - the word that a range stands and falls with
- * @il: the feed
- * @start: first byte
- * @end: the byte after the last
- *
- * Return: for invlock_word_unmoved(): the word of the range's only stripe; &invlock_unquiet for
- * several stripes, a feed that has to settle, and a check that is planted. Since: 0.1
- */
-static inline const u64 *invlock_only_word(const struct invlock *il, u64 start, u64 end)
-{
-	u64 stripe = start >> il->stripe_shift;
-
-	if (il->settle || il->check != INVLOCK_CHECK_FULL ||
-	    (end - 1) >> il->stripe_shift != stripe)
-		return &invlock_unquiet;
-	return &il->words[invlock_stripe_word(stripe, il->word_mask)];
 }
 
 /*

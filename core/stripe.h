@@ -29,4 +29,10 @@ static inline u64 invlock_nr_stripes(u64 start, u64 end, u32 shift)
 	return ((end - 1) >> shift) - (start >> shift) + 1;
 }
 
+/* is that one? start < end */
+static inline bool invlock_in_one_stripe(u64 start, u64 end, u32 shift)
+{
+	return (end - 1) >> shift == start >> shift;
+}
+
 #endif /* INVLOCK_CORE_STRIPE_H */

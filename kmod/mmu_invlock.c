@@ -105,13 +105,6 @@ static void undo_faults(struct mmu_invlock *inv, const struct mmu_notifier_range
 			undo_fault(f);
 }
 
-static bool is_wide(const struct mmu_notifier_range *range)
-{
-	return range->end <= range->start ||
-	       invlock_nr_stripes(range->start, range->end, INVLOCK_STRIPE_SHIFT) >
-	       INVLOCK_MAX_SPAN;
-}
-
 /* few words would tell one wide range from another: what they have in common is kept instead */
 static void widen(struct mmu_invlock *inv, const struct mmu_notifier_range *range)
 {
@@ -149,7 +142,7 @@ static inline void inv_start(struct mmu_invlock *inv, const struct mmu_notifier_
 	if (!hlist_empty(&inv->faults))
 		undo_faults(inv, range, interesting);
 	inv->running++;
-	if (is_wide(range))
+	if (invlock_is_wide(&inv->il, range->start, range->end))
 		widen(inv, range);
 	/* so many at once are ends that do not come; no word of the lock can count as many */
 	if (unlikely(inv->running >= INVLOCK_RUNNING_LIMIT) && !inv->closed)
@@ -168,7 +161,7 @@ static inline void inv_end(struct mmu_invlock *inv, const struct mmu_notifier_ra
 		return;
 	}
 	inv->running--;
-	if (is_wide(range))
+	if (invlock_is_wide(&inv->il, range->start, range->end))
 		inv->nr_wide--;
 	invlock_inv_end(&inv->il, range->start, range->end);
 }
