@@ -3,11 +3,6 @@
 
 #define REMOVED	(INDEX_ID_MASK + 1)	/* a tag, but no region */
 
-static u32 next_bucket(const struct index_table *t, u32 at)
-{
-	return (at + 1) & t->mask;
-}
-
 bool index_has_room(const struct index_table *t)
 {
 	return t->nr_filled + 2 <= (1ULL << t->bits) / 4 * 3;
@@ -27,7 +22,7 @@ static void file_under(struct index_table *t, u32 hash, region_id id)
 	u32 word;
 
 	while ((word = port_load(&t->buckets[at])) != INDEX_EMPTY && word != REMOVED)
-		at = next_bucket(t, at);
+		at = index_next_bucket(t, at);
 	if (word == REMOVED)
 		t->nr_removed--;
 	else
@@ -41,7 +36,7 @@ static void unfile(struct index_table *t, u32 hash, region_id id)
 	u32 at = index_first_bucket(t, hash);
 
 	while (port_load(&t->buckets[at]) != (index_tag_of(hash) | id))
-		at = next_bucket(t, at);
+		at = index_next_bucket(t, at);
 	/* relaxed: it is port_heavy_barrier() that makes lookups see it, or us see their pins */
 	port_store(&t->buckets[at], REMOVED);
 	t->nr_removed++;
@@ -68,7 +63,6 @@ void index_insert(struct index *ix, struct region *r, const u64 *word)
 	u32 class = index_class_of(r->end - r->start);
 
 	set_classes(ix, port_load(&ix->classes) | 1ULL << class);
-	r->filed = true;
 	/* release: the region is filled in; pairs with region_hit() */
 	port_store_release(&r->word, word);
 	insert_in(ix->table, ix, r);
@@ -81,7 +75,6 @@ void index_remove(struct index *ix, struct region *r)
 
 	for (u64 block = index_block_of(r->start, class); block <= last; block++)
 		unfile(ix->table, index_hash_of(block, class), region_id_of(ix->pool, r));
-	r->filed = false;
 	/* relaxed: as in unfile() */
 	port_store(&r->word, &region_gone);
 }
@@ -105,7 +98,7 @@ static void overlaps_in_block(struct index *ix, u32 hash, u64 start, u64 end,
 	u32 at = index_first_bucket(t, hash);
 	u32 word;
 
-	for (; (word = port_load(&t->buckets[at])) != INDEX_EMPTY; at = next_bucket(t, at)) {
+	for (; (word = port_load(&t->buckets[at])) != INDEX_EMPTY; at = index_next_bucket(t, at)) {
 		struct region *r = index_named(ix, word, index_tag_of(hash));
 
 		if (r && r->start < end && start < r->end)
@@ -137,7 +130,7 @@ struct index_table *index_replace(struct index *ix, struct index_table *table)
 	for (u32 i = 0; i < pool->nr_used; i++) {
 		struct region *r = &pool->regions[i];
 
-		if (port_load(&r->state) != REGION_LIVE || !r->filed)
+		if (!region_is_filed(r))
 			continue;
 		classes |= 1ULL << index_class_of(r->end - r->start);
 		insert_in(table, ix, r);
@@ -188,7 +181,7 @@ static struct region *probe(const struct index *ix, const struct index_table *t,
 			if (r->start <= start && end <= r->end)
 				return r;
 		}
-		at = next_bucket(t, at);
+		at = index_next_bucket(t, at);
 	}
 	return NULL;
 }

@@ -137,6 +137,11 @@ static inline u32 index_first_bucket(const struct index_table *t, u32 hash)
 	return hash & t->mask;
 }
 
+static inline u32 index_next_bucket(const struct index_table *t, u32 at)
+{
+	return (at + 1) & t->mask;
+}
+
 static inline u32 index_tag_of(u32 hash)
 {
 	return hash & ~INDEX_ID_MASK;
@@ -187,8 +192,7 @@ static inline bool index_find_first(const struct index *ix, struct pin_thread *s
 {
 	const struct index_table *t = port_load(&ix->table);
 	u64 mask = port_load(&ix->block_mask);
-	u32 hash, place;
-	u64 at;
+	u32 hash, place, at;
 
 	/* that lookup has read it with acquire, and told those who free tables, with a barrier */
 	if (unlikely(port_load(&self->table) != t))
@@ -207,7 +211,7 @@ static inline bool index_find_first(const struct index *ix, struct pin_thread *s
 		if (port_load(&t->buckets[at]) == INDEX_EMPTY)
 			return false;
 		t = port_load(&self->table);
-		at = (at + 1) & t->mask;
+		at = index_next_bucket(t, at);
 	}
 	if (unlikely(!pin_slot_next(self)))
 		return false;

@@ -32,7 +32,6 @@ struct region *region_pool_take(struct region_pool *pool, u64 start, u64 end)
 	r->start = start;
 	r->end = end;
 	r->next = 0;
-	r->filed = false;
 	r->alone = false;
 	port_store(&r->word, &region_gone);
 	port_store(&r->referenced, (u8)true);
@@ -80,7 +79,7 @@ struct region *region_pool_victim(struct region_pool *pool)
 		struct region *r = &pool->regions[pool->hand];
 
 		pool->hand = pool->hand + 1 < pool->nr_used ? pool->hand + 1 : 0;
-		if (port_load(&r->state) != REGION_LIVE || !r->filed)
+		if (!region_is_filed(r))
 			continue;
 		if (!port_load(&r->referenced))
 			return r;

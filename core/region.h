@@ -32,12 +32,17 @@ struct region {
 	u8 state;			/* written under the cache lock, read with port_load */
 	u8 referenced;			/* set by hits, cleared by the clock's hand */
 	u8 held;			/* scratch of a pin scan; cache lock */
-	u8 filed;			/* is in the index; cache lock */
 	u8 alone;			/* for one pin, never filed; set before it has that */
 } __attribute__((aligned(64)));
 
 /* as invlock_unquiet: of a region that is in no index */
 extern const u64 region_gone;
+
+/* is it in the index? Then it is live. Locks: the cache's */
+static inline bool region_is_filed(const struct region *r)
+{
+	return port_load(&r->word) != &region_gone;
+}
 
 /* guarded by the cache's lock, but for regions, which is constant */
 struct region_pool {

@@ -45,7 +45,7 @@ static inline void hit(struct invlock_cache *cache, struct pin_thread *self, str
 static void kill_stale(struct invlock_cache *cache, struct pin_slot *slot, struct region *r)
 {
 	cache_lock(cache);
-	if (port_load(&r->state) == REGION_LIVE && r->filed) {
+	if (region_is_filed(r)) {
 		cache_kill_locked(cache, r);
 		cache->stats.stale++;
 	}

@@ -225,8 +225,7 @@ static void drop_overlaps(struct dropping *d, u64 start, u64 end)
 	for (u32 i = 0; i < pool->nr_used; i++) {
 		struct region *r = &pool->regions[i];
 
-		if (port_load(&r->state) == REGION_LIVE && r->filed && r->start < end &&
-		    start < r->end)
+		if (region_is_filed(r) && r->start < end && start < r->end)
 			drop_region(r, d);
 	}
 }

@@ -120,7 +120,7 @@ int cache_bury(struct invlock_cache *cache)
 
 void cache_kill_locked(struct invlock_cache *cache, struct region *r)
 {
-	if (r->filed)
+	if (region_is_filed(r))
 		index_remove(&cache->index, r);
 	region_pool_kill(&cache->pool, r);
 }
@@ -150,7 +150,7 @@ static u32 kill_stale_from(struct invlock_cache *cache, u32 at)
 
 		if (at >= pool->nr_used)
 			return 0;
-		if (port_load(&r->state) != REGION_LIVE || !r->filed ||
+		if (!region_is_filed(r) ||
 		    invlock_validate(&cache->il, &r->snap, r->start, r->end) != INVLOCK_STALE)
 			continue;
 		cache_kill_locked(cache, r);

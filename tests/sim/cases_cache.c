@@ -382,7 +382,7 @@ static void kill_locked(u32 page)
 {
 	struct region *r = &pool->regions[0];
 
-	if (port_load(&r->state) != REGION_LIVE || !r->filed || r->start != AT(page))
+	if (!region_is_filed(r) || r->start != AT(page))
 		return;
 	index_remove(ix, r);
 	region_pool_kill(pool, r);
