@@ -167,5 +167,5 @@ int attach_to_functions(struct bpf_object *obj, bool *ret_preemptible, struct in
 		if (found && found->found)
 			bpf_program__set_autoload(prog, true);
 	}
-	return 0;
+	return attach_ask_kernel(*ret_preemptible, why);
 }

@@ -186,8 +186,6 @@ static int load_at(struct set *set, struct bpf_set_header header, struct invlock
 	err = choose_programs(skel, why);
 	if (!err)
 		err = choose_calls(skel, header.attached, &preemptible, why);
-	if (!err && header.attached == BPF_AT_FUNCTIONS)
-		err = attach_ask_kernel(preemptible, why);
 	if (err)
 		goto destroy;
 	choose_links(skel);
