@@ -100,6 +100,22 @@ static inline int make_memfd(size_t len, unsigned int flags)
 	return fd;
 }
 
+/* of a file, in stripes of its own */
+static inline char *memory_alone(int memfd, size_t len)
+{
+	char *p = map_aligned(len);
+	void *at = mmap(p, len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, memfd, 0);
+
+	assert_ptr_equal(at, p);
+	p[0] = 1;
+	return p;
+}
+
+static inline char *page_alone(int memfd)
+{
+	return memory_alone(memfd, PAGE);
+}
+
 static inline bool write_file(const char *path, const char *text)
 {
 	int fd = open(path, O_WRONLY | O_CLOEXEC);

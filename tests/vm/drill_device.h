@@ -27,6 +27,12 @@ static inline struct drill drill_state(int fd)
 	return drill;
 }
 
+static inline void wait_until_held(int fd)
+{
+	while (!drill_state(fd).held)
+		sleep_ms(1);
+}
+
 /* every invalidation there that may sleep lasts so long from now on */
 static inline void drill_hold(int fd, const void *addr, size_t len, unsigned int us)
 {

@@ -69,12 +69,6 @@ static void read_by_device(struct work *w)
 	w->result = mirror_read(w->fd, w->page, &w->byte, 1);
 }
 
-static void wait_until_held(int drill)
-{
-	while (!drill_state(drill).held)
-		sleep_ms(1);
-}
-
 /* there is nothing but the mmap lock that this thread can wait for in this state */
 static void wait_until_blocked(const struct work *w)
 {
@@ -99,8 +93,7 @@ TEST(a_change_that_began_while_the_mmap_lock_was_waited_for_is_seen)
 	int lock = drill_open(), change = drill_open();
 	/* the last one that is opened is told of a change first: before the drills hold it */
 	int fd = mirror_open(), memfd = make_memfd(PAGE, 0);
-	char *page = mmap(map_aligned(2 * MIB), PAGE, PROT_READ | PROT_WRITE,
-			  MAP_SHARED | MAP_FIXED, memfd, 0);
+	char *page = page_alone(memfd);
 	struct work locker = { .run = take_mmap_lock, .page = map_aligned(2 * MIB) };
 	struct work puncher = { .run = punch_hole, .fd = memfd };
 	struct work reader = { .run = read_by_device, .fd = fd, .page = page };

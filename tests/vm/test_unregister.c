@@ -63,22 +63,6 @@ static int finish(struct work *w)
 	return w->result;
 }
 
-/* of a file, in stripes of its own */
-static char *memory_alone(int memfd, size_t len)
-{
-	char *p = map_aligned(len);
-	void *at = mmap(p, len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, memfd, 0);
-
-	assert_ptr_equal(at, p);
-	p[0] = 1;
-	return p;
-}
-
-static char *page_alone(int memfd)
-{
-	return memory_alone(memfd, PAGE);
-}
-
 static struct work fault_over(int fd, const void *page, unsigned int hold_us)
 {
 	return (struct work){
@@ -90,12 +74,6 @@ static struct work fault_over(int fd, const void *page, unsigned int hold_us)
 			.time_ns = AN_HOUR_NS,
 		},
 	};
-}
-
-static void wait_until_held(int fd)
-{
-	while (!drill_state(fd).held)
-		sleep_ms(1);
 }
 
 static void wait_until_faulting(int fd)
