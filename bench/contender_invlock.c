@@ -1,31 +1,19 @@
 // SPDX-License-Identifier: MIT
-#include <invlock/cache.h>
 #include <stdio.h>
 
 #include "bench.h"
 #include "contender.h"
+#include "no_op.h"
 
 static struct invlock_mm *mm;
 static struct invlock_cache *cache;
-
-static int reg(void *ctx, void *addr, size_t len, uint64_t *ret_handle)
-{
-	(void)ctx, (void)len;
-	*ret_handle = (uintptr_t)addr;
-	return 0;
-}
-
-static void dereg(void *ctx, void *addr, size_t len, uint64_t handle)
-{
-	(void)ctx, (void)addr, (void)len, (void)handle;
-}
 
 const char *invlock_monitor;
 
 static bool invlock_bench_open(void)
 {
 	struct invlock_mm_options named = { .size = sizeof(named), .monitor = invlock_monitor };
-	struct invlock_cache_options o = { .size = sizeof(o), .ops = { reg, dereg } };
+	struct invlock_cache_options o = NO_OP_OPTIONS;
 	struct invlock_why why;
 
 	if (invlock_mm_open(&named, &mm, &why)) {

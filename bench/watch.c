@@ -6,7 +6,6 @@
  * watched and not watched one after the other, as what runs beside us changes by the minute.
  */
 #include <bpf/bpf.h>
-#include <invlock/cache.h>
 #include <linux/bpf.h>
 #include <signal.h>
 #include <stdio.h>
@@ -18,6 +17,7 @@
 #include <unistd.h>
 
 #include "bench.h"
+#include "no_op.h"
 #ifdef HAVE_UCX
 #include "contender.h"
 #endif
@@ -240,35 +240,20 @@ static void round_of_users(int nr)
 	add_difference(more, "not watched: more by", &other, &bare);
 }
 
-static int reg(void *ctx, void *addr, size_t len, uint64_t *ret_handle)
-{
-	(void)ctx, (void)len;
-	*ret_handle = (uintptr_t)addr;
-	return 0;
-}
-
-static void dereg(void *ctx, void *addr, size_t len, uint64_t handle)
-{
-	(void)ctx, (void)addr, (void)len, (void)handle;
-}
-
 static void round_of_regions(void)
 {
-	struct invlock_cache_options o = { .size = sizeof(o), .ops = { reg, dereg } };
+	struct invlock_cache_options o = NO_OP_OPTIONS;
 	unsigned int nr = BENCH_SIZE(NR_REGIONS, 100);
 	struct sample bare = measure(), watched;
 	struct invlock_mm *mm = watch();
 	struct invlock_cache *cache;
 	struct invlock_why why;
-	struct invlock_pin pin;
 
 	if (invlock_cache_open(mm, &o, &cache, &why)) {
 		fprintf(stderr, "watch: %s\n", why.text);
 		exit(1);
 	}
-	for (unsigned int i = 0; i < nr; i++)
-		if (!invlock_cache_get(cache, regions + 2 * PAGE * i, PAGE, 0, &pin))
-			invlock_cache_put(&pin);
+	no_op_fill(cache, regions, nr);
 	watched = measure();
 	invlock_cache_close(cache);
 	invlock_mm_close(mm);

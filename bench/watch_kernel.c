@@ -7,7 +7,6 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
-#include <invlock/cache.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -17,6 +16,7 @@
 #include <unistd.h>
 
 #include "bench.h"
+#include "no_op.h"
 #include "lib/monitor_bpf.h"
 
 #define PAGE		4096UL
@@ -94,32 +94,17 @@ static struct sample measure(void)
 	return s;
 }
 
-static int reg(void *ctx, void *addr, size_t len, uint64_t *ret_handle)
-{
-	(void)ctx, (void)len;
-	*ret_handle = (uintptr_t)addr;
-	return 0;
-}
-
-static void dereg(void *ctx, void *addr, size_t len, uint64_t handle)
-{
-	(void)ctx, (void)addr, (void)len, (void)handle;
-}
-
 static void fill(struct invlock_mm *mm)
 {
-	struct invlock_cache_options o = { .size = sizeof(o), .ops = { reg, dereg } };
+	struct invlock_cache_options o = NO_OP_OPTIONS;
 	unsigned int nr = BENCH_SIZE(NR_REGIONS, 100);
 	char *at = mmap(NULL, 2 * PAGE * nr, PROT_READ | PROT_WRITE,
 			MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	struct invlock_cache *cache;
-	struct invlock_pin pin;
 
 	if (invlock_cache_open(mm, &o, &cache, NULL))
 		_exit(1);
-	for (unsigned int i = 0; i < nr; i++)
-		if (!invlock_cache_get(cache, at + 2 * PAGE * i, PAGE, 0, &pin))
-			invlock_cache_put(&pin);
+	no_op_fill(cache, at, nr);
 }
 
 /* NULL: nobody watches */

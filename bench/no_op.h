@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: MIT */
+/* Caches for what costs nothing to register: what is measured is all the rest. */
+#ifndef INVLOCK_BENCH_NO_OP_H
+#define INVLOCK_BENCH_NO_OP_H
+
+#include <invlock/cache.h>
+
+#define NO_OP_PAGE	4096UL
+
+static inline int no_op_reg(void *ctx, void *addr, size_t len, uint64_t *ret_handle)
+{
+	(void)ctx, (void)len;
+	*ret_handle = (uintptr_t)addr;
+	return 0;
+}
+
+static inline void no_op_dereg(void *ctx, void *addr, size_t len, uint64_t handle)
+{
+	(void)ctx, (void)addr, (void)len, (void)handle;
+}
+
+#define NO_OP_OPTIONS							\
+	{								\
+		.size = sizeof(struct invlock_cache_options),		\
+		.ops = { no_op_reg, no_op_dereg },			\
+	}
+
+/* have nr regions, each a page, with a page between them */
+static inline void no_op_fill(struct invlock_cache *cache, char *at, unsigned int nr)
+{
+	struct invlock_pin pin;
+
+	for (unsigned int i = 0; i < nr; i++)
+		if (!invlock_cache_get(cache, at + 2 * NO_OP_PAGE * i, NO_OP_PAGE, 0, &pin))
+			invlock_cache_put(&pin);
+}
+
+#endif /* INVLOCK_BENCH_NO_OP_H */
