@@ -120,11 +120,13 @@ static int publish(struct invlock_cache *cache, struct region *r, bool bypass,
 	}
 	if (!twin)
 		fill_pin(cache, slot, r, ret_pin);
-	r->alone = bypass;
-	if (bypass)
+	if (bypass) {
+		/* nobody else knows it: one that is filed is already read by whoever finds it */
+		r->alone = true;
 		cache->stats.bypassed++;
-	else
+	} else {
 		cache->stats.misses++;
+	}
 	cache_unlock(cache);
 	if (twin)
 		cache_bury(cache);
