@@ -1,7 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* The cache that cases_cache.c is about: one region, two records of threads, two tables. */
+/*
+ * The cache that cases_cache.c is about: one region, two records of threads, two tables; and
+ * what else it may look like when a case begins.
+ */
 #ifndef INVLOCK_TESTS_SIM_CACHE_RIG_H
 #define INVLOCK_TESTS_SIM_CACHE_RIG_H
+
+#include <string.h>
 
 #include "cases.h"
 #include "core/index.h"
@@ -77,4 +82,103 @@ static void make_cache(void)
 	file(0);
 }
 
+/* the record's thread was here before: it takes the short way */
+static void walks_already(void)
+{
+	make_cache();
+	records[0]->table = tables[0];
+}
+
+static bool is_settled(__attribute__((unused)) void *arg)
+{
+	return true;
+}
+
+/* and no region has one word that says all */
+static void walks_already_and_asks(void)
+{
+	walks_already();
+	il.settle = is_settled;
+	index_remove(ix, &pool->regions[0]);
+	index_insert(ix, &pool->regions[0], invlock_only_word(&il, AT(0), AT(1)));
+}
+
+static void two_threads(void)
+{
+	make_cache();
+	pin_thread_add(registry, records[1]);
+}
+
+/* page 0 and another lie in one chain of buckets, that one behind */
+static void two_in_a_chain(void)
+{
+	struct region *r;
+
+	make_cache();
+	/* which page begins at the bucket of page 0? Ask the other table */
+	ix->table = tables[1];
+	for (chained = 1; ; chained++) {
+		bool found;
+
+		r = file(chained);
+		found = tables[1]->buckets[0];
+		index_remove(ix, r);
+		region_pool_drop(pool, r);
+		memset(tables[1], 0, index_table_bytes(BITS));
+		index_table_init(tables[1], BITS);
+		if (found)
+			break;
+	}
+	ix->table = tables[0];
+	file(chained);
+}
+
+/* two regions of the same page, so under the same tag, next to each other */
+static void two_halves(void)
+{
+	make_cache();
+	index_remove(ix, &pool->regions[0]);
+	region_pool_drop(pool, &pool->regions[0]);
+	memset(tables[0], 0, index_table_bytes(BITS));
+	index_table_init(tables[0], BITS);
+	file_range(0, AT(0), AT(1) / 2);
+	file_range(0, AT(1) / 2, AT(1));
+	records[0]->table = tables[0];
+}
+
+static void record_is_free(void)
+{
+	make_cache();
+	pin_thread_release(records[0]);
+}
+
+static void nobody_is_registered(void)
+{
+	make_cache();
+	registry->threads = NULL;
+}
+
+static void with_page_1(void)
+{
+	make_cache();
+	file(1);
+}
+
+static void slots_are_taken(void)
+{
+	struct region *other;
+
+	make_cache();
+	chunk = sim_alloc(sizeof(*chunk));
+	sim_name(chunk, sizeof(*chunk), "chunk");
+	other = file(2);
+	for (u32 i = 0; i < PIN_SLOTS; i++)
+		records[0]->chunk.slots[i].region = other;
+}
+
+static void barrier_fails(void)
+{
+	make_cache();
+	sim_barrier_may_fail();
+}
 #endif /* INVLOCK_TESTS_SIM_CACHE_RIG_H */
