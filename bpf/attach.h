@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR MIT */
 /*
- * The calls, seen at the functions that they end in: every other call costs nothing.
+ * Where the calls are seen: at the two tracepoints that every call of everybody passes, or at the
+ * functions that they end in, where every other call costs nothing.
  *
  * A program at a function is skipped while another task is inside of it on the same CPU, which
  * takes a kernel that preempts its own code. So the library uses these only where it does not,
@@ -16,9 +17,41 @@
 
 #include "users.h"
 
+/* ---- at the tracepoints: most calls are of no interest, and save no registers ---- */
+
+static __noinline int any_call_starts(struct pt_regs *regs)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	bool compat = is_compat(task);
+
+	return call_starts(task, regs, class_of(regs->orig_ax, compat), compat);
+}
+
+SEC("?tp_btf/sys_enter")
+int BPF_PROG(call_enters, struct pt_regs *regs, long nr)
+{
+	return unlikely(call_classes[nr & NR_MASK]) ? any_call_starts(regs) : 0;
+}
+
+static __noinline int any_call_ends(struct pt_regs *regs, u64 ret)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	bool compat = is_compat(task);
+
+	return call_ends(task, regs, class_of(regs->orig_ax, compat), compat, ret);
+}
+
+SEC("?tp_btf/sys_exit")
+int BPF_PROG(call_exits, struct pt_regs *regs, long ret)
+{
+	return unlikely(call_classes[regs->orig_ax & NR_MASK]) ? any_call_ends(regs, ret) : 0;
+}
+
+/* ---- at the functions that calls end in ---- */
+
 /*
- * The guards come first in this file, and so are attached first: the kernel is as it was when they
- * were, or the set is blind.
+ * The guards come before these, and so are attached first: the kernel is as it was when they were,
+ * or the set is blind.
  */
 
 /* from here on calls may be missed */
@@ -65,22 +98,24 @@ int BPF_PROG(sysctl_changes, const struct ctl_table *table, int write)
 	return bpf_strncmp(name, sizeof(name), "ftrace_enabled") ? 0 : blind_set();
 }
 
-/* what the function's caller put into regs says which call it is, as at the tracepoints */
-#define CALL(function)							\
-SEC("?fentry/" #function)						\
-int BPF_PROG(enters_##function, struct pt_regs *regs)			\
-{									\
-	struct task_struct *task = look_at_call(regs->orig_ax);		\
-									\
-	return task ? call_starts(task, regs) : 0;			\
-}									\
-SEC("?fexit/" #function)						\
-int BPF_PROG(exits_##function, struct pt_regs *regs, long ret)		\
-{									\
-	struct task_struct *task = look_at_call(regs->orig_ax);		\
-									\
-	return task ? call_ends(task, regs, ret) : 0;			\
+/*
+ * What a function's caller put into regs are the call's arguments, as at the tracepoints; which
+ * call it is, the function itself says.
+ */
+#define CALL(function, class, compat)						\
+SEC("?fentry/" #function)							\
+int BPF_PROG(enters_##function, struct pt_regs *regs)				\
+{										\
+	return call_starts(bpf_get_current_task_btf(), regs, class, compat);	\
+}										\
+SEC("?fexit/" #function)							\
+int BPF_PROG(exits_##function, struct pt_regs *regs, long ret)			\
+{										\
+	return call_ends(bpf_get_current_task_btf(), regs, class, compat, ret);	\
 }
+
+#define NATIVE_CALL(function, class)	CALL(function, class, false)
+#define COMPAT_CALL(function, class)	CALL(function, class, true)
 
 /*
  * All that decode.h knows but mprotect(), which is frequent and concerns only those who ask for
@@ -88,29 +123,29 @@ int BPF_PROG(exits_##function, struct pt_regs *regs, long ret)		\
  *
  * x86-64 and x32; every kernel has all of them
  */
-CALL(__x64_sys_mmap)
-CALL(__x64_sys_munmap)
-CALL(__x64_sys_brk)
-CALL(__x64_sys_mremap)
-CALL(__x64_sys_madvise)
-CALL(__x64_sys_shmat)
-CALL(__x64_sys_shmdt)
-CALL(__x64_sys_io_destroy)
-CALL(__x64_sys_remap_file_pages)
-CALL(__x64_sys_process_madvise)
+NATIVE_CALL(__x64_sys_mmap, CALL_MMAP)
+NATIVE_CALL(__x64_sys_munmap, CALL_MUNMAP)
+NATIVE_CALL(__x64_sys_brk, CALL_BRK)
+NATIVE_CALL(__x64_sys_mremap, CALL_MREMAP)
+NATIVE_CALL(__x64_sys_madvise, CALL_MADVISE)
+NATIVE_CALL(__x64_sys_shmat, CALL_SHMAT)
+NATIVE_CALL(__x64_sys_shmdt, CALL_SHMDT)
+NATIVE_CALL(__x64_sys_io_destroy, CALL_IO_DESTROY)
+NATIVE_CALL(__x64_sys_remap_file_pages, CALL_REMAP_FILE_PAGES)
+NATIVE_CALL(__x64_sys_process_madvise, CALL_PROCESS_MADVISE)
 
 /* i386; a kernel has all of them or none */
-CALL(__ia32_sys_brk)
-CALL(__ia32_compat_sys_ia32_mmap)
-CALL(__ia32_sys_munmap)
-CALL(__ia32_compat_sys_ipc)
-CALL(__ia32_sys_mremap)
-CALL(__ia32_sys_mmap_pgoff)
-CALL(__ia32_sys_madvise)
-CALL(__ia32_sys_io_destroy)
-CALL(__ia32_sys_remap_file_pages)
-CALL(__ia32_compat_sys_shmat)
-CALL(__ia32_sys_shmdt)
-CALL(__ia32_sys_process_madvise)
+COMPAT_CALL(__ia32_sys_brk, CALL_BRK)
+COMPAT_CALL(__ia32_compat_sys_ia32_mmap, CALL_OLD_MMAP)
+COMPAT_CALL(__ia32_sys_munmap, CALL_MUNMAP)
+COMPAT_CALL(__ia32_compat_sys_ipc, CALL_IPC)
+COMPAT_CALL(__ia32_sys_mremap, CALL_MREMAP)
+COMPAT_CALL(__ia32_sys_mmap_pgoff, CALL_MMAP)
+COMPAT_CALL(__ia32_sys_madvise, CALL_MADVISE)
+COMPAT_CALL(__ia32_sys_io_destroy, CALL_IO_DESTROY)
+COMPAT_CALL(__ia32_sys_remap_file_pages, CALL_REMAP_FILE_PAGES)
+COMPAT_CALL(__ia32_compat_sys_shmat, CALL_SHMAT)
+COMPAT_CALL(__ia32_sys_shmdt, CALL_SHMDT)
+COMPAT_CALL(__ia32_sys_process_madvise, CALL_PROCESS_MADVISE)
 
 #endif /* INVLOCK_BPF_ATTACH_H */

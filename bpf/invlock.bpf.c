@@ -24,11 +24,11 @@ static inline struct bpf_call *call_at(struct bpf_user *u, u32 place)
 }
 
 /* the call of a thread that runs; NULL: none */
-static inline struct bpf_call *find_call(struct bpf_user *u, u32 tid)
+static __noinline struct bpf_call *find_call_further(struct bpf_user *u, u32 tid)
 {
 	u64 reach = port_load(&u->state.reach);
 
-	for (u32 i = 0; i < CALL_PROBES && i < reach; i++) {
+	for (u32 i = 1; i < CALL_PROBES && i < reach; i++) {
 		struct bpf_call *s = call_at(u, tid + i);
 
 		if (port_load(&s->owner) == tid)
@@ -37,18 +37,11 @@ static inline struct bpf_call *find_call(struct bpf_user *u, u32 tid)
 	return NULL;
 }
 
-/* a free entry for the call of a thread; NULL: too many run */
-static inline struct bpf_call *claim_call(struct bpf_user *u, u32 tid)
+static inline struct bpf_call *find_call(struct bpf_user *u, u32 tid)
 {
-	for (u32 i = 0; i < CALL_PROBES; i++) {
-		struct bpf_call *s = call_at(u, tid + i);
+	struct bpf_call *s = call_at(u, tid);
 
-		if (port_load(&s->owner) || port_cmpxchg(&s->owner, 0, (u64)tid))
-			continue;
-		grow(&u->state.reach, i + 1, CALL_PROBES);
-		return s;
-	}
-	return NULL;
+	return likely(port_load(&s->owner) == tid) ? s : find_call_further(u, tid);
 }
 
 static inline void end_ranges(struct bpf_user *u, struct bpf_call *s)
@@ -70,17 +63,53 @@ static inline bool end_call(struct bpf_user *u, u32 tid)
 	return true;
 }
 
-/* class of a call, for the ABI it was made through */
-static inline u32 class_of(u64 nr, struct task_struct *task)
+/* an entry for the call of a thread; NULL: too many run */
+static __noinline struct bpf_call *claim_call_further(struct bpf_user *u, u32 tid)
+{
+	struct bpf_call *s = find_call(u, tid);
+
+	if (s) {
+		/* the exit of this thread's last call was not seen, but it is over */
+		end_ranges(u, s);
+		port_fetch_add(&u->state.nr_healed, 1);
+		return s;
+	}
+	for (u32 i = 0; i < CALL_PROBES; i++) {
+		s = call_at(u, tid + i);
+		if (port_load(&s->owner) || port_cmpxchg(&s->owner, 0, (u64)tid))
+			continue;
+		grow(&u->state.reach, i + 1, CALL_PROBES);
+		return s;
+	}
+	return NULL;
+}
+
+static inline struct bpf_call *claim_call(struct bpf_user *u, u32 tid)
+{
+	struct bpf_call *s = call_at(u, tid);
+
+	/* as long as each call lies at its home, nothing of this thread's is left elsewhere */
+	return likely(port_load(&u->state.reach) == 1 && !port_load(&s->owner) &&
+		      !port_cmpxchg(&s->owner, 0, (u64)tid)) ? s : claim_call_further(u, tid);
+}
+
+/* was it made as i386 calls are? */
+static inline bool is_compat(struct task_struct *task)
+{
+	return task->thread_info.status & TS_COMPAT;
+}
+
+static inline u32 class_of(u64 nr, bool compat)
 {
 	u8 both = call_classes[nr & NR_MASK];
 
-	return task->thread_info.status & TS_COMPAT ? both >> 4 : both & 15;
+	return compat ? both >> 4 : both & 15;
 }
 
-static inline void read_call(struct call *call, struct task_struct *task, struct pt_regs *regs)
+static inline void read_call(struct call *call, struct pt_regs *regs, u32 class, bool compat)
 {
-	if (task->thread_info.status & TS_COMPAT) {
+	call->class = class;
+	if (compat) {
 		u32 vec[6];
 
 		call->foreign = true;
@@ -90,7 +119,7 @@ static inline void read_call(struct call *call, struct task_struct *task, struct
 		call->arg[3] = (u32)regs->si;
 		call->arg[4] = (u32)regs->di;
 		call->arg[5] = (u64)(u32)regs->bp << VM_PAGE_SHIFT;
-		if (call->class != CALL_OLD_MMAP)
+		if (class != CALL_OLD_MMAP)
 			return;
 		call->class = CALL_MMAP;
 		if (bpf_probe_read_user(vec, sizeof(vec), (void *)call->arg[0])) {
@@ -124,44 +153,23 @@ static inline bool wanted(const struct bpf_user *u, u32 class)
 	return class != CALL_NONE && (class != CALL_MPROTECT || u->state.count_protect);
 }
 
-/* Everybody's calls come through here. Return: the caller; NULL: the call is of no interest */
-static inline struct task_struct *look_at_call(u64 nr)
-{
-	struct task_struct *task;
-	struct bpf_set *set;
-
-	if (likely(!call_classes[nr & NR_MASK]))
-		return NULL;
-	set = get_set();
-	task = bpf_get_current_task_btf();
-	return unlikely(maybe_watched(set, task)) ? task : NULL;
-}
-
-/* apart from its program, so that the many calls that are of no interest save no registers */
-static __noinline int call_starts(struct task_struct *task, struct pt_regs *regs)
+/* Everybody's calls of interest come through here. class and compat: constants, where known */
+static inline int call_starts(struct task_struct *task, struct pt_regs *regs, u32 class,
+			      bool compat)
 {
 	struct bpf_user *u = user_of(mm_of(task));
+	u32 tid = task->pid;
 	struct change c = {};
 	struct bpf_call *s;
 	struct call call;
 
-	if (likely(!u))
+	if (likely(!u || !wanted(u, class)))
 		return 0;
-	call.class = class_of(regs->orig_ax, task);
-	if (!wanted(u, call.class))
-		return 0;
-	read_call(&call, task, regs);
+	read_call(&call, regs, class, compat);
 	decode(&c, &call, task, false);
 	if (!c.nr)
 		return 0;
-	s = find_call(u, task->pid);
-	if (unlikely(s)) {
-		/* the exit of this thread's last call was not seen, but it is over */
-		end_ranges(u, s);
-		port_fetch_add(&u->state.nr_healed, 1);
-	} else {
-		s = claim_call(u, task->pid);
-	}
+	s = claim_call(u, tid);
 	if (unlikely(!s)) {
 		feed_close(u, INVLOCK_FEED_DEGRADED);
 		return 0;
@@ -169,20 +177,13 @@ static __noinline int call_starts(struct task_struct *task, struct pt_regs *regs
 	s->nr = c.nr;
 	s->start[0] = c.range[0].start;
 	s->end[0] = c.range[0].end;
+	feed_start(u, c.range[0].start, c.range[0].end, c.range[0].kind, tid);
+	if (likely(c.nr == 1))
+		return 0;
 	s->start[1] = c.range[1].start;
 	s->end[1] = c.range[1].end;
-	feed_start(u, c.range[0].start, c.range[0].end, c.range[0].kind, task->pid);
-	if (unlikely(c.nr > 1))
-		feed_start_long(u, c.range[1].start, c.range[1].end, c.range[1].kind, task->pid);
+	feed_start_long(u, c.range[1].start, c.range[1].end, c.range[1].kind, tid);
 	return 0;
-}
-
-SEC("?tp_btf/sys_enter")
-int BPF_PROG(call_enters, struct pt_regs *regs, long nr)
-{
-	struct task_struct *task = look_at_call(nr);
-
-	return task ? call_starts(task, regs) : 0;
 }
 
 /* may a call of this class map a file? */
@@ -235,21 +236,20 @@ static inline void note_file(struct bpf_user *u, struct task_struct *task,
 		port_fetch_add(&u->state.nr_unknown, 1);
 }
 
-static __noinline int call_ends(struct task_struct *task, struct pt_regs *regs, u64 ret)
+/* the same call exits */
+static inline int call_ends(struct task_struct *task, struct pt_regs *regs, u32 class,
+			    bool compat, u64 ret)
 {
 	struct bpf_user *u = user_of(mm_of(task));
 	struct change c = {};
 	struct call call;
 	bool maps;
 
-	if (likely(!u))
+	if (likely(!u || !wanted(u, class)))
 		return 0;
-	call.class = class_of(regs->orig_ax, task);
-	if (!wanted(u, call.class))
-		return 0;
-	maps = maps_file(call.class);
+	maps = maps_file(class);
 	if (maps) {
-		read_call(&call, task, regs);
+		read_call(&call, regs, class, compat);
 		/* an address, not an error */
 		if (ret < -4095ULL)
 			note_file(u, task, &call, ret);
@@ -258,7 +258,7 @@ static __noinline int call_ends(struct task_struct *task, struct pt_regs *regs, 
 		return 0;
 	/* it changes nothing, or its enter was not seen: made before we were armed, or skipped */
 	if (!maps)
-		read_call(&call, task, regs);
+		read_call(&call, regs, class, compat);
 	decode(&c, &call, task, true);
 	if (!c.nr)
 		return 0;
@@ -269,15 +269,7 @@ static __noinline int call_ends(struct task_struct *task, struct pt_regs *regs, 
 	return 0;
 }
 
-SEC("?tp_btf/sys_exit")
-int BPF_PROG(call_exits, struct pt_regs *regs, long ret)
-{
-	struct task_struct *task = look_at_call(regs->orig_ax);
-
-	return task ? call_ends(task, regs, ret) : 0;
-}
-
-/* the same, elsewhere: the library loads these or those */
+/* at the tracepoints, or at the functions: the library loads these or those */
 #include "attach.h"
 
 SEC("tp_btf/sched_process_exit")
@@ -322,7 +314,7 @@ int scan_calls(struct bpf_iter__task *ctx)
 	nr = BPF_CORE_READ(regs, orig_ax);
 	if (nr & ~(u64)(NR_MASK | X32_BIT))
 		return 0;
-	if (!wanted(u, class_of(nr, task)) || find_call(u, task->pid))
+	if (!wanted(u, class_of(nr, is_compat(task))) || find_call(u, task->pid))
 		return 0;
 	pid = task->thread_pid;
 	level = BPF_CORE_READ(pid, level) & 31;

@@ -103,14 +103,6 @@ __noinline int seat_of(u64 mm)
 	return -1;
 }
 
-/* may the mm of this task be watched? One compare, as long as each mm sits at its home */
-static inline bool maybe_watched(const struct bpf_set *set, struct task_struct *task)
-{
-	u64 mm = mm_of(task);
-
-	return set && (port_load(&set->mm[home_of(mm)]) == mm || port_load(&set->reach) > 1);
-}
-
 /* NULL: this mm is not watched */
 static inline struct bpf_user *user_of(u64 mm)
 {
@@ -121,10 +113,13 @@ static inline struct bpf_user *user_of(u64 mm)
 	/* an empty seat is that of no mm */
 	if (!set || !mm)
 		return NULL;
-	if (unlikely(port_load(&set->mm[seat]) != mm))
+	if (likely(port_load(&set->mm[seat]) != mm)) {
+		if (likely(port_load(&set->reach) <= 1))
+			return NULL;
 		seat = seat_of(mm);
-	if (seat < 0)
-		return NULL;
+		if (seat < 0)
+			return NULL;
+	}
 	u = user_at(seat);
 	return u && port_load(&u->state.mm) == mm ? u : NULL;
 }
