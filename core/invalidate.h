@@ -22,20 +22,20 @@ static inline bool invlock_is_wide(const struct invlock *il, u64 start, u64 end)
 /* Return: the largest number of invalidations that were already running on a word */
 static inline u64 invlock_words_add(const struct invlock *il, u64 start, u64 end, u64 delta)
 {
-	u64 first, nr, before, most = 0;
+	u64 first, last, before, most = 0;
 
 	if (invlock_is_wide(il, start, end))
 		return port_fetch_add(&il->feed->wide, delta) & INVLOCK_RUNNING_MASK;
 	first = start >> il->stripe_shift;
-	nr = invlock_nr_stripes(start, end, il->stripe_shift);
+	last = (end - 1) >> il->stripe_shift;
 	for (u32 i = 0; i < INVLOCK_MAX_SPAN; i++) {
-		if (i >= nr)
-			break;
 		/* pairs with the load in words_sum() */
 		before = port_fetch_add(&il->words[invlock_stripe_word(first + i, il->word_mask)],
 					delta) & INVLOCK_RUNNING_MASK;
 		if (before > most)
 			most = before;
+		if (first + i == last)
+			break;
 	}
 	return most;
 }
