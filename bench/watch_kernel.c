@@ -7,9 +7,11 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -18,6 +20,7 @@
 #include "bench.h"
 #include "no_op.h"
 #include "lib/monitor_bpf.h"
+#include "tests/vm/driver/drill.h"
 
 #define PAGE		4096UL
 #define BLOCK		64
@@ -63,18 +66,20 @@ struct sample {
 
 static double measure_block(const struct call *c)
 {
+	size_t len = (BLOCK + 1) * PAGE;
 	double begin, end;
 
-	pages = mmap(NULL, BLOCK * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
-		     -1, 0);
-	madvise(pages, BLOCK * PAGE, MADV_NOHUGEPAGE);
+	pages = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	madvise(pages, len, MADV_NOHUGEPAGE);
+	/* so that there is a table for the pages, whatever lies around */
+	pages[BLOCK * PAGE] = 1;
 	if (c->used)
 		memset(pages, 1, BLOCK * PAGE);
 	begin = bench_now();
 	for (int i = 0; i < BLOCK; i++)
 		c->call(i);
 	end = bench_now();
-	munmap(pages, BLOCK * PAGE);
+	munmap(pages, len);
 	return (end - begin) / BLOCK;
 }
 
@@ -107,6 +112,20 @@ static void fill(struct invlock_mm *mm)
 	no_op_fill(cache, at, nr);
 }
 
+/* no monitor: a notifier that does nothing but count under its lock. For the kernel's, the bound */
+static const char idle_notifier[] = "idle notifier";
+
+static void register_idle_notifier(void)
+{
+	struct drill drill = {};
+	int fd = open("/dev/invlock_drill", O_RDWR | O_CLOEXEC);
+
+	if (fd < 0 || ioctl(fd, DRILL_IDLE, &drill)) {
+		fprintf(stderr, "watch: no idle notifier: %s\n", strerror(errno));
+		_exit(1);
+	}
+}
+
 /* NULL: nobody watches */
 static struct invlock_mm *watch(const char *monitor)
 {
@@ -114,6 +133,10 @@ static struct invlock_mm *watch(const char *monitor)
 	struct invlock_mm *mm = NULL;
 	struct invlock_why why;
 
+	if (monitor == idle_notifier) {
+		register_idle_notifier();
+		return NULL;
+	}
 	if (monitor && invlock_mm_open(&o, &mm, &why)) {
 		fprintf(stderr, "watch: %s\n", why.text);
 		_exit(1);
@@ -190,6 +213,16 @@ static void measure_nothing(void)
 	for (size_t c = 0; c < NR_CALLS; c++)
 		if (calls[c].call != call_getppid)
 			compare(name, &calls[c], "empty", 0);
+}
+
+static void measure_idle_notifier(void)
+{
+	for (int round = 0; round < bench_rounds; round++) {
+		measure_watched(NULL, false, idle_notifier, "bare");
+		measure_watched(idle_notifier, false, idle_notifier, "idle");
+	}
+	for (size_t c = 0; c < NR_CALLS; c++)
+		compare(idle_notifier, &calls[c], "idle", 0);
 }
 
 static const struct watcher {
@@ -279,6 +312,7 @@ int main(int argc, char **argv)
 	bench_begin("watched in a guest", "ns", argc, argv);
 	for (size_t i = 0; i < sizeof(watchers) / sizeof(*watchers); i++)
 		measure_watcher(&watchers[i]);
+	measure_idle_notifier();
 	measure_nothing();
 	bench_note("measured in a virtual machine without hardware support: only ratios count");
 	return bench_end();
