@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: MIT
 #include "bench.h"
 
+#include <errno.h>
+#include <pthread.h>
+#include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -9,6 +12,10 @@
 #define MAX_RATIOS	64
 #define MAX_NOTES	8
 #define NAME		64
+#define MAX_THREADS	2
+/* so long does each thread: long beside what it takes to start the other */
+#define SPELL_NS	BENCH_SIZE(30e6, 1e5)
+#define TIMES		BENCH_SIZE(20000, 1000)
 
 struct series {
 	char what[NAME];
@@ -25,6 +32,15 @@ struct ratio {
 
 int bench_rounds = BENCH_ROUNDS;
 bool bench_quick;
+
+/* one of those that do the like at once */
+struct runner {
+	pthread_barrier_t *begin;
+	void (*body)(void *arg, int thread, unsigned int times);
+	void *arg;
+	int thread;
+	double ns;
+};
 
 static const char *name, *unit;
 static struct series all[MAX_SERIES];
@@ -153,6 +169,60 @@ static void print_ratio(const struct ratio *r)
 		printf(", \"at_most\": %.4g, \"met\": %s", r->at_most,
 		       median <= r->at_most ? "true" : "false");
 	printf("}");
+}
+
+/* the nr-th of those that this process may use */
+static void stay_on_cpu(int nr)
+{
+	cpu_set_t allowed, mine;
+
+	if (sched_getaffinity(0, sizeof(allowed), &allowed))
+		return;
+	CPU_ZERO(&mine);
+	for (int cpu = 0; cpu < CPU_SETSIZE; cpu++)
+		if (CPU_ISSET(cpu, &allowed) && !nr--)
+			CPU_SET(cpu, &mine);
+	/* not when there are too few: that is an empty set */
+	sched_setaffinity(0, sizeof(mine), &mine);
+}
+
+static void *run_body(void *arg)
+{
+	struct runner *r = arg;
+	double begin, ns, times = 0;
+
+	stay_on_cpu(r->thread);
+	pthread_barrier_wait(r->begin);
+	begin = bench_clock(CLOCK_THREAD_CPUTIME_ID);
+	do {
+		r->body(r->arg, r->thread, TIMES);
+		times += TIMES;
+		ns = bench_clock(CLOCK_THREAD_CPUTIME_ID) - begin;
+	} while (ns < SPELL_NS);
+	r->ns = ns / times;
+	return NULL;
+}
+
+double bench_at_once(int nr_threads, void (*body)(void *arg, int thread, unsigned int times),
+		     void *arg)
+{
+	struct runner runners[MAX_THREADS];
+	pthread_t threads[MAX_THREADS];
+	pthread_barrier_t begin;
+	double ns = 0;
+
+	pthread_barrier_init(&begin, NULL, nr_threads);
+	for (int i = 0; i < nr_threads; i++) {
+		runners[i] = (struct runner){ &begin, body, arg, i, 0 };
+		if (pthread_create(&threads[i], NULL, run_body, &runners[i]))
+			die("no thread", strerror(errno));
+	}
+	for (int i = 0; i < nr_threads; i++) {
+		pthread_join(threads[i], NULL);
+		ns += runners[i].ns / nr_threads;
+	}
+	pthread_barrier_destroy(&begin);
+	return ns;
 }
 
 int bench_end(void)

@@ -42,6 +42,14 @@ void bench_limit(const char *what, const char *who, double at_most);
 /* something could not be measured here, or has to be known to read the numbers */
 __attribute__((format(printf, 1, 2))) void bench_note(const char *format, ...);
 
+/*
+ * What does one of many take when nr_threads do the like at once? body() does so many each time it
+ * is called; thread counts from 0. Each thread has a CPU to itself where there are enough. It is
+ * each one's own time that counts, others may be on its CPU: for what never waits. Nanoseconds.
+ */
+double bench_at_once(int nr_threads, void (*body)(void *arg, int thread, unsigned int times),
+		     void *arg);
+
 /* print everything as JSON; the program's exit code */
 int bench_end(void);
 

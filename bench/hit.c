@@ -29,6 +29,9 @@ static void targets_of(unsigned int size)
 	bench_target(one, invlock.name, one, "UCX", 1 / 5.0);
 	bench_target(two, invlock.name, one, invlock.name, 1.3);
 	bench_target(two, invlock.name, two, "UCX", 1 / 15.0);
+	/* what that leaves for the safety of a hit */
+	bench_target(one, bare_calls.name, one, page_hash.name, 0);
+	bench_target(one, bare_calls.name, one, "UCX", 0);
 }
 
 int main(int argc, char **argv)

@@ -75,44 +75,12 @@ static const struct {
 };
 #define NR	(sizeof(locks) / sizeof(*locks))
 
-static pthread_barrier_t begin_together;
-
-struct run {
-	void (*read)(void);
-	double ns;
-};
-
-static void *run_reads(void *arg)
+static void read_often(void *arg, __attribute__((unused)) int thread, unsigned int times)
 {
-	struct run *r = arg;
-	int nr = BENCH_SIZE(1000000, 1000);
-	double begin;
+	void (*read)(void) = *(void (**)(void))arg;
 
-	pthread_barrier_wait(&begin_together);
-	/* of the thread's own time: none of them waits for readers */
-	begin = bench_clock(CLOCK_THREAD_CPUTIME_ID);
-	for (int i = 0; i < nr; i++)
-		r->read();
-	r->ns = (bench_clock(CLOCK_THREAD_CPUTIME_ID) - begin) / nr;
-	return NULL;
-}
-
-static double measure(size_t lock, int nr_threads)
-{
-	struct run runs[2] = { { locks[lock].read }, { locks[lock].read } };
-	pthread_t threads[2];
-	double ns = 0;
-
-	pthread_barrier_init(&begin_together, NULL, nr_threads);
-	for (int i = 0; i < nr_threads; i++)
-		if (pthread_create(&threads[i], NULL, run_reads, &runs[i]))
-			abort();
-	for (int i = 0; i < nr_threads; i++) {
-		pthread_join(threads[i], NULL);
-		ns += runs[i].ns / nr_threads;
-	}
-	pthread_barrier_destroy(&begin_together);
-	return ns;
+	for (unsigned int i = 0; i < times; i++)
+		read();
 }
 
 int main(int argc, char **argv)
@@ -129,7 +97,9 @@ int main(int argc, char **argv)
 	for (int round = 0; round < bench_rounds; round++)
 		for (int i = 0; i < 2; i++)
 			for (size_t lock = 0; lock < NR; lock++)
-				bench_add(cases[i], locks[lock].name, measure(lock, i + 1));
+				bench_add(cases[i], locks[lock].name,
+					  bench_at_once(i + 1, read_often,
+							(void *)&locks[lock].read));
 	for (int i = 0; i < 2; i++) {
 		bench_limit(cases[i], "invlock", 25);
 		bench_target(cases[i], "invlock", cases[i], "pthread rwlock", 0);
