@@ -22,9 +22,13 @@
 static __noinline int any_call_starts(struct pt_regs *regs)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
-	bool compat = is_compat(task);
+	struct bpf_user *u = user_of(mm_of(task));
+	bool compat;
 
-	return call_starts(task, regs, class_of(regs->orig_ax, compat), compat);
+	if (likely(!u))
+		return 0;
+	compat = is_compat(task);
+	return call_starts(u, task, regs, class_of(regs->orig_ax, compat), compat);
 }
 
 SEC("?tp_btf/sys_enter")
@@ -36,9 +40,13 @@ int BPF_PROG(call_enters, struct pt_regs *regs, long nr)
 static __noinline int any_call_ends(struct pt_regs *regs, u64 ret)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
-	bool compat = is_compat(task);
+	struct bpf_user *u = user_of(mm_of(task));
+	bool compat;
 
-	return call_ends(task, regs, class_of(regs->orig_ax, compat), compat, ret);
+	if (likely(!u))
+		return 0;
+	compat = is_compat(task);
+	return call_ends(u, task, regs, class_of(regs->orig_ax, compat), compat, ret);
 }
 
 SEC("?tp_btf/sys_exit")
@@ -106,12 +114,18 @@ int BPF_PROG(sysctl_changes, const struct ctl_table *table, int write)
 SEC("?fentry/" #function)							\
 int BPF_PROG(enters_##function, struct pt_regs *regs)				\
 {										\
-	return call_starts(bpf_get_current_task_btf(), regs, class, compat);	\
+	struct task_struct *task = bpf_get_current_task_btf();			\
+	struct bpf_user *u = user_of(mm_of(task));				\
+										\
+	return u ? call_starts(u, task, regs, class, compat) : 0;		\
 }										\
 SEC("?fexit/" #function)							\
 int BPF_PROG(exits_##function, struct pt_regs *regs, long ret)			\
 {										\
-	return call_ends(bpf_get_current_task_btf(), regs, class, compat, ret);	\
+	struct task_struct *task = bpf_get_current_task_btf();			\
+	struct bpf_user *u = user_of(mm_of(task));				\
+										\
+	return u ? call_ends(u, task, regs, class, compat, ret) : 0;		\
 }
 
 #define NATIVE_CALL(function, class)	CALL(function, class, false)

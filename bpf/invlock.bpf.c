@@ -153,17 +153,16 @@ static inline bool wanted(const struct bpf_user *u, u32 class)
 	return class != CALL_NONE && (class != CALL_MPROTECT || u->state.count_protect);
 }
 
-/* Everybody's calls of interest come through here. class and compat: constants, where known */
-static inline int call_starts(struct task_struct *task, struct pt_regs *regs, u32 class,
-			      bool compat)
+/* a call of a watched process; class and compat are constants where they are known */
+static inline int call_starts(struct bpf_user *u, struct task_struct *task, struct pt_regs *regs,
+			      u32 class, bool compat)
 {
-	struct bpf_user *u = user_of(mm_of(task));
 	u32 tid = task->pid;
 	struct change c = {};
 	struct bpf_call *s;
 	struct call call;
 
-	if (likely(!u || !wanted(u, class)))
+	if (!wanted(u, class))
 		return 0;
 	read_call(&call, regs, class, compat);
 	decode(&c, &call, task, false);
@@ -237,15 +236,14 @@ static inline void note_file(struct bpf_user *u, struct task_struct *task,
 }
 
 /* the same call exits */
-static inline int call_ends(struct task_struct *task, struct pt_regs *regs, u32 class,
-			    bool compat, u64 ret)
+static inline int call_ends(struct bpf_user *u, struct task_struct *task, struct pt_regs *regs,
+			    u32 class, bool compat, u64 ret)
 {
-	struct bpf_user *u = user_of(mm_of(task));
 	struct change c = {};
 	struct call call;
 	bool maps;
 
-	if (likely(!u || !wanted(u, class)))
+	if (!wanted(u, class))
 		return 0;
 	maps = maps_file(class);
 	if (maps) {
