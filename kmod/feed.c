@@ -53,8 +53,11 @@ static bool feed_invalidate(struct mmu_invlock *inv, const struct mmu_notifier_r
 	bool interesting = feed->kinds >> mmu_invlock_kind(range) & 1;
 
 	/* no barrier: who polls is in the queue before it takes the lock that is held here */
-	if (interesting && waitqueue_active(&feed->changed))
+	if (interesting && waitqueue_active(&feed->changed)) {
 		wake_up_interruptible(&feed->changed);
+		for (u32 n = 0; bad_is(BAD_WAKE) && n < 100000; n++)
+			cpu_relax();
+	}
 	return interesting;
 }
 

@@ -21,7 +21,8 @@ static void check_warnings(unsigned int wanted)
 	for (char *line = strtok(log, "\n"); line; line = strtok(NULL, "\n")) {
 		if (!strstr(line, "WARNING:") && !strstr(line, "BUG:"))
 			continue;
-		if (!strstr(line, "kmod/fault.c"))
+		/* with its folder or without, which is a matter of the kernel */
+		if (!strstr(line, "fault.c:"))
 			fail_msg("the kernel says: %s", line);
 		warnings++;
 	}
