@@ -49,7 +49,7 @@ static void call_munmap(int nr)
 static const struct call {
 	const char *name;
 	void (*call)(int nr);
-	bool used;		/* pages were written to before */
+	bool used;		/* there are pages, not only room for them */
 	double at_most;		/* watched / bare, but at tracepoints; 0 = no target */
 } calls[] = {
 	{ "getppid", call_getppid, false, 1.10 },
@@ -66,15 +66,15 @@ struct sample {
 
 static double measure_block(const struct call *c)
 {
-	size_t len = (BLOCK + 1) * PAGE;
+	const size_t len = BLOCK * PAGE;
 	double begin, end;
 
 	pages = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	madvise(pages, len, MADV_NOHUGEPAGE);
-	/* so that there is a table for the pages, whatever lies around */
-	pages[BLOCK * PAGE] = 1;
-	if (c->used)
-		memset(pages, 1, BLOCK * PAGE);
+	/* in any case, so that there is a table for them, whatever lies around */
+	memset(pages, 1, len);
+	if (!c->used)
+		madvise(pages, len, MADV_DONTNEED);
 	begin = bench_now();
 	for (int i = 0; i < BLOCK; i++)
 		c->call(i);
