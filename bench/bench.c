@@ -14,7 +14,7 @@
 #define NAME		64
 #define MAX_THREADS	2
 /* so long does each thread: long beside what it takes to start the other */
-#define SPELL_NS	BENCH_SIZE(30e6, 1e5)
+#define SPELL_NS	BENCH_SIZE(100e6, 1e5)
 #define TIMES		BENCH_SIZE(20000, 1000)
 
 struct series {
