@@ -23,12 +23,8 @@ static __noinline int any_call_starts(struct pt_regs *regs)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct bpf_user *u = user_of(mm_of(task));
-	bool compat;
 
-	if (likely(!u))
-		return 0;
-	compat = is_compat(task);
-	return call_starts(u, task, regs, class_of(regs->orig_ax, compat), compat);
+	return u ? call_starts(u, task, regs, class_of(regs->orig_ax, task), is_compat(task)) : 0;
 }
 
 SEC("?tp_btf/sys_enter")
@@ -41,12 +37,9 @@ static __noinline int any_call_ends(struct pt_regs *regs, u64 ret)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct bpf_user *u = user_of(mm_of(task));
-	bool compat;
 
-	if (likely(!u))
-		return 0;
-	compat = is_compat(task);
-	return call_ends(u, task, regs, class_of(regs->orig_ax, compat), compat, ret);
+	return u ? call_ends(u, task, regs, class_of(regs->orig_ax, task), is_compat(task), ret) :
+		   0;
 }
 
 SEC("?tp_btf/sys_exit")

@@ -99,11 +99,11 @@ static inline bool is_compat(struct task_struct *task)
 	return task->thread_info.status & TS_COMPAT;
 }
 
-static inline u32 class_of(u64 nr, bool compat)
+static inline u32 class_of(u64 nr, struct task_struct *task)
 {
 	u8 both = call_classes[nr & NR_MASK];
 
-	return compat ? both >> 4 : both & 15;
+	return is_compat(task) ? both >> 4 : both & 15;
 }
 
 static inline void read_call(struct call *call, struct pt_regs *regs, u32 class, bool compat)
@@ -312,7 +312,7 @@ int scan_calls(struct bpf_iter__task *ctx)
 	nr = BPF_CORE_READ(regs, orig_ax);
 	if (nr & ~(u64)(NR_MASK | X32_BIT))
 		return 0;
-	if (!wanted(u, class_of(nr, is_compat(task))) || find_call(u, task->pid))
+	if (!wanted(u, class_of(nr, task)) || find_call(u, task->pid))
 		return 0;
 	pid = task->thread_pid;
 	level = BPF_CORE_READ(pid, level) & 31;
