@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "bench/false_watch.h"
+#include "bench/no_op.h"
 #include "lib/cache_internal.h"
 
 #define PAGE		4096UL
@@ -22,18 +23,6 @@
 static struct invlock_mm *mm;
 static struct invlock_cache *with_ring, *without;
 static char *blocks[NR_BLOCKS];
-
-static int reg(void *ctx, void *addr, size_t len, uint64_t *ret_handle)
-{
-	(void)ctx, (void)addr, (void)len;
-	*ret_handle = 0;
-	return 0;
-}
-
-static void dereg(void *ctx, void *addr, size_t len, uint64_t handle)
-{
-	(void)ctx, (void)addr, (void)len, (void)handle;
-}
 
 static void look(struct invlock_cache *cache, char *block)
 {
@@ -67,7 +56,7 @@ static void *watch(void *arg)
 
 __attribute__((constructor)) static void begin(void)
 {
-	struct invlock_cache_options o = { .size = sizeof(o), .ops = { reg, dereg } };
+	struct invlock_cache_options o = NO_OP_OPTIONS;
 	struct invlock_why why;
 	pthread_t thread;
 

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT
 #include "lines_run.h"
 
-#include <invlock/cache.h>
 #include <invlock/manual.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "bench/no_op.h"
 #include "core/region.h"
 #include "lib/thread.h"
 
@@ -234,18 +234,6 @@ static int make_rounds(const struct lines_setup *s, int rounds, struct invlock_m
 	return err;
 }
 
-static int reg(void *ctx, void *addr, size_t len, uint64_t *ret_handle)
-{
-	(void)ctx, (void)addr, (void)len;
-	*ret_handle = 0;
-	return 0;
-}
-
-static void dereg(void *ctx, void *addr, size_t len, uint64_t handle)
-{
-	(void)ctx, (void)addr, (void)len, (void)handle;
-}
-
 /* was all that was got after the first time a hit? */
 static int check_hits(const struct lines_setup *s, struct invlock_cache *cache, int rounds)
 {
@@ -277,7 +265,7 @@ static int warm_up_and_run(const struct lines_setup *s, struct invlock_mm *mm,
 int lines_run(const struct lines_setup *s, struct lines_count *hits, struct lines_count *events)
 {
 	struct invlock_mm_options named = { .size = sizeof(named), .monitor = "manual" };
-	struct invlock_cache_options o = { .size = sizeof(o), .ops = { reg, dereg } };
+	struct invlock_cache_options o = NO_OP_OPTIONS;
 	struct invlock_cache *cache = NULL;
 	struct invlock_mm *mm = NULL;
 	struct invlock_why why;

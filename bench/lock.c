@@ -77,7 +77,7 @@ static const struct {
 
 static void read_often(void *arg, __attribute__((unused)) int thread, unsigned int times)
 {
-	void (*read)(void) = *(void (**)(void))arg;
+	void (*read)(void) = locks[*(const size_t *)arg].read;
 
 	for (unsigned int i = 0; i < times; i++)
 		read();
@@ -98,8 +98,7 @@ int main(int argc, char **argv)
 		for (int i = 0; i < 2; i++)
 			for (size_t lock = 0; lock < NR; lock++)
 				bench_add(cases[i], locks[lock].name,
-					  bench_at_once(i + 1, read_often,
-							(void *)&locks[lock].read));
+					  bench_at_once(i + 1, read_often, &lock));
 	for (int i = 0; i < 2; i++) {
 		bench_limit(cases[i], "invlock", 25);
 		bench_target(cases[i], "invlock", cases[i], "pthread rwlock", 0);
