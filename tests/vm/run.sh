@@ -107,7 +107,7 @@ boot()	# OPTION...
 	[ $status -eq 33 ] && [ "$(tail -n 1 "$work/tap")" = "# guest: clean" ]
 }
 
-# with this planted, the whole run has to be red for what is in the kernel's log
+# with this planted, the whole run has to be red for words in its results or the kernel's log
 plant()	# NAME TEST KERNEL WORDS
 {
 	local title="ok 1 - planted: $1 is seen and turns the run red"
