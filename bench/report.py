@@ -93,10 +93,17 @@ def plot(result, path):
     """Bars by case and contender, with their quartiles; False = there is no gnuplot."""
     if not shutil.which('gnuplot'):
         return False
-    whats, whos = names(result, 'what'), names(result, 'who')
-    cell = {(s['what'], s['who']): s for s in result['series']}
-    medians = [s['median'] for s in result['series'] if s['median'] > 0]
+    series = result['series']
+    # what has no logarithm, a difference of less than nothing say, stands in the table alone
+    above = [s for s in series if s['q1'] > 0]
+    medians = [s['median'] for s in above]
     wide = medians and max(medians) > 30 * min(medians)
+    if wide:
+        series = above
+    drawn = {'series': series}
+    whats, whos = names(drawn, 'what'), names(drawn, 'who')
+    cell = {(s['what'], s['who']): f'{s["median"]} {s["q1"]} {s["q3"]}' for s in series}
+    linear = 'set yrange [*:*]' if any(s['q1'] < 0 for s in series) else 'set yrange [0:*]'
     lines = ['set terminal svg size 900,420 font "sans,12" background "white"',
              f'set output "{path}"',
              'set style data histograms',
@@ -106,16 +113,11 @@ def plot(result, path):
              'set key outside top center horizontal',
              'set xtics rotate by -20',
              f'set ylabel {quoted(result["unit"])}',
-             'set logscale y' if wide else 'set yrange [0:*]',
+             'set logscale y' if wide else linear,
              '$data << END']
     for what in whats:
-        row = [quoted(what)]
-        for who in whos:
-            s = cell.get((what, who))
-            # a logarithm has no 0
-            known = s and (s['median'] > 0 or not wide)
-            row += [f'{s["median"]} {s["q1"]} {s["q3"]}' if known else 'NaN NaN NaN']
-        lines.append(' '.join(row))
+        lines.append(' '.join([quoted(what)] + [cell.get((what, who), 'NaN NaN NaN')
+                                                for who in whos]))
     bars = [f'$data using {2 + 3 * i}:{3 + 3 * i}:{4 + 3 * i}:xtic(1) title {quoted(who)}'
             for i, who in enumerate(whos)]
     lines += ['END', 'plot ' + ', '.join(bars)]

@@ -113,4 +113,19 @@ def the_page_has_a_place_for_every_question_and_keeps_what_is_written_by_hand():
         assert status and 'other' in said, said
 
 
+def what_is_less_than_nothing_or_far_apart_is_drawn_too():
+    # differences of next to nothing, as a noisy machine measures them
+    for lows, highs in (((-3, -2, -1), (-9, -8, -7)), ((0, 0, 0), (0, 0, 0)),
+                        ((-3, 2, 5), (800, 900, 1000)), ((0, 0, 9000), (0, 0, 1)),
+                        ((1, 1, 1), (-3, 100, 200)), ((1, 2, 3), (800, 900, 1000))):
+        result = copy.deepcopy(results['lock'])
+        result.update(ratios=[], series=[
+            {'what': 'a call', 'who': who, 'min': v[0], 'q1': v[0], 'median': v[1], 'q3': v[2],
+             'max': v[2]} for who, v in (('one', lows), ('another', highs))])
+        with tempfile.TemporaryDirectory() as folder:
+            out = os.path.join(folder, 'performance.md')
+            status, said = _report({'lock': result}, '--doc', TEMPLATE, out)
+            assert status == 0, f'{lows}, {highs}: {said}'
+
+
 tap.run(tap.in_order(globals()))
