@@ -11,18 +11,20 @@
 
 #define port_fetch_add(p, v)						\
 ({									\
-	__typeof__(*(p)) __before = port_load(p);			\
+	__typeof__(p) __at = (p);					\
+	__typeof__(*(p)) __before = port_load(__at);			\
 									\
-	port_store_release(p, __before + (v));				\
+	port_store_release(__at, __before + (v));			\
 	__before;							\
 })
 
 #define port_cmpxchg(p, old, new)					\
 ({									\
-	__typeof__(*(p)) __seen = port_load(p);				\
+	__typeof__(p) __at = (p);					\
+	__typeof__(*(p)) __seen = port_load(__at);			\
 									\
 	if (__seen == (old))						\
-		port_store_release(p, new);				\
+		port_store_release(__at, new);				\
 	__seen;								\
 })
 

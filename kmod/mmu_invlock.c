@@ -127,33 +127,47 @@ static void close_lock(struct mmu_invlock *inv, int err, u64 flag)
 	invlock_close_feed(&inv->il, flag);
 }
 
-static void record(struct mmu_invlock *inv, const struct mmu_notifier_range *range)
+/* task_pid_vnr(current): a task that has an mm has its pid, whose last number is the one it sees */
+static u32 own_tid(void)
 {
-	u32 tid = current->mm == inv->notifier.mm ? task_pid_vnr(current) : 0;
-	u64 time = inv->il.events ? ktime_get_ns() : 0;
+	const struct pid *pid = task_pid(current);
 
+	return pid->numbers[pid->level].nr;
+}
+
+static inline void record(struct mmu_invlock *inv, const struct mmu_notifier_range *range)
+{
+	u32 tid = 0;
+	u64 time = 0;
+
+	/* who and when is for the ring alone */
+	if (inv->il.events) {
+		tid = current->mm == inv->notifier.mm ? own_tid() : 0;
+		time = ktime_get_ns();
+	}
 	invlock_inv_start(&inv->il, range->start, range->end, mmu_invlock_kind(range), tid, time);
 }
 
-static inline void inv_start(struct mmu_invlock *inv, const struct mmu_notifier_range *range,
-			     bool interesting)
+void mmu_invlock_inv_start(struct mmu_invlock *inv, const struct mmu_notifier_range *range,
+			   bool interesting)
 {
 	lockdep_assert_held(inv->lock);
 	if (!hlist_empty(&inv->faults))
 		undo_faults(inv, range, interesting);
 	inv->running++;
-	if (invlock_is_wide(&inv->il, range->start, range->end))
-		widen(inv, range);
 	/* so many at once are ends that do not come; no word of the lock can count as many */
 	if (unlikely(inv->running >= INVLOCK_RUNNING_LIMIT) && !inv->closed)
 		close_lock(inv, -ENOTRECOVERABLE, INVLOCK_FEED_DEGRADED);
+	if (invlock_is_wide(&inv->il, range->start, range->end))
+		widen(inv, range);
 	if (interesting)
 		record(inv, range);
 	else
 		invlock_words_add(&inv->il, range->start, range->end, 1);
 }
+EXPORT_SYMBOL_GPL(mmu_invlock_inv_start);
 
-static inline void inv_end(struct mmu_invlock *inv, const struct mmu_notifier_range *range)
+void mmu_invlock_inv_end(struct mmu_invlock *inv, const struct mmu_notifier_range *range)
 {
 	lockdep_assert_held(inv->lock);
 	if (WARN_ON_ONCE(!inv->running)) {
@@ -164,18 +178,6 @@ static inline void inv_end(struct mmu_invlock *inv, const struct mmu_notifier_ra
 	if (invlock_is_wide(&inv->il, range->start, range->end))
 		inv->nr_wide--;
 	invlock_inv_end(&inv->il, range->start, range->end);
-}
-
-void mmu_invlock_inv_start(struct mmu_invlock *inv, const struct mmu_notifier_range *range,
-			   bool interesting)
-{
-	inv_start(inv, range, interesting);
-}
-EXPORT_SYMBOL_GPL(mmu_invlock_inv_start);
-
-void mmu_invlock_inv_end(struct mmu_invlock *inv, const struct mmu_notifier_range *range)
-{
-	inv_end(inv, range);
 }
 EXPORT_SYMBOL_GPL(mmu_invlock_inv_end);
 
@@ -193,7 +195,7 @@ int mmu_invlock_range_start(struct mmu_notifier *mn, const struct mmu_notifier_r
 	if (bad_is(BAD_START))
 		return 0;
 	spin_lock(inv->lock);
-	inv_start(inv, range, inv->ops->invalidate(inv, range));
+	mmu_invlock_inv_start(inv, range, inv->ops->invalidate(inv, range));
 	spin_unlock(inv->lock);
 	return 0;
 }
@@ -206,7 +208,7 @@ void mmu_invlock_range_end(struct mmu_notifier *mn, const struct mmu_notifier_ra
 	if (bad_is(BAD_END))
 		return;
 	spin_lock(inv->lock);
-	inv_end(inv, range);
+	mmu_invlock_inv_end(inv, range);
 	spin_unlock(inv->lock);
 }
 EXPORT_SYMBOL_GPL(mmu_invlock_range_end);

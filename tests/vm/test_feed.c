@@ -410,6 +410,56 @@ TEST(a_process_is_told_of_its_own_changes_alone)
 	feed_close(&f);
 }
 
+static void *unmap_page(void *p)
+{
+	munmap(p, PAGE);
+	return (void *)syscall(SYS_gettid);
+}
+
+/* the first of its namespace: elsewhere it has another number */
+static int who_unmapped_in_a_namespace_of_its_own(char *p)
+{
+	const struct invlock_event *e;
+	pthread_t thread;
+	struct feed f;
+	uint64_t before;
+	void *tid;
+
+	feed_open(&f, 0);
+	before = feed_sequence(&f);
+	if (pthread_create(&thread, NULL, unmap_page, p) || pthread_join(thread, &tid))
+		return 1;
+	e = feed_find(&f, before, p, PAGE, INVLOCK_KIND_UNMAP);
+	if (getpid() != 1 || !e || e->tid == 1 || e->tid != (uintptr_t)tid)
+		return 2;
+	before = feed_sequence(&f);
+	munmap(p + PAGE, PAGE);
+	e = feed_find(&f, before, p + PAGE, PAGE, INVLOCK_KIND_UNMAP);
+	return !e || e->tid != 1 ? 3 : 0;
+}
+
+TEST(a_thread_is_named_as_it_knows_itself)
+{
+	char *p = map_aligned(2 * MIB);
+	int status;
+	pid_t child;
+
+	memset(p, 1, 2 * PAGE);
+	child = fork_with_us();
+	if (!child) {
+		if (unshare(CLONE_NEWPID))
+			_exit(errno == EINVAL ? 77 : 78);
+		child = fork_with_us();
+		if (!child)
+			_exit(who_unmapped_in_a_namespace_of_its_own(p));
+		_exit(waitpid(child, &status, 0) == child ? WEXITSTATUS(status) : 79);
+	}
+	assert_int_equal(waitpid(child, &status, 0), child);
+	if (WEXITSTATUS(status) == 77)
+		TEST_SKIP("this kernel has no pid namespaces");
+	assert_int_equal(status, 0);
+}
+
 TEST(wrong_requests_are_refused)
 {
 	const struct invlock_feed_see good = { .size = sizeof(good) };
@@ -553,6 +603,7 @@ TEST_MAIN(
 	cmocka_unit_test(the_scan_for_the_node_that_uses_a_page_wakes_no_holder_of_pinned_pages),
 	cmocka_unit_test(two_opens_in_one_process_see_one_feed),
 	cmocka_unit_test(a_process_is_told_of_its_own_changes_alone),
+	cmocka_unit_test(a_thread_is_named_as_it_knows_itself),
 	cmocka_unit_test(wrong_requests_are_refused),
 	cmocka_unit_test(a_forked_child_may_not_use_the_feed),
 	cmocka_unit_test(a_feed_outlives_its_process_and_is_of_no_use_then),
