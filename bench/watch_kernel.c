@@ -4,8 +4,6 @@
  * not, by each monitor of the kernel? That of bpf at functions is what most machines' own kernels
  * would not let us measure, this one among them: see bpf/attach.h.
  */
-#include <bpf/bpf.h>
-#include <bpf/libbpf.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -20,6 +18,7 @@
 #include "bench.h"
 #include "no_op.h"
 #include "lib/monitor_bpf.h"
+#include "tests/bpf/nothing.h"
 #include "tests/vm/driver/drill.h"
 
 #define PAGE		4096UL
@@ -180,19 +179,13 @@ static void compare(const char *name, const struct call *c, const char *who, dou
 	bench_target(what, who, what, "bare", at_most);
 }
 
-/* a program that returns at once, there: less cannot be had */
-static void attach_nothing(const char *function, enum bpf_attach_type at)
+/* for as long as this process lives */
+static void empty_program(const char *function, enum bpf_attach_type at)
 {
-	static const struct bpf_insn insns[] = {
-		{ .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0 },
-		{ .code = BPF_JMP | BPF_EXIT },
-	};
-	LIBBPF_OPTS(bpf_prog_load_opts, opts, .expected_attach_type = at,
-		    .attach_btf_id = libbpf_find_vmlinux_btf_id(function, at));
-	int prog = bpf_prog_load(BPF_PROG_TYPE_TRACING, "nothing", "GPL", insns, 2, &opts);
+	int link = attach_nothing(function, at);
 
-	if (bpf_link_create(prog, 0, at, NULL) < 0)
-		bench_note("%s cannot have an empty program: %s", function, strerror(errno));
+	if (link < 0)
+		bench_note("%s cannot have an empty program: %s", function, strerror(-link));
 }
 
 /* the last of all, since these go with this process */
@@ -204,8 +197,8 @@ static void measure_nothing(void)
 	for (int round = 0; round < bench_rounds; round++)
 		measure_watched(NULL, false, name, "bare");
 	for (size_t i = 0; i < sizeof(functions) / sizeof(*functions); i++) {
-		attach_nothing(functions[i], BPF_TRACE_FENTRY);
-		attach_nothing(functions[i], BPF_TRACE_FEXIT);
+		empty_program(functions[i], BPF_TRACE_FENTRY);
+		empty_program(functions[i], BPF_TRACE_FEXIT);
 	}
 	for (int round = 0; round < bench_rounds; round++)
 		measure_watched(NULL, false, name, "empty");

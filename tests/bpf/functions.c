@@ -6,12 +6,16 @@
  * To load them takes long in an emulated machine: those that the first test loads serve all, and
  * the test programs that it runs.
  */
-#include <bpf/bpf.h>
 #include <fcntl.h>
+#include <linux/userfaultfd.h>
+#include <poll.h>
 #include <pthread.h>
 #include <sched.h>
+#include <semaphore.h>
 #include <stdatomic.h>
+#include <sys/ioctl.h>
 #include "lib/monitor_bpf_set.h"
+#include "nothing.h"
 #include "tests/tool/run.h"
 #include "watch.h"
 
@@ -28,6 +32,11 @@ static struct bpf_set_header head_of(const struct invlock_mm *m)
 
 	monitor_bpf_set(m, &head);
 	return head;
+}
+
+static bool closed(const struct invlock_mm *m)
+{
+	return m->il.feed->flags & INVLOCK_FEED_DEGRADED;
 }
 
 /* runs that the kernel skipped since this process came */
@@ -156,6 +165,70 @@ TEST(threads_that_share_a_cpu_are_never_skipped)
 	assert_int_equal(mm.il.feed->flags, 0);
 }
 
+/* a discard of this page stays in its call until the event that tells of it is read */
+static int hold_discards(char *page)
+{
+	struct uffdio_api api = { .api = UFFD_API, .features = UFFD_FEATURE_EVENT_REMOVE };
+	struct uffdio_register range = {
+		.range = { .start = (uintptr_t)page, .len = PAGE },
+		.mode = UFFDIO_REGISTER_MODE_MISSING,
+	};
+	int fd = syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
+
+	assert_true(fd >= 0);
+	assert_int_equal(ioctl(fd, UFFDIO_API, &api), 0);
+	assert_int_equal(ioctl(fd, UFFDIO_REGISTER, &range), 0);
+	return fd;
+}
+
+static sem_t first_is_over, do_the_second;
+
+static void *discard_twice(void *pages)
+{
+	madvise(pages, PAGE, MADV_DONTNEED);
+	sem_post(&first_is_over);
+	sem_wait(&do_the_second);
+	madvise((char *)pages + PAGE, PAGE, MADV_DONTNEED);
+	return NULL;
+}
+
+/*
+ * The kernel makes the way into the programs of a function anew when one more comes, and who is
+ * inside goes out past them all.
+ */
+TEST(a_call_during_which_another_tracer_comes_is_ended_by_the_next_of_its_thread)
+{
+	char *pages = mmap(NULL, 2 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+			   -1, 0);
+	struct pollfd held = { .events = POLLIN };
+	u64 healed = watch_state(&mm).nr_healed;
+	struct uffd_msg msg;
+	pthread_t thread;
+	int link;
+
+	need_choice();
+	memset(pages, 1, 2 * PAGE);
+	held.fd = hold_discards(pages);
+	sem_init(&first_is_over, 0, 0);
+	sem_init(&do_the_second, 0, 0);
+	assert_int_equal(pthread_create(&thread, NULL, discard_twice, pages), 0);
+	assert_int_equal(poll(&held, 1, -1), 1);
+	link = attach_nothing("__x64_sys_madvise", BPF_TRACE_FENTRY);
+	assert_true(link >= 0);
+	assert_int_equal(read(held.fd, &msg, sizeof(msg)), sizeof(msg));
+	sem_wait(&first_is_over);
+	assert_false(feed_quiet(&mm));
+	assert_int_equal(watch_state(&mm).nr_healed, healed);
+	sem_post(&do_the_second);
+	pthread_join(thread, NULL);
+	assert_true(feed_quiet(&mm));
+	assert_int_equal(watch_state(&mm).nr_healed, healed + 1);
+	assert_false(closed(&mm));
+	close(link);
+	close(held.fd);
+	munmap(pages, 2 * PAGE);
+}
+
 /* how often this set was told that calls may be missed from then on */
 static u64 times_blind(const struct invlock_mm *m)
 {
@@ -172,11 +245,6 @@ static u64 times_blind(const struct invlock_mm *m)
 	free(set);
 	close(map);
 	return times;
-}
-
-static bool closed(const struct invlock_mm *m)
-{
-	return m->il.feed->flags & INVLOCK_FEED_DEGRADED;
 }
 
 /* the events that are missing are what nobody would notice without the flag */
@@ -254,6 +322,7 @@ TEST_MAIN(
 	cmocka_unit_test(no_race_ends_with_a_stale_translation),
 	cmocka_unit_test(doctor_finds_that_they_see_every_change),
 	cmocka_unit_test(threads_that_share_a_cpu_are_never_skipped),
+	cmocka_unit_test(a_call_during_which_another_tracer_comes_is_ended_by_the_next_of_its_thread),
 	cmocka_unit_test(the_feed_is_closed_when_programs_are_taken_off_their_functions),
 	cmocka_unit_test(the_feed_is_closed_before_the_kernel_preempts_itself),
 	cmocka_unit_test(where_the_kernel_preempts_itself_calls_are_seen_at_the_tracepoints),
