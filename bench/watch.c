@@ -5,8 +5,6 @@
  * By the number of processes that are watched at the same time. Each round measures bare,
  * watched and not watched one after the other, as what runs beside us changes by the minute.
  */
-#include <bpf/bpf.h>
-#include <linux/bpf.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -18,6 +16,7 @@
 
 #include "bench.h"
 #include "no_op.h"
+#include "tests/bpf/nothing.h"
 #ifdef HAVE_UCX
 #include "contender.h"
 #endif
@@ -261,24 +260,12 @@ static void round_of_regions(void)
 	add("100k regions", "watched", &watched);
 }
 
-/* a program that returns at once, at the same two places: less cannot be had there */
-static int attach_nothing(const char *tracepoint)
-{
-	static const struct bpf_insn insns[] = {
-		{ .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0 },
-		{ .code = BPF_JMP | BPF_EXIT },
-	};
-	int prog = bpf_prog_load(BPF_PROG_TYPE_RAW_TRACEPOINT, "nothing", "GPL", insns, 2, NULL);
-	int link = bpf_raw_tracepoint_open(tracepoint, prog);
-
-	close(prog);
-	return link;
-}
-
+/* at the same two places: less cannot be had there */
 static void round_of_nothing(void)
 {
 	struct sample bare = measure(), nothing;
-	int enter = attach_nothing("sys_enter"), leave = attach_nothing("sys_exit");
+	int enter = attach_nothing_to_tracepoint("sys_enter");
+	int leave = attach_nothing_to_tracepoint("sys_exit");
 
 	nothing = measure();
 	close(enter);

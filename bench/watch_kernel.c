@@ -182,7 +182,7 @@ static void compare(const char *name, const struct call *c, const char *who, dou
 /* for as long as this process lives */
 static void empty_program(const char *function, enum bpf_attach_type at)
 {
-	int link = attach_nothing(function, at);
+	int link = attach_nothing_to_function(function, at);
 
 	if (link < 0)
 		bench_note("%s cannot have an empty program: %s", function, strerror(-link));

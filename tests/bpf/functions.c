@@ -213,7 +213,7 @@ TEST(a_call_during_which_another_tracer_comes_is_ended_by_the_next_of_its_thread
 	sem_init(&do_the_second, 0, 0);
 	assert_int_equal(pthread_create(&thread, NULL, discard_twice, pages), 0);
 	assert_int_equal(poll(&held, 1, -1), 1);
-	link = attach_nothing("__x64_sys_madvise", BPF_TRACE_FENTRY);
+	link = attach_nothing_to_function("__x64_sys_madvise", BPF_TRACE_FENTRY);
 	assert_true(link >= 0);
 	assert_int_equal(read(held.fd, &msg, sizeof(msg)), sizeof(msg));
 	sem_wait(&first_is_over);

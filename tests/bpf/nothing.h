@@ -1,24 +1,40 @@
 /* SPDX-License-Identifier: MIT */
-/* A tracer at a function of the kernel that does nothing, and cannot do it in less. */
+/* Programs that return at once: nobody's tracer costs less. They go when their link is closed. */
 #ifndef INVLOCK_TESTS_BPF_NOTHING_H
 #define INVLOCK_TESTS_BPF_NOTHING_H
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
-#include <errno.h>
 #include <unistd.h>
 
-/* Return: the link, which goes when it is closed; -errno */
-static inline int attach_nothing(const char *function, enum bpf_attach_type at)
+static inline int load_nothing(enum bpf_prog_type type, const struct bpf_prog_load_opts *opts)
 {
 	static const struct bpf_insn insns[] = {
 		{ .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0 },
 		{ .code = BPF_JMP | BPF_EXIT },
 	};
+
+	return bpf_prog_load(type, "nothing", "GPL", insns, 2, opts);
+}
+
+/* Return: the link; -errno */
+static inline int attach_nothing_to_function(const char *function, enum bpf_attach_type at)
+{
 	LIBBPF_OPTS(bpf_prog_load_opts, opts, .expected_attach_type = at,
 		    .attach_btf_id = libbpf_find_vmlinux_btf_id(function, at));
-	int prog = bpf_prog_load(BPF_PROG_TYPE_TRACING, "nothing", "GPL", insns, 2, &opts);
+	int prog = load_nothing(BPF_PROG_TYPE_TRACING, &opts);
 	int link = prog < 0 ? prog : bpf_link_create(prog, 0, at, NULL);
+
+	if (prog >= 0)
+		close(prog);
+	return link;
+}
+
+/* Return: the link; -errno */
+static inline int attach_nothing_to_tracepoint(const char *tracepoint)
+{
+	int prog = load_nothing(BPF_PROG_TYPE_RAW_TRACEPOINT, NULL);
+	int link = prog < 0 ? prog : bpf_raw_tracepoint_open(tracepoint, prog);
 
 	if (prog >= 0)
 		close(prog);

@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: MIT
 /* Memory that was refused is not tried each time, and not for ever. */
-#include <sys/syscall.h>
-
 #include "adapters/uring/adapter.h"
 #include "rig.h"
 
@@ -14,15 +12,7 @@ int io_uring_register_buffers_update_tag(struct io_uring *ring, unsigned int off
 					 const struct iovec *iovecs, const __u64 *tags,
 					 unsigned int nr)
 {
-	struct io_uring_rsrc_update2 update = {
-		.offset = off,
-		.data = (unsigned long)iovecs,
-		.tags = (unsigned long)tags,
-		.nr = nr,
-	};
-	long ret = syscall(SYS_io_uring_register, ring->ring_fd, IORING_REGISTER_BUFFERS_UPDATE,
-			   &update, sizeof(update));
-	int err = ret < 0 ? -errno : ret;
+	int err = update_buffers(ring, off, iovecs, tags, nr);
 
 	if (meanwhile_buf) {
 		invlock_manual_start(meanwhile_mm, meanwhile_buf, BUF);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include <fcntl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include "rig.h"
@@ -179,6 +180,21 @@ int write_one(struct rig *rig, int fd, const void *buf, size_t len, uint64_t off
 
 	return one(rig, invlock_uring_prep_write(rig->uring, sqe, fd, buf, len, offset, &op), sqe,
 		   &op, ret_way);
+}
+
+int update_buffers(struct io_uring *ring, unsigned int off, const struct iovec *iovecs,
+		   const __u64 *tags, unsigned int nr)
+{
+	struct io_uring_rsrc_update2 update = {
+		.offset = off,
+		.data = (unsigned long)iovecs,
+		.tags = (unsigned long)tags,
+		.nr = nr,
+	};
+	long ret = syscall(SYS_io_uring_register, ring->ring_fd, IORING_REGISTER_BUFFERS_UPDATE,
+			   &update, sizeof(update));
+
+	return ret < 0 ? -errno : ret;
 }
 
 struct invlock_uring_stats uring_stats(const struct rig *rig)

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 /* A slot belongs to a request from prep to done, whatever happens meanwhile. */
 #include <pthread.h>
-#include <sys/syscall.h>
 
 #include "adapters/uring/adapter.h"
 #include "rig.h"
@@ -31,25 +30,15 @@ int io_uring_register_buffers_update_tag(struct io_uring *ring, unsigned int off
 					 const struct iovec *iovecs, const __u64 *tags,
 					 unsigned int nr)
 {
-	struct io_uring_rsrc_update2 update = {
-		.offset = off,
-		.data = (unsigned long)iovecs,
-		.tags = (unsigned long)tags,
-		.nr = nr,
-	};
 	void (*call)(void *arg) = at_clear;
-	long ret;
 
 	if (port_load(&no_kernel))
 		return nr;
-
 	if (call && !iovecs->iov_base) {
 		at_clear = NULL;
 		call(at_clear_arg);
 	}
-	ret = syscall(SYS_io_uring_register, ring->ring_fd, IORING_REGISTER_BUFFERS_UPDATE,
-		      &update, sizeof(update));
-	return ret < 0 ? -errno : ret;
+	return update_buffers(ring, off, iovecs, tags, nr);
 }
 
 TEST(a_request_that_is_not_yet_submitted_keeps_its_slot)
