@@ -50,7 +50,8 @@ static u8 *page_of_stack(pthread_t thread)
 	return low ? (u8 *)(((unsigned long)low + OFFSET) & ~0xffffUL) : NULL;
 }
 
-static int start(struct victim *v)
+/* Return: it lives; else the trial says why not */
+static bool start(struct trial *t, struct victim *v)
 {
 	pthread_attr_t attr;
 	int err;
@@ -62,14 +63,16 @@ static int start(struct victim *v)
 	pthread_attr_setstacksize(&attr, STACK_BYTES);
 	err = pthread_create(&v->thread, &attr, live_and_die, v);
 	pthread_attr_destroy(&attr);
-	if (err)
-		return err;
+	if (err) {
+		trial_unknown(t, "no thread: %s", strerror(err));
+		return false;
+	}
 	while (sem_wait(&v->ready))
 		;
 	v->page = page_of_stack(v->thread);
 	if (v->page)
 		memset(v->page, 1, 1);
-	return 0;
+	return true;
 }
 
 /* until nothing of it runs any more, in the kernel neither */
@@ -93,12 +96,9 @@ static void exit_thread(struct trial *t)
 {
 	struct victim v;
 	bool begun;
-	int err = start(&v);
 
-	if (err) {
-		trial_unknown(t, "no thread: %s", strerror(err));
+	if (!start(t, &v))
 		return;
-	}
 	begun = v.page && trial_begin(t, v.page, t->page);
 	let_die(&v);
 	if (begun)
@@ -111,12 +111,9 @@ static void join_thread(struct trial *t)
 {
 	struct victim v;
 	bool begun;
-	int err = start(&v);
 
-	if (err) {
-		trial_unknown(t, "no thread: %s", strerror(err));
+	if (!start(t, &v))
 		return;
-	}
 	let_die(&v);
 	if (v.page)
 		memset(v.page, 1, 1);
