@@ -141,12 +141,16 @@ TEST(several_monitors_at_once_and_then_one_too_many)
 
 static void *unmap_all(void *arg)
 {
-	char *p = arg;
+	char *p = arg, *moved;
 
 	for (int j = 0; j < 64; j++) {
 		madvise(p + j * PAGE, PAGE, MADV_DONTNEED);
-		mremap(p + j * PAGE, PAGE, 2 * PAGE, MREMAP_MAYMOVE);
-		munmap(p + j * PAGE, PAGE);
+		/* where it was is whoever's now */
+		moved = mremap(p + j * PAGE, PAGE, 2 * PAGE, MREMAP_MAYMOVE);
+		if (moved == MAP_FAILED)
+			munmap(p + j * PAGE, PAGE);
+		else
+			munmap(moved, 2 * PAGE);
 	}
 	return NULL;
 }
