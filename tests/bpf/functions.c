@@ -201,12 +201,13 @@ TEST(a_call_during_which_another_tracer_comes_is_ended_by_the_next_of_its_thread
 	char *pages = mmap(NULL, 2 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
 			   -1, 0);
 	struct pollfd held = { .events = POLLIN };
-	u64 healed = watch_state(&mm).nr_healed;
 	struct uffd_msg msg;
 	pthread_t thread;
+	u64 healed;
 	int link;
 
 	need_choice();
+	healed = watch_state(&mm).nr_healed;
 	memset(pages, 1, 2 * PAGE);
 	held.fd = hold_discards(pages);
 	sem_init(&first_is_over, 0, 0);

@@ -138,7 +138,6 @@ static void open_with(const char *monitor)
 
 static void change(const char *monitor, char *page)
 {
-	munmap(page, PAGE);
 	EXPECT(mmap(page, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED,
 		    -1, 0) == page);
 	if (!strcmp(monitor, "manual"))

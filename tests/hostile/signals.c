@@ -44,7 +44,7 @@ static void change(__attribute__((unused)) int sig)
 
 	if (manual && !deaf)
 		invlock_manual_start(rig.mm, rig.page, PAGE);
-	munmap(rig.page, PAGE);
+	/* without a hole in between, which would be anybody's */
 	mmap(rig.page, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1,
 	     0);
 	*(volatile unsigned long *)rig.page = ++number;

@@ -316,7 +316,7 @@ static u32 nr_signals;
 
 static void unmap_in_handler(__attribute__((unused)) int sig)
 {
-	munmap(signal_page, PAGE);
+	/* at once: see renew() */
 	map_at(signal_page, PAGE, MAP_FIXED);
 	port_fetch_add(&nr_signals, 1);
 }
@@ -518,7 +518,6 @@ TEST(a_program_that_closes_our_descriptor_gets_an_error_and_never_a_stale_answer
 	p = map_at(NULL, PAGE, 0);
 	assert_int_equal(translate(&rig, p, PAGE, &t), 0);
 	close(rig_uffd(&rig)->uffd.fd);
-	munmap(p, PAGE);
 	map_at(p, PAGE, MAP_FIXED);
 	assert_false(is_valid(&rig, &t));
 	assert_int_equal(invlock_sample(&rig.mm.il, t.start, t.end, &snap), -ENOTRECOVERABLE);
