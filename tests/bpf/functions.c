@@ -7,13 +7,10 @@
  * the test programs that it runs.
  */
 #include <fcntl.h>
-#include <linux/userfaultfd.h>
-#include <poll.h>
 #include <pthread.h>
 #include <sched.h>
 #include <semaphore.h>
 #include <stdatomic.h>
-#include <sys/ioctl.h>
 #include "lib/monitor_bpf_set.h"
 #include "nothing.h"
 #include "tests/tool/run.h"
@@ -165,22 +162,6 @@ TEST(threads_that_share_a_cpu_are_never_skipped)
 	assert_int_equal(mm.il.feed->flags, 0);
 }
 
-/* a discard of this page stays in its call until the event that tells of it is read */
-static int hold_discards(char *page)
-{
-	struct uffdio_api api = { .api = UFFD_API, .features = UFFD_FEATURE_EVENT_REMOVE };
-	struct uffdio_register range = {
-		.range = { .start = (uintptr_t)page, .len = PAGE },
-		.mode = UFFDIO_REGISTER_MODE_MISSING,
-	};
-	int fd = syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
-
-	assert_true(fd >= 0);
-	assert_int_equal(ioctl(fd, UFFDIO_API, &api), 0);
-	assert_int_equal(ioctl(fd, UFFDIO_REGISTER, &range), 0);
-	return fd;
-}
-
 static sem_t first_is_over, do_the_second;
 
 static void *discard_twice(void *pages)
@@ -200,23 +181,22 @@ TEST(a_call_during_which_another_tracer_comes_is_ended_by_the_next_of_its_thread
 {
 	char *pages = mmap(NULL, 2 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
 			   -1, 0);
-	struct pollfd held = { .events = POLLIN };
-	struct uffd_msg msg;
 	pthread_t thread;
+	int held, link;
 	u64 healed;
-	int link;
 
 	need_choice();
 	healed = watch_state(&mm).nr_healed;
 	memset(pages, 1, 2 * PAGE);
-	held.fd = hold_discards(pages);
+	held = hold_discards(pages, PAGE);
+	assert_true(held >= 0);
 	sem_init(&first_is_over, 0, 0);
 	sem_init(&do_the_second, 0, 0);
 	assert_int_equal(pthread_create(&thread, NULL, discard_twice, pages), 0);
-	assert_int_equal(poll(&held, 1, -1), 1);
+	await_discard(held);
 	link = attach_nothing_to_function("__x64_sys_madvise", BPF_TRACE_FENTRY);
 	assert_true(link >= 0);
-	assert_int_equal(read(held.fd, &msg, sizeof(msg)), sizeof(msg));
+	release_discard(held);
 	sem_wait(&first_is_over);
 	assert_false(feed_quiet(&mm));
 	assert_int_equal(watch_state(&mm).nr_healed, healed);
@@ -226,7 +206,7 @@ TEST(a_call_during_which_another_tracer_comes_is_ended_by_the_next_of_its_thread
 	assert_int_equal(watch_state(&mm).nr_healed, healed + 1);
 	assert_false(closed(&mm));
 	close(link);
-	close(held.fd);
+	close(held);
 	munmap(pages, 2 * PAGE);
 }
 

@@ -2,16 +2,9 @@
 /* Opening while other threads run, and as many threads as there are. */
 #include <dirent.h>
 #include <fcntl.h>
-#include <linux/userfaultfd.h>
-#include <poll.h>
 #include <pthread.h>
-#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include "watch.h"
-
-#ifndef UFFD_USER_MODE_ONLY
-#define UFFD_USER_MODE_ONLY	1
-#endif
 
 static struct invlock_mm mm;
 static int stop;	/* atomic */
@@ -69,29 +62,13 @@ static bool in_call(int nr)
 
 static void stuck_start(struct stuck *s)
 {
-	struct uffdio_api api = { .api = UFFD_API, .features = UFFD_FEATURE_EVENT_REMOVE };
-	struct uffdio_register reg = { .mode = UFFDIO_REGISTER_MODE_MISSING };
-
 	s->stripe = stripe_new();
-	s->uffd = syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY);
-	if (s->uffd < 0 || ioctl(s->uffd, UFFDIO_API, &api))
+	s->uffd = hold_discards(s->stripe, STRIPE);
+	if (s->uffd < 0)
 		TEST_SKIP("userfaultfd: %s", strerror(errno));
-	reg.range.start = (u64)s->stripe;
-	reg.range.len = STRIPE;
-	assert_int_equal(ioctl(s->uffd, UFFDIO_REGISTER, &reg), 0);
 	start_thread(&s->thread, get_stuck, s);
 	while (!in_call(SYS_madvise))
 		nap_ms(1);
-}
-
-static void stuck_release(struct stuck *s)
-{
-	struct pollfd pfd = { .fd = s->uffd, .events = POLLIN };
-	struct uffd_msg msg;
-
-	assert_int_equal(poll(&pfd, 1, -1), 1);
-	assert_int_equal(read(s->uffd, &msg, sizeof(msg)), sizeof(msg));
-	assert_int_equal(msg.event, UFFD_EVENT_REMOVE);
 }
 
 static void stuck_end(struct stuck *s)
@@ -119,7 +96,7 @@ TEST(a_thread_stuck_in_a_call_since_before_is_named_and_the_open_fails)
 	assert_int_equal(err, -EBUSY);
 	assert_non_null(strstr(why.text, "system call 28"));
 	assert_null(mm.data);
-	stuck_release(&s);
+	release_discard(s.uffd);
 	stuck_end(&s);
 	assert_int_equal(count_fds(), fds);
 	watch_open(&mm);
@@ -129,12 +106,14 @@ TEST(a_thread_stuck_in_a_call_since_before_is_named_and_the_open_fails)
 /* lets the thread go when the program is armed: the open has nothing left to do but to wait */
 static void *release_when_armed(void *arg)
 {
+	const struct stuck *s = arg;
+
 	while (!port_load_acquire(&mm.il.feed))
 		nap_ms(1);
 	while (!watch_state(&mm).mm)
 		nap_ms(1);
 	nap_ms(50);
-	stuck_release(arg);
+	release_discard(s->uffd);
 	return NULL;
 }
 
@@ -175,7 +154,7 @@ TEST(more_calls_at_once_than_there_are_slots_degrade_the_feed)
 			 INVLOCK_STALE);
 	assert_int_equal(invlock_sample(&mm.il, (u64)stripe, (u64)stripe + PAGE, &snap),
 			 -ENOTRECOVERABLE);
-	stuck_release(&s);
+	release_discard(s.uffd);
 	stuck_end(&s);
 	stripe_free(stripe);
 	watch_close(&mm);

@@ -2,16 +2,10 @@
 /* io_uring MADVISE: a change of the map without a system call of its own. */
 #include <fcntl.h>
 #include <liburing.h>
-#include <linux/userfaultfd.h>
 #include <signal.h>
-#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include "watch.h"
-
-#ifndef UFFD_USER_MODE_ONLY
-#define UFFD_USER_MODE_ONLY	1
-#endif
 
 static struct invlock_mm mm;
 static struct io_uring ring;
@@ -126,21 +120,16 @@ TEST(a_completion_that_overflows_degrades_the_feed)
  */
 TEST(a_request_that_outlives_its_monitor_is_an_event_of_the_next)
 {
-	struct uffdio_api api = { .api = UFFD_API, .features = UFFD_FEATURE_EVENT_REMOVE };
-	struct uffdio_register reg = { .mode = UFFDIO_REGISTER_MODE_MISSING };
 	struct invlock_mm first;
 	struct watched victim;
-	struct uffd_msg msg;
 	pid_t keeper;
 	int uffd;
 
 	monitor_bpf_options.family = getpid();
 	ring_open(8, 0);
 	monitor_bpf_options.family = 0;
-	uffd = syscall(SYS_userfaultfd, O_CLOEXEC | UFFD_USER_MODE_ONLY);
-	reg.range.start = (u64)stripe;
-	reg.range.len = STRIPE;
-	if (uffd < 0 || ioctl(uffd, UFFDIO_API, &api) || ioctl(uffd, UFFDIO_REGISTER, &reg)) {
+	uffd = hold_discards(stripe, STRIPE);
+	if (uffd < 0) {
 		ring_close();
 		TEST_SKIP("userfaultfd: %s", strerror(errno));
 	}
@@ -159,7 +148,7 @@ TEST(a_request_that_outlives_its_monitor_is_an_event_of_the_next)
 	watch_open(&mm);
 	monitor_bpf_options.family = 0;
 	watched_sample(&victim, &mm, stripe + VICTIM);
-	assert_int_equal(read(uffd, &msg, sizeof(msg)), sizeof(msg));
+	release_discard(uffd);
 	reap();
 	assert_int_equal(watched_verdict(&victim), INVLOCK_STALE);
 	assert_true(feed_quiet(&mm));

@@ -1,7 +1,15 @@
 // SPDX-License-Identifier: MIT
 #include <bpf/bpf.h>
 #include <dirent.h>
+#include <fcntl.h>
+#include <linux/userfaultfd.h>
+#include <poll.h>
+#include <sys/ioctl.h>
 #include "watch.h"
+
+#ifndef UFFD_USER_MODE_ONLY
+#define UFFD_USER_MODE_ONLY	1
+#endif
 
 /* once: the tests of a program open it many times */
 static void say_where(const struct invlock_mm *mm)
@@ -111,6 +119,37 @@ long int80(long nr, long a, long b, long c, long d, long e, long f)
 			 : "a"(nr), "b"(a), "c"(b), "d"(c), "S"(d), "D"(e), [f] "r"(f)
 			 : "memory", "r8", "r9", "r10", "r11");
 	return (int)ret;
+}
+
+int hold_discards(char *at, size_t len)
+{
+	struct uffdio_api api = { .api = UFFD_API, .features = UFFD_FEATURE_EVENT_REMOVE };
+	struct uffdio_register reg = {
+		.range = { .start = (u64)at, .len = len },
+		.mode = UFFDIO_REGISTER_MODE_MISSING,
+	};
+	int fd = syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY);
+
+	if (fd < 0 || ioctl(fd, UFFDIO_API, &api))
+		return -1;
+	assert_int_equal(ioctl(fd, UFFDIO_REGISTER, &reg), 0);
+	return fd;
+}
+
+void await_discard(int uffd)
+{
+	struct pollfd pfd = { .fd = uffd, .events = POLLIN };
+
+	assert_int_equal(poll(&pfd, 1, -1), 1);
+}
+
+void release_discard(int uffd)
+{
+	struct uffd_msg msg;
+
+	await_discard(uffd);
+	assert_int_equal(read(uffd, &msg, sizeof(msg)), sizeof(msg));
+	assert_int_equal(msg.event, UFFD_EVENT_REMOVE);
 }
 
 unsigned int count_fds(void)

@@ -57,6 +57,18 @@ long int80(long nr, long a, long b, long c, long d, long e, long f);
 /* the map of this name that a program uses, as only root may; -1 = none */
 int map_of_program(int prog, const char *name);
 
+/*
+ * From now on a discard there stays in its call until it is released. The userfaultfd that holds
+ * it, to be closed; -1 and errno where there is none
+ */
+int hold_discards(char *at, size_t len);
+
+/* until one is held */
+void await_discard(int uffd);
+
+/* lets it go, when there is one */
+void release_discard(int uffd);
+
 /* open descriptors of this process */
 unsigned int count_fds(void);
 
