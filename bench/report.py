@@ -34,17 +34,17 @@ def spread(of):
     return text
 
 
-def names(result, key):
+def names(series, key):
     found = []
-    for series in result['series']:
-        if series[key] not in found:
-            found.append(series[key])
+    for one in series:
+        if one[key] not in found:
+            found.append(one[key])
     return found
 
 
 def values(result):
     """A row a case, a column a contender."""
-    whats, whos = names(result, 'what'), names(result, 'who')
+    whats, whos = names(result['series'], 'what'), names(result['series'], 'who')
     cell = {(s['what'], s['who']): spread(s) for s in result['series']}
     yield [f'{result["unit"]}: median (quartiles)'] + whos
     for what in whats:
@@ -100,8 +100,7 @@ def plot(result, path):
     wide = medians and max(medians) > 30 * min(medians)
     if wide:
         series = above
-    drawn = {'series': series}
-    whats, whos = names(drawn, 'what'), names(drawn, 'who')
+    whats, whos = names(series, 'what'), names(series, 'who')
     cell = {(s['what'], s['who']): f'{s["median"]} {s["q1"]} {s["q3"]}' for s in series}
     linear = 'set yrange [*:*]' if any(s['q1'] < 0 for s in series) else 'set yrange [0:*]'
     lines = ['set terminal svg size 900,420 font "sans,12" background "white"',
