@@ -84,6 +84,40 @@ static inline void invlock_lose(const struct invlock *il)
 }
 
 /**
+ * invlock_blind_start() - from now on the writer may miss changes
+ * @il: the feed
+ *
+ * To every reader this looks like an invalidation that runs everywhere. Its event overlaps
+ * nothing, so once the writer sees again the ring proves that every translation is still good.
+ * Each needs one invlock_blind_end(). They nest.
+ * Context: any, never waits. Ordering: full; a change that is missed afterwards is made after
+ * readers can know that it may be missed. Since: 0.2
+ */
+static inline void invlock_blind_start(const struct invlock *il)
+{
+	/* blind before the words: pairs with the load in invlock_validate_words() */
+	port_fetch_add(&il->feed->blind, 1);
+	port_fetch_add(&il->feed->wide, INVLOCK_START);
+	invlock_record(il, INVLOCK_ADDRESS_END, INVLOCK_ADDRESS_END, INVLOCK_KIND_UNKNOWN, 0, 0);
+}
+
+/**
+ * invlock_blind_end() - the writer sees again
+ * @il: the feed
+ * @missed: a change was missed, or may have been, since the matching invlock_blind_start()
+ *
+ * Context: any, never waits. Ordering: full. Since: 0.2
+ */
+static inline void invlock_blind_end(const struct invlock *il, bool missed)
+{
+	if (missed)
+		invlock_lose(il);
+	port_fetch_add(&il->feed->wide, INVLOCK_END);
+	/* last: a reader that finds 0 finds what was lost; pairs with invlock_validate_words() */
+	port_fetch_add(&il->feed->blind, -1ULL);
+}
+
+/**
  * invlock_close_feed() - say that this feed can never be trusted again
  * @il: the feed
  * @flag: INVLOCK_FEED_DEAD or INVLOCK_FEED_DEGRADED

@@ -140,6 +140,12 @@ enum invlock_verdict invlock_validate_words(const struct invlock *il,
 		return INVLOCK_STALE;
 
 	/*
+	 * The words before blind: if they moved because the writer is blind, we find it blind, or
+	 * it sees again and has lost what it missed; pairs with invlock_blind_start() and _end().
+	 */
+	if (port_load_acquire(&il->feed->blind))
+		return INVLOCK_UNSETTLED;
+	/*
 	 * Words, then the sequence: what is in the words is scanned. Relaxed: the events behind it
 	 * are known by their own numbers.
 	 */

@@ -29,6 +29,12 @@
  * quiet in that load replace the old ones; words that were not are left alone
  * and only the sequence moves on, else an event not yet recorded is absorbed.
  *
+ * A writer that may be skipped for a while (it is blind) says so before the first
+ * change can be missed: it raises blind, adds INVLOCK_START to wide, and records an
+ * event that overlaps nothing. When it sees again it first loses, as below, if a
+ * change was missed, then adds INVLOCK_END to wide, and lowers blind last. So a
+ * reader whose words moved looks at blind before it lets the ring prove anything.
+ *
  * A writer that could not record a change moves wide and sequence after it and
  * writes no event: every reader then says "stale". One that cannot wait for the
  * change to be made closes the feed. This is the rule for every overflow.
@@ -39,7 +45,7 @@
 #include <linux/types.h>
 
 #define INVLOCK_FEED_MAGIC		0x3130646565666e69ULL	/* "infeed01" */
-#define INVLOCK_FEED_VERSION		1
+#define INVLOCK_FEED_VERSION		2
 #define INVLOCK_FEED_HEADER_SIZE	4096
 
 /* The geometry every writer of this project uses; readers take the header's. */
@@ -137,6 +143,8 @@ struct invlock_event {
  * @wide: the word of invalidations too wide for stripes, and of everything that
  *	could not be recorded; part of every range
  * @flags: INVLOCK_FEED_*
+ * @blind: how many CPUs the writer may miss changes on at this moment. While it is not 0,
+ *	a reader whose words moved must wait: it can neither trust nor condemn what it has.
  * @lost: changes a writer could not record; a statistic, readers decide by @wide
  * @dropped: events that found their slot busy; a statistic
  * @missed: runs of the writer that the kernel skipped; a statistic
@@ -157,6 +165,7 @@ struct invlock_feed {
 
 	__u64 wide __attribute__((aligned(64)));
 	__u64 flags;
+	__u64 blind;
 
 	__u64 lost __attribute__((aligned(64)));
 	__u64 dropped;
