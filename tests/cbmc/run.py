@@ -97,7 +97,7 @@ def main(argv):
         for number, (entry, proof) in enumerate(runs, 1):
             build.copy_core(ROOT, core)
             if entry:
-                build.apply(entry, core)
+                build.plant.apply(entry, core)
             proved, said = prove(cbmc, core, *proof)
             good = proved is (entry is None)
             failures += not good

@@ -8,12 +8,10 @@
     build.py mutants CC ROOT ENGINE TABLE [GROUP]  TAP: does the explorer catch each of them?
     build.py planted CC ROOT ENGINE TABLE        TAP: each entry must turn `mutants` red
 
-A table has entries of lines, parted by empty lines; # begins a comment:
+A table is one of tests/plant.py; its entries may have these fields:
 
-    name: a-word            group: a word, for tests that run a part of the table
-    file: core/read.c       cases: those of sim to run; default: all
-    -old text               must be in the file exactly once; several lines are one text
-    +new text
+    group: a word           for tests that run a part of the table
+    cases: some words       the cases of sim to run; all of them by default
     survives: why           no schedule can tell; it is an error if one does
 
 small.txt is applied before everything else.
@@ -25,6 +23,9 @@ import subprocess
 import sys
 import tempfile
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'))
+import plant    # noqa: E402
+
 FLAGS = ['-std=gnu11', '-D_GNU_SOURCE', '-DINVLOCK_PORT_SIM', '-Wall', '-Wextra', '-Werror',
          '-Wno-sign-compare', '-Wno-missing-field-initializers']
 # a changed core may leave something unused
@@ -34,51 +35,14 @@ CASES = ['cases_lock.c', 'cases_cache.c', 'serial.c']
 
 
 def read_table(path):
-    entries, now = [], None
-    with open(path, encoding='utf-8') as f:
-        for number, line in enumerate(f, 1):
-            line = line.rstrip('\n')
-            if line.startswith('#'):
-                continue
-            if not line:
-                now = None
-                continue
-            if now is None:
-                now = {'old': [], 'new': [], 'line': number}
-                entries.append(now)
-            if line[0] in '-+':
-                now['old' if line[0] == '-' else 'new'].append(line[1:])
-            else:
-                match = re.match(r'(name|group|file|cases|survives): (.*)', line)
-                if not match:
-                    sys.exit(f'{path}:{number}: "{line}" is no line of a table')
-                now[match[1]] = match[2]
-    for entry in entries:
-        for field in ('name', 'file'):
-            if field not in entry:
-                sys.exit(f'{path}:{entry["line"]}: an entry without "{field}:"')
-    return entries
-
-
-def apply(entry, directory):
-    path = os.path.join(directory, entry['file'])
-    with open(path, encoding='utf-8') as f:
-        text = f.read()
-    old, new = '\n'.join(entry['old']), '\n'.join(entry['new'])
-    # whole lines: "x" is not found in "xy"
-    found = len(re.findall('^' + re.escape(old) + '$', text, re.M))
-    if found != 1:
-        sys.exit(f'{entry["name"]}: its old text is in {entry["file"]} {found} times, not once; '
-                 'core has changed: bring the table up to date')
-    with open(path, 'w', encoding='utf-8') as f:
-        f.write(re.sub('^' + re.escape(old) + '$', lambda _: new, text, count=1, flags=re.M))
+    return plant.read_table(path, ('group', 'cases', 'survives'))
 
 
 def copy_core(root, directory):
     shutil.rmtree(os.path.join(directory, 'core'), ignore_errors=True)
     shutil.copytree(os.path.join(root, 'core'), os.path.join(directory, 'core'))
     for entry in read_table(os.path.join(root, 'tests/sim/small.txt')):
-        apply(entry, directory)
+        plant.apply(entry, directory)
 
 
 def run(command):
@@ -125,7 +89,7 @@ def check(cc, root, stamp, tables):
         for table in tables:
             for entry in read_table(table):
                 copy_core(root, directory)
-                apply(entry, directory)
+                plant.apply(entry, directory)
     missing = list(check_orders(root, tables))
     if missing:
         sys.exit('\n'.join(missing))
@@ -140,7 +104,8 @@ def check_orders(root, tables):
     for name in sorted(os.listdir(os.path.join(root, 'core'))):
         if name.startswith('port'):
             continue
-        lines = {line for e in entries if e['file'] == 'core/' + name for line in e['old']}
+        lines = {line for entry in entries for file, old, _ in entry['changes']
+                 if file == 'core/' + name for line in old.split('\n')}
         with open(os.path.join(root, 'core', name), encoding='utf-8') as f:
             for number, line in enumerate(f, 1):
                 code = re.sub(r'/\*.*|^ \*.*', '', line)
@@ -151,7 +116,7 @@ def check_orders(root, tables):
 def verdict(cc, root, engine, entry, directory):
     """(is it as the table says, a sentence, what the explorer printed)"""
     copy_core(root, directory)
-    apply(entry, directory)
+    plant.apply(entry, directory)
     sim = os.path.join(directory, 'sim')
     build_sim(cc, root, directory, engine, sim, MUTANT_FLAGS)
     cases = entry.get('cases', '').split()
@@ -215,4 +180,7 @@ def main(argv):
 
 
 if __name__ == '__main__':
-    sys.exit(main(sys.argv))
+    try:
+        sys.exit(main(sys.argv))
+    except plant.Misfit as why:
+        sys.exit(f'build.py: {why}')
