@@ -8,8 +8,8 @@
 #	make proof	the tests that take as long as they take
 #	make fuzz	libFuzzer, for TIME seconds on each target
 #	make lint	the checks that need no build
-#	make vm-test	the kernel module in virtual machines (K=6.1, 6.12, 7.2, debug,
-#			kcsan or all; TORTURE=seconds)
+#	make vm-test	the kernel module in virtual machines (K=6.1, 6.12, newest,
+#			debug, kcsan or all; TORTURE=seconds)
 #	make bench	the measurements
 #	make bench-kernel	the kernel's, in a virtual machine (K=6.1 or 6.12), as JSON
 #	make install	DESTDIR= and PREFIX= as usual

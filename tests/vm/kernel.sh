@@ -12,7 +12,7 @@
 #			kernel_chroot	a root with the compiler that this kernel needs; or nothing
 
 cache=${INVLOCK_CACHE:-${XDG_CACHE_HOME:-/var/cache}/invlock}/vm
-every_kernel="6.1 6.12 7.2 debug kcsan"
+every_kernel="6.1 6.12 newest debug kcsan"
 
 need_tools()	# COMMAND:PACKAGE...
 {
@@ -29,19 +29,16 @@ need_tools()	# COMMAND:PACKAGE...
 		skip "cannot install ${missing[*]}: $(tail -n 1 "$work/apt.log")"
 }
 
-# an apt of its own, as if nothing were installed here: a suite that this machine does not use
+# an apt of its own, as if nothing were installed here: a suite that this machine does not use,
+# from the mirror that it does use
 private_apt()	# DIR SUITE
 {
-	local suite keys=/usr/share/keyrings/debian-archive-keyring.gpg
-
-	mkdir -p "$1"/{lists/partial,archives/partial,empty}
-	for suite in bookworm "$2"; do
-		echo "deb [signed-by=$keys] http://deb.debian.org/debian $suite main"
-	done > "$1/sources.list"
+	mkdir -p "$1"/{lists/partial,archives/partial,sources,empty}
+	"$here/mirror.py" bookworm "$2" > "$1/sources/debian.sources" || return
 	: > "$1/status"
 	cat > "$1/apt.conf" <<-END
-	Dir::Etc::SourceList "$1/sources.list";
-	Dir::Etc::SourceParts "$1/empty";
+	Dir::Etc::SourceList "$1/none";
+	Dir::Etc::SourceParts "$1/sources";
 	Dir::Etc::Preferences "$1/none";
 	Dir::Etc::PreferencesParts "$1/empty";
 	Dir::State::Lists "$1/lists";
@@ -128,14 +125,14 @@ kernel_from_packages()	# NAME [SUITE]
 		2> /dev/null)
 }
 
-# whatever sid has today
-kernel_from_sid()	# NAME: 7.2, or 7.x for any
+# whatever sid had when it was asked; to ask again, remove the folder
+kernel_from_sid()	# NAME: newest, or 7.2 for no other
 {
 	[ "$(id -u)" = 0 ] || skip "kernel $1 is built in a chroot, which needs root"
 	kernel_from_packages sid sid
-	case $kernel_version in
-	"${1%x}"*) ;;
-	*) skip "$kernel_modules has $kernel_version, not $1; K=7.x takes whatever is there" ;;
+	case $1/$kernel_version in
+	newest/*|"$1/$1"*) ;;
+	*) skip "$kernel_modules has $kernel_version, not $1; K=newest takes whatever is there" ;;
 	esac
 	kernel_chroot=$kernel_modules
 	kernel_build=${kernel_build#"$kernel_chroot"}
@@ -195,10 +192,12 @@ kernel_get()	# NAME
 	exec {lock}> "$cache/lock"
 	# one at a time: another run may be at the same
 	flock "$lock"
+	# what newest was called
+	[ "$1" != 7.x ] || set -- newest
 	case $1 in
 	6.1) kernel_from_packages "$1" ;;
 	6.12) kernel_from_packages "$1" bookworm-backports ;;
-	7.*) kernel_from_sid "$1" ;;
+	newest|7.*) kernel_from_sid "$1" ;;
 	debug|kcsan) kernel_from_source "$1" ;;
 	*) fail "there is no kernel \"$1\" here: $every_kernel are known" ;;
 	esac

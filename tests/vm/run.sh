@@ -5,7 +5,7 @@
 # what they say as TAP. Green only if the guest says so itself, at its very end.
 #
 #   tests/vm/run.sh [-k KERNEL] [-n NAME] [-t SECONDS] [-q] [-b] [-c]
-#	-k	6.1, unless told otherwise; 6.12; 7.2, or 7.x for what Debian sid has now; debug
+#	-k	6.1, unless told otherwise; 6.12; newest, which is what Debian sid has; debug
 #		(KASAN, lockdep, sleeping in the wrong place, leaks); kcsan (data races); all
 #	-n	only the test programs whose name contains NAME
 #	-t	so long does each torture take
