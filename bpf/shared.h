@@ -3,7 +3,7 @@
 #ifndef INVLOCK_BPF_SHARED_H
 #define INVLOCK_BPF_SHARED_H
 
-#include <linux/invlock.h>
+#include <invlock/feed.h>
 #include <linux/types.h>
 
 /* Processes that one set of programs can watch at once; a power of two. */

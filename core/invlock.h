@@ -2,7 +2,7 @@
 /*
  * The invalidation lock: a view of a feed, and how to make one.
  *
- * A feed (include/uapi/linux/invlock.h) is memory. A struct invlock is where one
+ * A feed (include/uapi/invlock/feed.h) is memory. A struct invlock is where one
  * user of it keeps the checked geometry, so that nothing that is read from
  * shared memory is ever used as an index again.
  *
@@ -13,7 +13,7 @@
 #define INVLOCK_CORE_INVLOCK_H
 
 #include "port.h"
-#include <linux/invlock.h>
+#include <invlock/feed.h>
 
 /*
  * How much of the check is done. Everything but INVLOCK_CHECK_FULL is wrong on

@@ -2,7 +2,7 @@
 /*
  * core/port.h for a BPF program: the write side alone.
  *
- * The feed's geometry is the constants of <linux/invlock.h>, put into struct invlock where
+ * The feed's geometry is the constants of <invlock/feed.h>, put into struct invlock where
  * the compiler can see them: the verifier must find a constant mask at every index.
  */
 #ifndef INVLOCK_CORE_PORT_BPF_H

@@ -16,7 +16,7 @@
 #include <linux/uaccess.h>
 #include <linux/vmalloc.h>
 #include <linux/wait.h>
-#include <linux/invlock_dev.h>
+#include <invlock/dev.h>
 
 #include "bad.h"
 #include "compat/vm_flags.h"

@@ -15,7 +15,7 @@
 #include <linux/module.h>
 #include <linux/slab.h>
 #include <linux/xarray.h>
-#include <linux/invlock_dev.h>
+#include <invlock/dev.h>
 
 #include "bad.h"
 #include "mirror.h"

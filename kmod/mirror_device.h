@@ -12,7 +12,7 @@
 
 #include <linux/hmm.h>
 #include <linux/xarray.h>
-#include <linux/invlock_dev.h>
+#include <invlock/dev.h>
 
 #include "core/section.h"
 #include "mirror_pin.h"

@@ -16,7 +16,7 @@
 #include <linux/rwsem.h>
 #include <linux/sched/mm.h>
 #include <linux/slab.h>
-#include <linux/invlock_dev.h>
+#include <invlock/dev.h>
 
 #include "mirror.h"
 #include "mirror_device.h"

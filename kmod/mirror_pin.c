@@ -4,7 +4,7 @@
 #include <linux/mm.h>
 #include <linux/sched/mm.h>
 #include <linux/slab.h>
-#include <linux/invlock_dev.h>
+#include <invlock/dev.h>
 
 #include "mirror_device.h"
 #include "mirror_pin.h"

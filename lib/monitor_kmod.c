@@ -12,7 +12,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <unistd.h>
-#include <linux/invlock_dev.h>
+#include <invlock/dev.h>
 
 #include "monitor.h"
 

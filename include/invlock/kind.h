@@ -2,13 +2,13 @@
 /*
  * Kinds of change: what can make a translation stale.
  *
- * The kinds are numbered in <linux/invlock.h>; a set of them is a 64-bit mask.
+ * The kinds are numbered in <invlock/feed.h>; a set of them is a 64-bit mask.
  */
 #ifndef INVLOCK_KIND_H
 #define INVLOCK_KIND_H
 
 #include <stdint.h>
-#include <linux/invlock.h>
+#include <invlock/feed.h>
 
 #ifdef __cplusplus
 extern "C" {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /* The hit path moves no cache line between CPUs: bench/lines_run.h counts, the same each time. */
-#include <linux/invlock.h>
+#include <invlock/feed.h>
 
 #include "bench/lines_run.h"
 #include "tests/test.h"

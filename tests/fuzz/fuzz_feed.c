@@ -114,7 +114,7 @@ struct range {
 	u64 start, end;
 };
 
-/* a writer, and how far it is; the steps are those of <linux/invlock.h> */
+/* a writer, and how far it is; the steps are those of <invlock/feed.h> */
 struct writer {
 	struct range range;
 	u64 seq;

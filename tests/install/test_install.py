@@ -91,7 +91,8 @@ def _run_example(program, *arguments, **env):
 def it_installs():
     _run('meson', 'install', '-C', BUILD, '--no-rebuild', '--destdir', DEST)
     assert len(_library_headers()) >= 5, _headers()
-    assert os.path.exists(_one('**/include/linux/invlock.h'))
+    assert os.path.exists(_one('**/include/invlock/feed.h'))
+    assert not glob.glob(f'{DEST}/**/include/linux', recursive=True)
 
 
 def the_shared_library_shows_every_public_function_and_nothing_else():

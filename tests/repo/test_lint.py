@@ -18,7 +18,7 @@ GOOD = {
     'core/port.h': DUAL + '#ifdef __KERNEL__\n#include "port_user.h"\n#endif\n',
     'core/port_user.h': DUAL + '#include <errno.h>\nstatic inline void port_barrier(void)\n{\n'
                                '\t__atomic_thread_fence(__ATOMIC_SEQ_CST);\n}\n',
-    'core/read.c': DUAL + '#include "port.h"\n#include <linux/invlock.h>\n',
+    'core/read.c': DUAL + '#include "port.h"\n#include <invlock/feed.h>\n',
     'lib/mm.c': MIT + '#include <stdlib.h>\n',
     'scripts/run.sh': SHELL + 'echo "$1"\n',
     'LICENSES/MIT.txt': 'as is, ' + UNFINISHED + '\n',

@@ -4,7 +4,7 @@
  * needs no 32-bit packages. Its exit status is 0, or the line number of what went wrong (of
  * which a parent sees eight bits).
  */
-#include <linux/invlock_dev.h>
+#include <invlock/dev.h>
 
 #define SYS_exit	1
 #define SYS_open	5

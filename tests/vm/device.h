@@ -13,7 +13,7 @@
 #include <sys/prctl.h>
 #include <time.h>
 #include <unistd.h>
-#include <linux/invlock_dev.h>
+#include <invlock/dev.h>
 
 #include "tests/test.h"
 

@@ -76,7 +76,7 @@ packaging()
 		return
 	fi
 	try "checkpatch finds nothing in the module" \
-		with_checkpatch "$root"/kmod/*.c "$root"/{kmod,kmod/compat,include/uapi/linux}/*.h
+		with_checkpatch "$root"/kmod/*.c "$root"/{kmod,kmod/compat,include/uapi/invlock}/*.h
 	sed -i 's/if (!mem)/if( !mem )/' "$bad/mmu_invlock.c"
 	try "planted: checkpatch finds a space in the wrong place" \
 		fails with_checkpatch "$bad/mmu_invlock.c"

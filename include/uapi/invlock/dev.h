@@ -14,11 +14,11 @@
  * -EINVAL else. An unknown request is -ENOTTY. A process that did not open the file itself
  * gets -EPERM, one whose address space is gone -EOWNERDEAD.
  */
-#ifndef _UAPI_LINUX_INVLOCK_DEV_H
-#define _UAPI_LINUX_INVLOCK_DEV_H
+#ifndef _INVLOCK_DEV_H
+#define _INVLOCK_DEV_H
 
 #include <linux/ioctl.h>
-#include <linux/invlock.h>
+#include <invlock/feed.h>
 #include <linux/types.h>
 
 /*
@@ -147,4 +147,4 @@ struct invlock_mirror_stats {
 /* /dev/invlock_interval: watch this range only, with one notifier; @len is not 0 */
 #define INVLOCK_MIRROR_RANGE	_IOW('v', 0x43, struct invlock_mirror_pin)
 
-#endif /* _UAPI_LINUX_INVLOCK_DEV_H */
+#endif /* _INVLOCK_DEV_H */

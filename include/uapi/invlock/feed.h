@@ -39,8 +39,8 @@
  * writes no event: every reader then says "stale". One that cannot wait for the
  * change to be made closes the feed. This is the rule for every overflow.
  */
-#ifndef _UAPI_LINUX_INVLOCK_H
-#define _UAPI_LINUX_INVLOCK_H
+#ifndef _INVLOCK_FEED_H
+#define _INVLOCK_FEED_H
 
 #include <linux/types.h>
 
@@ -172,4 +172,4 @@ struct invlock_feed {
 	__u64 missed;
 } __attribute__((aligned(64)));
 
-#endif /* _UAPI_LINUX_INVLOCK_H */
+#endif /* _INVLOCK_FEED_H */
