@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "bench/no_op.h"
-#include "core/region.h"
+#include "lib/cache/region.h"
 #include "lib/thread.h"
 
 #define LINE		64

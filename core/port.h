@@ -16,7 +16,7 @@
  *				both without atomics in port_serial.h, for a port whose
  *				writers exclude each other by a lock
  *
- * The asymmetric barrier, for the pins (core/pin.h); not needed by BPF
+ * The asymmetric barrier, for the pins (lib/cache/pin.h); not needed by BPF
  *   port_light_barrier()	orders a store before a later load, if another
  *				thread runs port_heavy_barrier() between them
  *   port_heavy_barrier()	the expensive half; false = it could not be done, so

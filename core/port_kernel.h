@@ -2,7 +2,7 @@
 /*
  * core/port.h for the Linux kernel. port_wait() is in kmod/core.c.
  *
- * Without the asymmetric barrier: core/pin.h is not used here.
+ * Without the asymmetric barrier: lib/cache/pin.h is not used here.
  */
 #ifndef INVLOCK_CORE_PORT_KERNEL_H
 #define INVLOCK_CORE_PORT_KERNEL_H

@@ -16,7 +16,7 @@
 #include <invlock/cache.h>
 #include <pthread.h>
 
-#include "core/index.h"
+#include "lib/cache/index.h"
 #include "core/section.h"
 #include "mm.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The calling thread's record of pins (core/pin.h), found through TLS.
+ * The calling thread's record of pins (lib/cache/pin.h), found through TLS.
  *
  * Records, their slots and the registry lie in memory that fork wipes: in a child there are no
  * threads, no pins and no tables, however it was forked, and a hit need not ask. What is wiped
@@ -9,7 +9,7 @@
 #ifndef INVLOCK_LIB_THREAD_H
 #define INVLOCK_LIB_THREAD_H
 
-#include "core/pin.h"
+#include "lib/cache/pin.h"
 
 extern struct pin_registry *thread_registry;	/* NULL before the first cache */
 

@@ -19,13 +19,16 @@ SOURCE = C + ('.sh', '.py', '.S')
 # what carries no comment, or is not ours to write in
 NO_SPDX = ('.json', '.svg', '.png', '.txt', '.bin', '.patch')
 
+# what is held to the rules of core: no OS, no libc. tests/sim explores the schedules of all of it
+PURE = ('core/', 'lib/cache/index.', 'lib/cache/pin.', 'lib/cache/region.')
+
 MIT = 'MIT'
 DUAL = 'GPL-2.0-only OR MIT'
 GPL = 'GPL-2.0-only'
 UAPI = '(GPL-2.0-only WITH Linux-syscall-note) OR MIT'
 LICENCES = [    # the first that fits: what its name begins and ends with, the licence
     ('include/uapi/', C, UAPI),
-    ('core/', C, DUAL),
+    (PURE, C, DUAL),
     ('bpf/', C, DUAL),
     ('kmod/', '', GPL),
     ('tests/vm/', C, (MIT, GPL)),
@@ -46,6 +49,8 @@ def tree(root):
         folders[:] = [f for f in folders
                       if not f.startswith('build') and f not in ('.git', '__pycache__', 'corpus')]
         for name in names:
+            if name == '.git':      # of a worktree
+                continue
             path = os.path.join(folder, name)
             with open(path, errors='replace') as f:
                 files[os.path.relpath(path, root)] = f.read()
@@ -88,19 +93,22 @@ def kernel_macro(root, files):
 
 
 def fences(root, files):
-    """core has no bare fence, which sanitizers cannot see"""
-    for path, nr, line in lines_of(files, C, 'core/'):
+    """core and the cache's index have no bare fence, which sanitizers cannot see"""
+    for path, nr, line in lines_of(files, C, PURE):
         if FENCE.search(line) and not path.startswith('core/port_'):
             yield f'{path}:{nr}: use an acquire, a release or an RMW, and name its partner'
 
 
 def core_includes(root, files):
-    """core includes itself and the kernel ABI, nothing else"""
-    for path, nr, line in lines_of(files, C, 'core/'):
+    """core includes itself and the kernel ABI, nothing else; the cache's index core as well"""
+    for path, nr, line in lines_of(files, C, PURE):
         found = INCLUDE.match(line)
         if not found or path.startswith('core/port_'):
             continue
-        own = found[1] == '"' and f'core/{found[2]}' in files
+        beside = os.path.join(os.path.dirname(path), found[2])
+        included = beside if beside in files else found[2]
+        own = found[1] == '"' and included in files and included.startswith(
+            'core/' if path.startswith('core/') else PURE)
         if not own and found[2] != 'invlock/feed.h':
             yield f'{path}:{nr}: {found[2]}'
 

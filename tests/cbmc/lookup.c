@@ -4,7 +4,7 @@
 
 void sim_light_barrier(void) {}
 
-#include "core/index.c"
+#include "lib/cache/index.c"
 
 #define MAX_ADDRESS	(1ULL << 57)	/* as lib/cache.c has it */
 

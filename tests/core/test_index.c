@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "tests/test.h"
-#include "core/index.h"
+#include "lib/cache/index.h"
 
 #define NR	2000
 #define PAGE	4096ULL

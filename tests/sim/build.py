@@ -23,8 +23,10 @@ import subprocess
 import sys
 import tempfile
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'))
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path[:0] = [os.path.join(HERE, '..'), os.path.join(HERE, '../../scripts')]
 import plant    # noqa: E402
+from lint import PURE    # noqa: E402
 
 FLAGS = ['-std=gnu11', '-D_GNU_SOURCE', '-DINVLOCK_PORT_SIM', '-Wall', '-Wextra', '-Werror',
          '-Wno-sign-compare', '-Wno-missing-field-initializers']
@@ -38,9 +40,18 @@ def read_table(path):
     return plant.read_table(path, ('group', 'cases', 'survives'))
 
 
+def pure_files(root):
+    """core and what is held to its rules: paths from the root"""
+    return [f'{folder}/{name}' for folder in sorted({os.path.dirname(path) for path in PURE})
+            for name in sorted(os.listdir(os.path.join(root, folder)))
+            if f'{folder}/{name}'.startswith(PURE) and name.endswith(('.c', '.h'))]
+
+
 def copy_core(root, directory):
-    shutil.rmtree(os.path.join(directory, 'core'), ignore_errors=True)
-    shutil.copytree(os.path.join(root, 'core'), os.path.join(directory, 'core'))
+    for path in pure_files(root):
+        copy = os.path.join(directory, path)
+        os.makedirs(os.path.dirname(copy), exist_ok=True)
+        shutil.copyfile(os.path.join(root, path), copy)
     for entry in read_table(os.path.join(root, 'tests/sim/small.txt')):
         plant.apply(entry, directory)
 
@@ -68,8 +79,7 @@ def build_engine(cc, root, directory):
 
 
 def build_sim(cc, root, directory, engine, out, flags=()):
-    core = [os.path.join(directory, 'core', name)
-            for name in sorted(os.listdir(os.path.join(root, 'core'))) if name.endswith('.c')]
+    core = [os.path.join(directory, path) for path in pure_files(root) if path.endswith('.c')]
     cases = [os.path.join(root, 'tests/sim', name) for name in CASES]
     objects = compile_all(cc, ['-O1', '-g', '-fsanitize=thread', '-I' + directory, '-I' + root,
                                *flags], core + cases, directory, root)
@@ -101,16 +111,16 @@ def check_orders(root, tables):
     """each acquire, release, RMW and barrier of core is a line of some entry"""
     order = re.compile(r'\bport_(load_acquire|store_release|fetch_add|cmpxchg|\w+_barrier)\(')
     entries = [entry for table in tables for entry in read_table(table)]
-    for name in sorted(os.listdir(os.path.join(root, 'core'))):
-        if name.startswith('port'):
+    for path in pure_files(root):
+        if path.startswith('core/port'):
             continue
         lines = {line for entry in entries for file, old, _ in entry['changes']
-                 if file == 'core/' + name for line in old.split('\n')}
-        with open(os.path.join(root, 'core', name), encoding='utf-8') as f:
+                 if file == path for line in old.split('\n')}
+        with open(os.path.join(root, path), encoding='utf-8') as f:
             for number, line in enumerate(f, 1):
                 code = re.sub(r'/\*.*|^ \*.*', '', line)
                 if order.search(code) and line.rstrip('\n') not in lines:
-                    yield f'core/{name}:{number}: no mutant weakens this: {line.strip()}'
+                    yield f'{path}:{number}: no mutant weakens this: {line.strip()}'
 
 
 def verdict(cc, root, engine, entry, directory):

@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "cases.h"
-#include "core/index.h"
+#include "lib/cache/index.h"
 
 #define AT(page)	((u64)(page) << 12)
 #define BITS		3	/* of a table */

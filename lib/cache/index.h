@@ -14,8 +14,8 @@
  * says that nobody walks it. A thread walks the table of its latest lookup until
  * its next one: as long as the table stays, it need not say so again.
  */
-#ifndef INVLOCK_CORE_INDEX_H
-#define INVLOCK_CORE_INDEX_H
+#ifndef INVLOCK_LIB_CACHE_INDEX_H
+#define INVLOCK_LIB_CACHE_INDEX_H
 
 #include "pin.h"
 
@@ -222,4 +222,4 @@ static inline bool index_find_first(const struct index *ix, struct pin_thread *s
 	return true;
 }
 
-#endif /* INVLOCK_CORE_INDEX_H */
+#endif /* INVLOCK_LIB_CACHE_INDEX_H */

@@ -8,10 +8,10 @@
  * All of it happens under the cache's lock. A thread that has pinned a region
  * reads it without.
  */
-#ifndef INVLOCK_CORE_REGION_H
-#define INVLOCK_CORE_REGION_H
+#ifndef INVLOCK_LIB_CACHE_REGION_H
+#define INVLOCK_LIB_CACHE_REGION_H
 
-#include "read.h"
+#include "core/read.h"
 
 /* what a region is called outside the pool: its place + 1; 0 is none */
 typedef u32 region_id;
@@ -135,4 +135,4 @@ void region_pool_drop(struct region_pool *pool, struct region *r);
  */
 struct region *region_pool_victim(struct region_pool *pool);
 
-#endif /* INVLOCK_CORE_REGION_H */
+#endif /* INVLOCK_LIB_CACHE_REGION_H */

@@ -16,8 +16,8 @@
  *
  * Thread records are never freed, only handed on: a pin may outlive its thread.
  */
-#ifndef INVLOCK_CORE_PIN_H
-#define INVLOCK_CORE_PIN_H
+#ifndef INVLOCK_LIB_CACHE_PIN_H
+#define INVLOCK_LIB_CACHE_PIN_H
 
 #include "region.h"
 
@@ -127,4 +127,4 @@ bool pins_alone(struct pin_registry *reg, const struct pin_thread *self);
 /* may an unlinked index table still be walked by anyone? Ordering as for pins_mark() */
 bool pins_walk_table(const struct pin_registry *reg, const void *table);
 
-#endif /* INVLOCK_CORE_PIN_H */
+#endif /* INVLOCK_LIB_CACHE_PIN_H */
