@@ -13,7 +13,7 @@
 
 #include "bench/false_watch.h"
 #include "bench/no_op.h"
-#include "lib/cache_internal.h"
+#include "lib/cache/cache_internal.h"
 
 #define PAGE		4096UL
 #define NR_BLOCKS	256

@@ -8,7 +8,7 @@
 
 #include "bench/no_op.h"
 #include "lib/cache/region.h"
-#include "lib/thread.h"
+#include "lib/cache/thread.h"
 
 #define LINE		64
 #define MAX_LINES	(1u << 17)	/* a ring's lines are a third of it */

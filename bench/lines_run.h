@@ -2,7 +2,7 @@
 /*
  * Hits on simulated CPUs, and the cache lines that move between them.
  *
- * lib/cache.c and what it stands on are compiled with -fsanitize=thread but linked without its
+ * lib/cache/get.c and what it stands on are compiled with -fsanitize=thread but linked without its
  * library: the calls that the compiler adds for each access to memory come to lines_run.c. Each
  * CPU is a thread record of its own, and they make their hits in turn, on one real thread: the
  * same accesses in every run, on every machine.

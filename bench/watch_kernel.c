@@ -17,7 +17,7 @@
 
 #include "bench.h"
 #include "no_op.h"
-#include "lib/monitor_bpf.h"
+#include "lib/monitor/bpf/bpf.h"
 #include "tests/bpf/nothing.h"
 #include "tests/vm/driver/drill.h"
 

@@ -7,9 +7,9 @@
 #include <sys/mman.h>
 
 #include "mm.h"
-#include "monitor.h"
+#include "lib/monitor/monitor.h"
 #include "options.h"
-#include "selftest.h"
+#include "lib/selftest/selftest.h"
 
 #define NR_MONITORS 4
 

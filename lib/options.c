@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "monitor.h"
+#include "lib/monitor/monitor.h"
 
 static size_t size_of(const void *struct_with_size)
 {

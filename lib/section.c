@@ -4,7 +4,7 @@
 #include <invlock/section.h>
 
 #include "core/section.h"
-#include "monitor.h"
+#include "lib/monitor/monitor.h"
 
 struct read {
 	struct invlock_section section;

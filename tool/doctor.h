@@ -14,8 +14,8 @@
 #include <stdbool.h>
 #include <sys/utsname.h>
 
-#include "lib/change.h"
-#include "lib/monitor.h"
+#include "lib/selftest/change.h"
+#include "lib/monitor/monitor.h"
 
 #define MAX_CHANGES	64
 #define MAX_MONITORS	8

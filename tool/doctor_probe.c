@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 #include "doctor.h"
-#include "lib/selftest.h"
+#include "lib/selftest/selftest.h"
 
 #define OPEN_TIMEOUT_MS		300000	/* bpf, in an emulated machine */
 #ifndef STEP_TIMEOUT_MS		/* a test waits less */

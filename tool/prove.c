@@ -10,7 +10,7 @@
 #include <sys/resource.h>
 #include <time.h>
 
-#include "lib/monitor.h"
+#include "lib/monitor/monitor.h"
 #include "prove.h"
 #include "tool.h"
 

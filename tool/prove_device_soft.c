@@ -18,8 +18,8 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#include "lib/cache_internal.h"
-#include "lib/monitor.h"
+#include "lib/cache/cache_internal.h"
+#include "lib/monitor/monitor.h"
 #include "prove.h"
 
 #ifndef MADV_POPULATE_WRITE

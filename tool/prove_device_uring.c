@@ -9,8 +9,8 @@
 #include <string.h>
 
 #include <invlock/uring.h>
-#include "lib/cache_internal.h"
-#include "lib/monitor.h"
+#include "lib/cache/cache_internal.h"
+#include "lib/monitor/monitor.h"
 #include "prove.h"
 
 struct uring_engine {

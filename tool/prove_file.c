@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "lib/monitor.h"
+#include "lib/monitor/monitor.h"
 #include "prove.h"
 
 #define OWN_BYTES	((size_t)32 << 20)

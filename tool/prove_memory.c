@@ -11,7 +11,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "lib/monitor.h"
+#include "lib/monitor/monitor.h"
 #include "prove.h"
 
 #define PAGE		((size_t)sysconf(_SC_PAGESIZE))

@@ -10,7 +10,7 @@
 #include <string.h>
 
 #include <invlock/manual.h>
-#include "lib/monitor.h"
+#include "lib/monitor/monitor.h"
 #include "prove.h"
 
 void name_kinds(char *text, size_t size, u64 kinds)

@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #include "adapter.h"
-#include "lib/monitor.h"
+#include "lib/monitor/monitor.h"
 #include "lib/options.h"
 
 #define DEFAULT_SLOTS	1024u

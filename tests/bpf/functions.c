@@ -11,7 +11,7 @@
 #include <sched.h>
 #include <semaphore.h>
 #include <stdatomic.h>
-#include "lib/monitor_bpf_set.h"
+#include "lib/monitor/bpf/progset.h"
 #include "nothing.h"
 #include "tests/tool/run.h"
 #include "watch.h"

@@ -6,7 +6,7 @@
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
-#include "lib/monitor_bpf_set.h"
+#include "lib/monitor/bpf/progset.h"
 #include "watch.h"
 
 /* A process of its own that opens the monitor and then does as it is told. */

@@ -15,8 +15,8 @@
 #include <time.h>
 #include <unistd.h>
 #include "core/read.h"
-#include "lib/monitor.h"
-#include "lib/monitor_bpf.h"
+#include "lib/monitor/monitor.h"
+#include "lib/monitor/bpf/bpf.h"
 
 #define PAGE		4096UL
 #define STRIPE		(1UL << INVLOCK_STRIPE_SHIFT)

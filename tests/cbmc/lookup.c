@@ -6,7 +6,7 @@ void sim_light_barrier(void) {}
 
 #include "lib/cache/index.c"
 
-#define MAX_ADDRESS	(1ULL << 57)	/* as lib/cache.c has it */
+#define MAX_ADDRESS	(1ULL << 57)	/* as lib/cache/get.c has it */
 
 void a_lookup_probes_a_block_that_its_region_is_filed_under(void)
 {

@@ -16,7 +16,7 @@
 #include <invlock/section.h>
 #include <invlock/uring.h>
 
-#include "lib/cache_internal.h"
+#include "lib/cache/cache_internal.h"
 
 #define PAGE4K		4096UL
 #define NR_PAGES	512

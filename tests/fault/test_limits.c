@@ -8,9 +8,9 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
-#include "lib/cache_internal.h"
-#include "lib/monitor.h"
-#include "lib/monitor_uffd.h"
+#include "lib/cache/cache_internal.h"
+#include "lib/monitor/monitor.h"
+#include "lib/monitor/uffd/uffd.h"
 #include "tests/test.h"
 #include "tests/lib/toy.h"
 

@@ -16,9 +16,9 @@
 #include <sys/user.h>
 #include <sys/wait.h>
 
-#include "lib/keep.h"
-#include "lib/monitor.h"
-#include "lib/monitor_bpf.h"
+#include "lib/monitor/bpf/keep.h"
+#include "lib/monitor/monitor.h"
+#include "lib/monitor/bpf/bpf.h"
 #include "tests/test.h"
 #include "tests/lib/toy.h"
 

@@ -11,7 +11,7 @@
 #include <sys/syscall.h>
 
 #include "job.h"
-#include "lib/monitor.h"
+#include "lib/monitor/monitor.h"
 #include "tests/test.h"
 
 #define EVERY	1u

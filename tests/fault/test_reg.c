@@ -6,7 +6,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include "lib/cache_internal.h"
+#include "lib/cache/cache_internal.h"
 #include "tests/test.h"
 #include "tests/lib/toy.h"
 

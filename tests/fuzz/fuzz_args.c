@@ -10,7 +10,7 @@
 #include <string.h>
 
 #include "fuzz.h"
-#include "lib/monitor.h"
+#include "lib/monitor/monitor.h"
 #include "tool/prove.h"
 #include "tool/tool.h"
 

@@ -19,8 +19,8 @@
 #include <invlock/section.h>
 
 #include "fuzz.h"
-#include "lib/cache_internal.h"
-#include "lib/monitor.h"
+#include "lib/cache/cache_internal.h"
+#include "lib/monitor/monitor.h"
 
 #define PAGE4K		4096UL
 #define NR_PAGES	24u

@@ -6,7 +6,7 @@
 #include <sys/mman.h>
 
 #include "calls.h"
-#include "lib/thread.h"
+#include "lib/cache/thread.h"
 #include "tests/test.h"
 
 #define NR_THREADS	10000

@@ -5,7 +5,7 @@
 
 #include "tests/test.h"
 #include "tests/lib/toy.h"
-#include "lib/cache_internal.h"
+#include "lib/cache/cache_internal.h"
 
 #define PAGE	4096UL
 

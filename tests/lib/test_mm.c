@@ -6,7 +6,7 @@
 #include <invlock/manual.h>
 
 #include "tests/test.h"
-#include "lib/monitor.h"
+#include "lib/monitor/monitor.h"
 
 static struct invlock_mm_options manual = { .size = sizeof(manual), .monitor = "manual" };
 

@@ -5,7 +5,7 @@
 
 #include "tests/test.h"
 #include "tests/race/race.h"
-#include "lib/cache_internal.h"
+#include "lib/cache/cache_internal.h"
 
 #define GATE_SPINS	2000	/* looks at a gate before sleeping */
 

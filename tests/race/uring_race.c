@@ -14,7 +14,7 @@
 
 #include "tests/test.h"
 #include "tests/race/race.h"
-#include "lib/cache_internal.h"
+#include "lib/cache/cache_internal.h"
 
 #define NR_PAGES	64
 #define LEN		(NR_PAGES * PAGE)

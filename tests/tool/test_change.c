@@ -7,8 +7,8 @@
 #include <invlock/manual.h>
 
 #include "tests/test.h"
-#include "lib/change_trial.h"
-#include "lib/monitor.h"
+#include "lib/selftest/trial.h"
+#include "lib/monitor/monitor.h"
 
 static struct invlock_mm *open_or_skip(const char *name)
 {

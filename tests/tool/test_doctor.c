@@ -3,8 +3,8 @@
 #include <json-c/json.h>
 
 #include "tests/test.h"
-#include "lib/change.h"
-#include "lib/monitor.h"
+#include "lib/selftest/change.h"
+#include "lib/monitor/monitor.h"
 #include "run.h"
 
 static struct ran ran;

@@ -3,7 +3,7 @@
 #include <signal.h>
 
 #include "tests/test.h"
-#include "lib/change_trial.h"
+#include "lib/selftest/trial.h"
 #include "tool/doctor.h"
 
 static void run_well(struct trial *t)

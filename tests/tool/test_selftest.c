@@ -3,9 +3,9 @@
 #include <errno.h>
 
 #include "tests/test.h"
-#include "lib/change.h"
-#include "lib/monitor.h"
-#include "lib/selftest.h"
+#include "lib/selftest/change.h"
+#include "lib/monitor/monitor.h"
+#include "lib/selftest/selftest.h"
 
 /* an mm of a real monitor, and one that is the same but for what it claims */
 struct liar {

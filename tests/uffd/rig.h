@@ -11,8 +11,8 @@
 #include <unistd.h>
 
 #include "core/section.h"
-#include "lib/monitor.h"
-#include "lib/monitor_uffd.h"
+#include "lib/monitor/monitor.h"
+#include "lib/monitor/uffd/uffd.h"
 #include "tests/test.h"
 
 #define PAGE	4096UL

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /* Stale, told by the data: what is read must arrive in the memory the program sees. */
-#include "lib/cache_internal.h"
+#include "lib/cache/cache_internal.h"
 #include "rig.h"
 
 #define LEN	MIB	/* beyond malloc's threshold: free() unmaps */

@@ -11,7 +11,7 @@
 #include <sched.h>
 
 #include "core/port.h"
-#include "lib/cache_internal.h"
+#include "lib/cache/cache_internal.h"
 #include "rig.h"
 
 #define NR_READERS	2

@@ -29,11 +29,10 @@ compile()
 # the library with the monitors that need no other library
 guest_library()
 {
-	local source sources=()
+	local sources
 
-	for source in "$root"/lib/*.c; do
-		case $source in *monitor_bpf*|*monitor_uffd*) ;; *) sources+=("$source") ;; esac
-	done
+	mapfile -t sources < <(find "$root"/{lib,tool/changes} -name '*.c' \
+		! -path '*/monitor/bpf/*' ! -path '*/monitor/uffd/*')
 	mkdir -p "$work/objects/core" "$work/objects/lib" &&
 	(cd "$work/objects/core" && compile -c "$root"/core/*.c) &&
 	(cd "$work/objects/lib" && sources+=("$here/guest_monitors.c") &&

@@ -2,7 +2,7 @@
 /* The library that the tests link has kmod alone; the command has all monitors: test_tool.c. */
 #include <errno.h>
 
-#include "lib/monitor.h"
+#include "lib/monitor/monitor.h"
 
 static int not_here(struct invlock_mm *mm, struct invlock_why *why)
 {

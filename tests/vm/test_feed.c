@@ -11,8 +11,8 @@
 #include <sys/wait.h>
 #include <invlock/mm.h>
 
-#include "lib/change.h"
-#include "lib/monitor.h"
+#include "lib/selftest/change.h"
+#include "lib/monitor/monitor.h"
 
 TEST(the_feed_can_not_be_written)
 {

@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The cache, inside.
+ *
+ *	get.c		get, put
+ *	open.c		open, close, drop, stats
+ *	evict.c		limits, eviction, the dead: everything that gives memory back
+ *	reap.c		when the dead are looked for: the timer, the reaper
+ *	index.[ch]	from an address to a region
+ *	region.[ch]	the translations that the cache holds
+ *	pin.[ch]	which of them are in use
+ *	thread.[ch]	each thread's record of its pins
+ *
+ * Lock order: cache->lock is the innermost; no callback, no wait and no call of ours that
+ * takes another lock runs under it.
+ */
+#ifndef INVLOCK_LIB_CACHE_CACHE_INTERNAL_H
+#define INVLOCK_LIB_CACHE_CACHE_INTERNAL_H
+
+#include <invlock/cache.h>
+#include <pthread.h>
+
+#include "index.h"
+#include "core/section.h"
+#include "lib/mm.h"
+
+#define CACHE_PAGE	4096ULL
+
+struct invlock_cache {
+	/* what a hit reads is the first line; constant after open, but for the index */
+	struct index index;	/* changed under lock, slowly */
+	u32 id;			/* counter of hits in each thread's record */
+	struct invlock il;	/* the mm's, with this cache's check */
+
+	/* the rest of what is constant after open */
+	const u32 *alive;	/* the mm's: 0 in a forked child */
+	struct invlock_mm *mm;
+	struct invlock_cache_options options;
+	struct invlock_budget budget;
+	size_t pool_bytes;
+	struct timespec interval;	/* of the timer, and of no other */
+	bool has_reaper;
+	pthread_t reaper;
+
+	/* read and written without a lock */
+	int timer;		/* fd: time to reap; -1 = the program has closed it */
+	u32 news;		/* the reaper sleeps on it; another number: it has to look */
+	bool stop;		/* the reaper is to end */
+
+	pthread_mutex_t lock __attribute__((aligned(64)));	/* guards the rest */
+	struct region_pool pool;
+	struct index_table *retired;
+	struct invlock_cache_stats stats;
+	bool timer_runs;	/* the reaper reads it without the lock */
+	u64 looked_at;		/* written by whoever reaps: how far all regions were validated */
+};
+
+static inline bool cache_alive(const struct invlock_cache *cache)
+{
+	return port_load(cache->alive);
+}
+
+static inline void cache_lock(struct invlock_cache *cache)
+{
+	pthread_mutex_lock(&cache->lock);
+}
+
+static inline void cache_unlock(struct invlock_cache *cache)
+{
+	pthread_mutex_unlock(&cache->lock);
+}
+
+/* test only: break this cache's check on purpose; before its first get */
+void cache_plant_check(struct invlock_cache *cache, enum invlock_check check);
+
+/*
+ * Take a region for [start, end), evicting if need be. It counts, is not in the index, and
+ * becomes the caller's to file or to kill. NULL = the limits are reached and all is in use.
+ */
+struct region *cache_take(struct invlock_cache *cache, u64 start, u64 end);
+
+/* a region that was taken and is not registered: give it back */
+void cache_untake(struct invlock_cache *cache, struct region *r);
+
+/* put a region in the index; Locks: held. false = no memory for a larger table */
+bool cache_file_locked(struct invlock_cache *cache, struct region *r);
+
+/* LIVE -> DEAD, out of the index if it is there; Locks: held */
+void cache_kill_locked(struct invlock_cache *cache, struct region *r);
+
+/* evict up to nr regions that nobody uses; Locks: none */
+void cache_evict(struct invlock_cache *cache, u32 nr);
+
+/* undo what reg() did; Locks: none */
+void cache_deregister(struct invlock_cache *cache, struct region *r);
+
+/* is any region in use? No other call may run. */
+bool cache_is_pinned(struct invlock_cache *cache);
+
+/* find what has become stale, and kill it; Locks: none */
+void cache_kill_stale(struct invlock_cache *cache);
+
+/* deregister every dead region that is not in use; the number. Locks: none */
+int cache_bury(struct invlock_cache *cache);
+
+/* the timer, stopped, and the reaper if the options ask for it; 0 or -errno and a sentence */
+int cache_begin_reaping(struct invlock_cache *cache, struct invlock_why *why);
+
+/* end both; @mine is false in a forked child, which has no reaper */
+void cache_end_reaping(struct invlock_cache *cache, bool mine);
+
+/* the timer runs as long as there is something to look after; Locks: held */
+void cache_set_timer_locked(struct invlock_cache *cache);
+
+/* have the timer fire now, or soon; any context that may make a system call */
+void cache_kick(struct invlock_cache *cache);
+
+#endif /* INVLOCK_LIB_CACHE_CACHE_INTERNAL_H */

@@ -1,0 +1,283 @@
+// SPDX-License-Identifier: MIT
+/* The cache's life: open, drop, stats, close. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "cache_internal.h"
+#include "lib/monitor/monitor.h"
+#include "lib/options.h"
+#include "thread.h"
+
+#define DEFAULT_MAX_ENTRIES	131072
+#define MAX_ENTRIES		(1u << 24)
+#define MAX_GRANULE		(1ULL << 40)
+#define DEFAULT_REAP_MS		50
+#define FIRST_INDEX_BITS	9
+#define OPTIONS_MIN		sizeof(struct invlock_cache_options)
+
+static u64 ids_taken;	/* which counters of the threads' records belong to a cache; mm_lock() */
+
+static int take_id(struct invlock_cache *cache, struct invlock_why *why)
+{
+	int err;
+
+	mm_lock();
+	err = thread_prepare();
+	if (err) {
+		explain(why, err, "out of memory");
+	} else if (ids_taken == ~0ULL) {
+		err = explain(why, -EMFILE, "%d caches are open in this process, the most there "
+			      "can be; close one or share one", PIN_COUNTERS);
+	} else {
+		cache->id = (u32)__builtin_ctzll(~ids_taken);
+		ids_taken |= 1ULL << cache->id;
+		for (struct pin_thread *t = port_load_acquire(&thread_registry->threads); t;
+		     t = t->next)
+			port_store(&t->hits[cache->id], 0);
+	}
+	mm_unlock();
+	return err;
+}
+
+static void give_id(const struct invlock_cache *cache)
+{
+	mm_lock();
+	ids_taken &= ~(1ULL << cache->id);
+	mm_unlock();
+}
+
+static int check_options(struct invlock_cache_options *o, const struct invlock_cache_options *given,
+			 struct invlock_why *why)
+{
+	int err = options_in(o, sizeof(*o), OPTIONS_MIN, given);
+
+	if (err)
+		return explain(why, err, "the options' size is wrong; set it to "
+			       "sizeof(struct invlock_cache_options)");
+	if (o->flags & ~INVLOCK_CACHE_REAPER)
+		return explain(why, -EINVAL, "unknown flags 0x%x in the options", o->flags);
+	if (!o->ops.reg || !o->ops.dereg)
+		return explain(why, -EINVAL, "options.ops needs both reg and dereg");
+	if (o->max_entries > MAX_ENTRIES)
+		return explain(why, -EINVAL, "max_entries is %u, the most is %u", o->max_entries,
+			       MAX_ENTRIES);
+	if (o->granule & (o->granule - 1) || (o->granule && o->granule < CACHE_PAGE) ||
+	    o->granule > MAX_GRANULE)
+		return explain(why, -EINVAL, "granule is %zu; it must be a power of two, at least "
+			       "%llu", o->granule, CACHE_PAGE);
+	if (!o->max_entries)
+		o->max_entries = DEFAULT_MAX_ENTRIES;
+	if (!o->granule)
+		o->granule = CACHE_PAGE;
+	if (!o->reap_ms)
+		o->reap_ms = DEFAULT_REAP_MS;
+	if (!o->need)
+		o->need = INVLOCK_KINDS_DEFAULT;
+	return 0;
+}
+
+static int map_tables(struct invlock_cache *cache)
+{
+	struct index_table *t = mmap(NULL, index_table_bytes(FIRST_INDEX_BITS),
+				     PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	void *regions;
+
+	if (t == MAP_FAILED)
+		return -errno;
+	index_table_init(t, FIRST_INDEX_BITS);
+	cache->pool_bytes = cache->options.max_entries * sizeof(struct region);
+	/* as many as may be needed; memory only for those that are */
+	regions = mmap(NULL, cache->pool_bytes, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (regions == MAP_FAILED) {
+		munmap(t, index_table_bytes(FIRST_INDEX_BITS));
+		return -errno;
+	}
+	region_pool_init(&cache->pool, regions, cache->options.max_entries);
+	index_init(&cache->index, t, &cache->pool);
+	return 0;
+}
+
+static void unmap_tables(struct invlock_cache *cache)
+{
+	cache->index.table->retired = cache->retired;
+	while (cache->index.table) {
+		struct index_table *t = cache->index.table;
+
+		cache->index.table = t->retired;
+		munmap(t, index_table_bytes(t->bits));
+	}
+	munmap(cache->pool.regions, cache->pool_bytes);
+}
+
+int invlock_cache_open(struct invlock_mm *mm, const struct invlock_cache_options *options,
+		       struct invlock_cache **ret_cache, struct invlock_why *why)
+{
+	struct invlock_cache_options o;
+	struct invlock_cache *cache;
+	int err, old_state;
+
+	if (why)
+		why->text[0] = '\0';
+	if (!mm || !options || !ret_cache)
+		return explain(why, -EINVAL, "mm, options and ret_cache must not be NULL");
+	if (!mm_alive(mm))
+		return explain(why, -EOWNERDEAD,
+			       "this mm was opened before a fork; open a new one");
+	err = check_options(&o, options, why);
+	if (!err)
+		err = mm_sees(mm->monitor, o.need, why);
+	if (err)
+		return err;
+	cache = aligned_alloc(64, sizeof(*cache));
+	if (!cache)
+		return explain(why, -ENOMEM, "out of memory");
+	*cache = (struct invlock_cache){
+		.alive = mm->alive,
+		.il = mm->il,
+		.mm = mm,
+		.options = o,
+		.budget = { .rounds = o.rounds, .time_ns = o.time_ns },
+		.lock = PTHREAD_MUTEX_INITIALIZER,
+	};
+	/* not cancelled while it unwinds */
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old_state);
+	err = take_id(cache, why);
+	if (err)
+		goto free_cache;
+	err = map_tables(cache);
+	if (err) {
+		explain(why, err, "no memory for %u entries: %s", o.max_entries, strerror(-err));
+		goto free_id;
+	}
+	err = cache_begin_reaping(cache, why);
+	if (err)
+		goto unmap;
+	pthread_setcancelstate(old_state, NULL);
+	mm_hold(mm);
+	*ret_cache = cache;
+	return 0;
+
+unmap:
+	unmap_tables(cache);
+free_id:
+	give_id(cache);
+free_cache:
+	pthread_setcancelstate(old_state, NULL);
+	free(cache);
+	return err;
+}
+
+int invlock_cache_close(struct invlock_cache *cache)
+{
+	struct region_pool *pool;
+	int old_state;
+	bool mine;
+
+	if (!cache)
+		return 0;
+	mine = cache_alive(cache);
+	if (mine && cache_is_pinned(cache))
+		return -EBUSY;
+	pool = &cache->pool;
+	/* not cancelled half-way, nor in dereg() */
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old_state);
+	cache_end_reaping(cache, mine);
+	if (mine) {
+		/* nobody else is here: no lock, and no need to unlink first */
+		for (u32 i = 0; i < pool->nr_used; i++)
+			if (pool->regions[i].state != REGION_FREE)
+				cache_deregister(cache, &pool->regions[i]);
+	}
+	unmap_tables(cache);
+	give_id(cache);
+	invlock_mm_close(cache->mm);
+	free(cache);
+	pthread_setcancelstate(old_state, NULL);
+	return 0;
+}
+
+struct dropping {
+	struct invlock_cache *cache;
+	int nr;
+};
+
+/* Locks: held */
+static void drop_region(struct region *r, void *arg)
+{
+	struct dropping *d = arg;
+
+	cache_kill_locked(d->cache, r);
+	d->nr++;
+}
+
+/* Locks: held */
+static void drop_overlaps(struct dropping *d, u64 start, u64 end)
+{
+	struct region_pool *pool = &d->cache->pool;
+
+	if (index_nr_probes(&d->cache->index, start, end) <= pool->nr_used) {
+		index_overlaps(&d->cache->index, start, end, drop_region, d);
+		return;
+	}
+	for (u32 i = 0; i < pool->nr_used; i++) {
+		struct region *r = &pool->regions[i];
+
+		if (region_is_filed(r) && r->start < end && start < r->end)
+			drop_region(r, d);
+	}
+}
+
+int invlock_cache_drop(struct invlock_cache *cache, const void *addr, size_t len)
+{
+	u64 start = (unsigned long)addr, end = start + len;
+	struct dropping d = { .cache = cache };
+	int old_state;
+
+	if (!cache || end <= start)
+		return -EINVAL;
+	if (!cache_alive(cache))
+		return -EOWNERDEAD;
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old_state);
+	cache_lock(cache);
+	drop_overlaps(&d, start, end);
+	cache_unlock(cache);
+	cache_bury(cache);
+	pthread_setcancelstate(old_state, NULL);
+	return d.nr;
+}
+
+static u64 count_hits(const struct invlock_cache *cache)
+{
+	u64 hits = 0;
+
+	for (struct pin_thread *t = port_load_acquire(&thread_registry->threads); t; t = t->next)
+		hits += port_load(&t->hits[cache->id]);
+	return hits;
+}
+
+int invlock_cache_stats(const struct invlock_cache *cache, struct invlock_cache_stats *ret_stats)
+{
+	struct invlock_cache *c = (struct invlock_cache *)cache;
+	struct invlock_cache_stats stats;
+
+	if (!cache || !ret_stats)
+		return -EINVAL;
+	if (!cache_alive(cache))
+		return -EOWNERDEAD;
+	cache_lock(c);
+	stats = c->stats;
+	stats.entries = c->pool.nr_live;
+	stats.dead = c->pool.nr_registered - c->pool.nr_live;
+	stats.bytes = c->pool.bytes;
+	cache_unlock(c);
+	stats.hits = count_hits(cache);
+	return options_out(ret_stats, sizeof(stats), &stats, sizeof(stats));
+}
+
+void cache_plant_check(struct invlock_cache *cache, enum invlock_check check)
+{
+	cache->il.check = check;
+}

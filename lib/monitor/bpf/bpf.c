@@ -1,0 +1,392 @@
+// SPDX-License-Identifier: MIT
+/*
+ * The BPF monitor: a program in the kernel marks the feed at the enter and the exit of every
+ * system call that can change our map. Exact, but for these holes:
+ *
+ * TRUNCATE_PRIVATE	not seen: when a file is truncated, copies that a MAP_PRIVATE mapping
+ *			made of its pages are dropped without an event, if the page itself is no
+ *			longer in the page cache
+ * PROTECT		not seen unless asked for: allocators call mprotect all the time, and
+ *			no pinned registration goes stale by it
+ * MOVE			not seen: UFFDIO_MOVE is an ioctl, on a descriptor like any other; the
+ *			kernel refuses to move pinned pages
+ * MIGRATE		not seen: the kernel's own doing, with no call to see; it leaves pinned
+ *			pages alone
+ * SOFT_DIRTY		not seen: written to a file of /proc; changes no page
+ *
+ * and for these cases within the kinds that are seen:
+ *
+ * - A file mapped with DAX has no pages in the page cache that could leave it.
+ * - io_uring MADVISE requests that were queued before the open and run after it are marked
+ *   when they complete, not when they start.
+ * - An ioctl of a driver that takes its own mapping away.
+ * - The iovec of process_madvise() is read when the call enters: another thread that rewrites
+ *   it in that moment hides its range.
+ *
+ * process_madvise() of another process cannot drop our pages: the kernel allows it only COLD,
+ * PAGEOUT, WILLNEED and COLLAPSE, which leave pinned pages alone.
+ *
+ * Runs that the kernel skips (bpf_prog_info.recursion_misses) do not happen up to 6.18, where
+ * these tracepoints run with preemption off and so cannot interrupt themselves. If a kernel
+ * does: a call whose enter alone was skipped is marked at its exit; one whose exit alone was
+ * skipped stays marked as running until its thread's next call; one that lost both is seen by
+ * monitor_bpf_note_missed() alone, which a cache asks whenever it looks for dead entries.
+ */
+#include <bpf/bpf.h>
+#include <errno.h>
+#include <linux/capability.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "core/invalidate.h"
+#include "drain.h"
+#include "keep.h"
+#include "lib/monitor/monitor.h"
+#include "bpf.h"
+#include "progset.h"
+
+struct monitor_bpf_options monitor_bpf_options = {
+	.nr_calls = BPF_NR_CALLS,
+	.nr_files = BPF_NR_FILES,
+};
+
+/* mm->data */
+struct watch {
+	struct set set;
+	int user;	/* the map that is mapped at mm->il.feed */
+	u64 missed;	/* by the set before we came */
+};
+
+#define USER_BYTES	((sizeof(struct bpf_user) + 4095) & ~4095UL)
+
+static bool have_capability(unsigned int cap)
+{
+	struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct data[2] = {};
+
+	return !syscall(SYS_capget, &head, data) && data[cap / 32].effective >> cap % 32 & 1;
+}
+
+static int check_privilege(struct invlock_why *why)
+{
+	if (have_capability(CAP_SYS_ADMIN) ||
+	    (have_capability(CAP_BPF) && have_capability(CAP_PERFMON)))
+		return 0;
+	return explain(why, -EPERM,
+		       "the BPF monitor needs the capabilities CAP_BPF and CAP_PERFMON; "
+		       "as root: setcap cap_bpf,cap_perfmon+ep on the program");
+}
+
+static int format_user(int fd, struct invlock_why *why)
+{
+	struct bpf_user *user = mmap(NULL, USER_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	int err;
+
+	if (user == MAP_FAILED)
+		return explain(why, -errno, "cannot map the feed: %s", strerror(errno));
+	err = invlock_feed_format(user, offsetof(struct bpf_user, state), INVLOCK_NR_WORDS,
+				  INVLOCK_NR_EVENTS, INVLOCK_STRIPE_SHIFT);
+	user->state.nr_calls = monitor_bpf_options.nr_calls;
+	user->state.nr_files = monitor_bpf_options.nr_files;
+	user->state.count_protect = monitor_bpf_options.count_protect;
+	munmap(user, USER_BYTES);
+	return err ? explain(why, err, "the feed's size is wrong") : 0;
+}
+
+/*
+ * The feed is written by the program alone: it is formatted through a mapping that is gone
+ * before the map is frozen, and from then on nobody can map it writable or update it, nor
+ * can a forked child, which holds the descriptor.
+ */
+static int make_user(struct invlock_mm *mm, struct watch *w, struct invlock_why *why)
+{
+	LIBBPF_OPTS(bpf_map_create_opts, opts, .map_flags = BPF_F_MMAPABLE);
+	void *mem;
+	int err;
+
+	w->user = bpf_map_create(BPF_MAP_TYPE_ARRAY, "invlock_user", sizeof(u32),
+				 sizeof(struct bpf_user), 1, &opts);
+	if (w->user < 0)
+		return explain(why, -errno, "the kernel refuses the BPF monitor a map: %s%s",
+			       strerror(errno), errno == EPERM ?
+			       "; capabilities inside a user namespace do not count" : "");
+	err = format_user(w->user, why);
+	if (err)
+		goto close_user;
+	err = bpf_map_freeze(w->user);
+	if (err) {
+		explain(why, err, "cannot freeze the feed: %s", strerror(-err));
+		goto close_user;
+	}
+	mem = mmap(NULL, USER_BYTES, PROT_READ, MAP_SHARED, w->user, 0);
+	if (mem == MAP_FAILED) {
+		err = explain(why, -errno, "cannot map the feed: %s", strerror(errno));
+		goto close_user;
+	}
+	mm->feed_bytes = invlock_feed_bytes(INVLOCK_NR_WORDS, INVLOCK_NR_EVENTS);
+	err = invlock_attach(&mm->il, mem, mm->feed_bytes);
+	if (err) {
+		explain(why, err, "the feed's header is wrong");
+		goto unmap;
+	}
+	return 0;
+
+unmap:
+	munmap(mem, USER_BYTES);
+close_user:
+	close(w->user);
+	return err;
+}
+
+/* sit in a set that runs, or in a new one */
+static int sit(struct watch *w, struct invlock_why *why)
+{
+	/* who wants to see mprotect shares a set only with those who do: not all see it */
+	u64 object = set_object() ^ monitor_bpf_options.family ^ monitor_bpf_options.count_protect;
+	struct set own;
+	int err;
+
+	if (!set_join(&w->set, object, w->user))
+		return 0;
+	err = set_load(&own, object, why);
+	if (err)
+		return err;
+	/* another may have done so at the same moment: see monitor_bpf_set.h */
+	if (!set_join(&w->set, object, w->user)) {
+		set_release(&own);
+		return 0;
+	}
+	err = set_sit(&own, w->user);
+	if (err) {
+		set_release(&own);
+		return explain(why, err, "the BPF program has no seat for this process: %s",
+			       strerror(-err));
+	}
+	w->set = own;
+	return 0;
+}
+
+/* from here on, the mm of this process is watched */
+static int arm(struct watch *w, struct invlock_why *why)
+{
+	int err = set_missed(&w->set, &w->missed);
+
+	if (!err)
+		err = set_ask(&w->set, BPF_ASK_ARM, 0);
+	if (err)
+		return explain(why, err, "the BPF program does not watch this process: %s",
+			       strerror(-err));
+	return 0;
+}
+
+/* record the files that are mapped already */
+static int scan_files(const struct watch *w, struct invlock_why *why)
+{
+	union bpf_iter_link_info info = { .task.tid = syscall(SYS_gettid) };
+	LIBBPF_OPTS(bpf_link_create_opts, opts, .iter_info = &info, .iter_info_len = sizeof(info));
+	int link = bpf_link_create(w->set.scan_files, 0, BPF_TRACE_ITER, &opts), iter, err = 0;
+	char unused[64];
+	ssize_t got;
+
+	if (link < 0)
+		return explain(why, link, "cannot list the mapped files: %s", strerror(-link));
+	iter = bpf_iter_create(link);
+	if (iter < 0) {
+		err = iter;
+	} else {
+		/* one read walks through all; it fails when it was cut short */
+		do {
+			got = read(iter, unused, sizeof(unused));
+		} while (got > 0 || (got < 0 && (errno == EINTR || errno == EAGAIN)));
+		if (got < 0)
+			err = -errno;
+		close(iter);
+	}
+	close(link);
+	if (err)
+		return explain(why, err, "cannot list the mapped files: %s", strerror(-err));
+	return 0;
+}
+
+static int finish_old_calls(const struct watch *w, struct invlock_why *why)
+{
+	int link = bpf_link_create(w->set.scan_calls, 0, BPF_TRACE_ITER, NULL), err;
+
+	if (link < 0)
+		return explain(why, link, "cannot list the threads of this process: %s",
+			       strerror(-link));
+	err = drain(link, why);
+	close(link);
+	return err;
+}
+
+static int bpf_open(struct invlock_mm *mm, struct invlock_why *why)
+{
+	struct watch *w;
+	int err = check_privilege(why);
+
+	if (err)
+		return err;
+	w = calloc(1, sizeof(*w));
+	if (!w)
+		return explain(why, -ENOMEM, "out of memory");
+	err = make_user(mm, w, why);
+	if (err)
+		goto free_watch;
+	err = sit(w, why);
+	if (err)
+		goto close_user;
+	err = arm(w, why);
+	if (!err)
+		err = scan_files(w, why);
+	if (!err)
+		err = finish_old_calls(w, why);
+	if (err)
+		goto leave;
+	mm->data = w;
+	/*
+	 * Nobody who closes descriptors detaches the programs then. Where there is no io_uring
+	 * somebody can, which monitor_bpf_note_missed() finds out afterwards.
+	 */
+	mm->kept = keep_open(w->set.links, w->set.nr_links);
+	return 0;
+
+leave:
+	set_leave(&w->set);
+	set_release(&w->set);
+close_user:
+	munmap(mm->il.feed, USER_BYTES);
+	close(w->user);
+free_watch:
+	free(w);
+	return err;
+}
+
+/*
+ * In a forked child this closes the child's descriptors and unmaps the child's mapping: the
+ * seat is the parent's, and the kernel's objects live on as long as it holds its own.
+ */
+static void bpf_close(struct invlock_mm *mm, bool mine)
+{
+	struct watch *w = mm->data;
+
+	/* the child has no copy of what is kept: something else may lie there */
+	if (mine) {
+		keep_end(mm->kept);
+		set_leave(&w->set);
+	}
+	set_release(&w->set);
+	munmap(mm->il.feed, USER_BYTES);
+	set_close_fd(w->user);
+	free(w);
+	mm->data = NULL;
+}
+
+void monitor_bpf_state(const struct invlock_mm *mm, struct bpf_state *ret_state)
+{
+	*ret_state = ((const struct bpf_user *)mm->il.feed)->state;
+}
+
+void monitor_bpf_set(const struct invlock_mm *mm, struct bpf_set_header *ret_header)
+{
+	*ret_header = ((const struct watch *)mm->data)->set.header;
+}
+
+/*
+ * The program is not ours any more, and may be detached. Nobody can write to its feed, so a page
+ * that says so takes the place of the header, for all readers at once.
+ */
+static int distrust(const struct invlock_mm *mm)
+{
+	struct invlock il = mm->il;
+	void *header;
+
+	if (port_load(&il.feed->flags) & INVLOCK_FEED_DEGRADED)
+		return -ENODEV;
+	header = mmap(NULL, INVLOCK_FEED_HEADER_SIZE, PROT_READ | PROT_WRITE,
+		      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (header == MAP_FAILED)
+		return -ENOMEM;
+	memcpy(header, il.feed, INVLOCK_FEED_HEADER_SIZE);
+	il.feed = header;
+	invlock_close_feed(&il, INVLOCK_FEED_DEGRADED);
+	if (mremap(header, INVLOCK_FEED_HEADER_SIZE, INVLOCK_FEED_HEADER_SIZE,
+		   MREMAP_MAYMOVE | MREMAP_FIXED, mm->il.feed) != MAP_FAILED)
+		return -ENODEV;
+	munmap(header, INVLOCK_FEED_HEADER_SIZE);
+	return -ENOMEM;
+}
+
+/*
+ * The program found the mmap lock taken when it looked a new mapping up: now is the time. An
+ * error leaves too many events, none too few.
+ */
+static void find_unknown_files(const struct invlock_mm *mm)
+{
+	const struct bpf_state *state = &((const struct bpf_user *)mm->il.feed)->state;
+	const struct watch *w = mm->data;
+	/* acquire: the look comes after it */
+	u64 nr = port_load_acquire(&state->nr_unknown);
+	struct invlock_why why;
+	int old_state;
+
+	if (likely(nr == port_load(&state->nr_found)))
+		return;
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old_state);
+	if (!scan_files(w, &why))
+		set_ask(&w->set, BPF_ASK_NOTE_FOUND, nr);
+	pthread_setcancelstate(old_state, NULL);
+}
+
+/* each range is watched as it is; but whoever misses has the time */
+static int bpf_watch(struct invlock_mm *mm, u64 start, u64 end)
+{
+	(void)start;
+	(void)end;
+	find_unknown_files(mm);
+	return 0;
+}
+
+int monitor_bpf_note_missed(const struct invlock_mm *mm)
+{
+	const struct watch *w = mm->data;
+	u64 missed;
+	int err = set_missed(&w->set, &missed);
+
+	if (err)
+		return mm->kept ? err : distrust(mm);
+	find_unknown_files(mm);
+	missed -= w->missed;
+	if (missed <= port_load(&mm->il.feed->missed))
+		return 0;
+	return set_ask(&w->set, BPF_ASK_NOTE_MISSED, missed);
+}
+
+static void describe(const struct invlock_mm *mm, struct invlock_why *ret_how)
+{
+	const struct watch *w = mm->data;
+
+	if (w->set.header.attached == BPF_AT_FUNCTIONS)
+		explain(ret_how, 0, "at the functions of the calls that change a map: other calls "
+			"cost nothing");
+	else
+		explain(ret_how, 0, "at the tracepoints, where every call of every process pays "
+			"a little, since it cannot be at functions: %s", w->set.header.reason);
+}
+
+#define SEEN	(INVLOCK_KINDS_SHARED | INVLOCK_BIT(RELEASE))
+
+const struct monitor monitor_bpf = {
+	.name = "bpf",
+	.seen = SEEN,
+	.exact = SEEN,
+	.open = bpf_open,
+	.close = bpf_close,
+	.watch = bpf_watch,
+	.note_missed = monitor_bpf_note_missed,
+	.describe = describe,
+};

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: MIT */
+/* Late attach: wait until no thread is inside a call that began before we could see it. */
+#ifndef INVLOCK_LIB_MONITOR_BPF_DRAIN_H
+#define INVLOCK_LIB_MONITOR_BPF_DRAIN_H
+
+#include <invlock/mm.h>
+
+#define DRAIN_TIME_NS	2000000000ULL
+
+/**
+ * drain() - wait for the calls that began before the monitor was armed
+ * @iter_link: fd of the link of the program scan_calls (bpf/invlock.bpf.c)
+ * @why: filled on error
+ *
+ * Context: sleeps, up to DRAIN_TIME_NS. Ordering: the monitor was armed before.
+ * Return: 0; -EBUSY when one is still running; -ENOMEM; what the kernel said.
+ */
+int drain(int iter_link, struct invlock_why *why);
+
+#endif /* INVLOCK_LIB_MONITOR_BPF_DRAIN_H */

@@ -1,0 +1,250 @@
+// SPDX-License-Identifier: MIT
+/* A new set of programs: which of them this kernel can run, verified, attached, sealed. */
+#include <bpf/bpf.h>
+#include <bpf/btf.h>
+#include <bpf/libbpf.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "invlock.skel.h"
+#include "lib/monitor/monitor.h"
+#include "bpf.h"
+#include "progset.h"
+
+/* libbpf's first complaint on this thread, while we listen; NULL: we do not */
+static __thread char *complaint;
+static libbpf_print_fn_t print_before;
+
+#define COMPLAINT_SIZE	160
+
+__attribute__((format(printf, 2, 0)))
+static int listen_to_libbpf(enum libbpf_print_level level, const char *format, va_list args)
+{
+	if (!complaint)
+		return print_before ? print_before(level, format, args) : 0;
+	if (level == LIBBPF_WARN && !complaint[0]) {
+		vsnprintf(complaint, COMPLAINT_SIZE, format, args);
+		complaint[strcspn(complaint, "\n")] = '\0';
+	}
+	return 0;
+}
+
+/* which of the programs that not every kernel can run are for this one */
+static int choose_programs(struct invlock_bpf *skel, struct invlock_why *why)
+{
+	struct btf *btf = btf__load_vmlinux_btf();
+	int err = 0;
+
+	if (!btf)
+		return explain(why, -EOPNOTSUPP,
+			       "this kernel has no BTF (/sys/kernel/btf/vmlinux: %s); "
+			       "the BPF monitor needs a kernel built with CONFIG_DEBUG_INFO_BTF",
+			       strerror(errno));
+	if (btf__find_by_name_kind(btf, "btf_trace_sys_enter", BTF_KIND_TYPEDEF) < 0 ||
+	    btf__find_by_name_kind(btf, "btf_trace_mm_filemap_delete_from_page_cache",
+				   BTF_KIND_TYPEDEF) < 0) {
+		err = explain(why, -EOPNOTSUPP,
+			      "this kernel has no tracepoints for system calls or for "
+			      "the page cache (CONFIG_FTRACE_SYSCALLS)");
+	} else if (btf__find_by_name_kind(btf, "io_kiocb", BTF_KIND_STRUCT) >= 0) {
+		bool now = btf__find_by_name_kind(btf, "btf_trace_io_uring_submit_req",
+						  BTF_KIND_TYPEDEF) >= 0;
+
+		bpf_program__set_autoload(now ? skel->progs.request_submitted :
+					  skel->progs.request_submitted_old, true);
+		bpf_program__set_autoload(skel->progs.request_completed, true);
+		bpf_program__set_autoload(skel->progs.completion_overflows, true);
+	}
+	btf__free(btf);
+	return err;
+}
+
+u64 set_object(void)
+{
+	size_t size;
+	const unsigned char *bytes = invlock_bpf__elf_bytes(&size);
+	u64 hash = 0xcbf29ce484222325ULL;	/* FNV-1a */
+
+	for (size_t i = 0; i < size; i++)
+		hash = (hash ^ bytes[i]) * 0x100000001b3ULL;
+	return hash;
+}
+
+/* where the programs that see the calls are */
+static int choose_calls(struct invlock_bpf *skel, enum bpf_attached attached, bool *ret_preemptible,
+			struct invlock_why *why)
+{
+	*ret_preemptible = false;
+	if (attached == BPF_AT_FUNCTIONS)
+		return attach_to_functions(skel->obj, ret_preemptible, why);
+	bpf_program__set_autoload(skel->progs.call_enters, true);
+	bpf_program__set_autoload(skel->progs.call_exits, true);
+	return 0;
+}
+
+static void choose_links(struct invlock_bpf *skel)
+{
+	/* links of these are made where they are used */
+	bpf_program__set_autoattach(skel->progs.scan_calls, false);
+	bpf_program__set_autoattach(skel->progs.scan_files, false);
+	bpf_program__set_autoattach(skel->progs.ask, false);
+}
+
+/* nobody in user space writes these maps from here on, whoever inherits a descriptor */
+static int seal(struct invlock_bpf *skel, struct bpf_set_header *header, struct invlock_why *why)
+{
+	const struct bpf_map *sealed[] = { skel->maps.invlock_set, skel->maps.requests };
+	struct bpf_set *head = aligned_alloc(64, sizeof(*head));
+	struct bpf_program *prog;
+	u32 zero = 0;
+	int err;
+
+	if (!head)
+		return explain(why, -ENOMEM, "out of memory");
+	bpf_object__for_each_program(prog, skel->obj) {
+		header->nr_programs += bpf_program__autoload(prog);
+		header->nr_links += bpf_program__autoload(prog) && bpf_program__autoattach(prog);
+	}
+	memset(head, 0, sizeof(*head));
+	head->header = *header;
+	err = bpf_map_update_elem(bpf_map__fd(skel->maps.invlock_set), &zero, head, BPF_ANY);
+	free(head);
+	if (err)
+		return explain(why, err, "cannot write the header of the set: %s", strerror(-err));
+	for (unsigned int i = 0; i < sizeof(sealed) / sizeof(*sealed); i++) {
+		err = bpf_map_freeze(bpf_map__fd(sealed[i]));
+		if (err)
+			return explain(why, err, "cannot freeze the map %s: %s",
+				       bpf_map__name(sealed[i]), strerror(-err));
+	}
+	return 0;
+}
+
+/* the copy of a descriptor that outlives the skeleton; Return: it, or -1 */
+static int keep(int *fds, unsigned int *nr, int fd)
+{
+	int copy = *nr < SET_ROOM ? fcntl(fd, F_DUPFD_CLOEXEC, 0) : -1;
+
+	if (copy >= 0)
+		fds[(*nr)++] = copy;
+	return copy;
+}
+
+static int keep_program(struct set *set, const struct bpf_program *prog)
+{
+	return keep(set->programs, &set->nr_programs, bpf_program__fd(prog));
+}
+
+static int keep_all(struct set *set, struct invlock_bpf *skel)
+{
+	const struct bpf_program *scans[] = {
+		skel->progs.ask, skel->progs.scan_calls, skel->progs.scan_files,
+	};
+	const struct bpf_object_skeleton *s = skel->skeleton;
+	struct bpf_map_info info = {};
+	u32 size = sizeof(info);
+	struct bpf_program *prog;
+	int err;
+
+	*set = (struct set){ .users = fcntl(bpf_map__fd(skel->maps.invlock_users),
+					    F_DUPFD_CLOEXEC, 0) };
+	if (set->users < 0)
+		return -errno;
+	err = bpf_obj_get_info_by_fd(set->users, &info, &size);
+	if (err)
+		return err;
+	set->users_id = info.id;
+	set->ask = keep_program(set, scans[0]);
+	set->scan_calls = keep_program(set, scans[1]);
+	set->scan_files = keep_program(set, scans[2]);
+	if (set->ask < 0 || set->scan_calls < 0 || set->scan_files < 0)
+		return -EMFILE;
+	bpf_object__for_each_program(prog, skel->obj)
+		if (bpf_program__fd(prog) >= 0 && prog != scans[0] && prog != scans[1] &&
+		    prog != scans[2] && keep_program(set, prog) < 0)
+			return -EMFILE;
+	for (int i = 0; i < s->prog_cnt; i++)
+		if (*s->progs[i].link && keep(set->links, &set->nr_links,
+					      bpf_link__fd(*s->progs[i].link)) < 0)
+			return -EMFILE;
+	return 0;
+}
+
+static int load_at(struct set *set, struct bpf_set_header header, struct invlock_why *why)
+{
+	struct invlock_bpf *skel = invlock_bpf__open();
+	bool preemptible;
+	int err;
+
+	if (!skel)
+		return explain(why, -errno, "libbpf cannot read the BPF program: %s (%s)",
+			       strerror(errno), complaint);
+	err = choose_programs(skel, why);
+	if (!err)
+		err = choose_calls(skel, header.attached, &preemptible, why);
+	if (err)
+		goto destroy;
+	choose_links(skel);
+	err = invlock_bpf__load(skel);
+	if (err) {
+		explain(why, err, "the kernel refuses the BPF program: %s (%s)", strerror(-err),
+			complaint);
+		goto destroy;
+	}
+	err = seal(skel, &header, why);
+	if (err)
+		goto destroy;
+	err = invlock_bpf__attach(skel);
+	if (err) {
+		explain(why, err, "the kernel does not attach the BPF program: %s (%s)",
+			strerror(-err), complaint);
+		goto destroy;
+	}
+	if (header.attached == BPF_AT_FUNCTIONS)
+		err = attach_ask_kernel(preemptible, why);
+	if (err)
+		goto destroy;
+	err = keep_all(set, skel);
+	if (err) {
+		set_release(set);
+		explain(why, err, "no descriptor is left for the BPF program: %s", strerror(-err));
+	}
+	set->header = header;
+destroy:
+	invlock_bpf__destroy(skel);
+	return err;
+}
+
+/* at the functions if that is exact here, and if the kernel lets us */
+static int load_quietly(struct set *set, u64 object, struct invlock_why *why)
+{
+	struct bpf_set_header header = { .object = object, .attached = BPF_AT_FUNCTIONS };
+	struct invlock_why why_not;
+
+	if (monitor_bpf_options.tracepoints || monitor_bpf_options.count_protect)
+		explain(&why_not, 0, "it was asked for");
+	else if (!load_at(set, header, &why_not))
+		return 0;
+	header.attached = BPF_AT_TRACEPOINTS;
+	snprintf(header.reason, sizeof(header.reason), "%.*s", BPF_REASON_SIZE - 1, why_not.text);
+	complaint[0] = '\0';
+	return load_at(set, header, why);
+}
+
+/* Locks: the lock in mm.c, which keeps two opens from swapping libbpf's print function */
+int set_load(struct set *set, u64 object, struct invlock_why *why)
+{
+	char text[COMPLAINT_SIZE] = "";
+	int err;
+
+	complaint = text;
+	print_before = libbpf_set_print(listen_to_libbpf);
+	err = load_quietly(set, object, why);
+	libbpf_set_print(print_before);
+	complaint = NULL;
+	return err;
+}

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: MIT
+/* The manual monitor: a feed in private memory that the program's own calls write. */
+#include <errno.h>
+#include <invlock/manual.h>
+#include <sys/mman.h>
+
+#include "core/invalidate.h"
+#include "lib/mm.h"
+#include "monitor.h"
+
+static int manual_open(struct invlock_mm *mm, struct invlock_why *why)
+{
+	u64 bytes = invlock_feed_bytes(INVLOCK_NR_WORDS, INVLOCK_NR_EVENTS);
+	void *mem = map_wiped_on_fork(bytes);
+
+	if (!mem)
+		return explain(why, -ENOMEM, "cannot map %llu bytes for the feed", bytes);
+	/* cannot fail: memory and geometry are ours */
+	invlock_feed_format(mem, bytes, INVLOCK_NR_WORDS, INVLOCK_NR_EVENTS, INVLOCK_STRIPE_SHIFT);
+	invlock_attach(&mm->il, mem, bytes);
+	mm->feed_bytes = bytes;
+	return 0;
+}
+
+static void manual_close(struct invlock_mm *mm, bool mine)
+{
+	(void)mine;
+	munmap(mm->il.feed, mm->feed_bytes);
+}
+
+const struct monitor monitor_manual = {
+	.name = "manual",
+	.seen = INVLOCK_BIT(MANUAL),
+	.exact = INVLOCK_BIT(MANUAL),
+	.sees_what_it_is_told = true,
+	.open = manual_open,
+	.close = manual_close,
+};
+
+static int check(const struct invlock_mm *mm)
+{
+	if (!mm || mm->monitor != &monitor_manual)
+		return -EINVAL;
+	return mm_alive(mm) ? 0 : -EOWNERDEAD;
+}
+
+struct range {
+	u64 start, end;
+};
+
+/* what is empty or wraps is everything */
+static struct range range_of(const void *addr, size_t len)
+{
+	u64 start = (unsigned long)addr, end = start + len;
+
+	if (end <= start)
+		return (struct range){ 0, INVLOCK_ADDRESS_END };
+	return (struct range){ start, end };
+}
+
+int invlock_manual_start(struct invlock_mm *mm, const void *addr, size_t len)
+{
+	struct range r = range_of(addr, len);
+	int err = check(mm);
+
+	if (!err)
+		invlock_inv_start(&mm->il, r.start, r.end, INVLOCK_KIND_MANUAL, 0, port_now());
+	return err;
+}
+
+int invlock_manual_end(struct invlock_mm *mm, const void *addr, size_t len)
+{
+	struct range r = range_of(addr, len);
+	int err = check(mm);
+
+	if (!err)
+		invlock_inv_end(&mm->il, r.start, r.end);
+	return err;
+}

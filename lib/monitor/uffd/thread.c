@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: MIT
+/*
+ * The thread that reads the kernel's events and writes the feed.
+ *
+ * Whoever changes watched memory sleeps until the event of it is read, whatever locks it
+ * holds. So this thread allocates nothing, takes no lock, and waits for nothing but events;
+ * every function it calls was called once before it started, so that none is looked up here.
+ *
+ * What the kernel does			what we do
+ *	counts the change as begun
+ *	makes it			(UNMAP, REMAP; a REMOVE is made at the very end)
+ *	queues the event		wake up
+ *					reading = 1
+ *	lets the caller go	   <-	read()
+ *	counts the change as done	words, sequence, ring
+ *	returns				reading = 0
+ *
+ * A reader trusts the words when the kernel counts no change and then reading is 0, in this
+ * order (settle() in monitor_uffd.c). The caller's own lookup after its call returned finds
+ * reading or the words moved; another thread that learns of the change before that finds it
+ * counted. So all that comes after its change is exact.
+ *
+ * A REMOVE (MADV_DONTNEED, _FREE, _REMOVE) is counted as done before it is made. Its range is
+ * kept in quarantine, an invalidation that goes on: until no change is counted, so that the
+ * caller has left its sleep; a moment more, for the few instructions to the kernel's map lock;
+ * and until that lock could be taken for writing. A caller that is preempted in that moment
+ * escapes. That is why these are not exact.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "core/invalidate.h"
+#include "uffd.h"
+
+#define GRACE_NS	50000
+#define LOOK_UP_S	1
+#define NR_MESSAGES	16
+
+enum uffd_probe uffd_probe(const struct uffd *u)
+{
+	/* an empty range: EINVAL, unless a change is counted, which is looked at first */
+	struct uffdio_writeprotect nothing = {};
+
+	/* twice: what follows from "gone" is for good, and a call may be made to fail once */
+	for (int tries = 0; tries < 2; tries++) {
+		enum uffd_probe probe = UFFD_CALM;
+
+		if (ioctl(u->uffd.fd, UFFDIO_WRITEPROTECT, &nothing) && errno != EINVAL) {
+			if (errno != EAGAIN)
+				continue;
+			probe = UFFD_CHANGING;
+		}
+		/* it is still ours, so it was when it answered */
+		if (u->uffd.fd >= UFFD_HIGH_FD || own_fd_is(&u->uffd))
+			return probe;
+		break;
+	}
+	return UFFD_GONE;
+}
+
+static void mark(const struct uffd *u, u64 start, u64 end, u32 kind)
+{
+	invlock_inv_start(&u->il, start, end, kind, 0, port_now());
+	invlock_inv_end(&u->il, start, end);
+}
+
+static void quarantine(struct uffd *u, u64 start, u64 end)
+{
+	struct uffd_thread *t = u->thread;
+	struct quarantined *q = &t->quarantine[0], old = *q;
+
+	if (port_load(&u->plant) & UFFD_PLANT_NO_QUARANTINE) {
+		mark(u, start, end, INVLOCK_KIND_DISCARD);
+		return;
+	}
+	if (t->nr_quarantined < UFFD_QUARANTINE) {
+		q = &t->quarantine[t->nr_quarantined];
+		port_store(&t->nr_quarantined, t->nr_quarantined + 1);
+		*q = (struct quarantined){ start, end, 0 };
+		invlock_inv_start(&u->il, start, end, INVLOCK_KIND_DISCARD, 0, port_now());
+		return;
+	}
+	/* full: one that covers two. Not waiting for room, which only reading can make */
+	*q = (struct quarantined){
+		.start = start < old.start ? start : old.start,
+		.end = end > old.end ? end : old.end,
+	};
+	invlock_inv_start(&u->il, q->start, q->end, INVLOCK_KIND_DISCARD, 0, port_now());
+	invlock_inv_end(&u->il, old.start, old.end);
+}
+
+/* those whose callers have made their change, as far as can be told */
+static void release_quarantined(struct uffd *u)
+{
+	struct uffd_thread *t = u->thread;
+	bool calm, locked = false;
+	u64 now;
+
+	if (!t->nr_quarantined)
+		return;
+	calm = uffd_probe(u) != UFFD_CHANGING;
+	now = port_now();
+	for (u32 i = t->nr_quarantined; i-- > 0; ) {
+		struct quarantined *q = &t->quarantine[i];
+
+		if (!q->calm) {
+			q->calm = calm ? now : 0;
+			continue;
+		}
+		if (now - q->calm < GRACE_NS)
+			continue;
+		/* behind the change, which holds the map's lock for reading; changes nothing */
+		if (!locked)
+			mprotect(u->stack, u->page, PROT_READ | PROT_WRITE);
+		locked = true;
+		invlock_inv_end(&u->il, q->start, q->end);
+		*q = t->quarantine[t->nr_quarantined - 1];
+		port_store(&t->nr_quarantined, t->nr_quarantined - 1);
+	}
+}
+
+/*
+ * The moved mapping takes its registration along, where nobody has asked for it. It is removed
+ * while the range is marked: who samples later watches anew, who sampled before collides.
+ */
+static void unwatch_moved(struct uffd *u, u64 to, u64 len)
+{
+	uffd_unregister(u, to, to + len);
+	invlock_inv_end(&u->il, to, to + len);
+}
+
+static void feed_message(struct uffd *u, const struct uffd_msg *m)
+{
+	switch (m->event) {
+	case UFFD_EVENT_UNMAP:
+		mark(u, m->arg.remove.start, m->arg.remove.end, INVLOCK_KIND_UNMAP);
+		break;
+	case UFFD_EVENT_REMOVE:
+		quarantine(u, m->arg.remove.start, m->arg.remove.end);
+		break;
+	case UFFD_EVENT_REMAP:
+		mark(u, m->arg.remap.from, m->arg.remap.from + m->arg.remap.len,
+		     INVLOCK_KIND_REMAP_FROM);
+		/* ended by unwatch_moved() */
+		invlock_inv_start(&u->il, m->arg.remap.to, m->arg.remap.to + m->arg.remap.len,
+				  INVLOCK_KIND_REMAP_TO, 0, port_now());
+		break;
+	default:
+		/* not asked for; it may mean anything, also a change that is still to be made */
+		invlock_close_feed(&u->il, INVLOCK_FEED_DEGRADED);
+	}
+}
+
+static void take_events(struct uffd *u)
+{
+	u32 plant = port_load(&u->plant);
+	bool mark_early = !(plant & UFFD_PLANT_LATE_MARK);
+	struct uffd_msg messages[NR_MESSAGES];
+	ssize_t nr;
+
+	/* a full barrier; pairs with the load in settle() through the kernel's locks */
+	if (mark_early)
+		port_fetch_add(&u->thread->reading, 1);
+	nr = read(u->uffd.fd, messages, sizeof(messages)) / (ssize_t)sizeof(messages[0]);
+	if (unlikely(plant & UFFD_PLANT_SLOW_MARK))
+		port_wait(UFFD_DAWDLE, false);
+	for (ssize_t i = 0; i < nr; i++)
+		feed_message(u, &messages[i]);
+	if (mark_early)
+		port_fetch_add(&u->thread->reading, -1u);
+	/* takes as long as the range is large: after reading has let the readers go */
+	for (ssize_t i = 0; i < nr; i++)
+		if (messages[i].event == UFFD_EVENT_REMAP)
+			unwatch_moved(u, messages[i].arg.remap.to, messages[i].arg.remap.len);
+}
+
+/*
+ * As long as we sleep, the kernel keeps the userfaultfd of which the program has closed the
+ * descriptor, and whoever changes watched memory waits for us. What has its number now may never
+ * wake us, so we look up by ourselves; then all is known to be lost, and nobody waits any more.
+ */
+bool uffd_turn(struct uffd *u, bool wait)
+{
+	struct pollfd fds[2] = {
+		{ .fd = u->uffd.fd, .events = POLLIN },
+		/* what has its number now might never let us sleep */
+		{ .fd = own_fd_is(&u->ear) ? u->ear.fd : -1, .events = POLLIN },
+	};
+	enum uffd_probe probe = UFFD_GONE;
+	struct timespec nap = {};
+
+	if (wait && u->thread->nr_quarantined)
+		nap.tv_nsec = GRACE_NS;
+	else if (wait)
+		nap.tv_sec = LOOK_UP_S;
+	if (ppoll(fds, 2, &nap, NULL) < 0)
+		return true;
+	if (own_fd_is(&u->uffd))
+		probe = uffd_probe(u);
+	/* an event is there as long as a change is counted, or its caller was killed */
+	switch (probe) {
+	case UFFD_CHANGING:
+		take_events(u);
+		break;
+	case UFFD_GONE:
+		/* read nothing, it may be another file now */
+		invlock_close_feed(&u->il, INVLOCK_FEED_DEGRADED);
+		return false;
+	case UFFD_CALM:
+		break;
+	}
+	release_quarantined(u);
+	return !port_load_acquire(&u->stop);
+}

@@ -1,0 +1,396 @@
+// SPDX-License-Identifier: MIT
+/*
+ * The userfaultfd monitor: needs no privilege, sees what happens to the ranges it watches.
+ *
+ * It asks the kernel (6.7 or newer) for asynchronous write protection, and then protects
+ * nothing: faults are as they were, only the events of the ranges are wanted. See
+ * monitor_uffd_thread.c for what is exact and why.
+ *
+ * Fork. The kernel does not hand the child's mappings to our userfaultfd (EVENT_FORK is off).
+ * But the child has a copy of the file descriptor, so closing ours would not end the
+ * userfaultfd, and a thread that unmaps would sleep for an event that nobody reads. So close
+ * first takes all registrations back and waits for the changes in flight; and the child
+ * closes its copy while it forks. A child made by a raw clone() keeps the copy; what its
+ * parent's mremap() grew in place, beyond what was watched, then stays registered.
+ *
+ * A process made with CLONE_VM and no CLONE_THREAD whose parent was killed, and which changes
+ * what the parent watched, sleeps until it is killed too if it has a copy of the descriptor.
+ *
+ * Whoever stops the threads one by one and waits for each (a debugger that attaches,
+ * LeakSanitizer) may wait for ever: a thread that sleeps for its event cannot be stopped, and
+ * our thread, if it was stopped first, does not read it. Ending that debugger ends the wait.
+ * SIGSTOP waits for nobody, and SIGCONT sets all going again.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <link.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "core/invalidate.h"
+#include "lib/monitor/monitor.h"
+#include "uffd.h"
+
+#define MAX_OPEN		16	/* at once, copies in forked children included */
+#define DEFAULT_MAX_MAPS	65530
+#define MAPS_PER_RUN		2
+
+/* newer than the oldest headers we build with */
+#define FEATURE_WP_UNPOPULATED	(1 << 13)
+#define FEATURE_WP_ASYNC	(1 << 15)
+
+/* ---- fork ---- */
+
+/* entries are stored and cleared whole; a fork that runs beside an open is the caller's */
+static struct uffd *opened[MAX_OPEN];
+
+static void close_copies_in_child(void)
+{
+	for (unsigned int i = 0; i < MAX_OPEN; i++) {
+		struct uffd *u = port_load(&opened[i]);
+
+		if (u)
+			own_fd_close(&u->uffd);
+	}
+}
+
+__attribute__((constructor)) static void close_on_fork(void)
+{
+	pthread_atfork(NULL, NULL, close_copies_in_child);
+}
+
+static bool remember(struct uffd *u)
+{
+	for (unsigned int i = 0; i < MAX_OPEN; i++)
+		if (!port_cmpxchg(&opened[i], NULL, u))
+			return true;
+	return false;
+}
+
+static void forget(struct uffd *u)
+{
+	for (unsigned int i = 0; i < MAX_OPEN; i++)
+		port_cmpxchg(&opened[i], u, NULL);
+}
+
+/*
+ * il.settle. First what the kernel counts, then whether the thread is at work: the kernel
+ * stops to count a change only after the thread began to read its event.
+ */
+static bool settle(void *arg)
+{
+	struct uffd *u = arg;
+	u32 plant = port_load(&u->plant);
+	int saved_errno = errno;
+	enum uffd_probe probe;
+
+	if (unlikely(plant & UFFD_PLANT_EARLY_LOOK)) {
+		if (port_load_acquire(&u->thread->reading))
+			return false;
+		port_wait(UFFD_DAWDLE_LESS, false);
+		return uffd_probe(u) != UFFD_CHANGING;
+	}
+	probe = plant & UFFD_PLANT_NO_PROBE ? UFFD_CALM : uffd_probe(u);
+	errno = saved_errno;
+	if (unlikely(probe == UFFD_GONE))
+		invlock_close_feed(&u->il, INVLOCK_FEED_DEGRADED);
+	/* pairs with the RMWs in take_events(): 0 again, and the marks are seen */
+	return probe != UFFD_CHANGING && !port_load_acquire(&u->thread->reading);
+}
+
+void uffd_plant(struct invlock_mm *mm, u32 plant)
+{
+	struct uffd *u = mm->data;
+
+	port_store(&u->plant, plant);
+}
+
+/* ---- open and close ---- */
+
+static int open_uffd(struct uffd *u, struct invlock_why *why)
+{
+	struct uffdio_api api = {
+		.api = UFFD_API,
+		.features = FEATURE_WP_ASYNC | FEATURE_WP_UNPOPULATED | UFFD_FEATURE_EVENT_UNMAP |
+			    UFFD_FEATURE_EVENT_REMOVE | UFFD_FEATURE_EVENT_REMAP |
+			    UFFD_FEATURE_WP_HUGETLBFS_SHMEM,
+	};
+
+	int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY), high;
+
+	if (fd < 0 && errno == ENOSYS)
+		return explain(
+			why, -ENOSYS,
+			"there is no userfaultfd: the kernel was built without "
+			"CONFIG_USERFAULTFD, or seccomp hides it; allow the userfaultfd system "
+			"call in the container's seccomp profile");
+	if (fd < 0 && (errno == EPERM || errno == EACCES))
+		return explain(why, -EPERM,
+			       "userfaultfd is forbidden, by seccomp or a security module; "
+			       "allow the userfaultfd system call in the container's profile");
+	if (fd < 0 && errno == EINVAL)
+		return explain(why, -EOPNOTSUPP,
+			       "userfaultfd for user mode only is not known to this "
+			       "kernel; the uffd monitor needs Linux 6.7 or newer");
+	if (fd < 0)
+		return explain(why, -errno, "userfaultfd failed: %s", strerror(errno));
+	if (!ioctl(fd, UFFDIO_API, &api)) {
+		high = fcntl(fd, F_DUPFD_CLOEXEC, UFFD_HIGH_FD);
+		if (high >= 0)
+			close(fd);
+		own_fd_set(&u->uffd, high < 0 ? fd : high);
+		return 0;
+	}
+	close(fd);
+	return explain(why, -EOPNOTSUPP, "the kernel's userfaultfd has no asynchronous write "
+		       "protection or no events; the uffd monitor needs Linux 6.7 or newer, on an "
+		       "architecture with userfaultfd write protection");
+}
+
+static void close_files(struct uffd *u)
+{
+	own_fd_close(&u->uffd);
+	own_fd_close(&u->ear);
+	own_fd_close(&u->bell);
+	own_fd_close(&u->pagemap);
+}
+
+static int open_files(struct uffd *u, struct invlock_why *why)
+{
+	int err = open_uffd(u, why), ends[2], fd;
+
+	if (err)
+		return err;
+	/* not an eventfd, which cannot be told from others */
+	if (pipe2(ends, O_CLOEXEC | O_NONBLOCK)) {
+		err = explain(why, -errno, "cannot make a pipe: %s", strerror(errno));
+		goto close_files;
+	}
+	own_fd_set(&u->ear, ends[0]);
+	own_fd_set(&u->bell, ends[1]);
+	fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	if (fd < 0) {
+		err = explain(why, -errno, "cannot open /proc/self/pagemap, which tells what is "
+			      "watched: %s; mount /proc", strerror(errno));
+		goto close_files;
+	}
+	own_fd_set(&u->pagemap, fd);
+	return 0;
+
+close_files:
+	close_files(u);
+	return err;
+}
+
+static void read_limits(struct uffd *u)
+{
+	unsigned long max = DEFAULT_MAX_MAPS;
+	char path[80];
+	FILE *f = fopen("/proc/sys/vm/max_map_count", "re");
+
+	if (f) {
+		if (fscanf(f, "%lu", &max) != 1)
+			max = DEFAULT_MAX_MAPS;
+		fclose(f);
+	}
+	u->max_runs = (u32)(max / 2 / MAPS_PER_RUN);
+	u->page = (u64)sysconf(_SC_PAGESIZE);
+	for (u32 shift = UFFD_MIN_HUGE_SHIFT; shift <= UFFD_MAX_HUGE_SHIFT; shift++) {
+		snprintf(path, sizeof(path), "/sys/kernel/mm/hugepages/hugepages-%llukB",
+			 (1ULL << shift) >> 10);
+		if (!access(path, F_OK))
+			u->huge |= 1ULL << shift;
+	}
+}
+
+static int add_tls(struct dl_phdr_info *info, __attribute__((unused)) size_t size, void *bytes)
+{
+	for (unsigned int i = 0; i < info->dlpi_phnum; i++)
+		if (info->dlpi_phdr[i].p_type == PT_TLS)
+			*(size_t *)bytes += info->dlpi_phdr[i].p_memsz;
+	return 0;
+}
+
+/* a thread's stack begins with the static TLS of the program: 0.9 MiB with ThreadSanitizer */
+static size_t stack_bytes(const struct uffd *u)
+{
+	size_t bytes = UFFD_STACK_BYTES;
+
+	dl_iterate_phdr(add_tls, &bytes);
+	return (bytes + u->page - 1) & -u->page;
+}
+
+/* the stack ends with three pages that at_map_limit() splits */
+static size_t stack_mapping(const struct uffd *u)
+{
+	return u->stack_bytes + 3 * u->page;
+}
+
+static int map_memory(struct uffd *u, struct invlock_mm *mm, struct invlock_why *why)
+{
+	u64 bytes = invlock_feed_bytes(INVLOCK_NR_WORDS, INVLOCK_NR_EVENTS);
+	void *feed = map_wiped_on_fork(bytes);
+
+	if (!feed)
+		goto no_memory;
+	u->stack_bytes = stack_bytes(u);
+	u->stack = map_wiped_on_fork(stack_mapping(u));
+	if (!u->stack)
+		goto unmap_feed;
+	if (ranges_init(&u->ranges))
+		goto unmap_stack;
+	mprotect((u8 *)u->stack + u->stack_bytes, 3 * u->page, PROT_NONE);
+	/* the thread must not wait for memory; a limit on locked memory costs speed alone */
+	memset(u->stack, 0, u->stack_bytes);
+	mlock(u->stack, u->stack_bytes);
+	memset(feed, 0, bytes);
+	u->thread = u->stack;
+	/* cannot fail: memory and geometry are ours */
+	invlock_feed_format(feed, bytes, INVLOCK_NR_WORDS, INVLOCK_NR_EVENTS, INVLOCK_STRIPE_SHIFT);
+	invlock_attach(&mm->il, feed, bytes);
+	mm->feed_bytes = bytes;
+	mm->il.settle = settle;
+	mm->il.settle_arg = u;
+	u->il = mm->il;
+	return 0;
+
+unmap_stack:
+	munmap(u->stack, stack_mapping(u));
+unmap_feed:
+	munmap(feed, bytes);
+no_memory:
+	return explain(why, -ENOMEM, "cannot map memory for the feed: out of memory, or of "
+		       "mappings (vm.max_map_count)");
+}
+
+static void unmap_memory(struct uffd *u, struct invlock_mm *mm)
+{
+	ranges_free(&u->ranges);
+	munmap(u->stack, stack_mapping(u));
+	munmap(mm->il.feed, mm->feed_bytes);
+}
+
+static void *run(void *arg)
+{
+	while (uffd_turn(arg, true))
+		;
+	return NULL;
+}
+
+static int start_thread(struct uffd *u, struct invlock_why *why)
+{
+	sigset_t all, before;
+	pthread_attr_t attr;
+	int err;
+
+	/* every function of the thread once, here, where waiting for it hurts nobody */
+	port_now();
+	mprotect(u->stack, u->page, PROT_READ | PROT_WRITE);
+	uffd_unregister(u, 0, u->page);
+	uffd_probe(u);
+	uffd_turn(u, false);
+
+	pthread_attr_init(&attr);
+	/* what the thread writes lies on the first pages */
+	pthread_attr_setstack(&attr, (u8 *)u->stack + u->page, u->stack_bytes - u->page);
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	err = pthread_create(&u->id, &attr, run, u);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	pthread_attr_destroy(&attr);
+	if (err)
+		return explain(why, -err, "cannot start the monitor's thread: %s", strerror(err));
+	pthread_setname_np(u->id, "invlock-uffd");
+	return 0;
+}
+
+static int uffd_open(struct invlock_mm *mm, struct invlock_why *why)
+{
+	struct uffd *u = calloc(1, sizeof(*u));
+	int err;
+
+	if (!u)
+		return explain(why, -ENOMEM, "out of memory");
+	read_limits(u);
+	pthread_mutex_init(&u->lock, NULL);
+	u->uffd.fd = u->ear.fd = u->bell.fd = u->pagemap.fd = -1;
+	err = open_files(u, why);
+	if (err)
+		goto free_uffd;
+	err = map_memory(u, mm, why);
+	if (err)
+		goto close_files;
+	if (!remember(u)) {
+		err = explain(why, -EMFILE, "%d userfaultfd monitors are open; close one",
+			      MAX_OPEN);
+		goto unmap_memory;
+	}
+	err = start_thread(u, why);
+	if (err)
+		goto forget;
+	mm->data = u;
+	return 0;
+
+forget:
+	forget(u);
+unmap_memory:
+	unmap_memory(u, mm);
+close_files:
+	close_files(u);
+free_uffd:
+	free(u);
+	return err;
+}
+
+/*
+ * Others may go on changing what was watched. No change begins to be counted once nothing is
+ * registered; those that are, the thread still reads.
+ */
+static void stop(struct uffd *u)
+{
+	uffd_unwatch_all(u);
+	for (u32 waits = 0; !settle(u); waits++) {
+		/* killed, by a debugger: who waits for it is let go when the descriptor closes */
+		if (!pthread_tryjoin_np(u->id, NULL))
+			return;
+		port_wait(waits, false);
+	}
+	port_store(&u->stop, true);
+	/* if the program has closed the bell, the thread looks up by itself */
+	for (u32 waits = 0; own_fd_is(&u->bell) && write(u->bell.fd, "", 1) < 0; waits++)
+		port_wait(waits, false);
+	pthread_join(u->id, NULL);
+}
+
+static void uffd_close(struct invlock_mm *mm, bool mine)
+{
+	struct uffd *u = mm->data;
+
+	if (mine)
+		stop(u);
+	forget(u);
+	close_files(u);
+	unmap_memory(u, mm);
+	pthread_mutex_destroy(&u->lock);
+	free(u);
+}
+
+#define EXACT	(INVLOCK_BIT(UNMAP) | INVLOCK_BIT(FIXED) | INVLOCK_BIT(REMAP_FROM) | \
+		 INVLOCK_BIT(REMAP_TO) | INVLOCK_BIT(BRK))
+
+const struct monitor monitor_uffd = {
+	.name = "uffd",
+	.seen = EXACT | INVLOCK_BIT(DISCARD) | INVLOCK_BIT(FREE) | INVLOCK_BIT(REMOVE) |
+		INVLOCK_BIT(URING),
+	.exact = EXACT,
+	.open = uffd_open,
+	.close = uffd_close,
+	.watch = uffd_watch,
+	.unwatch = uffd_unwatch,
+};

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Changes: every way to change a memory map that we know, made for real.
+ *
+ * Each prepares memory of its own, translates it in a read section, changes the map, and
+ * asks whether the translation is still valid. The self-test at open makes the quick ones,
+ * which are in the library; `invlock doctor` and the tests make all.
+ * Private to this project: the tool and the tests link it statically.
+ *
+ *	for (unsigned int i = 0; (c = change_at(i)); i++)
+ *		change_test(c, mm, &result);
+ */
+#ifndef INVLOCK_LIB_SELFTEST_CHANGE_H
+#define INVLOCK_LIB_SELFTEST_CHANGE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <invlock/mm.h>
+
+enum change_verdict {
+	CHANGE_MISSED,		/* the map changed, a translation of it still validates */
+	CHANGE_SEEN,
+	CHANGE_REFUSED,		/* the monitor does not let such memory be translated: safe */
+	CHANGE_UNKNOWN,		/* could not be made here; see the reason */
+	NR_CHANGE_VERDICTS
+};
+
+struct change_result {
+	enum change_verdict verdict;
+	char reason[160];	/* of UNKNOWN and REFUSED; of SEEN, where there is more to say */
+};
+
+struct trial;
+
+/**
+ * struct change - one way
+ * @name: for people and JSON, as "munmap (raw system call)"; unique
+ * @kind: enum invlock_kind
+ * @run: private: makes it, and says what came of it; see change_trial.h
+ * @make: private, for run functions that serve several changes: 0, or -1 and errno
+ * @how: private, the same
+ */
+struct change {
+	const char *name;
+	enum invlock_kind kind;
+	void (*run)(struct trial *t);
+	int (*make)(void *addr, size_t len);
+	unsigned int how;
+};
+
+/* each list ends with a change that has no name */
+extern const struct change map_changes[];	/* quick: no fork, no file, no thread */
+extern const struct change advise_changes[];	/* quick */
+extern const struct change truncate_changes[];	/* quick: memfds */
+extern const struct change file_changes[];
+extern const struct change process_changes[];
+extern const struct change libc_changes[];
+extern const struct change stack_changes[];
+
+/* all lists as one; NULL = there are no more. Not in the shared library. */
+const struct change *change_at(unsigned int nr);
+
+/* "seen", "missed", "refused", "unknown" */
+const char *change_verdict_name(enum change_verdict verdict);
+
+/**
+ * change_test() - make one change and see whether the monitor saw it
+ * @c: the change
+ * @mm: the mm
+ * @ret: always filled
+ *
+ * Other threads may run, and change other memory. Leaves the map as it was.
+ * Context: may sleep; not in a signal handler.
+ */
+void change_test(const struct change *c, struct invlock_mm *mm, struct change_result *ret);
+
+#endif /* INVLOCK_LIB_SELFTEST_CHANGE_H */

@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: MIT */
+/* System calls without libc, errno, stack or anything else that a child would share with us. */
+#ifndef INVLOCK_LIB_SELFTEST_RAW_H
+#define INVLOCK_LIB_SELFTEST_RAW_H
+
+#include <errno.h>
+#include <stddef.h>
+#include <sys/syscall.h>
+
+/* Return: 0 or -errno; -ENOSYS on an architecture whose instructions we have not written */
+static inline long raw_munmap(void *addr, size_t len)
+{
+#if defined(__x86_64__) && !defined(__ILP32__)
+	long ret;
+
+	__asm__ volatile("syscall"
+			 : "=a"(ret)
+			 : "0"((long)SYS_munmap), "D"(addr), "S"(len)
+			 : "rcx", "r11", "memory");
+	return ret;
+#elif defined(__aarch64__)
+	register long x8 __asm__("x8") = SYS_munmap;
+	register long x0 __asm__("x0") = (long)addr;
+	register long x1 __asm__("x1") = (long)len;
+
+	__asm__ volatile("svc #0" : "+r"(x0) : "r"(x8), "r"(x1) : "memory");
+	return x0;
+#else
+	(void)addr;
+	(void)len;
+	return -ENOSYS;
+#endif
+}
+
+/* what a child is told, and what it answers; the instructions below know the offsets */
+struct raw_order {
+	void *addr;	/* 0 */
+	size_t len;	/* 8 */
+	long err;	/* 16 */
+};
+
+/*
+ * A child that shares our memory unmaps a range and exits: clone(flags), munmap, exit.
+ * Return: its pid or -errno. order->err is set once it has exited.
+ */
+static inline long raw_clone_munmap(long flags, void *stack, struct raw_order *order)
+{
+#if defined(__x86_64__) && !defined(__ILP32__)
+	long ret;
+
+	__asm__ volatile("syscall\n\t"
+			 "test	%%rax, %%rax\n\t"
+			 "jnz	1f\n\t"
+			 "mov	0(%[order]), %%rdi\n\t"
+			 "mov	8(%[order]), %%rsi\n\t"
+			 "mov	%[munmap], %%eax\n\t"
+			 "syscall\n\t"
+			 "mov	%%rax, 16(%[order])\n\t"
+			 "xor	%%edi, %%edi\n\t"
+			 "mov	%[exit], %%eax\n\t"
+			 "syscall\n"
+			 "1:"
+			 : "=a"(ret)
+			 : "0"((long)SYS_clone), "D"(flags), "S"(stack), [order] "r"(order),
+			   [munmap] "i"(SYS_munmap), [exit] "i"(SYS_exit)
+			 : "rcx", "r11", "memory");
+	return ret;
+#elif defined(__aarch64__)
+	register long x8 __asm__("x8") = SYS_clone;
+	register long x0 __asm__("x0") = flags;
+	register long x1 __asm__("x1") = (long)stack;
+
+	__asm__ volatile("svc	#0\n\t"
+			 "cbnz	x0, 1f\n\t"
+			 "ldr	x0, [%[order]]\n\t"
+			 "ldr	x1, [%[order], #8]\n\t"
+			 "mov	x8, %[munmap]\n\t"
+			 "svc	#0\n\t"
+			 "str	x0, [%[order], #16]\n\t"
+			 "mov	x0, #0\n\t"
+			 "mov	x8, %[exit]\n\t"
+			 "svc	#0\n"
+			 "1:"
+			 : "+r"(x0)
+			 : "r"(x8), "r"(x1), [order] "r"(order),
+			   [munmap] "i"(SYS_munmap), [exit] "i"(SYS_exit)
+			 : "memory");
+	return x0;
+#else
+	(void)flags;
+	(void)stack;
+	(void)order;
+	return -ENOSYS;
+#endif
+}
+
+#endif /* INVLOCK_LIB_SELFTEST_RAW_H */

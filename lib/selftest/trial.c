@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: MIT
+/* One change, tried until nothing but the change itself can explain the answer. */
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "trial.h"
+
+#define NR_TRIES	6
+#define FIRST_PAUSE_US	1000
+#define NR_PAGES	16
+
+static const char *const verdict_names[NR_CHANGE_VERDICTS] = {
+	[CHANGE_MISSED]		= "missed",
+	[CHANGE_SEEN]		= "seen",
+	[CHANGE_REFUSED]	= "refused",
+	[CHANGE_UNKNOWN]	= "unknown",
+};
+
+const char *change_verdict_name(enum change_verdict verdict)
+{
+	return verdict_names[verdict];
+}
+
+__attribute__((format(printf, 3, 4)))
+static void decide(struct trial *t, enum change_verdict verdict, const char *format, ...)
+{
+	va_list args;
+
+	t->ret->verdict = verdict;
+	va_start(args, format);
+	vsnprintf(t->ret->reason, sizeof(t->ret->reason), format, args);
+	va_end(args);
+}
+
+void trial_unknown(struct trial *t, const char *format, ...)
+{
+	va_list args;
+
+	invlock_read_end(&t->target);
+	invlock_read_end(&t->control);
+	t->ret->verdict = CHANGE_UNKNOWN;
+	va_start(args, format);
+	vsnprintf(t->ret->reason, sizeof(t->ret->reason), format, args);
+	va_end(args);
+}
+
+u8 *trial_map(struct trial *t, int flags, int fd)
+{
+	u8 *p = mmap(NULL, t->len, PROT_READ | PROT_WRITE, flags, fd, 0);
+
+	if (p == MAP_FAILED) {
+		trial_unknown(t, "no memory to try it on: %s", strerror(errno));
+		return NULL;
+	}
+	memset(p, 1, t->len);
+	return p;
+}
+
+/* 0, or -errno: a translation of nothing in particular, since only its validity counts */
+static int translate(struct invlock_read *rd, struct invlock_mm *mm, const void *addr, size_t len)
+{
+	invlock_read_init(rd, mm, addr, len, NULL, 0);
+	while (invlock_read_attempt(rd))
+		if (invlock_read_commit(rd))
+			break;
+	return invlock_read_error(rd);
+}
+
+bool trial_begin(struct trial *t, const void *addr, size_t len)
+{
+	int err = translate(&t->target, t->mm, addr, len);
+
+	if (err == -EBUSY) {
+		t->disturbed = true;
+		trial_unknown(t, "disturbed: the memory never became quiet");
+	} else if (err == -EOWNERDEAD || err == -ENOTRECOVERABLE) {
+		trial_unknown(t, "the monitor has stopped: %s", strerror(-err));
+	} else if (err) {
+		trial_unknown(t, "the monitor does not watch such memory: %s", strerror(-err));
+		t->ret->verdict = CHANGE_REFUSED;
+	}
+	if (err)
+		return false;
+	err = translate(&t->control, t->mm, t->control_page, t->page);
+	if (err) {
+		t->disturbed = true;
+		trial_unknown(t, "disturbed: no translation of other memory: %s", strerror(-err));
+		return false;
+	}
+	if (!invlock_read_valid(&t->target) || !invlock_read_valid(&t->control)) {
+		t->disturbed = true;
+		trial_unknown(t, "disturbed: stale before the change was made");
+		return false;
+	}
+	return true;
+}
+
+/*
+ * Who meets an event that is being written says "stale" for want of a proof. A change that
+ * did overlap stays in the way, so the answer that counts is the one given after the control's.
+ */
+static bool is_stale(struct trial *t)
+{
+	if (invlock_read_valid(&t->target))
+		return false;
+	t->control_hit = !invlock_read_valid(&t->control);
+	return !invlock_read_valid(&t->target);
+}
+
+void trial_end(struct trial *t, int made)
+{
+	int err = errno;
+
+	if (made) {
+		trial_unknown(t, "cannot be made here: %s", strerror(err));
+		return;
+	}
+	if (is_stale(t))
+		decide(t, CHANGE_SEEN, "%s", t->control_hit ? "also hits unrelated memory" : "");
+	else
+		decide(t, CHANGE_MISSED, "%s", "");
+	invlock_read_end(&t->target);
+	invlock_read_end(&t->control);
+}
+
+void trial_private(struct trial *t)
+{
+	u8 *p = trial_map(t, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+
+	if (!p)
+		return;
+	if (trial_begin(t, p, t->len))
+		trial_end(t, t->change->make(p, t->len));
+	munmap(p, t->len);
+}
+
+void trial_shared(struct trial *t)
+{
+	u8 *p = trial_map(t, MAP_SHARED | MAP_ANONYMOUS, -1);
+
+	if (!p)
+		return;
+	if (trial_begin(t, p, t->len))
+		trial_end(t, t->change->make(p, t->len));
+	munmap(p, t->len);
+}
+
+void trial_unmapped(struct trial *t)
+{
+	u8 *p = trial_map(t, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+	int made = -1;
+
+	if (!p)
+		return;
+	if (trial_begin(t, p, t->len)) {
+		made = t->change->make(p, t->len);
+		trial_end(t, made);
+	}
+	if (made)
+		munmap(p, t->len);
+}
+
+bool page_is_present(const void *addr)
+{
+	size_t page = sysconf(_SC_PAGESIZE);
+	unsigned char present = 0;
+
+	return !mincore((void *)((unsigned long)addr & ~(page - 1)), page, &present) &&
+	       (present & 1);
+}
+
+void change_test(const struct change *c, struct invlock_mm *mm, struct change_result *ret)
+{
+	size_t page = sysconf(_SC_PAGESIZE);
+	void *control = mmap(NULL, page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+			     -1, 0);
+	struct trial t;
+
+	if (control == MAP_FAILED) {
+		t = (struct trial){ .ret = ret };
+		decide(&t, CHANGE_UNKNOWN, "no memory to try it on: %s", strerror(errno));
+		return;
+	}
+	memset(control, 1, page);
+	for (unsigned int i = 0; i < NR_TRIES; i++) {
+		t = (struct trial){
+			.change = c,
+			.mm = mm,
+			.ret = ret,
+			.page = page,
+			.len = NR_PAGES * page,
+			.control_page = control,
+		};
+		decide(&t, CHANGE_UNKNOWN, "was not made");
+		c->run(&t);
+		/* other threads may be at work: only what stays is a finding */
+		if (!t.disturbed && !t.control_hit)
+			break;
+		/* one of them may have lost its CPU in the middle of writing an event */
+		if (t.disturbed)
+			usleep(FIRST_PAUSE_US << i);
+	}
+	munmap(control, page);
+}

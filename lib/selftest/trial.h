@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A trial: one change, made once. What the run functions of changes are written with.
+ *
+ *	memory = trial_map(t, ...);
+ *	if (memory && trial_begin(t, memory, t->len))
+ *		trial_end(t, make the change);
+ *	unmap what is left of it
+ *
+ * Memory that a change unmapped must not be unmapped again: another thread may have mapped
+ * something there.
+ */
+#ifndef INVLOCK_LIB_SELFTEST_TRIAL_H
+#define INVLOCK_LIB_SELFTEST_TRIAL_H
+
+#include <invlock/section.h>
+
+#include "change.h"
+#include "core/port.h"
+
+struct trial {
+	const struct change *change;
+	struct invlock_mm *mm;
+	struct change_result *ret;	/* UNKNOWN until it is decided */
+	size_t page;
+	size_t len;			/* of the memory a change is made to: 16 pages */
+	struct invlock_read target;	/* a translation of memory that is about to change */
+	struct invlock_read control;	/* and of a page beside that nothing changes */
+	void *control_page;
+	bool disturbed;			/* decided nothing: worth another try */
+	bool control_hit;
+};
+
+/* memory of t->len bytes, every page present; NULL = none, and the result says so */
+u8 *trial_map(struct trial *t, int flags, int fd);
+
+/*
+ * Translate. Return: true = valid at this moment, make the change and call trial_end();
+ * false = do not, the result is set.
+ */
+bool trial_begin(struct trial *t, const void *addr, size_t len);
+
+/* the change was made, or not: 0, or -1 and errno */
+void trial_end(struct trial *t, int made);
+
+/* instead of trial_end(), or before any begin: it cannot be made, and why */
+__attribute__((format(printf, 2, 3)))
+void trial_unknown(struct trial *t, const char *format, ...);
+
+/* run functions for changes with a make(): of private memory, of shared memory ... */
+void trial_private(struct trial *t);
+void trial_shared(struct trial *t);
+/* ... and of private memory that make() unmaps */
+void trial_unmapped(struct trial *t);
+
+/* are the pages that addr is in there, and in memory? */
+bool page_is_present(const void *addr);
+
+#endif /* INVLOCK_LIB_SELFTEST_TRIAL_H */
