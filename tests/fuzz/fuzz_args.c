@@ -11,7 +11,7 @@
 
 #include "fuzz.h"
 #include "lib/monitor/monitor.h"
-#include "tool/prove.h"
+#include "tool/prove/prove.h"
 #include "tool/tool.h"
 
 #define MAX_ARGS	24

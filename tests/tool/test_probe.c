@@ -4,7 +4,7 @@
 
 #include "tests/test.h"
 #include "lib/selftest/trial.h"
-#include "tool/doctor.h"
+#include "tool/doctor/doctor.h"
 
 static void run_well(struct trial *t)
 {

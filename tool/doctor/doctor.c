@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "tool.h"
+#include "tool/tool.h"
 
 const char *const selftest_names[] = {
 	[SELFTEST_NOT_RUN]	= "not run",

@@ -3,13 +3,13 @@
  * invlock doctor: what works here, by trying it.
  *
  *	doctor.c	options, the verdict
- *	doctor_probe.c	each monitor, in a process of its own
- *	doctor_host.c	limits and permissions of this host
- *	doctor_text.c	the report for people
- *	doctor_json.c	the report for programs
+ *	probe.c	each monitor, in a process of its own
+ *	host.c	limits and permissions of this host
+ *	text.c	the report for people
+ *	json.c	the report for programs
  */
-#ifndef INVLOCK_TOOL_DOCTOR_H
-#define INVLOCK_TOOL_DOCTOR_H
+#ifndef INVLOCK_TOOL_DOCTOR_DOCTOR_H
+#define INVLOCK_TOOL_DOCTOR_DOCTOR_H
 
 #include <stdbool.h>
 #include <sys/utsname.h>
@@ -56,10 +56,10 @@ struct report {
 	char recommendation[400];
 };
 
-/* doctor_probe.c */
+/* probe.c */
 void probe_monitor(struct finding *f, unsigned int nr_changes);
 
-/* doctor_host.c */
+/* host.c */
 void probe_host(struct host *host);
 
 /* doctor.c: kinds that a cache asks for unless told otherwise, and that this one misses */
@@ -68,8 +68,8 @@ u64 finding_lacks(const struct finding *f);
 void result_reason(const struct finding *f, const struct change *c,
 		   const struct change_result *r, char *ret_text, size_t len);
 
-/* doctor_text.c, doctor_json.c: to stdout */
+/* text.c, json.c: to stdout */
 void print_text(const struct report *r);
 int print_json(const struct report *r);
 
-#endif /* INVLOCK_TOOL_DOCTOR_H */
+#endif /* INVLOCK_TOOL_DOCTOR_DOCTOR_H */

@@ -2,16 +2,16 @@
 /*
  * `invlock prove`: direct I/O through cached registrations of memory that is being torn apart.
  *
- *	prove.c			the command line, the run, the verdict
- *	prove_monitor.c		which monitor watches, and which changes are therefore made
- *	prove_file.c		the file that is read, its reference copy, the scratch file
- *	prove_memory.c		areas of memory, and who owns them
- *	prove_storm.c		the changes
- *	prove_race.c		the threads that make them, and lookups that race with them
- *	prove_io.c		the threads that do I/O and check every byte
- *	prove_device_uring.c	io_uring with fixed buffers
- *	prove_device_soft.c	a device in software, for where there is no io_uring
- *	prove_report.c		progress, the table, JSON
+ *	prove.c		the command line, the run, the verdict
+ *	monitor.c		which monitor watches, and which changes are therefore made
+ *	file.c		the file that is read, its reference copy, the scratch file
+ *	memory.c		areas of memory, and who owns them
+ *	storm.c		the changes
+ *	race.c		the threads that make them, and lookups that race with them
+ *	io.c		the threads that do I/O and check every byte
+ *	device_uring.c	io_uring with fixed buffers
+ *	device_soft.c	a device in software, for where there is no io_uring
+ *	report.c		progress, the table, JSON
  *
  * Ownership. An area is changed, written and read by the one thread that owns it, from
  * area_take() to area_release(); I/O on it begins and ends in between. So whatever differs
@@ -21,10 +21,10 @@
  *
  * The columns share the areas. A stale registration may write to a page that the program no
  * longer sees, so no page that was ever registered is mapped again at another address where
- * I/O is done: then it could hurt another column, and every change in prove_storm.c keeps this.
+ * I/O is done: then it could hurt another column, and every change in storm.c keeps this.
  */
-#ifndef INVLOCK_TOOL_PROVE_H
-#define INVLOCK_TOOL_PROVE_H
+#ifndef INVLOCK_TOOL_PROVE_PROVE_H
+#define INVLOCK_TOOL_PROVE_PROVE_H
 
 #include <pthread.h>
 #include <signal.h>
@@ -172,7 +172,7 @@ struct change {
 	struct part part;
 };
 
-/* a change that an I/O thread asks a storm thread for, see prove_race.c */
+/* a change that an I/O thread asks a storm thread for, see race.c */
 struct job {
 	u32 state;
 	struct change change;	/* of whoever owns the area */
@@ -254,7 +254,7 @@ static inline u64 next_random(u64 *state)
 	return *state;
 }
 
-/* prove_monitor.c: 0, or -errno and a sentence */
+/* monitor.c: 0, or -errno and a sentence */
 int monitor_choose(struct prove *p, struct invlock_why *why);
 bool storm_is_attempted(const struct prove *p, unsigned int nr);
 /* the names of a set of kinds, "unmap, truncate" */
@@ -263,7 +263,7 @@ void name_kinds(char *text, size_t size, u64 kinds);
 void report_start(const struct prove *p, void *addr, size_t len);
 void report_end(const struct prove *p, void *addr, size_t len);
 
-/* prove_file.c: 0, or -errno and a sentence */
+/* file.c: 0, or -errno and a sentence */
 int data_open(struct prove *p, struct invlock_why *why);
 /* the file that is written, at least so large; after data_open() */
 int scratch_open(struct prove *p, size_t bytes, struct invlock_why *why);
@@ -271,7 +271,7 @@ void data_close(struct data *data);
 /* is the file still what the reference says, by plain reads? */
 bool data_unchanged(const struct data *data, u64 offset, size_t len);
 
-/* prove_memory.c */
+/* memory.c */
 int areas_open(struct prove *p, struct invlock_why *why);
 void areas_close(struct prove *p);
 /* a random area with at least so many uses since the latest change; NULL = none is free */
@@ -281,7 +281,7 @@ void area_release(struct area *a);
 int area_map(const struct area *a, u8 *addr, size_t len, int flags);
 int area_malloc(struct area *a, unsigned int nr);
 
-/* prove_storm.c */
+/* storm.c */
 struct storm {
 	const char *name;
 	u64 kinds;		/* what a monitor must see */
@@ -302,15 +302,15 @@ void storms_probe(struct prove *p);
 bool storm_choose(struct worker *w, struct area *a, bool handed, struct change *ret);
 void storm_make(struct worker *w, const struct change *change);
 
-/* prove_race.c */
+/* race.c */
 /* have an area of the worker's changed by another thread, and look it up meanwhile */
 void race_change(struct worker *w, struct area *a);
 void *storm_thread(void *worker);
 
-/* prove_io.c */
+/* io.c */
 void *io_thread(void *worker);
 
-/* prove_report.c */
+/* report.c */
 unsigned int hit_percent(const struct counts *c);
 u64 now_ns(clockid_t clock);
 void progress(const struct prove *p, bool last);
@@ -318,4 +318,4 @@ void report(const struct prove *p, int verdict, const char *sentence);
 struct counts counts_of(const struct prove *p, enum column column);
 struct invlock_cache_stats cache_stats_of(const struct prove *p, enum column column);
 
-#endif /* INVLOCK_TOOL_PROVE_H */
+#endif /* INVLOCK_TOOL_PROVE_PROVE_H */

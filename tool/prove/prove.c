@@ -12,7 +12,7 @@
 
 #include "lib/monitor/monitor.h"
 #include "prove.h"
-#include "tool.h"
+#include "tool/tool.h"
 
 #define DEFAULT_SECONDS	20
 #define MAX_SECONDS	86400

@@ -49,7 +49,7 @@ static int open_column(struct uring_engine *u, const struct prove *p, enum colum
 		.size = sizeof(options),
 		.flags = INVLOCK_URING_REAPER,
 		.min_len = 1,
-		/* our memory is aligned to it (prove_file.c) */
+		/* our memory is aligned to it (file.c) */
 		.align = p->data.block,
 		.max_bytes = p->pin_limit,
 		.need = p->need,
