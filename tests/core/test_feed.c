@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /* Making and checking feeds: what invlock_attach() must refuse. */
 #include "tests/test.h"
-#include "tests/core/feed.h"
+#include "tests/core/rig.h"
 
 TEST(bytes_of_a_feed_are_header_words_and_events)
 {

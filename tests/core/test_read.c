@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /* Sample and validate: stripes, the wide word, the ring, and what fails closed. */
 #include "tests/test.h"
-#include "tests/core/feed.h"
+#include "tests/core/rig.h"
 
 #define MiB	(1ULL << 20)
 #define STRIPE	(2 * MiB)

@@ -6,7 +6,7 @@
 #include <unistd.h>
 
 #include "tests/test.h"
-#include "tests/core/feed.h"
+#include "tests/core/rig.h"
 
 static struct test_feed f;
 

@@ -12,7 +12,7 @@
 #include "lib/monitor/monitor.h"
 #include "lib/monitor/uffd/uffd.h"
 #include "tests/test.h"
-#include "tests/lib/toy.h"
+#include "tests/lib/rig.h"
 
 #define PAGE	4096UL
 #define STRIDE	(2 * PAGE)	/* ranges that stand alone */

@@ -20,7 +20,7 @@
 #include "lib/monitor/monitor.h"
 #include "lib/monitor/bpf/bpf.h"
 #include "tests/test.h"
-#include "tests/lib/toy.h"
+#include "tests/lib/rig.h"
 
 #define PAGE		4096UL
 #define PATIENCE_S	120	/* until a child hangs */

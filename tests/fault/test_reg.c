@@ -8,7 +8,7 @@
 
 #include "lib/cache/cache_internal.h"
 #include "tests/test.h"
-#include "tests/lib/toy.h"
+#include "tests/lib/rig.h"
 
 #define PAGE	4096UL
 

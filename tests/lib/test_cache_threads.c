@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 #include "tests/test.h"
-#include "tests/lib/toy.h"
+#include "tests/lib/rig.h"
 #include "lib/cache/cache_internal.h"
 
 #define PAGE		4096UL

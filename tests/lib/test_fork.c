@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 #include "tests/test.h"
-#include "tests/lib/toy.h"
+#include "tests/lib/rig.h"
 
 #define PAGE	4096UL
 #define MANY	100	/* pins: more than a thread's first slots */

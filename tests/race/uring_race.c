@@ -13,7 +13,7 @@
 #include <sys/mman.h>
 
 #include "tests/test.h"
-#include "tests/race/race.h"
+#include "tests/race/rig.h"
 #include "lib/cache/cache_internal.h"
 
 #define NR_PAGES	64

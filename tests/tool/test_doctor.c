@@ -5,7 +5,7 @@
 #include "tests/test.h"
 #include "lib/selftest/change.h"
 #include "lib/monitor/monitor.h"
-#include "run.h"
+#include "rig.h"
 
 static struct ran ran;
 

@@ -45,7 +45,7 @@ guest_library()
 parts_of()	# NAME
 {
 	case $1 in
-	tool) echo "$root/tests/tool/run.c -ljson-c" ;;
+	tool) echo "$root/tests/tool/rig.c -ljson-c" ;;
 	torture*) echo "$here/torture.c $here/torture_storms.c" ;;
 	esac
 }
@@ -79,7 +79,7 @@ guest_tool()
 {
 	local build=${INVLOCK_BUILD:-$root/build} program name programs=()
 
-	for program in bpf/test_bpf_{calls,files,late,life,functions} race/races; do
+	for program in bpf/test_bpf_{calls,files,late,life,functions} race/test_race; do
 		programs+=("tests/$program")
 	done
 	[ "$measure" = 0 ] || programs+=(bench/watch_kernel)

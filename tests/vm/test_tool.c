@@ -9,7 +9,7 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 
-#include "tests/tool/run.h"
+#include "tests/tool/rig.h"
 
 #define TOOL	"/bin/invlock"
 

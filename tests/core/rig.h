@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* A feed in plain memory, for the tests of core. */
-#ifndef INVLOCK_TESTS_CORE_FEED_H
-#define INVLOCK_TESTS_CORE_FEED_H
+#ifndef INVLOCK_TESTS_CORE_RIG_H
+#define INVLOCK_TESTS_CORE_RIG_H
 
 #include <stdlib.h>
 #include <string.h>
@@ -36,4 +36,4 @@ static inline void feed_change(struct test_feed *f, u64 start, u64 end)
 	invlock_inv_end(&f->il, start, end);
 }
 
-#endif /* INVLOCK_TESTS_CORE_FEED_H */
+#endif /* INVLOCK_TESTS_CORE_RIG_H */

@@ -6,7 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "command.h"
+#include "rig.h"
 #include "tests/test.h"
 
 static struct said said;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Run the command and keep what it writes. */
-#ifndef INVLOCK_TESTS_TOOL_RUN_H
-#define INVLOCK_TESTS_TOOL_RUN_H
+#ifndef INVLOCK_TESTS_TOOL_RIG_H
+#define INVLOCK_TESTS_TOOL_RIG_H
 
 #include <stdbool.h>
 
@@ -16,4 +16,4 @@ struct ran {
 /* argv ends with NULL; @unprivileged: as nobody, with no capability. 0, or -1 and errno */
 int run(const char *program, char *const *argv, bool unprivileged, struct ran *ret);
 
-#endif /* INVLOCK_TESTS_TOOL_RUN_H */
+#endif /* INVLOCK_TESTS_TOOL_RIG_H */

@@ -3,8 +3,8 @@
  * A toy device: it registers memory by taking a number. It counts, can be told to fail,
  * and keeps books, so that a missing or a double deregistration is found.
  */
-#ifndef INVLOCK_TESTS_LIB_TOY_H
-#define INVLOCK_TESTS_LIB_TOY_H
+#ifndef INVLOCK_TESTS_LIB_RIG_H
+#define INVLOCK_TESTS_LIB_RIG_H
 
 #include <errno.h>
 #include <stdbool.h>
@@ -98,4 +98,4 @@ static inline struct invlock_cache_stats toy_stats(struct toy *toy)
 	return s;
 }
 
-#endif /* INVLOCK_TESTS_LIB_TOY_H */
+#endif /* INVLOCK_TESTS_LIB_RIG_H */

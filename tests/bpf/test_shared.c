@@ -7,7 +7,7 @@
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include "lib/monitor/bpf/progset.h"
-#include "watch.h"
+#include "rig.h"
 
 /* A process of its own that opens the monitor and then does as it is told. */
 struct other {

@@ -13,7 +13,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "command.h"
+#include "rig.h"
 #include "tests/test.h"
 
 #define NOBODY	65534

@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "command.h"
+#include "rig.h"
 #include "tests/test.h"
 
 static struct said said;

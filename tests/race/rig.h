@@ -6,8 +6,8 @@
  * never used before; a registration remembers the number that it found. A hit whose number
  * is not the one in memory, which the asking thread owns at that moment, is a stale use.
  */
-#ifndef INVLOCK_TESTS_RACE_H
-#define INVLOCK_TESTS_RACE_H
+#ifndef INVLOCK_TESTS_RACE_RIG_H
+#define INVLOCK_TESTS_RACE_RIG_H
 
 #include <invlock/cache.h>
 #include <stdbool.h>
@@ -54,4 +54,4 @@ enum uring_change { CHANGE_DISCARD, CHANGE_FIXED, CHANGE_REMAP };
 unsigned long uring_race(enum uring_change change, enum invlock_check check,
 			 unsigned long rounds, unsigned long *ret_writes);
 
-#endif /* INVLOCK_TESTS_RACE_H */
+#endif /* INVLOCK_TESTS_RACE_RIG_H */

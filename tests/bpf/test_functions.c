@@ -13,8 +13,8 @@
 #include <stdatomic.h>
 #include "lib/monitor/bpf/progset.h"
 #include "nothing.h"
-#include "tests/tool/run.h"
-#include "watch.h"
+#include "tests/tool/rig.h"
+#include "rig.h"
 
 #define MODEL		"/sys/kernel/debug/sched/preempt"
 #define FTRACE		"/proc/sys/kernel/ftrace_enabled"
@@ -123,7 +123,7 @@ static void run_program(char *const *argv, const char *said)
 
 #define RUN(said, ...)	run_program((char *const[]){ __VA_ARGS__, NULL }, said)
 
-/* watch.c says it, and so does invlock doctor */
+/* rig.c says it, and so does invlock doctor */
 #define THERE		"at the functions"
 
 TEST(each_call_is_seen_there)
@@ -144,7 +144,7 @@ TEST(who_comes_late_dies_or_execs_in_a_call_is_no_worse_off)
 
 TEST(no_race_ends_with_a_stale_translation)
 {
-	RUN("ok 1", "/bin/races", "500");
+	RUN("ok 1", "/bin/race", "500");
 }
 
 TEST(doctor_finds_that_they_see_every_change)

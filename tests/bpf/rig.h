@@ -5,8 +5,8 @@
  * struct stripe is one stripe of the feed with three groups of pages: a change of the victim
  * must make its snapshot stale, and leave the bystander's, whose word it moves, valid.
  */
-#ifndef INVLOCK_TESTS_BPF_WATCH_H
-#define INVLOCK_TESTS_BPF_WATCH_H
+#ifndef INVLOCK_TESTS_BPF_RIG_H
+#define INVLOCK_TESTS_BPF_RIG_H
 
 #include "tests/test.h"
 #include <errno.h>
@@ -79,4 +79,4 @@ static inline void nap_ms(unsigned int ms)
 	nanosleep(&t, NULL);
 }
 
-#endif /* INVLOCK_TESTS_BPF_WATCH_H */
+#endif /* INVLOCK_TESTS_BPF_RIG_H */

@@ -11,7 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "command.h"
+#include "rig.h"
 #include "tests/test.h"
 
 static void become(const struct as *as)

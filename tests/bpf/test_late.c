@@ -4,7 +4,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <sys/socket.h>
-#include "watch.h"
+#include "rig.h"
 
 static struct invlock_mm mm;
 static int stop;	/* atomic */

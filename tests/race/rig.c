@@ -4,7 +4,7 @@
 #include <sys/syscall.h>
 
 #include "tests/test.h"
-#include "tests/race/race.h"
+#include "tests/race/rig.h"
 #include "lib/cache/cache_internal.h"
 
 #define GATE_SPINS	2000	/* looks at a gate before sleeping */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Run the command as a program, and keep what it said. */
-#ifndef INVLOCK_TESTS_PROVE_COMMAND_H
-#define INVLOCK_TESTS_PROVE_COMMAND_H
+#ifndef INVLOCK_TESTS_PROVE_RIG_H
+#define INVLOCK_TESTS_PROVE_RIG_H
 
 #include <sys/types.h>
 
@@ -39,4 +39,4 @@ void expect_proof(const struct said *said);
 void make_directory(char name[64]);
 void remove_empty_directory(const char *name);
 
-#endif /* INVLOCK_TESTS_PROVE_COMMAND_H */
+#endif /* INVLOCK_TESTS_PROVE_RIG_H */

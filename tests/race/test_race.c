@@ -18,7 +18,7 @@
 #include <sys/wait.h>
 
 #include "tests/test.h"
-#include "tests/race/race.h"
+#include "tests/race/rig.h"
 
 #define BIG	(128 * PAGE)	/* long enough to be caught in the middle of its unmapping */
 

@@ -5,7 +5,7 @@
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
-#include "watch.h"
+#include "rig.h"
 
 static struct invlock_mm mm;
 static struct io_uring ring;

@@ -3,7 +3,7 @@
 #include <fcntl.h>
 #include <sys/shm.h>
 #include <sys/wait.h>
-#include "watch.h"
+#include "rig.h"
 
 static struct invlock_mm mm;
 static int fd;

@@ -15,7 +15,7 @@
 #include <sys/wait.h>
 
 #include "tests/test.h"
-#include "tests/lib/toy.h"
+#include "tests/lib/rig.h"
 
 #define PAGE		4096UL
 #define PATIENCE_S	120	/* until a child hangs */
