@@ -12,6 +12,8 @@ import shutil
 import subprocess
 import sys
 
+import lint_prose
+
 MAX_LINES = 650
 MAX_COLUMNS = 100
 C = ('.c', '.h')
@@ -178,8 +180,8 @@ def cppcheck(root, files):
                 *folders], root) if folders else []
 
 
-CHECKS = (spdx, kernel_macro, fences, core_includes, length, layout, unfinished, shellcheck,
-          cppcheck)
+CHECKS = (spdx, kernel_macro, fences, core_includes, length, layout, unfinished,
+          lint_prose.links, lint_prose.words, lint_prose.subjects, shellcheck, cppcheck)
 
 
 def main():

@@ -8,10 +8,14 @@ import tempfile
 
 import tap
 
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), '../../scripts'))
+import lint_prose
+
 LINT = os.path.join(os.path.dirname(__file__), '../../scripts/lint.py')
 MIT = '/* SPDX-License-Identifier: MIT */\n'
 DUAL = '/* SPDX-License-Identifier: GPL-2.0-only OR MIT */\n'
 SHELL = '#!/bin/sh\n# SPDX-License-Identifier: MIT\n'
+DOCUMENT = '<!-- SPDX-License-Identifier: MIT -->\n'
 UNFINISHED = 'TO' + 'DO'
 
 GOOD = {
@@ -24,7 +28,7 @@ GOOD = {
     'lib/mm.c': MIT + '#include <stdlib.h>\n',
     'scripts/run.sh': SHELL + 'echo "$1"\n',
     'LICENSES/MIT.txt': 'as is, ' + UNFINISHED + '\n',
-    'README.md': '<!-- SPDX-License-Identifier: MIT -->\n# A tree\n',
+    'README.md': DOCUMENT + '# A tree\n\nSee [above](#a-tree) and `lib/mm.c`.\n',
 }
 
 # check, what is planted where, what its complaint names
@@ -55,6 +59,12 @@ FAULTS = [
     ('layout', 'lib/new.c', MIT + '        int x;\n', 'lib/new.c:2: indented'),
     ('layout', 'lib/new.c', MIT + 'int x;', 'lib/new.c: the last line'),
     ('unfinished', 'docs/new.md', UNFINISHED + ': write this\n', 'docs/new.md:1'),
+    ('lint_prose.links', 'docs/new.md', DOCUMENT + '[x](nowhere.md)\n', 'docs/new.md:2'),
+    ('lint_prose.links', 'docs/new.md', DOCUMENT + '[x](../README.md#no-such)\n',
+     'docs/new.md:2'),
+    ('lint_prose.links', 'docs/new.md', DOCUMENT + 'see `lib/gone.c`\n', 'no lib/gone.c'),
+    ('lint_prose.words', 'lib/new.c', MIT + '/* false says ' + 'nothing */\n', 'lib/new.c:2'),
+    ('lint_prose.words', 'lib/new.c', MIT + '/* Who' + ' frees it waits. */\n', 'lib/new.c:2'),
     ('shellcheck', 'scripts/new.sh', SHELL + 'if [ $1 = x ]; then echo; done\n',
      'scripts/new.sh'),
     ('shellcheck', 'tests/run', SHELL + 'cd /nowhere\nrm -rf *\nread x\necho $y\n', 'tests/run'),
@@ -80,18 +90,20 @@ def _lint(check, *planted):
 def a_good_tree_passes_every_check():
     status, said = _lint([])
     assert status == 0 and 'not ok' not in said, said
-    assert said.startswith('1..9\n'), said
+    assert said.startswith('1..12\n'), said
 
 
 def every_check_has_a_planted_fault():
     with open(LINT) as f:
         checks = f.read().split('\nCHECKS = (')[1].split(')')[0]
-    assert {c.strip() for c in checks.split(',')} == {fault[0] for fault in FAULTS}, checks
+    # commits have a test of their own, below
+    planted = {fault[0] for fault in FAULTS} | {'lint_prose.subjects'}
+    assert {c.strip() for c in checks.split(',')} == planted, checks
 
 
 def each_planted_fault_turns_its_check_red():
     for check, path, text, complaint in FAULTS:
-        status, said = _lint([check], (path, text))
+        status, said = _lint([check.split('.')[-1]], (path, text))
         assert status == 1 and 'not ok 1' in said and complaint in said, (check, path, said)
 
 
@@ -99,6 +111,31 @@ def a_planted_fault_makes_the_whole_run_red():
     check, path, text, complaint = FAULTS[0]
     status, said = _lint([], (path, text))
     assert status == 1 and said.count('not ok') == 1 and complaint in said, said
+
+
+def a_subject_that_breaks_a_rule_is_named():
+    assert lint_prose.subject_fault('core: load the words before blind') is None
+    assert lint_prose.subject_fault('lib/cache, tests: wait while the feed is blind') is None
+    assert '80 columns' in lint_prose.subject_fault('core: ' + 'x' * 74)
+    assert 'semicolon' in lint_prose.subject_fault('core: one; two')
+    assert 'imperative' in lint_prose.subject_fault('Mended the core')
+
+
+def only_subjects_since_the_rule_are_judged():
+    with tempfile.TemporaryDirectory() as root:
+        git = ['git', '-C', root, '-c', 'user.name=n', '-c', 'user.email=e']
+
+        def commit(subject):
+            subprocess.run([*git, 'commit', '-q', '--allow-empty', '-m', subject], check=True)
+            return subprocess.run([*git, 'rev-parse', 'HEAD'], check=True, text=True,
+                                  stdout=subprocess.PIPE).stdout.strip()
+        subprocess.run([*git, 'init', '-q'], check=True)
+        since = commit('Long ago; as it was')
+        commit('core: do one thing')
+        bad = commit('core: do one thing; do another')
+        found = list(lint_prose.subjects(root, {}, since))
+        assert len(found) == 1 and found[0].startswith(bad[:7]), found
+        assert not list(lint_prose.subjects(root, {}, 'f' * 40))
 
 
 def a_check_that_does_not_exist_is_refused():
