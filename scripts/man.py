@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""man.py --out DIR HEADER... - a manual page for each public function, from its header
+"""man.py --out DIR --examples DIR HEADER... - manual pages from the public headers
 
-The headers are the specification; this only sets them in type. A page has the function's
-comment, the structs that its parameters name, and the other functions of its header. Fails
-when a function has no comment, or one that does not say what it returns and since when.
+The headers are the specification; this only sets them in type. Each function gets a page in
+section 3: its comment, its errors as a list, the flags and structs that its parameters name, and
+a whole program as the example. Each header gets a page in section 7: the comment at its head and
+the list of its functions. Fails when a function has no comment, one that does not say what it
+returns and since when, or no example.
 
 Run by `meson install`, a relative DIR is below the place of installation.
 """
@@ -104,6 +106,52 @@ def code(text):
     return '.nf\n' + escape(text.expandtabs(8)) + '\n.fi'
 
 
+def flags_of(entry, text):
+    """The constants that a parameter names as PREFIX_*, with what the header says of each."""
+    found = []
+    for prefix in re.findall(r'\b(INVLOCK_\w*_)\*', ' '.join(t for _, t in entry.parameters)):
+        # the comment behind the definition, or the one in front of it
+        for before, name, behind in re.findall(
+                rf'(?:/\*\n((?: \*[^\n]*\n)+?) \*/\n)?#define ({prefix}\w+)\s+\w+'
+                r'(?:\s*/\* (.*?) \*/)?', text):
+            said = behind or ' '.join(before.replace(' *', ' ').split())
+            if not said:
+                raise ValueError(f'nothing is said of {name}')
+            found.append((name, said[0].upper() + said[1:].rstrip('.') + '.'))
+    return found
+
+
+def errors_of(text):
+    """A "Return:" text, as what is returned on success and a list of errors."""
+    plain, errors = [], []
+    for part in re.split(r';\s+', text.strip().rstrip('.')):
+        error = re.match(r'((?:and )?-E[A-Z]+(?:,? (?:and )?-E[A-Z]+|, \.\.\.)*)\s*(.*)', part, re.S)
+        if error:
+            what = ' '.join(error[2].split()) or 'out of memory, or as the kernel said'
+            errors.append((error[1].removeprefix('and '), what[0].upper() + what[1:] + '.'))
+        elif errors and not part.lower().startswith(('whatever', 'otherwise', 'others')):
+            errors[-1] = (errors[-1][0], errors[-1][1].rstrip('.') + '; ' + part + '.')
+        else:
+            plain.append(' '.join(part.split()))
+    said = '; '.join(plain) + '.' if plain else ''
+    return re.sub(r'^0(?=[.;])', '0 on success', said), errors
+
+
+def examples_in(folder):
+    return {name: open(os.path.join(folder, name), encoding='utf-8').read()
+            for name in sorted(os.listdir(folder)) if name.endswith('.c')}
+
+
+def example_of(entry, header, examples):
+    """The program that shows this function: its own header's, if that calls it."""
+    own = header.replace('.h', '.c')
+    order = sorted(examples, key=lambda name: (name != own, len(examples[name])))
+    for name in order:
+        if re.search(rf'\b{entry.name}\(', examples[name]):
+            return examples[name].split('\n', 1)[1]
+    raise ValueError(f'no example calls {entry.name}()')
+
+
 def structs_of(entry, entries):
     """The structs that its declaration names, and those inside them."""
     found = [entry]
@@ -113,31 +161,67 @@ def structs_of(entry, entries):
     return found[1:]
 
 
-def page(entry, header, entries, version):
-    structs = structs_of(entry, entries)
-    also = [f'.BR {e.name} (3)' for e in entries if e.is_function and e is not entry]
-    out = [f'.TH {entry.name} 3 "" "invlock {version}" "invlock"',
+def see_also(names):
+    return ['.SH SEE ALSO', ',\n'.join(f'.BR {name} ({section})' for name, section in names)]
+
+
+def title(name, section, version):
+    return f'.TH {name} {section} "" "invlock {version}" "invlock"'
+
+
+def page(entry, header, text, entries, examples, version):
+    topic = 'invlock_' + header.removesuffix('.h')
+    out = [title(entry.name, 3, version),
            '.SH NAME', f'{entry.name} \\- {escape(entry.summary)}',
            '.SH SYNOPSIS', code(f'#include <invlock/{header}>\n\n{entry.code}')]
     if entry.parameters:
         out += ['.SH PARAMETERS', named(entry.parameters)]
-    for title, text in entry.sections():
-        if title == 'HISTORY':
-            text = f'Since version {text.strip().rstrip(".")}.'
-        out += [f'.SH {title}', prose(text)]
-    for struct in structs:
+    flags = flags_of(entry, text)
+    for heading, said in entry.sections():
+        if flags and heading != 'DESCRIPTION':
+            out += ['.SH FLAGS', named(flags)]
+            flags = []
+        if heading == 'HISTORY':
+            said = f'Since version {said.strip().rstrip(".")}.'
+        if 'RETURN VALUE' in heading:
+            said, errors = errors_of(said)
+            out += [f'.SH {heading}', prose(said)] if said else []
+            out += ['.SH ERRORS', named(errors)] if errors else []
+        else:
+            out += [f'.SH {heading}', prose(said)]
+    for struct in structs_of(entry, entries):
         out += [f'.SH STRUCT {struct.name}', code(struct.code)]
-        if struct.parameters:
-            out += ['.PP', named(struct.parameters)]
+        out += ['.PP', named(struct.parameters)] if struct.parameters else []
+        fields = flags_of(struct, text)
+        out += ['.PP', 'Flags:', named(fields)] if fields else []
         out += ['.PP', prose(struct.text)] if struct.text else []
-    if also:
-        out += ['.SH SEE ALSO', ',\n'.join(also)]
-    return '\n'.join(out) + '\n'
+    out += ['.SH EXAMPLE', code(example_of(entry, header, examples).rstrip())]
+    others = [(e.name, 3) for e in entries if e.is_function and e is not entry]
+    return '\n'.join(out + see_also([(topic, 7), *others, ('invlock', 7)])) + '\n'
 
 
-def read_header(path):
-    with open(path) as f:
-        text = f.read()
+def header_page(header, text, entries, examples, version):
+    """The head of a header: what its object is, and how its functions fit together."""
+    name = 'invlock_' + header.removesuffix('.h')
+    head = re.search(r'\*/\n/\*\n(.*?)\n \*/', text, re.S)
+    lines = [line[2:].removeprefix(' ') for line in head[1].splitlines()]
+    summary, _, rest = '\n'.join(lines).partition('\n\n')
+    summary = ' '.join(summary.split()).rstrip('.')
+    functions = [(f'{e.name}(3)', e.summary[0].upper() + e.summary[1:] + '.')
+                 for e in entries if e.is_function]
+    out = [title(name, 7, version),
+           '.SH NAME', f'{name} \\- {escape(summary.split(": ", 1)[-1])}',
+           '.SH SYNOPSIS', code(f'#include <invlock/{header}>'),
+           '.SH DESCRIPTION', prose(summary[0].upper() + summary[1:] + '.'), '.PP', prose(rest),
+           '.SH FUNCTIONS', named(functions)]
+    example = header.replace('.h', '.c')
+    if example in examples:
+        out += ['.SH EXAMPLE', code(examples[example].split('\n', 1)[1].rstrip())]
+    names = [(e.name, 3) for e in entries if e.is_function]
+    return '\n'.join(out + see_also([*names, ('invlock', 7)])) + '\n'
+
+
+def read_header(text):
     entries = [Entry(*found.groups()) for found in COMMENT.finditer(text)]
     plain = re.sub(r'/\*.*?\*/', '', text, flags=re.S)
     declared = set(re.findall(r'^(?:[\w ]+[ *])(invlock_\w+)\(', plain, flags=re.M))
@@ -150,23 +234,36 @@ def read_header(path):
     return entries
 
 
+def write(out, section, name, text):
+    folder = os.path.join(out, f'man{section}')
+    os.makedirs(folder, exist_ok=True)
+    with open(os.path.join(folder, f'{name}.{section}'), 'w', encoding='utf-8') as f:
+        f.write(text)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--out', required=True)
+    parser.add_argument('--examples', required=True)
     parser.add_argument('--version', default='0.1.0')
     parser.add_argument('header', nargs='+')
     args = parser.parse_args()
     out = os.path.join(os.environ.get('MESON_INSTALL_DESTDIR_PREFIX', ''), args.out)
-    os.makedirs(out, exist_ok=True)
+    examples = examples_in(args.examples)
     for path in args.header:
+        header = os.path.basename(path)
+        with open(path, encoding='utf-8') as f:
+            text = f.read()
         try:
-            entries = read_header(path)
+            entries = read_header(text)
+            write(out, 7, 'invlock_' + header.removesuffix('.h'),
+                  header_page(header, text, entries, examples, args.version))
+            for entry in entries:
+                if entry.is_function:
+                    write(out, 3, entry.name,
+                          page(entry, header, text, entries, examples, args.version))
         except ValueError as err:
             sys.exit(f'man.py: {path}: {err}')
-        for entry in entries:
-            if entry.is_function:
-                with open(os.path.join(out, entry.name + '.3'), 'w') as f:
-                    f.write(page(entry, os.path.basename(path), entries, args.version))
 
 
 if __name__ == '__main__':

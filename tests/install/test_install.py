@@ -173,6 +173,23 @@ def the_example_of_io_uring_reads_a_whole_file():
     assert said.startswith(f'{os.path.getsize("/bin/bash")} bytes, '), said
 
 
+def each_example_of_the_manual_pages_compiles_and_runs():
+    for source in sorted(glob.glob(f'{ROOT}/docs/man/examples/*.c')):
+        uring = source.endswith('uring.c')
+        program = _compile(source, packages=['invlock-uring' if uring else 'invlock'])
+        said = _run_example(program)
+        assert said, source
+
+
+def the_example_of_the_cache_page_registers_again_after_a_discard():
+    said = _run_example(_compile(f'{ROOT}/docs/man/examples/cache.c'))
+    assert said.count('register') == 2 and '2 hits, 2 misses' in said, said
+
+
+def the_example_of_the_manual_page_is_good_and_then_stale():
+    assert _run_example(_compile(f'{ROOT}/docs/man/examples/manual.c')) == 'good\nstale\n'
+
+
 def the_example_in_the_readme_compiles_and_runs():
     with open(f'{ROOT}/README.md') as f:
         code = re.search(r'^```c\n(.*?)^```', f.read(), flags=re.M | re.S)
@@ -201,6 +218,25 @@ def the_library_may_be_loaded_and_closed_for_ever():
 def every_public_function_has_a_manual_page():
     pages = {os.path.basename(p)[:-2] for p in glob.glob(f'{DEST}/**/man3/*.3', recursive=True)}
     assert _declared(_headers()) <= pages, _declared(_headers()) - pages
+
+
+def every_manual_page_has_an_example_and_names_its_errors():
+    for page in glob.glob(f'{DEST}/**/man3/*.3', recursive=True):
+        with open(page, encoding='utf-8') as f:
+            text = f.read()
+        assert '.SH EXAMPLE' in text and '.SH SEE ALSO' in text, page
+        # an error is in the list, not in the sentence about success
+        success = re.search(r'\.SH RETURN VALUE\n(.*?)\n\.SH', text, re.S)
+        assert not success or '\\-E' not in success[1], page
+
+
+def every_header_has_a_manual_page_and_the_overview_names_it():
+    with open(glob.glob(f'{DEST}/**/man7/invlock.7', recursive=True)[0], encoding='utf-8') as f:
+        overview = f.read()
+    for header in _headers():
+        name = 'invlock_' + os.path.basename(header).removesuffix('.h')
+        assert glob.glob(f'{DEST}/**/man7/{name}.7', recursive=True), name
+        assert f'.BR {name} (7)' in overview, name
 
 
 def every_manual_page_formats_without_a_warning():
