@@ -11,6 +11,7 @@ returns and since when, or no example.
 Run by `meson install`, a relative DIR is below the place of installation.
 """
 import argparse
+import itertools
 import os
 import re
 import sys
@@ -87,14 +88,16 @@ def escape(text):
 
 
 def prose(text):
-    """Paragraphs and indented examples of a comment."""
+    """Paragraphs of a comment; what is indented by a tab is set as it stands."""
     out = []
     for block in re.split(r'\n\s*\n', text.strip('\n')):
-        if block.strip() and all(line.startswith('\t') for line in block.splitlines()):
-            code = '\n'.join(line[1:].expandtabs(8) for line in block.splitlines())
-            out.append('.PP\n.nf\n.RS 4\n' + escape(code) + '\n.RE\n.fi')
-        elif block.strip():
-            out.append('.PP\n' + escape(' '.join(block.split())))
+        lines = [line for line in block.splitlines() if line.strip()]
+        for indented, part in itertools.groupby(lines, lambda line: line.startswith('\t')):
+            if indented:
+                kept = '\n'.join(line[1:].expandtabs(8) for line in part)
+                out.append('.PP\n.nf\n.RS 4\n' + escape(kept) + '\n.RE\n.fi')
+            else:
+                out.append('.PP\n' + escape(' '.join(' '.join(part).split())))
     return '\n'.join(out).removeprefix('.PP\n')
 
 
@@ -213,7 +216,11 @@ def header_page(header, text, entries, examples, version):
            '.SH NAME', f'{name} \\- {escape(summary.split(": ", 1)[-1])}',
            '.SH SYNOPSIS', code(f'#include <invlock/{header}>'),
            '.SH DESCRIPTION', prose(summary[0].upper() + summary[1:] + '.'), '.PP', prose(rest),
-           '.SH FUNCTIONS', named(functions)]
+           *(['.SH FUNCTIONS', named(functions)] if functions else [])]
+    if not functions:
+        for struct in entries:
+            out += [f'.SH STRUCT {struct.name}', code(struct.code), '.PP',
+                    named(struct.parameters), '.PP', prose(struct.text)]
     example = header.replace('.h', '.c')
     if example in examples:
         out += ['.SH EXAMPLE', code(examples[example].split('\n', 1)[1].rstrip())]
