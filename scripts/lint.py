@@ -181,7 +181,7 @@ def cppcheck(root, files):
 
 
 CHECKS = (spdx, kernel_macro, fences, core_includes, length, layout, unfinished,
-          lint_prose.links, lint_prose.words, lint_prose.subjects, shellcheck, cppcheck)
+          lint_prose.links, lint_prose.subjects, shellcheck, cppcheck)
 
 
 def main():

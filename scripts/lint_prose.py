@@ -4,10 +4,10 @@ import os
 import re
 import subprocess
 
-DOCUMENTS = ('.md', '.1', '.4', '.7', '.md.in')
+DOCUMENTS = ('.md', '.1', '.4', '.7')
 LINK = re.compile(r'\]\(([^)\s]+)\)')
-NAMED = re.compile(r'`((?:adapters|bench|bpf|core|daemon|docs|examples|include|kmod|lib|model|scripts'
-                   r'|tests|tool)/[\w./-]*\w)`')
+FOLDERS = 'adapters|bench|bpf|core|docs|examples|include|kmod|lib|model|scripts|tests|tool'
+NAMED = re.compile(rf'`((?:{FOLDERS})/[\w./-]*\w)`')
 # where a name stands for many
 PLACEHOLDER = re.compile(r'[A-Z]{3,}|\.\.\.')
 

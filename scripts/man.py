@@ -124,11 +124,14 @@ def flags_of(entry, text):
     return found
 
 
+ERROR = re.compile(r'((?:and )?-E[A-Z]+(?:,? (?:and )?-E[A-Z]+|, \.\.\.)*)\s*(.*)', re.S)
+
+
 def errors_of(text):
     """A "Return:" text, as what is returned on success and a list of errors."""
     plain, errors = [], []
     for part in re.split(r';\s+', text.strip().rstrip('.')):
-        error = re.match(r'((?:and )?-E[A-Z]+(?:,? (?:and )?-E[A-Z]+|, \.\.\.)*)\s*(.*)', part, re.S)
+        error = ERROR.match(part)
         if error:
             what = ' '.join(error[2].split()) or 'out of memory, or as the kernel said'
             errors.append((error[1].removeprefix('and '), what[0].upper() + what[1:] + '.'))
