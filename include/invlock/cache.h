@@ -1,20 +1,20 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The cache: registrations of live memory, kept as long as they are good.
+ * The cache: it keeps registrations of live memory as long as they are good.
  *
  *	struct invlock_pin pin;
  *
  *	err = invlock_cache_get(cache, buf, len, 0, &pin);
  *	if (!err) {
- *		use pin.handle for [pin.addr, pin.addr + pin.len), which covers buf
+ *		use pin.handle; it covers [pin.addr, pin.addr + pin.len), and so buf
  *		invlock_cache_put(&pin);	on any thread, when the device is done
  *	} else {
  *		work without a registration
  *	}
  *
- * A hit takes no lock and writes to nothing that threads share. The user's reg()
- * and dereg() run with no lock of the library held, never on a thread because it
- * unmaps, and may allocate, unmap, block, and call back into the cache.
+ * A hit takes no lock, and writes to no memory that threads share. The program's reg()
+ * and dereg() are called with no lock of the library held, and never from inside a call
+ * that unmaps memory. They may allocate, unmap, block, and call back into the cache.
  */
 #ifndef INVLOCK_CACHE_H
 #define INVLOCK_CACHE_H
@@ -29,18 +29,19 @@ struct invlock_cache;
 
 /**
  * struct invlock_cache_ops - how to register memory
- * @reg: register [addr, addr + len), whole pages, and write the registration's handle.
- *	May fail with any -errno, which the get returns; after -ENOMEM the cache makes room
- *	and tries once more. Must return (no longjmp, no pthread_exit); is not cancelled.
- * @dereg: undo it. Each successful reg() gets exactly one dereg(), on any thread, when
- *	no pin is left. Must not fail; is not cancelled either.
+ * @reg: registers [addr, addr + len), which is whole pages, and writes the registration's
+ *	handle. It may fail with any -errno, which the get then returns; after -ENOMEM the
+ *	cache makes room and calls it once more. It must return (no longjmp(), no
+ *	pthread_exit()), and it is not cancelled.
+ * @dereg: undoes it. Each successful reg() is followed by exactly one dereg(), on any
+ *	thread, when no pin is left. It must not fail, and it is not cancelled either.
  */
 struct invlock_cache_ops {
 	int (*reg)(void *ctx, void *addr, size_t len, uint64_t *ret_handle);
 	void (*dereg)(void *ctx, void *addr, size_t len, uint64_t handle);
 };
 
-#define INVLOCK_CACHE_REAPER	1u	/* a thread of the library deregisters dead entries */
+#define INVLOCK_CACHE_REAPER	1u	/* let a thread of the library deregister dead entries */
 
 /**
  * struct invlock_cache_options - a cache's properties
@@ -90,7 +91,7 @@ struct invlock_pin {
 };
 
 /**
- * invlock_cache_open() - make a cache
+ * invlock_cache_open() - open a cache
  * @mm: the cache takes a reference
  * @options: must have ops.reg and ops.dereg
  * @ret_cache: written on success only
@@ -106,7 +107,7 @@ int invlock_cache_open(struct invlock_mm *mm, const struct invlock_cache_options
 		       struct invlock_cache **ret_cache, struct invlock_why *why);
 
 /**
- * invlock_cache_close() - deregister everything
+ * invlock_cache_close() - deregister everything and free the cache
  * @cache: the cache; NULL is nothing
  *
  * Stops the reaper. In a forked child it frees the copy and calls no dereg(): the
@@ -117,19 +118,19 @@ int invlock_cache_open(struct invlock_mm *mm, const struct invlock_cache_options
  */
 int invlock_cache_close(struct invlock_cache *cache);
 
-#define INVLOCK_GET_BYPASS	1u	/* register for this pin alone, do not keep it */
-#define INVLOCK_GET_CACHED	2u	/* a hit or -ENOENT; never register */
+#define INVLOCK_GET_BYPASS	1u	/* register for this pin alone and keep nothing */
+#define INVLOCK_GET_CACHED	2u	/* return a hit or -ENOENT, never register */
 
 /**
- * invlock_cache_get() - a valid registration that covers [addr, addr + len)
+ * invlock_cache_get() - get a valid registration that covers [addr, addr + len)
  * @cache: the cache
  * @addr: need not be aligned
  * @len: bytes, not 0
  * @flags: INVLOCK_GET_*
  * @ret_pin: written on success only
  *
- * Valid: no change that happened before this call made it stale. It is not
- * deregistered before the pin is put; a change after this call is the caller's own
+ * Valid means that no change which happened before this call made the registration stale.
+ * It is not deregistered before the pin is put. A change after this call is the caller's own
  * race with its device, as it would be without a cache.
  *
  * Context: a hit never waits; a miss may sleep, allocates, calls reg() and perhaps dereg().
@@ -145,7 +146,7 @@ int invlock_cache_get(struct invlock_cache *cache, const void *addr, size_t len,
 		      unsigned int flags, struct invlock_pin *ret_pin);
 
 /**
- * invlock_cache_put() - the device is done
+ * invlock_cache_put() - give a registration back, when the device is done
  * @pin: from invlock_cache_get(), on whatever thread
  *
  * Context: never sleeps, except for a bypass pin, which calls dereg().
@@ -155,7 +156,7 @@ int invlock_cache_get(struct invlock_cache *cache, const void *addr, size_t len,
 int invlock_cache_put(struct invlock_pin *pin);
 
 /**
- * invlock_cache_drop() - forget what overlaps a range
+ * invlock_cache_drop() - forget every registration that overlaps a range
  * @cache: the cache
  * @addr: first byte
  * @len: bytes, not 0
@@ -177,7 +178,7 @@ int invlock_cache_drop(struct invlock_cache *cache, const void *addr, size_t len
 int invlock_cache_reap(struct invlock_cache *cache);
 
 /**
- * invlock_cache_fd() - when to reap
+ * invlock_cache_fd() - get the descriptor that says when to reap
  * @cache: the cache
  *
  * Return: a file descriptor of the cache, readable (POLLIN) when it is time for
@@ -225,7 +226,7 @@ struct invlock_cache_stats {
 };
 
 /**
- * invlock_cache_stats() - ask
+ * invlock_cache_stats() - read the statistics of a cache
  * @cache: the cache
  * @ret_stats: its size field is set by the caller; filled up to that size
  *

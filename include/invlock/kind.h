@@ -35,7 +35,7 @@ extern "C" {
 #define INVLOCK_KINDS_DEFAULT	INVLOCK_KINDS_SHARED
 
 /**
- * invlock_kind_name() - a kind, as tools print it
+ * invlock_kind_name() - the name of a kind, as tools print it
  * @kind: enum invlock_kind
  *
  * Context: any. Return: a constant string, "unknown" for a number that is none.

@@ -2,7 +2,7 @@
 /*
  * The manual monitor: the program itself, or a GPU runtime, reports the changes.
  *
- * It sees what it is told and nothing else. Open it by name: monitor = "manual".
+ * It sees the changes that are reported to it, and nothing else. Open it by name: monitor = "manual".
  */
 #ifndef INVLOCK_MANUAL_H
 #define INVLOCK_MANUAL_H
@@ -14,7 +14,7 @@ extern "C" {
 #endif
 
 /**
- * invlock_manual_start() - this range is about to change
+ * invlock_manual_start() - report that a range is about to change
  * @mm: opened with monitor "manual"
  * @addr: first byte
  * @len: bytes; 0, or a range that wraps, is reported as the whole address space
@@ -28,13 +28,13 @@ extern "C" {
 int invlock_manual_start(struct invlock_mm *mm, const void *addr, size_t len);
 
 /**
- * invlock_manual_end() - this range has changed
+ * invlock_manual_end() - report that a range has changed
  * @mm: as in the start
  * @addr: as in the start
  * @len: as in the start
  *
- * Context, return: as for invlock_manual_start(). An end without a start cannot be
- * told from one that ends another's start: that is the caller's to get right.
+ * Context, return: as for invlock_manual_start(). An end without a start cannot be told from
+ * the end of another start, so the caller has to pair them correctly.
  * Since: 0.1
  */
 int invlock_manual_end(struct invlock_mm *mm, const void *addr, size_t len);

@@ -31,7 +31,7 @@ struct invlock_why {
 	char text[400];
 };
 
-#define INVLOCK_MM_NO_SELFTEST	1u	/* trust the monitor's own word */
+#define INVLOCK_MM_NO_SELFTEST	1u	/* do not test the monitor, trust what it says */
 
 /**
  * struct invlock_mm_options - how to open an mm
@@ -50,7 +50,7 @@ struct invlock_mm_options {
 };
 
 /**
- * invlock_mm_open() - watch this process
+ * invlock_mm_open() - begin to watch the memory map of this process
  * @options: NULL for the defaults
  * @ret_mm: written on success only
  * @why: NULL, or filled with the reason of an error
@@ -103,7 +103,7 @@ struct invlock_mm_info {
 };
 
 /**
- * invlock_mm_info() - ask about an mm
+ * invlock_mm_info() - ask which monitor watches, and what it sees
  * @mm: the mm
  * @ret_info: its size field is set by the caller; filled up to that size
  *
@@ -113,7 +113,7 @@ struct invlock_mm_info {
 int invlock_mm_info(const struct invlock_mm *mm, struct invlock_mm_info *ret_info);
 
 /**
- * invlock_version() - of the library
+ * invlock_version() - the version of the library
  *
  * Return: a constant string, "0.1.0". Since: 0.1
  */

@@ -43,7 +43,7 @@ struct invlock_read_budget {
 	uint64_t time_ns;
 };
 
-#define INVLOCK_READ_INTERRUPTIBLE	1u	/* a signal ends a wait with -EINTR */
+#define INVLOCK_READ_INTERRUPTIBLE	1u	/* let a signal end a wait, with -EINTR */
 
 /**
  * invlock_read_init() - prepare the loop
@@ -85,15 +85,15 @@ bool invlock_read_commit(struct invlock_read *rd);
  *
  * Context: any; with the uffd monitor it waits for a change of the watched memory that is
  * in flight. Ordering: acquire: an invalidation that happened before this call is seen. Loads
- * before this call are not ordered with it: who reads data first and asks afterwards, as a
- * sequence count's reader does, loads the data with acquire.
+ * before this call are not ordered with it: a caller that reads data first and asks afterwards,
+ * as a sequence count's reader does, loads the data with acquire.
  * Return: true = it was good at the time of the call; false = discard it, for good.
  * Also false in a forked child. Since: 0.1
  */
 bool invlock_read_valid(struct invlock_read *rd);
 
 /**
- * invlock_read_end() - the translation, if there is one, is not used any more
+ * invlock_read_end() - say that the translation is no longer used
  * @rd: the section, however its loop ended
  *
  * The monitor need not watch the range any longer. @rd may be initialised again.
@@ -102,7 +102,7 @@ bool invlock_read_valid(struct invlock_read *rd);
 void invlock_read_end(struct invlock_read *rd);
 
 /**
- * invlock_read_error() - how the loop ended
+ * invlock_read_error() - ask how the loop ended
  * @rd: the section
  *
  * Return: 0 = committed; -EINVAL for NULL, an empty range or one that wraps, or a

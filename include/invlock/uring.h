@@ -16,7 +16,7 @@
  *	invlock_uring_done(io_uring_cqe_get_data(cqe));
  *
  * Memory that cannot be registered, or is not worth it, is read and written by a plain
- * request, which gives the same bytes. That is never an error.
+ * request, which gives the same bytes. That is not an error.
  *
  * Direct I/O can ask more of a fixed request than of a plain one: Linux 6.0 to 6.17 look at a
  * fixed buffer page by page, and each piece must be whole blocks of the file. Memory that begins
@@ -65,7 +65,7 @@ enum invlock_uring_way {
 };
 
 /**
- * invlock_uring_way_name() - a way, as tools print it
+ * invlock_uring_way_name() - the name of a way, as tools print it
  * @way: enum invlock_uring_way
  *
  * Context: any. Return: a constant string, "unknown" for a number that is none.
@@ -189,7 +189,7 @@ int invlock_uring_prep_write(struct invlock_uring *uring, struct io_uring_sqe *s
 			     struct invlock_uring_op *op);
 
 /**
- * invlock_uring_done() - the request is over
+ * invlock_uring_done() - say that a request is over
  * @op: its CQE has arrived, whatever it says; or it will never be submitted
  *
  * Context: any thread, never sleeps. Ordering: the slot is used again only afterwards.
@@ -199,7 +199,7 @@ int invlock_uring_prep_write(struct invlock_uring *uring, struct io_uring_sqe *s
 int invlock_uring_done(struct invlock_uring_op *op);
 
 /**
- * invlock_uring_cache() - the cache behind it
+ * invlock_uring_cache() - get the cache behind an adapter
  * @uring: the adapter
  *
  * For invlock_cache_stats(), and for invlock_cache_fd(), _reap() and _drop(), of which the
@@ -230,7 +230,7 @@ struct invlock_uring_stats {
 };
 
 /**
- * invlock_uring_stats() - ask
+ * invlock_uring_stats() - read the statistics of an adapter
  * @uring: the adapter
  * @ret_stats: its size field is set by the caller; filled up to that size
  *
