@@ -40,9 +40,12 @@ static inline u64 invlock_words_add(const struct invlock *il, u64 start, u64 end
 	return most;
 }
 
-/* claim the next number and its slot; a slot still busy with an older event is left alone */
-static inline void invlock_record(const struct invlock *il, u64 start, u64 end,
-				  u32 kind, u32 tid, u64 time)
+/*
+ * Claim the next number, and its slot in the ring: busy until invlock_write_event(). A slot that
+ * is still busy with an older event is left alone: then readers find no event of this number.
+ * Return: the number; 0 = there is no slot to write.
+ */
+static inline u64 invlock_claim_event(const struct invlock *il)
 {
 	/* pairs with the loads of sequence in read.c: the words moved before it */
 	u64 seq = port_fetch_add(&il->feed->sequence, 1) + 1;
@@ -50,14 +53,23 @@ static inline void invlock_record(const struct invlock *il, u64 start, u64 end,
 	u64 seen;
 
 	if (!il->events)
-		return;
+		return 0;
 	ev = &il->events[seq & il->event_mask];
 	seen = port_load(&ev->seq);
 	if ((seen & INVLOCK_EVENT_BUSY) || seen >= seq ||
 	    port_cmpxchg(&ev->seq, seen, seq | INVLOCK_EVENT_BUSY) != seen) {
 		port_fetch_add(&il->feed->dropped, 1);
-		return;
+		return 0;
 	}
+	return seq;
+}
+
+/* @seq: claimed, not 0 */
+static inline void invlock_write_event(const struct invlock *il, u64 seq, u64 start, u64 end,
+				       u32 kind, u32 tid, u64 time)
+{
+	struct invlock_event *ev = &il->events[seq & il->event_mask];
+
 	/* release: a reader that sees one of these also sees BUSY; pairs with event_overlaps() */
 	port_store_release(&ev->start, start);
 	port_store_release(&ev->end, end > start ? end : INVLOCK_ADDRESS_END);
@@ -65,6 +77,15 @@ static inline void invlock_record(const struct invlock *il, u64 start, u64 end,
 	port_store(&ev->kind, kind);
 	port_store(&ev->tid, tid);
 	port_store_release(&ev->seq, seq);
+}
+
+static inline void invlock_record(const struct invlock *il, u64 start, u64 end,
+				  u32 kind, u32 tid, u64 time)
+{
+	u64 seq = invlock_claim_event(il);
+
+	if (likely(seq))
+		invlock_write_event(il, seq, start, end, kind, tid, time);
 }
 
 /**
@@ -87,33 +108,40 @@ static inline void invlock_lose(const struct invlock *il)
  * invlock_blind_start() - from now on the writer may miss changes
  * @il: the feed
  *
- * To every reader this looks like an invalidation that runs everywhere. Its event overlaps
- * nothing, so once the writer sees again the ring proves that every translation is still good.
- * Each needs one invlock_blind_end(). They nest.
+ * This is a wide change that runs until invlock_blind_end(). Only then is its event written,
+ * since only then is known whether it overlaps anything: so the ring proves nothing across it
+ * until then. They nest.
  * Context: any, never waits. Ordering: full; a change that is missed afterwards is made after
- * readers can know that it may be missed. Since: 0.2
+ * readers can know that it may be missed. Return: the event, for invlock_blind_end(). Since: 0.2
  */
-static inline void invlock_blind_start(const struct invlock *il)
+static inline u64 invlock_blind_start(const struct invlock *il)
 {
-	/* blind before the words: pairs with the load in invlock_validate_words() */
+	/* Before the event can be found busy: a reader that does finds why. */
 	port_fetch_add(&il->feed->blind, 1);
 	port_fetch_add(&il->feed->wide, INVLOCK_START);
-	invlock_record(il, INVLOCK_ADDRESS_END, INVLOCK_ADDRESS_END, INVLOCK_KIND_UNKNOWN, 0, 0);
+	return invlock_claim_event(il);
 }
 
 /**
  * invlock_blind_end() - the writer sees again
  * @il: the feed
- * @missed: a change was missed, or may have been, since the matching invlock_blind_start()
+ * @event: what the matching invlock_blind_start() returned
+ * @missed: a change was missed, or may have been, since then
  *
+ * A change that was missed must have been made by now: translations that are made after this
+ * are sound. For one that may still be made, see core/blind.h.
  * Context: any, never waits. Ordering: full. Since: 0.2
  */
-static inline void invlock_blind_end(const struct invlock *il, bool missed)
+static inline void invlock_blind_end(const struct invlock *il, u64 event, bool missed)
 {
+	/* everything, or nothing */
+	if (event)
+		invlock_write_event(il, event, missed ? 0 : INVLOCK_ADDRESS_END,
+				    INVLOCK_ADDRESS_END, INVLOCK_KIND_UNKNOWN, 0, 0);
 	if (missed)
-		invlock_lose(il);
+		port_fetch_add(&il->feed->lost, 1);
 	port_fetch_add(&il->feed->wide, INVLOCK_END);
-	/* last: a reader that finds 0 finds what was lost; pairs with invlock_validate_words() */
+	/* Last: a reader that finds 0 finds the event written. */
 	port_fetch_add(&il->feed->blind, -1ULL);
 }
 

@@ -112,6 +112,12 @@ static bool ring_clears(const struct invlock *il, u64 from, u64 to, u64 start, u
 	return true;
 }
 
+/* is there a verdict to wait for? Of a feed that is closed there is none */
+static bool is_blind(const struct invlock *il)
+{
+	return port_load(&il->feed->blind) && !port_load(&il->feed->flags);
+}
+
 enum invlock_verdict invlock_validate_words(const struct invlock *il,
 					    struct invlock_snapshot *snap,
 					    u64 start, u64 end, u64 sequence)
@@ -139,11 +145,8 @@ enum invlock_verdict invlock_validate_words(const struct invlock *il,
 	if (il->check != INVLOCK_CHECK_FULL)
 		return INVLOCK_STALE;
 
-	/*
-	 * The words before blind: if they moved because the writer is blind, we find it blind, or
-	 * it sees again and has lost what it missed; pairs with invlock_blind_start() and _end().
-	 */
-	if (port_load_acquire(&il->feed->blind))
+	/* While the writer is blind, its event is not written: to wait for that here is vain. */
+	if (is_blind(il))
 		return INVLOCK_UNSETTLED;
 	/*
 	 * Words, then the sequence: what is in the words is scanned. Relaxed: the events behind it
@@ -151,7 +154,8 @@ enum invlock_verdict invlock_validate_words(const struct invlock *il,
 	 */
 	sequence = port_load(&il->feed->sequence);
 	if (!ring_clears(il, from, sequence, start, end))
-		return INVLOCK_STALE;
+		/* the writer may have become blind meanwhile */
+		return is_blind(il) ? INVLOCK_UNSETTLED : INVLOCK_STALE;
 	if (quiet)
 		port_store(&snap->words, words);
 	port_store(&snap->sequence, sequence);

@@ -30,10 +30,10 @@
  * and only the sequence moves on, else an event not yet recorded is absorbed.
  *
  * A writer that may be skipped for a while (it is blind) says so before the first
- * change can be missed: it raises blind, adds INVLOCK_START to wide, and records an
- * event that overlaps nothing. When it sees again it first loses, as below, if a
- * change was missed, then adds INVLOCK_END to wide, and lowers blind last. So a
- * reader whose words moved looks at blind before it lets the ring prove anything.
+ * change can be missed: it raises blind, adds INVLOCK_START to wide, and claims an
+ * event, which stays busy. When it sees again, and the changes that it missed are
+ * made, it writes that event: a range of everything if it missed any, else one that
+ * overlaps nothing. Then it adds INVLOCK_END to wide, and lowers blind last.
  *
  * A writer that could not record a change moves wide and sequence after it and
  * writes no event: every reader then says "stale". One that cannot wait for the
