@@ -3,7 +3,10 @@
  * What every test includes: cmocka, and a skip that says why.
  *
  *	TEST(unmap_between_sample_and_commit_forces_retry) { ... }
- *	TEST_MAIN(cmocka_unit_test(unmap_between_sample_and_commit_forces_retry), ...)
+ *	TEST_MAIN()
+ *
+ * A TEST registers itself. TEST_MAIN() runs those of its program in the order of their source;
+ * TEST_MAIN(.setup = f, .teardown = g) runs f before and g after each of them.
  *
  * cmocka 1.1.5 writes a skip as "not ok N # SKIP name", which TAP readers take for a
  * failure. stdout is therefore a stream that puts it right, and adds the reason.
@@ -16,6 +19,7 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -24,7 +28,46 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-#define TEST(name) static void name(__attribute__((unused)) void **state)
+struct test {
+	const char *name;
+	CMUnitTestFunction run;
+	void *state;		/* what *state is when the test begins */
+	int order;
+	struct test *next;
+};
+
+/* what runs around the tests: all of it is optional */
+struct test_fixtures {
+	CMFixtureFunction before_all, after_all;
+	CMFixtureFunction setup, teardown;
+	bool (*wanted)(const char *name);	/* the tests of these names alone run */
+};
+
+/* one for all files of a program, by order */
+__attribute__((weak)) struct test *test_first;
+
+/* the order is kept: constructors need not run in that of the source */
+static inline void test_add(struct test *t)
+{
+	struct test **at = &test_first;
+
+	while (*at && (*at)->order <= t->order)
+		at = &(*at)->next;
+	t->next = *at;
+	*at = t;
+}
+
+#define TEST(test_name)							\
+static void test_name(void **state);					\
+__attribute__((constructor)) static void add_##test_name(void)		\
+{									\
+	static struct test t = {					\
+		.name = #test_name, .run = test_name, .order = __COUNTER__, \
+	};								\
+									\
+	test_add(&t);							\
+}									\
+static void test_name(__attribute__((unused)) void **state)
 
 /* one for all files of a program: a rig in another one may skip */
 __attribute__((weak)) char test_skip_reason[200];
@@ -67,13 +110,37 @@ static inline void test_output_tap(void)
 	cmocka_set_message_output(CM_OUTPUT_TAP);
 }
 
+/* Return: main()'s, the number of tests that failed */
+static inline int test_run(const struct test_fixtures *f)
+{
+	struct CMUnitTest *tests = NULL;
+	size_t nr = 0;
+	int failed;
+
+	for (const struct test *t = test_first; t; t = t->next) {
+		if (f->wanted && !f->wanted(t->name))
+			continue;
+		tests = realloc(tests, (nr + 1) * sizeof(*tests));
+		if (!tests)
+			abort();
+		tests[nr++] = (struct CMUnitTest){
+			t->name, t->run, f->setup, f->teardown, t->state,
+		};
+	}
+	if (!nr) {
+		fprintf(stderr, "there is no test to run\n");
+		return 1;
+	}
+	test_output_tap();
+	failed = _cmocka_run_group_tests("tests", tests, nr, f->before_all, f->after_all);
+	free(tests);
+	return failed;
+}
+
 #define TEST_MAIN(...)							\
 int main(void)								\
 {									\
-	const struct CMUnitTest tests[] = { __VA_ARGS__ };		\
-									\
-	test_output_tap();						\
-	return cmocka_run_group_tests(tests, NULL, NULL);		\
+	return test_run(&(struct test_fixtures){ __VA_ARGS__ });	\
 }
 
 #endif /* INVLOCK_TESTS_TEST_H */

@@ -392,19 +392,4 @@ TEST(mprotect_is_an_event_only_for_those_who_ask)
 	mm.data = NULL;
 }
 
-int main(void)
-{
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(each_call_makes_stale_what_it_changes_and_not_its_stripe),
-		cmocka_unit_test(brk_that_shrinks_makes_the_top_of_the_heap_stale),
-		cmocka_unit_test(shmdt_makes_its_segment_stale_and_nothing_above_it),
-		cmocka_unit_test(destroying_an_aio_context_makes_its_ring_stale),
-		cmocka_unit_test(process_madvise_with_two_ranges_makes_everything_stale),
-		cmocka_unit_test(a_range_that_wraps_makes_all_above_it_stale),
-		cmocka_unit_test(calls_that_change_nothing_are_no_events),
-		cmocka_unit_test(mprotect_is_an_event_only_for_those_who_ask),
-	};
-
-	test_output_tap();
-	return cmocka_run_group_tests(tests, open_all, close_all);
-}
+TEST_MAIN(.before_all = open_all, .after_all = close_all)

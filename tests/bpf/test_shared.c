@@ -524,24 +524,4 @@ static int own_family(void **state)
 	return 0;
 }
 
-int main(void)
-{
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(two_processes_use_one_set_of_programs_and_the_last_leaves_none),
-		cmocka_unit_test(each_of_eight_sees_its_own_changes_and_no_others),
-		cmocka_unit_test(the_death_of_who_loaded_the_programs_leaves_the_others_exact),
-		cmocka_unit_test(who_is_killed_leaves_a_seat_that_the_next_clears),
-		cmocka_unit_test(many_that_come_and_go_one_way_or_another_use_up_no_seat),
-		cmocka_unit_test(when_all_seats_are_taken_a_second_set_serves_the_rest),
-		cmocka_unit_test(of_two_that_load_at_the_same_moment_one_set_is_left),
-		cmocka_unit_test(two_copies_of_the_library_in_one_process_both_see_its_changes),
-		cmocka_unit_test(a_process_gets_one_seat_of_a_set_armed_or_not),
-		cmocka_unit_test(a_set_of_another_build_is_not_used),
-		cmocka_unit_test(a_set_that_lacks_a_link_or_a_program_is_not_used),
-		cmocka_unit_test(without_the_right_to_look_a_process_loads_its_own),
-		cmocka_unit_test(what_another_user_has_loaded_is_not_trusted),
-	};
-
-	test_output_tap();
-	return cmocka_run_group_tests(tests, own_family, NULL);
-}
+TEST_MAIN(.before_all = own_family)

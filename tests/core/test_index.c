@@ -329,17 +329,4 @@ TEST(a_table_that_is_walked_is_not_free)
 	self.table = NULL;
 }
 
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-
-TEST_MAIN(
-	T(one_region_serves_any_range_inside_it_and_none_outside),
-	T(the_index_agrees_with_a_list_under_random_changes),
-	T(what_overlaps_a_range_is_named_once_and_may_be_removed_meanwhile),
-	T(the_pool_gives_out_what_it_has_and_no_more),
-	T(the_clock_spares_what_was_hit_since_it_last_came_by),
-	T(a_scan_finds_every_pin_and_only_those_of_its_pool),
-	T(who_holds_many_pins_is_given_the_next_slot_at_once),
-	T(a_record_outlives_its_thread_and_is_adopted_with_its_pins),
-	T(a_hit_lies_in_a_region_of_the_index_that_did_not_move),
-	T(the_short_way_names_no_region_for_a_length_that_none_can_have),
-	T(a_table_that_is_walked_is_not_free))
+TEST_MAIN(.setup = setup, .teardown = teardown)

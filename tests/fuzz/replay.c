@@ -197,12 +197,6 @@ TEST(each_planted_fault_is_found_by_the_corpus)
 
 int main(int argc, char **argv)
 {
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(every_input_of_the_corpus_passes),
-		cmocka_unit_test(mutations_of_the_corpus_pass),
-		cmocka_unit_test(each_planted_fault_is_found_by_the_corpus),
-	};
-
 	if (argc < 3) {
 		fprintf(stderr, "usage: %s CORPUS NR-OF-MUTATIONS [PLANT...]\n", argv[0]);
 		return 2;
@@ -214,6 +208,7 @@ int main(int argc, char **argv)
 	/* slow, and made for more than one thread */
 	if (getenv("INVLOCK_TEST_TIER") && !strcmp(getenv("INVLOCK_TEST_TIER"), "tsan"))
 		nr_mutations /= 20;
-	test_output_tap();
-	return cmocka_run_group_tests(tests, load_corpus, free_corpus);
+	return test_run(&(struct test_fixtures){
+		.before_all = load_corpus, .after_all = free_corpus,
+	});
 }

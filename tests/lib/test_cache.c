@@ -463,29 +463,4 @@ TEST(thousands_of_entries_come_and_go)
 	assert_int_equal(toy_stats(&toy).entries, 5000);
 }
 
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-
-TEST_MAIN(
-	T(the_second_get_is_a_hit_and_pages_are_whole),
-	T(a_reported_change_ends_the_life_of_what_it_overlaps),
-	T(without_the_check_a_stale_entry_is_a_hit),
-	T(the_dead_are_deregistered_while_idle_when_the_descriptor_says_so),
-	T(regions_of_all_sizes_overlap_freely),
-	T(bad_ranges_and_flags_are_refused),
-	T(a_pin_is_put_once),
-	T(close_waits_for_nobody_but_refuses_while_a_pin_is_held),
-	T(a_put_after_close_is_an_error),
-	T(bypass_registers_for_one_pin_and_keeps_nothing),
-	T(cached_only_never_registers),
-	T(drop_forgets_what_overlaps_and_spares_what_is_in_use),
-	T(an_entry_limit_evicts_the_idle_and_never_what_is_in_use),
-	T(a_byte_limit_counts_what_is_registered),
-	T(an_error_of_reg_is_passed_on_and_nothing_is_kept),
-	T(no_memory_in_reg_makes_room_and_tries_once_more),
-	T(a_change_during_reg_undoes_it_and_goes_round),
-	T(reg_and_dereg_may_call_back_into_the_cache),
-	T(a_granule_that_reaches_too_far_falls_back_to_pages),
-	T(options_are_checked),
-	T(sixty_four_caches_can_be_open_and_one_more_says_so),
-	T(more_pins_than_a_record_has_slots_are_held_at_once),
-	T(thousands_of_entries_come_and_go))
+TEST_MAIN(.setup = setup, .teardown = teardown)

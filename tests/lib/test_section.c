@@ -127,11 +127,4 @@ TEST(a_report_that_is_empty_or_wraps_is_of_everything)
 	}
 }
 
-#define T(name) cmocka_unit_test_setup_teardown(name, open_manual, close_manual)
-
-TEST_MAIN(
-	T(a_translation_is_good_until_its_range_changes),
-	T(a_collision_goes_round_again),
-	T(a_budget_ends_it_with_ebusy),
-	T(a_report_that_is_empty_or_wraps_is_of_everything),
-	T(bad_input_never_enters_the_loop))
+TEST_MAIN(.setup = open_manual, .teardown = close_manual)

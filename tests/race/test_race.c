@@ -407,32 +407,9 @@ URING_RACE(discard, CHANGE_DISCARD)
 URING_RACE(map_fixed, CHANGE_FIXED)
 URING_RACE(mremap, CHANGE_REMAP)
 
-#define T(name) cmocka_unit_test(name)
-#define U(name)									\
-	T(a_real_write_after_##name##_raced_a_registration_is_never_stale),	\
-	T(a_real_write_after_##name##_raced_a_registration_is_stale_without_the_check), \
-	T(a_real_write_after_##name##_raced_a_registration_is_stale_with_the_start_only)
-
 int main(int argc, char **argv)
 {
-	const struct CMUnitTest tests[] = {
-		T(unmap_then_lookup_on_one_thread_is_never_stale),
-		T(unmap_then_lookup_is_stale_without_the_check),
-		T(an_address_handed_over_inside_munmap_is_never_stale),
-		T(an_address_handed_over_inside_munmap_is_stale_without_the_check),
-		T(an_address_handed_over_inside_munmap_is_stale_with_the_end_only),
-		T(new_memory_seen_by_another_thread_is_never_stale),
-		T(new_memory_seen_by_another_thread_is_stale_without_the_check),
-		T(new_memory_seen_by_another_thread_is_stale_with_the_end_only),
-		T(a_hole_punched_by_another_process_is_never_stale),
-		T(a_hole_punched_by_another_process_is_stale_without_the_check),
-		T(a_truncation_by_another_process_is_never_stale),
-		T(a_truncation_by_another_process_is_stale_without_the_check),
-		U(discard), U(map_fixed), U(mremap),
-	};
-
 	if (argc > 1)
 		race_rounds = strtoul(argv[1], NULL, 0);
-	test_output_tap();
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return test_run(&(struct test_fixtures){});
 }

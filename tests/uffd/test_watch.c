@@ -303,12 +303,4 @@ TEST(a_range_that_was_moved_is_watched_no_more_where_it_went)
 	rig_close(&rig);
 }
 
-TEST_MAIN(cmocka_unit_test(overlapping_watches_count_and_the_last_one_releases),
-	  cmocka_unit_test(bytes_inside_a_page_watch_the_page),
-	  cmocka_unit_test(adjacent_ranges_merge_and_a_thousand_isolated_ones_are_given_back),
-	  cmocka_unit_test(holes_are_refused_and_nothing_stays_watched),
-	  cmocka_unit_test(what_the_kernel_does_not_watch_is_refused),
-	  cmocka_unit_test(part_of_a_hugetlb_page_is_watched_and_released),
-	  cmocka_unit_test(the_map_limit_is_a_clean_error_and_leaves_everything_usable),
-	  cmocka_unit_test(watched_pages_that_were_never_touched_are_read_as_ever),
-	  cmocka_unit_test(a_range_that_was_moved_is_watched_no_more_where_it_went))
+TEST_MAIN()

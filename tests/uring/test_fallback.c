@@ -260,14 +260,4 @@ TEST(every_way_has_a_name_of_its_own)
 	assert_string_equal(invlock_uring_way_name(-1), "unknown");
 }
 
-TEST_MAIN(
-	cmocka_unit_test(a_short_request_goes_plain_and_the_threshold_is_an_option),
-	cmocka_unit_test(memory_that_is_not_aligned_goes_plain_and_the_alignment_is_an_option),
-	cmocka_unit_test(an_empty_request_moves_nothing_and_is_no_error),
-	cmocka_unit_test(more_than_a_gib_goes_plain),
-	cmocka_unit_test(memory_that_the_kernel_does_not_register_goes_plain),
-	cmocka_unit_test(a_hole_a_null_pointer_and_a_range_that_wraps_are_the_cqes_to_report),
-	cmocka_unit_test(a_map_that_does_not_hold_still_goes_plain),
-	cmocka_unit_test(a_monitor_that_can_no_longer_say_means_plain),
-	cmocka_unit_test(a_registration_that_fails_otherwise_means_plain),
-	cmocka_unit_test(every_way_has_a_name_of_its_own))
+TEST_MAIN()

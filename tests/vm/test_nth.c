@@ -270,17 +270,4 @@ TEST(nothing_is_left_of_what_failed)
 	assert_false(is_lost());
 }
 
-int main(void)
-{
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(an_open_without_memory_is_refused_and_the_next_one_works),
-		cmocka_unit_test(a_feed_that_could_not_be_opened_is_not_counted),
-		cmocka_unit_test(a_map_without_memory_is_refused_and_the_next_one_works),
-		cmocka_unit_test(a_read_without_memory_is_refused_and_the_next_one_works),
-		cmocka_unit_test(a_pin_without_memory_is_refused_and_the_next_one_works),
-		cmocka_unit_test(nothing_is_left_of_what_failed),
-	};
-
-	test_output_tap();
-	return cmocka_run_group_tests(tests, setup, NULL);
-}
+TEST_MAIN(.before_all = setup)

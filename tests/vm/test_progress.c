@@ -187,14 +187,4 @@ TEST(a_task_that_faults_in_a_storm_can_be_killed)
 	check_that_a_faulting_task_can_be_killed(STORM_HUGE, 20000);
 }
 
-#define AGAINST(test) cmocka_unit_test_setup_teardown(test, open_drill, close_drill)
-
-TEST_MAIN(
-	AGAINST(a_storm_elsewhere_neither_delays_nor_undoes_a_fault),
-	AGAINST(a_storm_beside_the_page_in_its_stripe_undoes_no_fault),
-	AGAINST(the_same_storm_delays_or_undoes_what_watches_the_whole_address_space),
-	AGAINST(a_storm_of_the_same_page_costs_no_more_rounds_than_the_budget),
-	AGAINST(a_range_that_is_never_quiet_ends_with_busy_and_without_a_round),
-	AGAINST(a_storm_of_huge_unmaps_costs_no_more_rounds_than_the_budget),
-	AGAINST(a_task_that_faults_in_a_storm_can_be_killed)
-)
+TEST_MAIN(.setup = open_drill, .teardown = close_drill)

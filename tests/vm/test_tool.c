@@ -145,10 +145,4 @@ TEST(prove_with_the_soft_device_shows_the_same)
 	check_prove("soft");
 }
 
-TEST_MAIN(
-	cmocka_unit_test(doctor_finds_that_kmod_works_here),
-	cmocka_unit_test(doctor_finds_that_bpf_works_here),
-	cmocka_unit_test(doctor_chooses_kmod_before_all_others),
-	cmocka_unit_test(prove_with_io_uring_shows_invlock_never_stale_and_naive_stale),
-	cmocka_unit_test(prove_with_the_soft_device_shows_the_same)
-)
+TEST_MAIN()

@@ -76,8 +76,8 @@ static unsigned int endure(const struct torture_storm *storms, unsigned int nr,
 	return unable;
 }
 
-/* the initial state is the storm */
-TEST(nothing_is_lost_in_one_storm)
+/* *state is the storm */
+static void nothing_is_lost_in_one_storm(void **state)
 {
 	const struct torture_storm *storm = *state;
 
@@ -92,20 +92,19 @@ TEST(nothing_is_lost_in_all_storms_at_once)
 
 int main(void)
 {
-	struct CMUnitTest tests[32];
+	static struct test tests[32];
 	static char names[32][64];
-	unsigned int nr = 0;
 
-	for (unsigned int i = 0; i < nr_torture_storms; i++, nr++) {
+	for (unsigned int i = 0; i < nr_torture_storms; i++) {
 		snprintf(names[i], sizeof(names[i]), "nothing_is_lost_in_a_storm_of_%s",
 			 torture_storms[i].name);
-		tests[nr] = (struct CMUnitTest){
+		tests[i] = (struct test){
 			.name = names[i],
-			.test_func = nothing_is_lost_in_one_storm,
-			.initial_state = (void *)&torture_storms[i],
+			.run = nothing_is_lost_in_one_storm,
+			.state = (void *)&torture_storms[i],
+			.order = -1,	/* before the one of all storms */
 		};
+		test_add(&tests[i]);
 	}
-	tests[nr++] = (struct CMUnitTest)cmocka_unit_test(nothing_is_lost_in_all_storms_at_once);
-	test_output_tap();
-	return _cmocka_run_group_tests("torture", tests, nr, NULL, NULL);
+	return test_run(&(struct test_fixtures){});
 }

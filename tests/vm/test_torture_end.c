@@ -190,12 +190,4 @@ TEST(a_process_is_killed_and_reaped_in_the_storms)
 	}
 }
 
-#define STORM(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
-
-TEST_MAIN(
-	STORM(a_process_exits_in_the_storms),
-	STORM(a_process_execs_in_the_storms),
-	STORM(a_process_closes_the_device_in_the_storms),
-	STORM(a_process_is_killed_in_the_storms),
-	STORM(a_process_is_killed_and_reaped_in_the_storms)
-)
+TEST_MAIN(.setup = setup, .teardown = teardown)

@@ -404,15 +404,4 @@ TEST(exit_exec_and_sigkill_are_seen_as_a_release)
 	expect_release(wait_for_ever);
 }
 
-TEST_MAIN(
-	cmocka_unit_test(exit_exec_and_sigkill_are_seen_as_a_release),
-	cmocka_unit_test(a_fault_waits_for_a_running_invalidation_and_is_not_undone_by_it),
-	cmocka_unit_test(a_fault_elsewhere_does_not_wait_for_a_running_invalidation),
-	cmocka_unit_test(a_fault_elsewhere_does_not_wait_for_a_running_huge_invalidation),
-	cmocka_unit_test(unregistering_during_a_fault_ends_it_with_ownerdead),
-	cmocka_unit_test(unregistering_in_the_middle_of_an_invalidation_leaves_it_without_an_end),
-	cmocka_unit_test(a_fault_that_waits_ends_when_its_notifier_is_unregistered),
-	cmocka_unit_test(a_fault_that_waits_for_a_running_invalidation_can_be_killed),
-	cmocka_unit_test(a_fault_that_goes_round_and_never_waits_can_be_killed),
-	cmocka_unit_test(invalidations_that_must_not_sleep_are_counted_like_all_others)
-)
+TEST_MAIN()
