@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* The portable core, compiled for the kernel, and what it needs from here. */
+/* Compiles the portable core for the kernel, and provides the one function that it asks for. */
 #include <linux/hrtimer.h>
 #include <linux/sched.h>
 #include <linux/sched/signal.h>
@@ -12,6 +12,7 @@
 #define MIN_SLEEP_NS	16000
 #define MAX_SLEEP_NS	1000000
 
+/* The first waits spin, the later ones sleep for longer and longer. */
 int port_wait(u32 nr_waits, bool killable)
 {
 	u32 doublings = nr_waits - SPIN_WAITS;

@@ -1,32 +1,47 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The fault loop: see mmu_invlock.h.
+ * The read side: the slow paths of the fault loop. mmu_invlock.h is its contract.
  *
- * A ladder, each step bounded:
- *	1. rounds beside everybody else, until the budget of rounds or time is spent;
- *	2. rounds with the mmap lock held for writing: no munmap, mremap or mprotect;
- *	3. at the end of each of those, the pages are looked up again under the driver's lock,
- *	   where even those invalidations wait that need no mmap lock (truncation, reclaim);
- *	4. -EBUSY.
- * No step publishes unchecked.
+ * A fault makes progress in four steps, and each step is bounded:
+ *	1. It takes optimistic rounds, with the mmap lock held for reading, until its budget of
+ *	   rounds or time is spent.
+ *	2. It takes rounds with the mmap lock held for writing. munmap, mremap and mprotect have
+ *	   to wait meanwhile.
+ *	3. At the end of each of those rounds it looks up the pages again under the driver's lock.
+ *	   There, invalidations that need no mmap lock (truncation, reclaim) have to wait, too.
+ *	4. It fails with -EBUSY.
+ * Every step checks before it publishes.
  *
- * Starts, ends, mmu_invlock_enter() and commits are ordered by inv->lock. A fault enters only
- * where no invalidation of its range is between start and end. So what ends before that is
- * seen by the walk; what starts between it and the commit undoes the fault; what starts later
- * takes out of the driver's table what was published, before it changes anything. Nothing is
- * read outside of the lock to decide this, so no barrier is needed beside it.
+ * Why this is correct: inv->lock orders starts, ends, mmu_invlock_fault_enter() and commits, and
+ * a fault enters only while no invalidation of its range is running. An invalidation of the range
+ * therefore falls into one of three cases:
+ *	- It ended before the fault entered: the walk sees the changed page table.
+ *	- It started between the entry and the commit: it undoes the fault.
+ *	- It started after the commit: before it changes the page table, it removes from the
+ *	  driver's table what the fault published.
+ * All these decisions are made under inv->lock, so they need no other barrier.
  *
- * Lock order: mmap lock, inv->lock. inv->lock is only ever held for a moment.
+ *	fault					invalidation
+ *	-----					------------
+ *	lock: nothing runs, enter; unlock
+ *	walk the page table
+ *						lock: start sets invalidate_seq; unlock
+ *						change the page table
+ *	lock: commit sees invalidate_seq,
+ *	      does not publish; unlock
+ *						lock: end; unlock
+ *	next round: wait for the end, walk again
+ *
+ * Lock order: mmap lock, inv->lock. Nobody sleeps while holding inv->lock.
  */
 #include <linux/module.h>
 #include <linux/mm.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 
-#include "bad.h"
 #include "mmu_invlock.h"
 
-void __mmu_invlock_fault_init(struct mmu_invlock_fault *f)
+void mmu_invlock_fault_init_slow(struct mmu_invlock_fault *f)
 {
 	unsigned long start = f->range.start, end = f->range.end;
 
@@ -39,14 +54,14 @@ void __mmu_invlock_fault_init(struct mmu_invlock_fault *f)
 	if (f->error)
 		f->state = MMU_INVLOCK_DONE;
 }
-EXPORT_SYMBOL_GPL(__mmu_invlock_fault_init);
+EXPORT_SYMBOL_GPL(mmu_invlock_fault_init_slow);
 
-static int lock_mmap(struct mmu_invlock_fault *f)
+static int mmu_invlock_fault_lock_mm(struct mmu_invlock_fault *f)
 {
 	return f->slow ? mmap_write_lock_killable(f->walk.mm) : mmap_read_lock_killable(f->walk.mm);
 }
 
-static void unlock_mmap(struct mmu_invlock_fault *f)
+static void mmu_invlock_fault_unlock_mm(struct mmu_invlock_fault *f)
 {
 	if (f->slow)
 		mmap_write_unlock(f->walk.mm);
@@ -54,8 +69,8 @@ static void unlock_mmap(struct mmu_invlock_fault *f)
 		mmap_read_unlock(f->walk.mm);
 }
 
-/* from the first wait or collision on, rounds and time are counted */
-static void count(struct mmu_invlock_fault *f)
+/* Count rounds and time from the first wait or collision on: a fault without either is cheaper. */
+static void mmu_invlock_fault_count(struct mmu_invlock_fault *f)
 {
 	if (f->counting)
 		return;
@@ -64,8 +79,11 @@ static void count(struct mmu_invlock_fault *f)
 			     INVLOCK_SECTION_INTERRUPTIBLE);
 }
 
-/* the optimistic budget is spent: as much time again, and a few rounds */
-static bool go_slow(struct mmu_invlock_fault *f)
+/*
+ * The optimistic budget is spent: begin the slow path, with MMU_INVLOCK_SLOW_ROUNDS rounds and the
+ * same time. Return: false if this is the slow path already.
+ */
+static bool mmu_invlock_fault_go_slow(struct mmu_invlock_fault *f)
 {
 	struct invlock_budget budget = {
 		.rounds = MMU_INVLOCK_SLOW_ROUNDS,
@@ -82,16 +100,16 @@ static bool go_slow(struct mmu_invlock_fault *f)
 	return true;
 }
 
-/* Return: 0: look again; -EBUSY: both budgets are spent; -EINTR: killed */
-static int wait_a_turn(struct mmu_invlock_fault *f, u32 nr_waits)
+/* Return: 0 to look again; -EBUSY if both budgets are spent; -EINTR if the task was killed. */
+static int mmu_invlock_fault_wait(struct mmu_invlock_fault *f, u32 nr_waits)
 {
 	int err = invlock_section_wait(&f->section, nr_waits);
 
-	return err == -EBUSY && go_slow(f) ? 0 : err;
+	return err == -EBUSY && mmu_invlock_fault_go_slow(f) ? 0 : err;
 }
 
-/* for the range's stripes; what is too wide for stripes is known by its ends */
-static bool stripes_are_quiet(const struct invlock *il, u64 start, u64 end)
+/* The answer leaves out invalidations that are too wide for stripes: inv->wide_start has those. */
+static bool mmu_invlock_stripes_are_quiet(const struct invlock *il, u64 start, u64 end)
 {
 	u64 first = start >> il->stripe_shift;
 	u64 nr = min(invlock_nr_stripes(start, end, il->stripe_shift), il->word_mask + 1ULL);
@@ -103,8 +121,11 @@ static bool stripes_are_quiet(const struct invlock *il, u64 start, u64 end)
 	return true;
 }
 
-/* Locks: inv->lock. Return: 0; -EAGAIN while an invalidation of the range runs; why not ever */
-static int ask_quiet(const struct mmu_invlock_fault *f)
+/*
+ * Locks: inv->lock. Return: 0; -EAGAIN while an invalidation of the range is running; or the error
+ * with which every fault fails.
+ */
+static int mmu_invlock_fault_may_enter(const struct mmu_invlock_fault *f)
 {
 	const struct mmu_invlock *inv = f->inv;
 
@@ -112,79 +133,85 @@ static int ask_quiet(const struct mmu_invlock_fault *f)
 		return inv->closed;
 	if (inv->nr_wide && inv->wide_start < f->range.end && f->range.start < inv->wide_end)
 		return -EAGAIN;
-	return stripes_are_quiet(&inv->il, f->range.start, f->range.end) ? 0 : -EAGAIN;
+	return mmu_invlock_stripes_are_quiet(&inv->il, f->range.start, f->range.end) ? 0 : -EAGAIN;
 }
 
-/* not under the mmap lock: the invalidation that is waited for may hold it */
-static int wait_until_quiet(struct mmu_invlock_fault *f)
+/* Locks: not the mmap lock, which the running invalidation may hold until it ends. */
+static int mmu_invlock_fault_wait_until_quiet(struct mmu_invlock_fault *f)
 {
 	u32 nr_waits = 0;
 	int err;
 
 	do {
 		spin_lock(f->inv->lock);
-		err = ask_quiet(f);
+		err = mmu_invlock_fault_may_enter(f);
 		spin_unlock(f->inv->lock);
 		if (err == -EAGAIN)
-			err = wait_a_turn(f, nr_waits++) ?: -EAGAIN;
+			err = mmu_invlock_fault_wait(f, nr_waits++) ?: -EAGAIN;
 	} while (err == -EAGAIN);
 	return err;
 }
 
-/* Locks: the mmap lock, which is kept on success only. Return: 0, -EAGAIN, or why not ever */
-static int enter(struct mmu_invlock_fault *f)
+/*
+ * Locks: the mmap lock, which is dropped unless the result is 0. Return: as
+ * mmu_invlock_fault_may_enter().
+ */
+static int mmu_invlock_fault_try_enter(struct mmu_invlock_fault *f)
 {
 	int err;
 
 	spin_lock(f->inv->lock);
-	/* what began while the mmap lock was waited for would not be undone by its end */
-	err = bad_is(BAD_ENTRY) ? 0 : ask_quiet(f);
+	/*
+	 * Ask again: an invalidation may have started while this task waited for the mmap lock.
+	 * Its start is over, so nothing would undo this fault.
+	 */
+	err = mmu_invlock_fault_may_enter(f);
 	if (!err)
-		mmu_invlock_enter(f);
-	if (bad_is(BAD_HOIST) && f->section.collisions)
-		f->walk.invalidate_seq = 1;
+		mmu_invlock_fault_enter(f);
 	spin_unlock(f->inv->lock);
 	if (err)
-		unlock_mmap(f);
+		mmu_invlock_fault_unlock_mm(f);
 	return err;
 }
 
-/* Return: 0 when in flight, or why not */
-static int attempt(struct mmu_invlock_fault *f)
+/* Return: 0 if the fault is in flight now, or the error that ends the loop. */
+static int mmu_invlock_fault_attempt(struct mmu_invlock_fault *f)
 {
 	u32 nr_waits = 0;
 	int err;
 
-	count(f);
-	if (invlock_section_error(&f->section) && !go_slow(f))
+	mmu_invlock_fault_count(f);
+	if (invlock_section_error(&f->section) && !mmu_invlock_fault_go_slow(f))
 		return invlock_section_error(&f->section);
 	do {
-		/* rounds that collide need not wait anywhere, and may be many */
+		/* many rounds may collide without a wait, and only a wait looks for signals */
 		if (fatal_signal_pending(current))
 			return -EINTR;
-		err = wait_until_quiet(f) ?: lock_mmap(f) ?: enter(f);
+		err = mmu_invlock_fault_wait_until_quiet(f) ?:
+		      mmu_invlock_fault_lock_mm(f) ?:
+		      mmu_invlock_fault_try_enter(f);
 		if (err == -EAGAIN)
-			err = wait_a_turn(f, nr_waits++) ?: -EAGAIN;
+			err = mmu_invlock_fault_wait(f, nr_waits++) ?: -EAGAIN;
 	} while (err == -EAGAIN);
 	return err;
 }
 
-bool __mmu_invlock_attempt(struct mmu_invlock_fault *f)
+bool mmu_invlock_attempt_slow(struct mmu_invlock_fault *f)
 {
-	/* an attempt without its commit: mmu_invlock_fault_end() puts it right */
+	/* the driver left out the commit: mmu_invlock_fault_end() drops the locks */
 	if (WARN_ON_ONCE(f->state == MMU_INVLOCK_IN_FLIGHT))
 		return false;
 	might_lock_read(&f->walk.mm->mmap_lock);
 	lockdep_assert_not_held(f->inv->lock);
-	f->error = attempt(f);
+	f->error = mmu_invlock_fault_attempt(f);
 	if (f->error)
 		f->state = MMU_INVLOCK_DONE;
 	return !f->error;
 }
-EXPORT_SYMBOL_GPL(__mmu_invlock_attempt);
+EXPORT_SYMBOL_GPL(mmu_invlock_attempt_slow);
 
-/* Locks: inv->lock. Return: every page was present, with the access that is asked for */
-static bool look_up_pages(struct mmu_invlock_fault *f)
+/* Locks: inv->lock. Return: was every page present, with the access that the driver asked for? */
+static bool mmu_invlock_fault_look_up_pages(struct mmu_invlock_fault *f)
 {
 	bool write = f->range.default_flags & HMM_PFN_REQ_WRITE;
 	unsigned long addr = f->range.start;
@@ -192,70 +219,63 @@ static bool look_up_pages(struct mmu_invlock_fault *f)
 	struct page *page;
 
 	for (; addr < f->range.end; addr += PAGE_SIZE, pfn++) {
-		/* walks with interrupts off and takes no lock that sleeps */
+		/* walks the page table with interrupts off and takes no sleeping lock */
 		if (get_user_pages_fast_only(addr, 1, write ? FOLL_WRITE : 0, &page) != 1)
 			return false;
 		*pfn = page_to_pfn(page) | HMM_PFN_VALID | (write ? HMM_PFN_WRITE : 0);
-		/* not the last reference: the page table has one, and nobody can clear it now */
+		/*
+		 * This is not the last reference: the page table has one, and it cannot be
+		 * cleared before inv->lock drops.
+		 */
 		put_page(page);
 	}
 	return true;
 }
 
 /*
- * One more round, begun and ended under inv->lock. Each invalidation needs that lock to
- * start, so when none runs now, none changes the range before it drops.
+ * Locks: inv->lock. This is one more round, which begins and ends under inv->lock. An invalidation
+ * needs that lock to start. If none is running now, none can change the range until the lock drops.
  */
-static bool walk_again_locked(struct mmu_invlock_fault *f)
+static bool mmu_invlock_fault_walk_locked(struct mmu_invlock_fault *f)
 {
-	/* the fast walk knows the page table of current only */
-	f->walked_locked = f->range.hmm_pfns && current->mm == f->walk.mm && !ask_quiet(f) &&
-			   look_up_pages(f);
+	/* get_user_pages_fast_only() can walk the page table of the current task only */
+	f->walked_locked = f->range.hmm_pfns && current->mm == f->walk.mm &&
+			   !mmu_invlock_fault_may_enter(f) && mmu_invlock_fault_look_up_pages(f);
 	return f->walked_locked;
 }
 
-/* Locks: inv->lock. Return: nothing has changed what was walked */
-static bool walk_is_good(struct mmu_invlock_fault *f)
-{
-	bool good = !f->walk.invalidate_seq;
-
-	if (bad_is(BAD_LATE) || (bad_is(BAD_SLOW) && f->slow))
-		good = !ask_quiet(f);
-	return good;
-}
-
-bool __mmu_invlock_commit(struct mmu_invlock_fault *f, int err)
+bool mmu_invlock_commit_slow(struct mmu_invlock_fault *f, int err)
 {
 	bool good;
 
 	if (WARN_ON_ONCE(f->state != MMU_INVLOCK_IN_FLIGHT))
 		return false;
 	hlist_del(&f->in_flight);
-	if (f->slow && (!err || err == -EBUSY) && walk_again_locked(f))
+	if (f->slow && (!err || err == -EBUSY) && mmu_invlock_fault_walk_locked(f))
 		good = true;
 	else
-		good = !err && walk_is_good(f);
+		good = !err && !f->walk.invalidate_seq;
 	f->state = MMU_INVLOCK_DONE;
 	if (err && err != -EBUSY) {
 		f->error = err;
 	} else if (!good) {
 		f->state = MMU_INVLOCK_AGAIN;
-		count(f);
+		mmu_invlock_fault_count(f);
 		invlock_undo(&f->section);
 	}
-	unlock_mmap(f);
+	mmu_invlock_fault_unlock_mm(f);
 	return good;
 }
-EXPORT_SYMBOL_GPL(__mmu_invlock_commit);
+EXPORT_SYMBOL_GPL(mmu_invlock_commit_slow);
 
-int __mmu_invlock_fault_end(struct mmu_invlock_fault *f)
+int mmu_invlock_fault_end_slow(struct mmu_invlock_fault *f)
 {
 	if (WARN_ON_ONCE(f->state == MMU_INVLOCK_IN_FLIGHT)) {
-		/* the loop was left without a commit: nothing was published, and f goes away */
+		/* the driver left the loop without a commit, and f is about to go out of scope */
 		spin_lock(f->inv->lock);
 		hlist_del(&f->in_flight);
 		spin_unlock(f->inv->lock);
-		unlock_mmap(f);
+		mmu_invlock_fault_unlock_mm(f);
 	}
 	if (f->state != MMU_INVLOCK_DONE)
 		f->error = -EINVAL;
@@ -267,4 +287,4 @@ int __mmu_invlock_fault_end(struct mmu_invlock_fault *f)
 		mmput(f->walk.mm);
 	return f->error;
 }
-EXPORT_SYMBOL_GPL(__mmu_invlock_fault_end);
+EXPORT_SYMBOL_GPL(mmu_invlock_fault_end_slow);

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * /dev/invlock: the feed of the process that opened it, mapped read-only.
+ * /dev/invlock gives a process the feed of its own address space, to be mapped read-only.
  *
- * One lock for each mm, whatever the number of open files; it is a driver like any other,
- * with no page table but the words of the lock itself.
+ * Each mm has one lock, however many files are open. To mmu_invlock this is a driver like any
+ * other, except that it has no page table to invalidate: the feed is all that it keeps.
  *
  * Lock order: mmap lock, feed->lock.
  */
@@ -18,114 +18,113 @@
 #include <linux/wait.h>
 #include <invlock/dev.h>
 
-#include "bad.h"
 #include "compat/vm_flags.h"
 #include "feed.h"
 #include "feed_limit.h"
 #include "mmu_invlock.h"
 
-struct feed {
+struct feed_device {
 	struct mmu_invlock inv;
-	kuid_t owner;			/* whose feed_limit counts it */
+	kuid_t owner;			/* the user whose limit counts this feed */
 	spinlock_t lock;
-	u64 kinds;			/* guarded by lock; bits are only ever set */
+	u64 kinds;			/* that make an event; guarded by lock; bits are only set */
 	wait_queue_head_t changed;
 };
 
 /* one open file */
 struct feed_file {
-	struct feed *feed;
-	u64 seen;			/* the sequence at the last read(); any thread's */
+	struct feed_device *feed;
+	u64 seen;			/* the sequence at the last read(); atomic */
 };
 
-static const struct mmu_invlock_geometry feed_geometry = {
+static const struct mmu_invlock_geometry invlock_feed_geometry = {
 	.nr_words = INVLOCK_NR_WORDS,
 	.nr_events = INVLOCK_NR_EVENTS,
 };
 
 /*
- * A section in user space is not known here, so what is not interesting must be so for all
- * of them: by its kind.
+ * The kernel does not know which addresses the readers in user space care about. Only the kind of
+ * a change can make it uninteresting, because then it is uninteresting to all of them.
  */
-static bool feed_invalidate(struct mmu_invlock *inv, const struct mmu_notifier_range *range)
+static bool invlock_feed_invalidate(struct mmu_invlock *inv, const struct mmu_notifier_range *range)
 {
-	struct feed *feed = container_of(inv, struct feed, inv);
+	struct feed_device *feed = container_of(inv, struct feed_device, inv);
 	bool interesting = feed->kinds >> mmu_invlock_kind(range) & 1;
 
-	/* no barrier: who polls is in the queue before it takes the lock that is held here */
-	if (interesting && waitqueue_active(&feed->changed)) {
+	/* needs no barrier: a poller queues itself before it takes the lock that is held here */
+	if (interesting && waitqueue_active(&feed->changed))
 		wake_up_interruptible(&feed->changed);
-		for (u32 n = 0; bad_is(BAD_WAKE) && n < 100000; n++)
-			cpu_relax();
-	}
 	return interesting;
 }
 
-static void feed_release_mm(struct mmu_invlock *inv)
+static void invlock_feed_release_mm(struct mmu_invlock *inv)
 {
-	wake_up_interruptible(&container_of(inv, struct feed, inv)->changed);
+	wake_up_interruptible(&container_of(inv, struct feed_device, inv)->changed);
 }
 
-static const struct mmu_invlock_ops feed_inv_ops = {
-	.invalidate = feed_invalidate,
-	.release = feed_release_mm,
+static const struct mmu_invlock_ops invlock_feed_inv_ops = {
+	.invalidate = invlock_feed_invalidate,
+	.release = invlock_feed_release_mm,
 };
 
-/* Locks: the mmap lock, for writing */
-static struct mmu_notifier *feed_alloc(struct mm_struct *mm)
+/* Locks: the mmap lock, for writing. */
+static struct mmu_notifier *invlock_feed_alloc(struct mm_struct *mm)
 {
-	struct feed *feed = kzalloc(sizeof(*feed), GFP_KERNEL_ACCOUNT);
+	struct feed_device *feed = kzalloc(sizeof(*feed), GFP_KERNEL_ACCOUNT);
 	int err;
 
 	if (!feed)
 		return ERR_PTR(-ENOMEM);
 	feed->owner = current_uid();
-	err = feed_limit_charge(feed->owner);
+	err = invlock_feed_limit_charge(feed->owner);
 	if (err)
 		goto free_feed;
 	spin_lock_init(&feed->lock);
 	init_waitqueue_head(&feed->changed);
 	feed->kinds = INVLOCK_FEED_PINNED_KINDS;
-	err = mmu_invlock_init(&feed->inv, &feed->lock, &feed_inv_ops, &feed_geometry);
+	err = mmu_invlock_init(&feed->inv, &feed->lock, &invlock_feed_inv_ops,
+			       &invlock_feed_geometry);
 	if (err)
 		goto uncharge;
 	return &feed->inv.notifier;
 
 uncharge:
-	feed_limit_uncharge(feed->owner);
+	invlock_feed_limit_uncharge(feed->owner);
 free_feed:
-	if (!bad_is(BAD_LEAK))
-		kfree(feed);
+	kfree(feed);
 	return ERR_PTR(err);
 }
 
-static void feed_free(struct mmu_notifier *mn)
+static void invlock_feed_free(struct mmu_notifier *mn)
 {
-	struct feed *feed = container_of(mn, struct feed, inv.notifier);
+	struct feed_device *feed = container_of(mn, struct feed_device, inv.notifier);
 
 	mmu_invlock_destroy(&feed->inv);
-	feed_limit_uncharge(feed->owner);
+	invlock_feed_limit_uncharge(feed->owner);
 	kfree(feed);
 }
 
-static const struct mmu_notifier_ops feed_notifier_ops = {
+static const struct mmu_notifier_ops invlock_feed_notifier_ops = {
 	MMU_INVLOCK_NOTIFIER_OPS,
-	.alloc_notifier = feed_alloc,
-	.free_notifier = feed_free,
+	.alloc_notifier = invlock_feed_alloc,
+	.free_notifier = invlock_feed_free,
 };
 
-static u64 feed_sequence(const struct feed *feed)
+static u64 invlock_feed_sequence(const struct feed_device *feed)
 {
 	return port_load_acquire(&feed->inv.il.feed->sequence);
 }
 
-static bool is_ours(const struct feed *feed)
+static bool invlock_feed_is_ours(const struct feed_device *feed)
 {
 	return current->mm == feed->inv.notifier.mm;
 }
 
-/* page by page: the memory is charged to a cgroup, and vmalloc's own way knows no such memory */
-static int map_feed(const struct feed *feed, struct vm_area_struct *vma)
+/*
+ * Insert the pages one by one: remap_vmalloc_range() wants memory from vmalloc_user(), which does
+ * not charge it to the cgroup.
+ */
+static int invlock_feed_insert_pages(const struct feed_device *feed, struct vm_area_struct *vma)
 {
 	unsigned long pages = PAGE_ALIGN(feed->inv.il.feed->feed_size) >> PAGE_SHIFT;
 	void *from = feed->inv.il.feed;
@@ -141,20 +140,20 @@ static int map_feed(const struct feed *feed, struct vm_area_struct *vma)
 	return err;
 }
 
-static int feed_mmap(struct file *file, struct vm_area_struct *vma)
+static int invlock_feed_mmap(struct file *file, struct vm_area_struct *vma)
 {
 	struct feed_file *ff = file->private_data;
 
-	if (!is_ours(ff->feed))
+	if (!invlock_feed_is_ours(ff->feed))
 		return -EPERM;
 	if (vma->vm_flags & (VM_WRITE | VM_EXEC))
 		return -EACCES;
-	/* a forked child has another address space: no copy of this feed for it */
+	/* a forked child has another address space, so it must not inherit this feed */
 	vm_flags_mod(vma, VM_DONTCOPY | VM_DONTEXPAND | VM_DONTDUMP, VM_MAYWRITE | VM_MAYEXEC);
-	return map_feed(ff->feed, vma);
+	return invlock_feed_insert_pages(ff->feed, vma);
 }
 
-static long feed_see(struct feed *feed, void __user *arg)
+static long invlock_feed_see_kinds(struct feed_device *feed, void __user *arg)
 {
 	struct invlock_feed_see see;
 
@@ -171,21 +170,23 @@ static long feed_see(struct feed *feed, void __user *arg)
 	return copy_to_user(arg, &see, sizeof(see)) ? -EFAULT : 0;
 }
 
-static long feed_ioctl(struct file *file, unsigned int request, unsigned long arg)
+static long invlock_feed_ioctl(struct file *file, unsigned int request, unsigned long arg)
 {
 	struct feed_file *ff = file->private_data;
 
-	if (!is_ours(ff->feed))
+	if (!invlock_feed_is_ours(ff->feed))
 		return -EPERM;
-	return request == INVLOCK_FEED_SEE ? feed_see(ff->feed, (void __user *)arg) : -ENOTTY;
+	if (request != INVLOCK_FEED_SEE)
+		return -ENOTTY;
+	return invlock_feed_see_kinds(ff->feed, (void __user *)arg);
 }
 
-static ssize_t feed_read(struct file *file, char __user *buffer, size_t len, loff_t *offset)
+static ssize_t invlock_feed_read(struct file *file, char __user *buffer, size_t len, loff_t *offset)
 {
 	struct feed_file *ff = file->private_data;
-	u64 sequence = feed_sequence(ff->feed);
+	u64 sequence = invlock_feed_sequence(ff->feed);
 
-	if (!is_ours(ff->feed))
+	if (!invlock_feed_is_ours(ff->feed))
 		return -EPERM;
 	if (len != sizeof(sequence))
 		return -EINVAL;
@@ -193,43 +194,44 @@ static ssize_t feed_read(struct file *file, char __user *buffer, size_t len, lof
 	return copy_to_user(buffer, &sequence, sizeof(sequence)) ? -EFAULT : sizeof(sequence);
 }
 
-static __poll_t feed_poll(struct file *file, poll_table *table)
+static __poll_t invlock_feed_poll(struct file *file, poll_table *table)
 {
 	struct feed_file *ff = file->private_data;
-	struct feed *feed = ff->feed;
+	struct feed_device *feed = ff->feed;
 	u64 sequence;
 
 	poll_wait(file, &feed->changed, table);
-	if (!is_ours(feed))
+	if (!invlock_feed_is_ours(feed))
 		return EPOLLERR;
-	if (bad_is(BAD_WAKE))
-		return feed_sequence(feed) != READ_ONCE(ff->seen) ? EPOLLIN | EPOLLRDNORM : 0;
-	/* who wakes us does so under this lock, and counts the event before it drops it */
+	/*
+	 * An invalidation wakes the queue and then raises the sequence, both under this lock.
+	 * With the lock held here, it has done both or neither.
+	 */
 	spin_lock(&feed->lock);
-	sequence = feed_sequence(feed);
+	sequence = invlock_feed_sequence(feed);
 	spin_unlock(&feed->lock);
 	return sequence != READ_ONCE(ff->seen) ? EPOLLIN | EPOLLRDNORM : 0;
 }
 
-static int feed_open(struct inode *inode, struct file *file)
+static int invlock_feed_open(struct inode *inode, struct file *file)
 {
 	struct feed_file *ff = kzalloc(sizeof(*ff), GFP_KERNEL_ACCOUNT);
 	struct mmu_invlock *inv;
 
 	if (!ff)
 		return -ENOMEM;
-	inv = mmu_invlock_get(&feed_notifier_ops, current->mm);
+	inv = mmu_invlock_get(&invlock_feed_notifier_ops, current->mm);
 	if (IS_ERR(inv)) {
 		kfree(ff);
 		return PTR_ERR(inv);
 	}
-	ff->feed = container_of(inv, struct feed, inv);
-	ff->seen = feed_sequence(ff->feed);
+	ff->feed = container_of(inv, struct feed_device, inv);
+	ff->seen = invlock_feed_sequence(ff->feed);
 	file->private_data = ff;
 	return nonseekable_open(inode, file);
 }
 
-static int feed_close(struct inode *inode, struct file *file)
+static int invlock_feed_close(struct inode *inode, struct file *file)
 {
 	struct feed_file *ff = file->private_data;
 
@@ -238,31 +240,34 @@ static int feed_close(struct inode *inode, struct file *file)
 	return 0;
 }
 
-static const struct file_operations feed_fops = {
+static const struct file_operations invlock_feed_fops = {
 	.owner = THIS_MODULE,
-	.open = feed_open,
-	.release = feed_close,
-	.mmap = feed_mmap,
-	.read = feed_read,
-	.poll = feed_poll,
-	.unlocked_ioctl = feed_ioctl,
+	.open = invlock_feed_open,
+	.release = invlock_feed_close,
+	.mmap = invlock_feed_mmap,
+	.read = invlock_feed_read,
+	.poll = invlock_feed_poll,
+	.unlocked_ioctl = invlock_feed_ioctl,
 	.compat_ioctl = compat_ptr_ioctl,
 };
 
-/* for everybody: it tells a process about itself, and what it costs is limited and charged */
-static struct miscdevice feed_device = {
+/*
+ * Every user may open it: a process learns only about itself, and the memory is limited for each
+ * user and charged to the cgroup.
+ */
+static struct miscdevice invlock_feed_miscdev = {
 	.minor = MISC_DYNAMIC_MINOR,
 	.name = "invlock",
-	.fops = &feed_fops,
+	.fops = &invlock_feed_fops,
 	.mode = 0444,
 };
 
-int feed_init(void)
+int invlock_feed_init(void)
 {
-	return misc_register(&feed_device);
+	return misc_register(&invlock_feed_miscdev);
 }
 
-void feed_exit(void)
+void invlock_feed_exit(void)
 {
-	misc_deregister(&feed_device);
+	misc_deregister(&invlock_feed_miscdev);
 }

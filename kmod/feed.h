@@ -2,7 +2,7 @@
 #ifndef INVLOCK_FEED_DEV_H
 #define INVLOCK_FEED_DEV_H
 
-int feed_init(void);
-void feed_exit(void);
+int invlock_feed_init(void);
+void invlock_feed_exit(void);
 
 #endif /* INVLOCK_FEED_DEV_H */

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The mirror: a software device that sees the memory of the process that opened it, on
- * demand. The example of a driver on mmu_invlock, and the bed on which it is tested.
+ * The mirror: a software device that accesses the memory of the process that opened it, and
+ * faults pages in on demand. It is the example of a driver that uses mmu_invlock, and the tests
+ * of mmu_invlock run on it.
  *
- * The device and its page table are mirror_device.c. Here is what any driver needs: the
- * table is filled by mirror_fault() and emptied by mirror_invalidate(). mirror_interval.c is
- * the same without mmu_invlock.
+ * mirror_device.c contains the device and its page table. This file contains what every driver
+ * needs: invlock_mirror_fault() fills the table and invlock_mirror_invalidate() empties it.
+ * mirror_interval.c does the same without mmu_invlock.
  *
  * Lock order: mmap lock, dev.table.xa_lock (the driver's lock).
  */
@@ -17,7 +18,6 @@
 #include <linux/xarray.h>
 #include <invlock/dev.h>
 
-#include "bad.h"
 #include "mirror.h"
 #include "mirror_device.h"
 #include "mirror_pin.h"
@@ -34,42 +34,41 @@ struct mirror_file {
 	struct mirror_pins pins;
 };
 
-static struct mirror *mirror_of(struct mmu_invlock *inv)
+static struct mirror *invlock_mirror_of(struct mmu_invlock *inv)
 {
 	return container_of(inv, struct mirror, inv);
 }
 
 /* --- invalidation --- */
 
-static bool mirror_invalidate(struct mmu_invlock *inv, const struct mmu_notifier_range *range)
+static bool invlock_mirror_invalidate(struct mmu_invlock *inv,
+				      const struct mmu_notifier_range *range)
 {
-	struct mirror_device *dev = &mirror_of(inv)->dev;
-	/* most invalidations are none of the device's business: no more than needs be for them */
+	struct mirror_device *dev = &invlock_mirror_of(inv)->dev;
+	/* most invalidations miss the device: skip the walk if the table is empty */
 	bool found = !xa_empty(&dev->table) &&
-		     mirror_device_zap(dev, range->start >> PAGE_SHIFT,
-				       (range->end - 1) >> PAGE_SHIFT);
+		     invlock_device_zap(dev, range->start >> PAGE_SHIFT,
+					(range->end - 1) >> PAGE_SHIFT);
 
-	if (bad_is(BAD_ALLOC))
-		kfree(kmalloc(64, GFP_KERNEL));
 	dev->stats.starts++;
 	dev->stats.zapped += found;
 	return found;
 }
 
-static void mirror_release_mm(struct mmu_invlock *inv)
+static void invlock_mirror_release_mm(struct mmu_invlock *inv)
 {
-	mirror_device_zap(&mirror_of(inv)->dev, 0, ULONG_MAX);
+	invlock_device_zap(&invlock_mirror_of(inv)->dev, 0, ULONG_MAX);
 }
 
-static const struct mmu_invlock_ops mirror_inv_ops = {
-	.invalidate = mirror_invalidate,
-	.release = mirror_release_mm,
+static const struct mmu_invlock_ops invlock_mirror_inv_ops = {
+	.invalidate = invlock_mirror_invalidate,
+	.release = invlock_mirror_release_mm,
 };
 
 /* --- fault --- */
 
-/* the head, timed for the statistics */
-static bool attempt(struct mmu_invlock_fault *f, struct mirror_fault_count *count)
+/* mmu_invlock_attempt(), timed for the statistics */
+static bool invlock_mirror_attempt(struct mmu_invlock_fault *f, struct mirror_fault_count *count)
 {
 	u64 before = ktime_get_ns();
 	bool again = mmu_invlock_attempt(f);
@@ -79,9 +78,9 @@ static bool attempt(struct mmu_invlock_fault *f, struct mirror_fault_count *coun
 	return again;
 }
 
-/* bring [start, end) into the table */
-static int mirror_fault(struct mirror_device *dev, unsigned long start, unsigned long end,
-			bool write, const struct invlock_budget *budget)
+/* Bring translations of [start, end) into the table. */
+static int invlock_mirror_fault(struct mirror_device *dev, unsigned long start, unsigned long end,
+				bool write, const struct invlock_budget *budget)
 {
 	struct mirror *m = container_of(dev, struct mirror, dev);
 	struct mirror_fault_count count = {};
@@ -96,18 +95,12 @@ static int mirror_fault(struct mirror_device *dev, unsigned long start, unsigned
 	f.range.hmm_pfns = pfns;
 	f.range.default_flags = HMM_PFN_REQ_FAULT | (write ? HMM_PFN_REQ_WRITE : 0);
 
-	while (attempt(&f, &count)) {
+	while (invlock_mirror_attempt(&f, &count)) {
 		err = hmm_range_fault(&f.range);
-		mirror_device_walked(dev);
-		if (bad_is(BAD_FREE))
-			kfree(m);
-		for (u32 n = 0; bad_is(BAD_RACE) && n < 100000; n++) {
-			dev->stats.starts++;
-			cpu_relax();
-		}
+		invlock_device_walked(dev);
 		xa_lock(&dev->table);
 		if (mmu_invlock_commit(&f, err))
-			publish_err = mirror_device_publish(dev, &f.range);
+			publish_err = invlock_device_publish(dev, &f.range);
 		xa_unlock(&dev->table);
 	}
 	err = mmu_invlock_fault_end(&f) ?: publish_err;
@@ -117,23 +110,23 @@ static int mirror_fault(struct mirror_device *dev, unsigned long start, unsigned
 	count.waits = f.waits;
 	count.slow = f.slow;
 	count.walked_locked = f.walked_locked;
-	mirror_device_faulted(dev, &count, err);
+	invlock_device_faulted(dev, &count, err);
 	return err;
 }
 
-/* --- life --- */
+/* --- allocation --- */
 
-/* Locks: the mmap lock, for writing */
-static struct mmu_notifier *mirror_alloc(struct mm_struct *mm)
+/* Locks: the mmap lock, for writing. */
+static struct mmu_notifier *invlock_mirror_alloc(struct mm_struct *mm)
 {
 	struct mirror *m = kzalloc(sizeof(*m), GFP_KERNEL_ACCOUNT);
 	int err;
 
 	if (!m)
 		return ERR_PTR(-ENOMEM);
-	mirror_device_init(&m->dev);
-	m->dev.fault = mirror_fault;
-	err = mmu_invlock_init(&m->inv, &m->dev.table.xa_lock, &mirror_inv_ops, NULL);
+	invlock_device_init(&m->dev);
+	m->dev.fault = invlock_mirror_fault;
+	err = mmu_invlock_init(&m->inv, &m->dev.table.xa_lock, &invlock_mirror_inv_ops, NULL);
 	if (err) {
 		kfree(m);
 		return ERR_PTR(err);
@@ -141,24 +134,24 @@ static struct mmu_notifier *mirror_alloc(struct mm_struct *mm)
 	return &m->inv.notifier;
 }
 
-static void mirror_free(struct mmu_notifier *mn)
+static void invlock_mirror_free(struct mmu_notifier *mn)
 {
 	struct mirror *m = container_of(mn, struct mirror, inv.notifier);
 
 	mmu_invlock_destroy(&m->inv);
-	mirror_device_destroy(&m->dev);
+	invlock_device_destroy(&m->dev);
 	kfree(m);
 }
 
-static const struct mmu_notifier_ops mirror_notifier_ops = {
+static const struct mmu_notifier_ops invlock_mirror_notifier_ops = {
 	MMU_INVLOCK_NOTIFIER_OPS,
-	.alloc_notifier = mirror_alloc,
-	.free_notifier = mirror_free,
+	.alloc_notifier = invlock_mirror_alloc,
+	.free_notifier = invlock_mirror_free,
 };
 
 /* --- the file --- */
 
-static long mirror_ioctl(struct file *file, unsigned int request, unsigned long arg)
+static long invlock_mirror_ioctl(struct file *file, unsigned int request, unsigned long arg)
 {
 	struct mirror_file *mf = file->private_data;
 	struct mirror *m = mf->mirror;
@@ -167,17 +160,17 @@ static long mirror_ioctl(struct file *file, unsigned int request, unsigned long 
 		return -EPERM;
 	switch (request) {
 	case INVLOCK_MIRROR_ACCESS:
-		return mirror_device_access(&m->dev, &mf->pins, (void __user *)arg);
+		return invlock_device_access(&m->dev, &mf->pins, (void __user *)arg);
 	case INVLOCK_MIRROR_PIN:
-		return mirror_pins_set(&mf->pins, (void __user *)arg);
+		return invlock_mirror_pins_set(&mf->pins, (void __user *)arg);
 	case INVLOCK_MIRROR_STATS:
-		return mirror_device_stats(&m->dev, &m->inv.running, (void __user *)arg);
+		return invlock_device_stats(&m->dev, &m->inv.running, (void __user *)arg);
 	default:
 		return -ENOTTY;
 	}
 }
 
-static int mirror_open(struct inode *inode, struct file *file)
+static int invlock_mirror_open(struct inode *inode, struct file *file)
 {
 	struct mirror_file *mf;
 	struct mmu_invlock *inv;
@@ -185,49 +178,49 @@ static int mirror_open(struct inode *inode, struct file *file)
 	mf = kzalloc(sizeof(*mf), GFP_KERNEL_ACCOUNT);
 	if (!mf)
 		return -ENOMEM;
-	inv = mmu_invlock_get(&mirror_notifier_ops, current->mm);
+	inv = mmu_invlock_get(&invlock_mirror_notifier_ops, current->mm);
 	if (IS_ERR(inv)) {
 		kfree(mf);
 		return PTR_ERR(inv);
 	}
-	mf->mirror = mirror_of(inv);
-	mirror_pins_init(&mf->pins, current->mm);
+	mf->mirror = invlock_mirror_of(inv);
+	invlock_mirror_pins_init(&mf->pins, current->mm);
 	file->private_data = mf;
 	return nonseekable_open(inode, file);
 }
 
-static int mirror_close(struct inode *inode, struct file *file)
+static int invlock_mirror_close(struct inode *inode, struct file *file)
 {
 	struct mirror_file *mf = file->private_data;
 
-	mirror_pins_destroy(&mf->pins);
+	invlock_mirror_pins_destroy(&mf->pins);
 	mmu_invlock_put(&mf->mirror->inv);
 	kfree(mf);
 	return 0;
 }
 
-static const struct file_operations mirror_fops = {
+static const struct file_operations invlock_mirror_fops = {
 	.owner = THIS_MODULE,
-	.open = mirror_open,
-	.release = mirror_close,
-	.unlocked_ioctl = mirror_ioctl,
+	.open = invlock_mirror_open,
+	.release = invlock_mirror_close,
+	.unlocked_ioctl = invlock_mirror_ioctl,
 	.compat_ioctl = compat_ptr_ioctl,
 };
 
-/* for root: a device in software is an example and a test bed, and of no use to anyone else */
-static struct miscdevice mirror_device = {
+/* Only root may open it: the device serves as an example and for tests. */
+static struct miscdevice invlock_mirror_miscdev = {
 	.minor = MISC_DYNAMIC_MINOR,
 	.name = "invlock_mirror",
-	.fops = &mirror_fops,
+	.fops = &invlock_mirror_fops,
 	.mode = 0600,
 };
 
-int mirror_init(void)
+int invlock_mirror_init(void)
 {
-	return misc_register(&mirror_device);
+	return misc_register(&invlock_mirror_miscdev);
 }
 
-void mirror_exit(void)
+void invlock_mirror_exit(void)
 {
-	misc_deregister(&mirror_device);
+	misc_deregister(&invlock_mirror_miscdev);
 }

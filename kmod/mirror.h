@@ -2,13 +2,13 @@
 #ifndef INVLOCK_MIRROR_H
 #define INVLOCK_MIRROR_H
 
-extern unsigned int mirror_delay_us;	/* a module parameter: between walk and commit */
+extern unsigned int invlock_mirror_delay_us;	/* the module parameter delay_us */
 
-int mirror_init(void);
-void mirror_exit(void);
+int invlock_mirror_init(void);
+void invlock_mirror_exit(void);
 
-/* the one to compare with: mirror_interval.c */
-int mirror_interval_init(void);
-void mirror_interval_exit(void);
+/* In mirror_interval.c: the same device without mmu_invlock, for comparison. */
+int invlock_interval_init(void);
+void invlock_interval_exit(void);
 
 #endif /* INVLOCK_MIRROR_H */

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Lock order: under the table's lock only what makes a page dirty, as under a page table's lock;
- * nothing waits or may reclaim there.
+ * Lock order: mmap lock, table.xa_lock, then the locks that folio_mark_dirty() takes, as under the
+ * lock of a page table. Under table.xa_lock nothing waits, and no allocation may reclaim memory.
  */
 #include <linux/delay.h>
 #include <linux/highmem.h>
@@ -10,29 +10,25 @@
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 
-#include "bad.h"
 #include "mirror.h"
 #include "mirror_device.h"
 
-/* pages that one fault brings in at most */
+/* the most pages that one fault brings in */
 #define FAULT_PAGES	256
 
-/* what an answer must never be: no caller knows this number */
-#define UNDEFINED_ERRNO	524
-
-void mirror_device_init(struct mirror_device *dev)
+void invlock_device_init(struct mirror_device *dev)
 {
-	/* the nodes are charged to the cgroup of whoever makes the table grow */
+	/* the nodes are charged to the cgroup of the task that makes the table grow */
 	xa_init_flags(&dev->table, XA_FLAGS_ACCOUNT);
 }
 
-void mirror_device_destroy(struct mirror_device *dev)
+void invlock_device_destroy(struct mirror_device *dev)
 {
 	xa_destroy(&dev->table);
 }
 
-long mirror_range_get(const void __user *arg, u64 least, u64 most,
-		      struct invlock_mirror_pin *ret_range)
+long invlock_mirror_range_get(const void __user *arg, u64 least, u64 most,
+			      struct invlock_mirror_pin *ret_range)
 {
 	struct invlock_mirror_pin range;
 
@@ -42,7 +38,7 @@ long mirror_range_get(const void __user *arg, u64 least, u64 most,
 	    (range.addr | range.len) & ~PAGE_MASK || range.len < least || range.len > most ||
 	    range.addr + range.len < range.addr)
 		return -EINVAL;
-	/* kernels differ in what they say of these */
+	/* kernels answer such a range with different errors, so do not pass it on */
 	if (range.addr + range.len > TASK_SIZE)
 		return -EFAULT;
 	*ret_range = range;
@@ -51,24 +47,24 @@ long mirror_range_get(const void __user *arg, u64 least, u64 most,
 
 /* --- the table --- */
 
-static void *make_entry(unsigned long hmm_pfn)
+static void *invlock_mirror_entry_make(unsigned long hmm_pfn)
 {
 	unsigned long pfn = page_to_pfn(hmm_pfn_to_page(hmm_pfn));
 
 	return xa_mk_value(pfn << 1 | (hmm_pfn & HMM_PFN_WRITE ? 1 : 0));
 }
 
-static bool entry_writable(void *entry)
+static bool invlock_mirror_entry_is_writable(void *entry)
 {
 	return xa_to_value(entry) & 1;
 }
 
-static struct page *entry_page(void *entry)
+static struct page *invlock_mirror_entry_page(void *entry)
 {
 	return pfn_to_page(xa_to_value(entry) >> 1);
 }
 
-bool mirror_device_zap(struct mirror_device *dev, unsigned long first, unsigned long last)
+bool invlock_device_zap(struct mirror_device *dev, unsigned long first, unsigned long last)
 {
 	XA_STATE(xas, &dev->table, first);
 	bool found = false;
@@ -83,7 +79,7 @@ bool mirror_device_zap(struct mirror_device *dev, unsigned long first, unsigned 
 	return found;
 }
 
-int mirror_device_publish(struct mirror_device *dev, const struct hmm_range *range)
+int invlock_device_publish(struct mirror_device *dev, const struct hmm_range *range)
 {
 	unsigned long index = range->start >> PAGE_SHIFT;
 	unsigned long nr = (range->end - range->start) >> PAGE_SHIFT;
@@ -91,8 +87,9 @@ int mirror_device_publish(struct mirror_device *dev, const struct hmm_range *ran
 
 	lockdep_assert_held(&dev->table.xa_lock);
 	for (unsigned long i = 0; i < nr; i++) {
-		/* GFP_NOWAIT: under this lock nothing may wait for reclaim, which needs it */
-		old = __xa_store(&dev->table, index + i, make_entry(range->hmm_pfns[i]),
+		/* GFP_NOWAIT: reclaim may need this lock, so nothing may wait for reclaim here */
+		old = __xa_store(&dev->table, index + i,
+				 invlock_mirror_entry_make(range->hmm_pfns[i]),
 				 GFP_NOWAIT | __GFP_NOWARN);
 		if (xa_is_err(old))
 			return xa_err(old);
@@ -103,17 +100,17 @@ int mirror_device_publish(struct mirror_device *dev, const struct hmm_range *ran
 
 /* --- statistics --- */
 
-void mirror_device_walked(struct mirror_device *dev)
+void invlock_device_walked(struct mirror_device *dev)
 {
 	xa_lock(&dev->table);
 	dev->stats.walks++;
 	xa_unlock(&dev->table);
-	if (mirror_delay_us)
-		fsleep(mirror_delay_us);
+	if (invlock_mirror_delay_us)
+		fsleep(invlock_mirror_delay_us);
 }
 
-void mirror_device_faulted(struct mirror_device *dev, const struct mirror_fault_count *count,
-			   int err)
+void invlock_device_faulted(struct mirror_device *dev, const struct mirror_fault_count *count,
+			    int err)
 {
 	struct invlock_mirror_stats *stats = &dev->stats;
 
@@ -130,8 +127,8 @@ void mirror_device_faulted(struct mirror_device *dev, const struct mirror_fault_
 	xa_unlock(&dev->table);
 }
 
-long mirror_device_stats(struct mirror_device *dev, const unsigned long *running,
-			 void __user *arg)
+long invlock_device_stats(struct mirror_device *dev, const unsigned long *running,
+			  void __user *arg)
 {
 	struct invlock_mirror_stats stats;
 	u32 size;
@@ -148,9 +145,9 @@ long mirror_device_stats(struct mirror_device *dev, const unsigned long *running
 	return copy_to_user(arg, &stats, sizeof(stats)) ? -EFAULT : 0;
 }
 
-/* --- what the device does --- */
+/* --- reads, writes and atomic additions --- */
 
-static void move_bytes(void *memory, void *buffer, size_t len, u32 op)
+static void invlock_device_move_bytes(void *memory, void *buffer, size_t len, u32 op)
 {
 	switch (op) {
 	case INVLOCK_MIRROR_READ:
@@ -165,29 +162,31 @@ static void move_bytes(void *memory, void *buffer, size_t len, u32 op)
 	}
 }
 
-/* through the device's table alone. Return: false = there is no translation for this */
-static bool transfer_page(struct mirror_device *dev, u64 addr, void *buffer, size_t len, u32 op)
+/* Return: false if the table has no translation that allows the access. */
+static bool invlock_device_transfer_page(struct mirror_device *dev, u64 addr, void *buffer,
+					 size_t len, u32 op)
 {
 	void *entry, *memory;
 	bool good;
 
 	xa_lock(&dev->table);
 	entry = xa_load(&dev->table, addr >> PAGE_SHIFT);
-	good = entry && (op == INVLOCK_MIRROR_READ || entry_writable(entry));
+	good = entry && (op == INVLOCK_MIRROR_READ || invlock_mirror_entry_is_writable(entry));
 	if (good) {
-		memory = kmap_local_page(entry_page(entry));
-		move_bytes(memory + offset_in_page(addr), buffer, len, op);
+		memory = kmap_local_page(invlock_mirror_entry_page(entry));
+		invlock_device_move_bytes(memory + offset_in_page(addr), buffer, len, op);
 		kunmap_local(memory);
-		/* or reclaim may drop it: the walk finds it writable, not dirty */
+		/* the walk does not mark the page dirty, and reclaim may drop a clean page */
 		if (op != INVLOCK_MIRROR_READ)
-			folio_mark_dirty(page_folio(entry_page(entry)));
+			folio_mark_dirty(page_folio(invlock_mirror_entry_page(entry)));
 	}
 	xa_unlock(&dev->table);
 	return good;
 }
 
-static int transfer_mirrored(struct mirror_device *dev, const struct invlock_mirror_access *access,
-			     u64 addr, void *buffer, size_t len)
+static int invlock_device_transfer_mirrored(struct mirror_device *dev,
+					    const struct invlock_mirror_access *access,
+					    u64 addr, void *buffer, size_t len)
 {
 	struct invlock_budget budget = { .rounds = access->rounds, .time_ns = access->time_ns };
 	u64 start = addr & PAGE_MASK;
@@ -195,8 +194,8 @@ static int transfer_mirrored(struct mirror_device *dev, const struct invlock_mir
 			start + FAULT_PAGES * PAGE_SIZE);
 	int err;
 
-	/* a translation may go between the fault and its use: then once more */
-	while (!transfer_page(dev, addr, buffer, len, access->op)) {
+	/* an invalidation may remove the translation between the fault and its use: fault again */
+	while (!invlock_device_transfer_page(dev, addr, buffer, len, access->op)) {
 		err = dev->fault(dev, start, end, access->op != INVLOCK_MIRROR_READ, &budget);
 		if (err)
 			return err;
@@ -206,8 +205,8 @@ static int transfer_mirrored(struct mirror_device *dev, const struct invlock_mir
 	return 0;
 }
 
-static int transfer(struct mirror_device *dev, struct mirror_pins *pins,
-		    const struct invlock_mirror_access *access, void *bounce)
+static int invlock_device_transfer(struct mirror_device *dev, struct mirror_pins *pins,
+				   const struct invlock_mirror_access *access, void *bounce)
 {
 	u64 addr = access->addr, end = addr + access->len;
 	char __user *user = u64_to_user_ptr(access->buffer);
@@ -219,9 +218,9 @@ static int transfer(struct mirror_device *dev, struct mirror_pins *pins,
 		if (access->op != INVLOCK_MIRROR_READ && copy_from_user(bounce, user, len))
 			return -EFAULT;
 		if (access->flags & INVLOCK_MIRROR_PINNED)
-			err = mirror_pins_read(pins, addr, bounce, len);
+			err = invlock_mirror_pins_read(pins, addr, bounce, len);
 		else
-			err = transfer_mirrored(dev, access, addr, bounce, len);
+			err = invlock_device_transfer_mirrored(dev, access, addr, bounce, len);
 		if (err)
 			return err;
 		if (access->op != INVLOCK_MIRROR_WRITE && copy_to_user(user, bounce, len))
@@ -230,7 +229,8 @@ static int transfer(struct mirror_device *dev, struct mirror_pins *pins,
 	return 0;
 }
 
-static bool access_ok_for_us(const struct invlock_mirror_access *a, const struct mirror_pins *pins)
+static bool invlock_mirror_access_is_valid(const struct invlock_mirror_access *a,
+					   const struct mirror_pins *pins)
 {
 	if (a->size != sizeof(*a) || a->reserved || a->flags & ~INVLOCK_MIRROR_PINNED)
 		return false;
@@ -241,8 +241,8 @@ static bool access_ok_for_us(const struct invlock_mirror_access *a, const struct
 	return a->len && a->len <= INVLOCK_MIRROR_MAX_LEN && a->addr + a->len > a->addr;
 }
 
-long mirror_device_access(struct mirror_device *dev, struct mirror_pins *pins,
-			  const void __user *arg)
+long invlock_device_access(struct mirror_device *dev, struct mirror_pins *pins,
+			   const void __user *arg)
 {
 	struct invlock_mirror_access access;
 	void *bounce;
@@ -250,8 +250,8 @@ long mirror_device_access(struct mirror_device *dev, struct mirror_pins *pins,
 
 	if (copy_from_user(&access, arg, sizeof(access)))
 		return -EFAULT;
-	if (!access_ok_for_us(&access, pins))
-		return bad_is(BAD_ERRNO) ? -UNDEFINED_ERRNO : -EINVAL;
+	if (!invlock_mirror_access_is_valid(&access, pins))
+		return -EINVAL;
 	if (access.addr + access.len > TASK_SIZE)
 		return -EFAULT;
 	bounce = (void *)__get_free_page(GFP_KERNEL);
@@ -260,7 +260,7 @@ long mirror_device_access(struct mirror_device *dev, struct mirror_pins *pins,
 	xa_lock(&dev->table);
 	dev->stats.accesses++;
 	xa_unlock(&dev->table);
-	err = transfer(dev, pins, &access, bounce);
+	err = invlock_device_transfer(dev, pins, &access, bounce);
 	free_page((unsigned long)bounce);
 	return err;
 }

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The software device under the mirrors: a page table, and reads, writes and atomics through
- * it. It stands for hardware: it knows this table and nothing else.
+ * The software device that both mirrors use: a page table, and reads, writes and atomic additions
+ * through it. It stands for hardware: it knows this table and nothing else.
  *
- * The table is an xarray: page number to (pfn, may write). No page is pinned: while a
- * translation is in the table and the lock is held, the page cannot go away, because what
- * takes it away has to pass the mirror's invalidation first.
+ * The table is an xarray that maps a page number to a page frame and to whether the device may
+ * write to it. The pages are not pinned. Whoever wants to take a page away calls the mirror's
+ * invalidation first, which removes the translation under the table's lock. So a page cannot go
+ * away while its translation is in the table and that lock is held.
  */
 #ifndef INVLOCK_MIRROR_DEVICE_H
 #define INVLOCK_MIRROR_DEVICE_H
@@ -18,10 +19,11 @@
 #include "mirror_pin.h"
 
 /**
- * struct mirror_device - the device, as one mm's mirror owns it
- * @table: guarded by its own xa_lock, the driver's lock
- * @stats: the same
- * @fault: bring [start, end) into the table; for writing, too? 0 or -errno. May sleep
+ * struct mirror_device - the device of one mirror, which belongs to one mm
+ * @table: the translations, guarded by table.xa_lock, which is the driver's lock
+ * @stats: statistics, guarded by the same lock
+ * @fault: bring translations of [start, end) into the table, for writing too if @write is set.
+ *	May sleep. Return: 0 or -errno
  */
 struct mirror_device {
 	struct xarray table;
@@ -30,7 +32,7 @@ struct mirror_device {
 		     const struct invlock_budget *budget);
 };
 
-/* what one fault has to tell for the statistics */
+/* What one fault adds to the statistics. */
 struct mirror_fault_count {
 	u64 walks;
 	u64 collisions;
@@ -40,33 +42,38 @@ struct mirror_fault_count {
 	bool walked_locked;
 };
 
-void mirror_device_init(struct mirror_device *dev);
-void mirror_device_destroy(struct mirror_device *dev);
+void invlock_device_init(struct mirror_device *dev);
+void invlock_device_destroy(struct mirror_device *dev);
 
 /*
- * a range of whole pages from user space, of @least to @most bytes. Return: 0; -EFAULT, also for
- * what is beyond user space; -EINVAL
+ * Copy a range from user space. It has to consist of whole pages, and of @least to @most bytes.
+ * Return: 0; -EFAULT, also if the range is beyond user space; -EINVAL.
  */
-long mirror_range_get(const void __user *arg, u64 least, u64 most,
-		      struct invlock_mirror_pin *ret_range);
+long invlock_mirror_range_get(const void __user *arg, u64 least, u64 most,
+			      struct invlock_mirror_pin *ret_range);
 
-/* forget [first, last], page numbers. Locks: the table's. Return: was there anything? */
-bool mirror_device_zap(struct mirror_device *dev, unsigned long first, unsigned long last);
+/*
+ * Remove the translations of the pages @first to @last. Locks: the table's. Return: was there a
+ * translation?
+ */
+bool invlock_device_zap(struct mirror_device *dev, unsigned long first, unsigned long last);
 
-/* what was walked goes into the table. Locks: the table's. Return: 0 or -ENOMEM */
-int mirror_device_publish(struct mirror_device *dev, const struct hmm_range *range);
+/* Put the result of a walk into the table. Locks: the table's. Return: 0 or -ENOMEM. */
+int invlock_device_publish(struct mirror_device *dev, const struct hmm_range *range);
 
-/* a walk is done: count it, and wait as long as the tests want it to be wide */
-void mirror_device_walked(struct mirror_device *dev);
-void mirror_device_faulted(struct mirror_device *dev, const struct mirror_fault_count *count,
-			   int err);
+/* Count a walk, then wait for delay_us, which lets the tests make collisions likely. */
+void invlock_device_walked(struct mirror_device *dev);
 
-/* INVLOCK_MIRROR_ACCESS; @pins: NULL where there is nothing pinned to read through */
-long mirror_device_access(struct mirror_device *dev, struct mirror_pins *pins,
-			  const void __user *arg);
+/* Add a fault to the statistics. */
+void invlock_device_faulted(struct mirror_device *dev, const struct mirror_fault_count *count,
+			    int err);
 
-/* INVLOCK_MIRROR_STATS; @running: NULL, or read under the table's lock */
-long mirror_device_stats(struct mirror_device *dev, const unsigned long *running,
-			 void __user *arg);
+/* Carry out INVLOCK_MIRROR_ACCESS. @pins is NULL for a mirror that cannot pin pages. */
+long invlock_device_access(struct mirror_device *dev, struct mirror_pins *pins,
+			   const void __user *arg);
+
+/* Carry out INVLOCK_MIRROR_STATS. @running is NULL, or is read under the table's lock. */
+long invlock_device_stats(struct mirror_device *dev, const unsigned long *running,
+			  void __user *arg);
 
 #endif /* INVLOCK_MIRROR_DEVICE_H */

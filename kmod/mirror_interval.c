@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The mirror once more, the way it is done without mmu_invlock: an mmu_interval_notifier, a
- * retry label and a timeout. For comparison only: loaded with interval=1.
+ * The mirror without mmu_invlock, as drivers have done it so far: an mmu_interval_notifier, a loop
+ * that retries, and a timeout. It serves for comparison only, and exists only if the module is
+ * loaded with interval=1.
  *
- * One notifier a file, over the whole address space, or over a range of the opener's choice
- * (INVLOCK_MIRROR_RANGE), as on-demand registrations have it.
+ * Each open file has one notifier. It watches the whole address space, or a range that the
+ * program chooses with INVLOCK_MIRROR_RANGE, as drivers with on-demand registrations do.
  *
  * Lock order: gate, mmap lock, dev.table.xa_lock.
  */
@@ -21,19 +22,19 @@
 #include "mirror.h"
 #include "mirror_device.h"
 
-/* what drivers of this sort allow a fault */
+/* drivers of this sort allow a fault about as much time */
 #define TIMEOUT_NS	NSEC_PER_SEC
 
 struct interval {
 	struct mmu_interval_notifier notifier;
 	struct mirror_device dev;
-	struct mm_struct *mm;			/* grabbed */
-	struct rw_semaphore gate;		/* for writing while the notifier is exchanged */
-	bool watching;				/* guarded by gate */
+	struct mm_struct *mm;			/* held with mmgrab() */
+	struct rw_semaphore gate;		/* held for writing to replace the notifier */
+	bool watching;				/* notifier is registered; guarded by gate */
 };
 
-static bool interval_invalidate(struct mmu_interval_notifier *notifier,
-				const struct mmu_notifier_range *range, unsigned long seq)
+static bool invlock_interval_invalidate(struct mmu_interval_notifier *notifier,
+					const struct mmu_notifier_range *range, unsigned long seq)
 {
 	struct interval *iv = container_of(notifier, struct interval, notifier);
 	bool found;
@@ -41,59 +42,61 @@ static bool interval_invalidate(struct mmu_interval_notifier *notifier,
 	xa_lock(&iv->dev.table);
 	mmu_interval_set_seq(notifier, seq);
 	found = !xa_empty(&iv->dev.table) &&
-		mirror_device_zap(&iv->dev, range->start >> PAGE_SHIFT,
-				  (range->end - 1) >> PAGE_SHIFT);
+		invlock_device_zap(&iv->dev, range->start >> PAGE_SHIFT,
+				   (range->end - 1) >> PAGE_SHIFT);
 	iv->dev.stats.starts++;
 	iv->dev.stats.zapped += found;
 	xa_unlock(&iv->dev.table);
 	return true;
 }
 
-static const struct mmu_interval_notifier_ops interval_ops = {
-	.invalidate = interval_invalidate,
+static const struct mmu_interval_notifier_ops invlock_interval_ops = {
+	.invalidate = invlock_interval_invalidate,
 };
 
-/* Locks: gate, for writing. Return: 0 or -errno */
-static int watch(struct interval *iv, unsigned long start, unsigned long len)
+/* Watch another range. Locks: gate, for writing. Return: 0 or -errno. */
+static int invlock_interval_watch(struct interval *iv, unsigned long start, unsigned long len)
 {
 	int err;
 
 	if (iv->watching)
 		mmu_interval_notifier_remove(&iv->notifier);
 	xa_lock(&iv->dev.table);
-	mirror_device_zap(&iv->dev, 0, ULONG_MAX);
+	invlock_device_zap(&iv->dev, 0, ULONG_MAX);
 	xa_unlock(&iv->dev.table);
-	err = mmu_interval_notifier_insert(&iv->notifier, iv->mm, start, len, &interval_ops);
+	err = mmu_interval_notifier_insert(&iv->notifier, iv->mm, start, len,
+					   &invlock_interval_ops);
 	iv->watching = !err;
 	return err;
 }
 
-/* Return: 0, -EBUSY for another round, or the walk's error */
-static int walk_once(struct interval *iv, struct hmm_range *range, struct mirror_fault_count *count)
+/* Return: 0 if the pages are in the table; -EBUSY for another round; or the error of the walk. */
+static int invlock_interval_walk(struct interval *iv, struct hmm_range *range,
+				 struct mirror_fault_count *count)
 {
 	u64 before = ktime_get_ns();
 	int err;
 
-	/* waits for as long as it takes, whatever signal comes */
+	/* this wait has no limit, and no signal ends it */
 	range->notifier_seq = mmu_interval_read_begin(&iv->notifier);
 	mmap_read_lock(iv->mm);
 	count->wait_ns += ktime_get_ns() - before;
 	count->walks++;
 	err = hmm_range_fault(range);
 	mmap_read_unlock(iv->mm);
-	mirror_device_walked(&iv->dev);
+	invlock_device_walked(&iv->dev);
 	if (!err) {
 		xa_lock(&iv->dev.table);
 		err = mmu_interval_read_retry(&iv->notifier, range->notifier_seq) ?
-		      -EBUSY : mirror_device_publish(&iv->dev, range);
+		      -EBUSY : invlock_device_publish(&iv->dev, range);
 		xa_unlock(&iv->dev.table);
 	}
 	count->collisions += err == -EBUSY;
 	return err;
 }
 
-static int interval_fault(struct mirror_device *dev, unsigned long start, unsigned long end,
-			  bool write, const struct invlock_budget *budget)
+static int invlock_interval_fault(struct mirror_device *dev, unsigned long start, unsigned long end,
+				  bool write, const struct invlock_budget *budget)
 {
 	struct interval *iv = container_of(dev, struct interval, dev);
 	u64 deadline = ktime_get_ns() + (budget->time_ns ?: TIMEOUT_NS);
@@ -113,43 +116,43 @@ static int interval_fault(struct mirror_device *dev, unsigned long start, unsign
 		return -ENOMEM;
 	if (mmget_not_zero(iv->mm)) {
 		do {
-			err = walk_once(iv, &range, &count);
+			err = invlock_interval_walk(iv, &range, &count);
 		} while (err == -EBUSY && ktime_get_ns() < deadline);
 		mmput(iv->mm);
 	} else {
 		err = -EOWNERDEAD;
 	}
 	kfree(range.hmm_pfns);
-	mirror_device_faulted(dev, &count, err);
+	invlock_device_faulted(dev, &count, err);
 	return err;
 }
 
-static long interval_access(struct interval *iv, const void __user *arg)
+static long invlock_interval_access(struct interval *iv, const void __user *arg)
 {
 	long err;
 
 	if (down_read_killable(&iv->gate))
 		return -EINTR;
-	err = iv->watching ? mirror_device_access(&iv->dev, NULL, arg) : -ENOMEM;
+	err = iv->watching ? invlock_device_access(&iv->dev, NULL, arg) : -ENOMEM;
 	up_read(&iv->gate);
 	return err;
 }
 
-static long interval_range(struct interval *iv, const void __user *arg)
+static long invlock_interval_range(struct interval *iv, const void __user *arg)
 {
 	struct invlock_mirror_pin range;
-	long err = mirror_range_get(arg, 1, U64_MAX, &range);
+	long err = invlock_mirror_range_get(arg, 1, U64_MAX, &range);
 
 	if (err)
 		return err;
 	if (down_write_killable(&iv->gate))
 		return -EINTR;
-	err = watch(iv, range.addr, range.len);
+	err = invlock_interval_watch(iv, range.addr, range.len);
 	up_write(&iv->gate);
 	return err;
 }
 
-static long interval_ioctl(struct file *file, unsigned int request, unsigned long arg)
+static long invlock_interval_ioctl(struct file *file, unsigned int request, unsigned long arg)
 {
 	struct interval *iv = file->private_data;
 
@@ -157,75 +160,75 @@ static long interval_ioctl(struct file *file, unsigned int request, unsigned lon
 		return -EPERM;
 	switch (request) {
 	case INVLOCK_MIRROR_ACCESS:
-		return interval_access(iv, (void __user *)arg);
+		return invlock_interval_access(iv, (void __user *)arg);
 	case INVLOCK_MIRROR_RANGE:
-		return interval_range(iv, (void __user *)arg);
+		return invlock_interval_range(iv, (void __user *)arg);
 	case INVLOCK_MIRROR_STATS:
-		return mirror_device_stats(&iv->dev, NULL, (void __user *)arg);
+		return invlock_device_stats(&iv->dev, NULL, (void __user *)arg);
 	default:
 		return -ENOTTY;
 	}
 }
 
-static void interval_free(struct interval *iv)
+static void invlock_interval_free(struct interval *iv)
 {
-	mirror_device_destroy(&iv->dev);
+	invlock_device_destroy(&iv->dev);
 	mmdrop(iv->mm);
 	kfree(iv);
 }
 
-static int interval_open(struct inode *inode, struct file *file)
+static int invlock_interval_open(struct inode *inode, struct file *file)
 {
 	struct interval *iv = kzalloc(sizeof(*iv), GFP_KERNEL_ACCOUNT);
 	int err;
 
 	if (!iv)
 		return -ENOMEM;
-	mirror_device_init(&iv->dev);
-	iv->dev.fault = interval_fault;
+	invlock_device_init(&iv->dev);
+	iv->dev.fault = invlock_interval_fault;
 	init_rwsem(&iv->gate);
 	iv->mm = current->mm;
 	mmgrab(iv->mm);
-	err = watch(iv, 0, ULONG_MAX & PAGE_MASK);
+	err = invlock_interval_watch(iv, 0, ULONG_MAX & PAGE_MASK);
 	if (err) {
-		interval_free(iv);
+		invlock_interval_free(iv);
 		return err;
 	}
 	file->private_data = iv;
 	return nonseekable_open(inode, file);
 }
 
-static int interval_close(struct inode *inode, struct file *file)
+static int invlock_interval_close(struct inode *inode, struct file *file)
 {
 	struct interval *iv = file->private_data;
 
 	if (iv->watching)
 		mmu_interval_notifier_remove(&iv->notifier);
-	interval_free(iv);
+	invlock_interval_free(iv);
 	return 0;
 }
 
-static const struct file_operations interval_fops = {
+static const struct file_operations invlock_interval_fops = {
 	.owner = THIS_MODULE,
-	.open = interval_open,
-	.release = interval_close,
-	.unlocked_ioctl = interval_ioctl,
+	.open = invlock_interval_open,
+	.release = invlock_interval_close,
+	.unlocked_ioctl = invlock_interval_ioctl,
 	.compat_ioctl = compat_ptr_ioctl,
 };
 
-static struct miscdevice interval_device = {
+static struct miscdevice invlock_interval_miscdev = {
 	.minor = MISC_DYNAMIC_MINOR,
 	.name = "invlock_interval",
-	.fops = &interval_fops,
+	.fops = &invlock_interval_fops,
 	.mode = 0600,
 };
 
-int mirror_interval_init(void)
+int invlock_interval_init(void)
 {
-	return misc_register(&interval_device);
+	return misc_register(&invlock_interval_miscdev);
 }
 
-void mirror_interval_exit(void)
+void invlock_interval_exit(void)
 {
-	misc_deregister(&interval_device);
+	misc_deregister(&invlock_interval_miscdev);
 }

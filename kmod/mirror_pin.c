@@ -9,8 +9,8 @@
 #include "mirror_device.h"
 #include "mirror_pin.h"
 
-/* Locks: pins->lock */
-static void drop_locked(struct mirror_pins *pins)
+/* Locks: pins->lock. */
+static void invlock_mirror_pins_drop_locked(struct mirror_pins *pins)
 {
 	lockdep_assert_held(&pins->lock);
 	if (!pins->nr)
@@ -22,23 +22,23 @@ static void drop_locked(struct mirror_pins *pins)
 	pins->nr = 0;
 }
 
-void mirror_pins_init(struct mirror_pins *pins, struct mm_struct *mm)
+void invlock_mirror_pins_init(struct mirror_pins *pins, struct mm_struct *mm)
 {
 	mutex_init(&pins->lock);
 	mmgrab(mm);
 	pins->mm = mm;
 }
 
-void mirror_pins_destroy(struct mirror_pins *pins)
+void invlock_mirror_pins_destroy(struct mirror_pins *pins)
 {
 	mutex_lock(&pins->lock);
-	drop_locked(pins);
+	invlock_mirror_pins_drop_locked(pins);
 	mutex_unlock(&pins->lock);
 	mmdrop(pins->mm);
 }
 
-/* Locks: pins->lock; nothing is pinned */
-static long pin_locked(struct mirror_pins *pins, u64 addr, unsigned long nr)
+/* Locks: pins->lock. Nothing may be pinned yet. */
+static long invlock_mirror_pins_pin_locked(struct mirror_pins *pins, u64 addr, unsigned long nr)
 {
 	struct page **pages;
 	long got = 0, more, err;
@@ -49,7 +49,7 @@ static long pin_locked(struct mirror_pins *pins, u64 addr, unsigned long nr)
 	err = account_locked_vm(pins->mm, nr, true);
 	if (err)
 		goto free_pages;
-	/* it may stop early, and says why only when it is asked for the rest */
+	/* the call may pin fewer pages than asked for; only the next call then tells the error */
 	do {
 		more = pin_user_pages_fast(addr + got * PAGE_SIZE, nr - got,
 					   FOLL_WRITE | FOLL_LONGTERM, pages + got);
@@ -70,22 +70,22 @@ free_pages:
 	return err;
 }
 
-long mirror_pins_set(struct mirror_pins *pins, const void __user *arg)
+long invlock_mirror_pins_set(struct mirror_pins *pins, const void __user *arg)
 {
 	struct invlock_mirror_pin pin;
-	long err = mirror_range_get(arg, 0, INVLOCK_MIRROR_MAX_LEN, &pin);
+	long err = invlock_mirror_range_get(arg, 0, INVLOCK_MIRROR_MAX_LEN, &pin);
 
 	if (err)
 		return err;
 	mutex_lock(&pins->lock);
-	drop_locked(pins);
+	invlock_mirror_pins_drop_locked(pins);
 	if (pin.len)
-		err = pin_locked(pins, pin.addr, pin.len >> PAGE_SHIFT);
+		err = invlock_mirror_pins_pin_locked(pins, pin.addr, pin.len >> PAGE_SHIFT);
 	mutex_unlock(&pins->lock);
 	return err;
 }
 
-int mirror_pins_read(struct mirror_pins *pins, u64 addr, void *buffer, size_t len)
+int invlock_mirror_pins_read(struct mirror_pins *pins, u64 addr, void *buffer, size_t len)
 {
 	unsigned long nr;
 	int err = -EFAULT;

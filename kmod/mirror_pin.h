@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The other way, for comparison: pages fixed once, at registration, as RDMA without on-demand
- * paging and io_uring's fixed buffers do. Nothing here asks whether they are still mapped.
+ * Pinned pages, for comparison with the mirror. The pages are pinned once, at registration, as
+ * RDMA without on-demand paging and the fixed buffers of io_uring do it. Nothing checks whether
+ * the pages are still mapped.
  */
 #ifndef INVLOCK_MIRROR_PIN_H
 #define INVLOCK_MIRROR_PIN_H
@@ -10,20 +11,23 @@
 #include <linux/types.h>
 
 struct mirror_pins {
-	struct mutex lock;	/* all of this */
-	struct mm_struct *mm;	/* grabbed; its locked_vm counts the pages */
-	struct page **pages;	/* guarded by lock */
-	unsigned long nr;	/* the same */
-	u64 addr;		/* the same */
+	struct mutex lock;
+	struct mm_struct *mm;	/* held with mmgrab(); its locked_vm counts the pages */
+	struct page **pages;	/* the pinned pages; guarded by lock */
+	unsigned long nr;	/* how many; guarded by lock */
+	u64 addr;		/* the address of the first; guarded by lock */
 };
 
-void mirror_pins_init(struct mirror_pins *pins, struct mm_struct *mm);
-void mirror_pins_destroy(struct mirror_pins *pins);
+void invlock_mirror_pins_init(struct mirror_pins *pins, struct mm_struct *mm);
+void invlock_mirror_pins_destroy(struct mirror_pins *pins);
 
-/* @arg: struct invlock_mirror_pin. Return: 0 or -errno; -ENOMEM beyond RLIMIT_MEMLOCK, too */
-long mirror_pins_set(struct mirror_pins *pins, const void __user *arg);
+/*
+ * Unpin what is pinned, then pin the pages that @arg, a struct invlock_mirror_pin, names. Return:
+ * 0 or -errno. It is -ENOMEM also if the pages exceed RLIMIT_MEMLOCK.
+ */
+long invlock_mirror_pins_set(struct mirror_pins *pins, const void __user *arg);
 
-/* @addr, @len: within one page. Return: 0; -EFAULT when it is not pinned */
-int mirror_pins_read(struct mirror_pins *pins, u64 addr, void *buffer, size_t len);
+/* The range must lie within one page. Return: 0; -EFAULT if the page is not pinned. */
+int invlock_mirror_pins_read(struct mirror_pins *pins, u64 addr, void *buffer, size_t len);
 
 #endif /* INVLOCK_MIRROR_PIN_H */

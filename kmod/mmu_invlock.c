@@ -1,15 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* The invalidation side: see mmu_invlock.h. Everything here but init runs under inv->lock. */
+/*
+ * The write side: invalidations. mmu_invlock.h is its contract.
+ *
+ * Lock order: mmap lock, inv->lock. inv->lock is held by everything here that touches
+ * inv->faults or the fields after it, except for mmu_invlock_init() and mmu_invlock_destroy().
+ */
 #include <linux/module.h>
 #include <linux/sched.h>
 #include <linux/vmalloc.h>
 
-#include "bad.h"
 #include "core/invalidate.h"
 #include "mmu_invlock.h"
 
-/* no ring: what undoes a fault is known without one */
-static const struct mmu_invlock_geometry default_geometry = { .nr_words = 256 };
+/* The faults need no ring: an invalidation finds those in flight on inv->faults. */
+static const struct mmu_invlock_geometry mmu_invlock_default_geometry = { .nr_words = 256 };
 
 int mmu_invlock_init(struct mmu_invlock *inv, spinlock_t *lock, const struct mmu_invlock_ops *ops,
 		     const struct mmu_invlock_geometry *geometry)
@@ -19,13 +23,13 @@ int mmu_invlock_init(struct mmu_invlock *inv, spinlock_t *lock, const struct mmu
 	int err;
 
 	if (!geometry)
-		geometry = &default_geometry;
+		geometry = &mmu_invlock_default_geometry;
 	bytes = invlock_feed_bytes(geometry->nr_words, geometry->nr_events);
 	if (!bytes)
 		return -EINVAL;
 	/*
-	 * Zeroed, and whole pages: /dev/invlock maps it. A cgroup that is full says no, and
-	 * nobody is killed for it.
+	 * /dev/invlock maps this memory, so it consists of whole, zeroed pages. If the cgroup is
+	 * full, the allocation fails; it must not make the OOM killer run.
 	 */
 	mem = __vmalloc(PAGE_ALIGN(bytes), GFP_KERNEL_ACCOUNT | __GFP_ZERO |
 					   __GFP_RETRY_MAYFAIL | __GFP_NOWARN);
@@ -87,26 +91,26 @@ u32 mmu_invlock_kind(const struct mmu_notifier_range *range)
 }
 EXPORT_SYMBOL_GPL(mmu_invlock_kind);
 
-static void undo_fault(struct mmu_invlock_fault *f)
+static void mmu_invlock_undo_fault(struct mmu_invlock_fault *f)
 {
-	/* pairs with the read in hmm_range_fault(), which then gives up */
+	/* hmm_range_fault() reads this, too, without the lock, and then stops early */
 	WRITE_ONCE(f->walk.invalidate_seq, 1);
 }
 
-static void undo_faults(struct mmu_invlock *inv, const struct mmu_notifier_range *range,
-			bool interesting)
+static void mmu_invlock_undo_faults(struct mmu_invlock *inv, const struct mmu_notifier_range *range)
 {
 	struct mmu_invlock_fault *f;
 
-	if (bad_is(BAD_UNCHECKED) || (bad_is(BAD_INTEREST) && !interesting))
-		return;
 	hlist_for_each_entry(f, &inv->faults, in_flight)
 		if (f->range.start < range->end && range->start < f->range.end)
-			undo_fault(f);
+			mmu_invlock_undo_fault(f);
 }
 
-/* few words would tell one wide range from another: what they have in common is kept instead */
-static void widen(struct mmu_invlock *inv, const struct mmu_notifier_range *range)
+/*
+ * A wide invalidation covers nearly every word, so the words cannot say where it is. One range
+ * that encloses all running wide invalidations is kept instead.
+ */
+static void mmu_invlock_add_wide(struct mmu_invlock *inv, const struct mmu_notifier_range *range)
 {
 	unsigned long end = range->end > range->start ? range->end : ULONG_MAX;
 
@@ -115,34 +119,38 @@ static void widen(struct mmu_invlock *inv, const struct mmu_notifier_range *rang
 	inv->nr_wide++;
 }
 
-/* no fault succeeds any more, nor one in flight */
-static void close_lock(struct mmu_invlock *inv, int err, u64 flag)
+/* From here on every fault fails, including those in flight. */
+static void mmu_invlock_close(struct mmu_invlock *inv, int err, u64 flag)
 {
 	struct mmu_invlock_fault *f;
 
 	hlist_for_each_entry(f, &inv->faults, in_flight)
-		undo_fault(f);
+		mmu_invlock_undo_fault(f);
 	if (inv->closed != -EOWNERDEAD)
 		inv->closed = err;
 	invlock_close_feed(&inv->il, flag);
 }
 
-/* task_pid_vnr(current): a task that has an mm has its pid, whose last number is the one it sees */
-static u32 own_tid(void)
+/*
+ * The same as task_pid_vnr(current), but cheaper. A task with an mm still has its pid, and the
+ * last number of the pid is the one that the task itself sees.
+ */
+static u32 mmu_invlock_current_tid(void)
 {
 	const struct pid *pid = task_pid(current);
 
 	return pid->numbers[pid->level].nr;
 }
 
-static inline void record(struct mmu_invlock *inv, const struct mmu_notifier_range *range)
+static inline void mmu_invlock_record(struct mmu_invlock *inv,
+				      const struct mmu_notifier_range *range)
 {
 	u32 tid = 0;
 	u64 time = 0;
 
-	/* who and when is for the ring alone */
+	/* only events in the ring name a thread and a time */
 	if (inv->il.events) {
-		tid = current->mm == inv->notifier.mm ? own_tid() : 0;
+		tid = current->mm == inv->notifier.mm ? mmu_invlock_current_tid() : 0;
 		time = ktime_get_ns();
 	}
 	invlock_inv_start(&inv->il, range->start, range->end, mmu_invlock_kind(range), tid, time);
@@ -153,15 +161,15 @@ void mmu_invlock_inv_start(struct mmu_invlock *inv, const struct mmu_notifier_ra
 {
 	lockdep_assert_held(inv->lock);
 	if (!hlist_empty(&inv->faults))
-		undo_faults(inv, range, interesting);
+		mmu_invlock_undo_faults(inv, range);
 	inv->running++;
-	/* so many at once are ends that do not come; no word of the lock can count as many */
+	/* this many can be running only if ends were lost; a word could not count them */
 	if (unlikely(inv->running >= INVLOCK_RUNNING_LIMIT) && !inv->closed)
-		close_lock(inv, -ENOTRECOVERABLE, INVLOCK_FEED_DEGRADED);
+		mmu_invlock_close(inv, -ENOTRECOVERABLE, INVLOCK_FEED_DEGRADED);
 	if (invlock_is_wide(&inv->il, range->start, range->end))
-		widen(inv, range);
+		mmu_invlock_add_wide(inv, range);
 	if (interesting)
-		record(inv, range);
+		mmu_invlock_record(inv, range);
 	else
 		invlock_words_add(&inv->il, range->start, range->end, 1);
 }
@@ -171,7 +179,7 @@ void mmu_invlock_inv_end(struct mmu_invlock *inv, const struct mmu_notifier_rang
 {
 	lockdep_assert_held(inv->lock);
 	if (WARN_ON_ONCE(!inv->running)) {
-		close_lock(inv, -ENOTRECOVERABLE, INVLOCK_FEED_DEGRADED);
+		mmu_invlock_close(inv, -ENOTRECOVERABLE, INVLOCK_FEED_DEGRADED);
 		return;
 	}
 	inv->running--;
@@ -184,7 +192,7 @@ EXPORT_SYMBOL_GPL(mmu_invlock_inv_end);
 void mmu_invlock_release(struct mmu_invlock *inv)
 {
 	lockdep_assert_held(inv->lock);
-	close_lock(inv, -EOWNERDEAD, INVLOCK_FEED_DEAD);
+	mmu_invlock_close(inv, -EOWNERDEAD, INVLOCK_FEED_DEAD);
 }
 EXPORT_SYMBOL_GPL(mmu_invlock_release);
 
@@ -192,8 +200,6 @@ int mmu_invlock_range_start(struct mmu_notifier *mn, const struct mmu_notifier_r
 {
 	struct mmu_invlock *inv = container_of(mn, struct mmu_invlock, notifier);
 
-	if (bad_is(BAD_START))
-		return 0;
 	spin_lock(inv->lock);
 	mmu_invlock_inv_start(inv, range, inv->ops->invalidate(inv, range));
 	spin_unlock(inv->lock);
@@ -205,8 +211,6 @@ void mmu_invlock_range_end(struct mmu_notifier *mn, const struct mmu_notifier_ra
 {
 	struct mmu_invlock *inv = container_of(mn, struct mmu_invlock, notifier);
 
-	if (bad_is(BAD_END))
-		return;
 	spin_lock(inv->lock);
 	mmu_invlock_inv_end(inv, range);
 	spin_unlock(inv->lock);

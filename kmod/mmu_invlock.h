@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * mmu_invlock: what a driver that mirrors a process's page table needs beside
- * struct mmu_notifier, so that it never publishes a stale translation.
+ * mmu_invlock helps a driver that mirrors a process's page table. It is used together with
+ * struct mmu_notifier, and with it the driver never publishes a stale translation.
  *
  *	struct my_mirror {
  *		struct mmu_invlock inv;
@@ -9,7 +9,7 @@
  *		table;				guarded by lock
  *	};
  *
- * Invalidation, called by the kernel before and after the page table changes:
+ * Invalidation. The kernel calls these before and after the page table changes:
  *
  *	spin_lock(lock)
  *	interesting = zap the range from the table
@@ -20,24 +20,24 @@
  *	mmu_invlock_inv_end(inv, range)
  *	spin_unlock(lock)
  *
- * MMU_INVLOCK_NOTIFIER_OPS does this for a driver that needs nothing special.
+ * MMU_INVLOCK_NOTIFIER_OPS provides these callbacks for a driver that needs nothing special.
  *
- * Fault, in a task that may sleep:
+ * Fault. It runs in a task that may sleep:
  *
  *	mmu_invlock_fault_init(&f, inv, start, end, NULL);
  *	f.range.hmm_pfns = pfns;
  *	f.range.default_flags = HMM_PFN_REQ_FAULT;
- *	while (mmu_invlock_attempt(&f)) {		waits, locks the mmap lock, enters
+ *	while (mmu_invlock_attempt(&f)) {		waits, takes the mmap lock
  *		err = hmm_range_fault(&f.range);	may sleep
  *		spin_lock(lock);
- *		if (mmu_invlock_commit(&f, err))	checks, unlocks the mmap lock
+ *		if (mmu_invlock_commit(&f, err))	checks, drops the mmap lock
  *			put pfns into the table;
  *		spin_unlock(lock);
  *	}
  *	return mmu_invlock_fault_end(&f);
  *
- * Lock order: mmap lock, folio and rmap locks, then the driver's lock. Under the
- * driver's lock nothing is allocated that may reclaim. docs/driver.md has the rest.
+ * Lock order: mmap lock, folio and rmap locks, then the driver's lock. An allocation under the
+ * driver's lock must not reclaim memory. docs/driver.md explains the rest.
  */
 #ifndef MMU_INVLOCK_H
 #define MMU_INVLOCK_H
@@ -54,10 +54,10 @@
 struct mmu_invlock;
 
 /**
- * struct mmu_invlock_ops - for MMU_INVLOCK_NOTIFIER_OPS
- * @invalidate: forget every translation of the range. Context: under the driver's lock;
- *	allocates nothing, never sleeps, cannot fail. Return: was there one?
- * @release: forget all of them; the mm is going away. Context: the same
+ * struct mmu_invlock_ops - what MMU_INVLOCK_NOTIFIER_OPS asks of the driver
+ * @invalidate: drop every translation of the range. Context: the driver's lock is held; the
+ *	function must not sleep, allocate or fail. Return: was there a translation?
+ * @release: drop all translations, because the mm is going away. Context: as for @invalidate
  */
 struct mmu_invlock_ops {
 	bool (*invalidate)(struct mmu_invlock *inv, const struct mmu_notifier_range *range);
@@ -66,23 +66,23 @@ struct mmu_invlock_ops {
 
 /**
  * struct mmu_invlock - one driver's view of one mm
- * @notifier: as registered; its mm is the mm
- * @il: the invalidation lock: what runs, by stripes, and what was interesting
- * @lock: the driver's, named in mmu_invlock_init()
- * @ops: the same; NULL for a driver with callbacks of its own
- * @faults: in flight: between their attempt and their commit
- * @running: invalidations running now, anywhere
- * @closed: why no fault succeeds any more: -EOWNERDEAD, -ENOTRECOVERABLE; or 0
- * @nr_wide: of those running, the ones that are too wide for stripes
- * @wide_start: they lie between here
- * @wide_end: and here
+ * @notifier: the registered notifier; notifier.mm is the mm
+ * @il: the invalidation lock: the running invalidations by stripes, and the events
+ * @lock: the driver's lock, from mmu_invlock_init()
+ * @ops: also from mmu_invlock_init(); NULL for a driver with callbacks of its own
+ * @faults: the faults in flight, which are between their attempt and their commit
+ * @running: the number of running invalidations of the whole mm
+ * @closed: 0, or the reason why every fault fails: -EOWNERDEAD or -ENOTRECOVERABLE
+ * @nr_wide: the number of running invalidations that are too wide for stripes
+ * @wide_start: the first byte that any of the wide ones covers
+ * @wide_end: the byte after the last one that any of the wide ones covers
  *
- * From @faults on, all is guarded by @lock.
+ * @lock guards @faults and everything after it.
  */
 struct mmu_invlock {
 	struct mmu_notifier notifier;
 	struct invlock il;
-	spinlock_t *lock;	/* the driver's */
+	spinlock_t *lock;
 	const struct mmu_invlock_ops *ops;
 	struct hlist_head faults;
 	unsigned long running;
@@ -94,7 +94,7 @@ struct mmu_invlock {
 /**
  * struct mmu_invlock_geometry - the size of the lock
  * @nr_words: stripes, a power of two
- * @nr_events: events that the ring remembers, a power of two; 0: no ring
+ * @nr_events: events that the ring keeps, a power of two, or 0 for no ring
  */
 struct mmu_invlock_geometry {
 	u32 nr_words;
@@ -102,35 +102,38 @@ struct mmu_invlock_geometry {
 };
 
 /**
- * mmu_invlock_init() - prepare a lock, before its notifier is registered
- * @inv: in zeroed memory
- * @lock: the driver's lock. A spinlock, since an invalidation may not sleep where it is
- *	not blockable, and may not fail where it has an end.
- * @ops: NULL for a driver that calls mmu_invlock_inv_start() and _inv_end() itself
+ * mmu_invlock_init() - prepare a lock before its notifier is registered
+ * @inv: the lock, in zeroed memory
+ * @lock: the driver's lock. It must be a spinlock: a callback that is not allowed to block must
+ *	not sleep, and a callback that will get an end must not fail.
+ * @ops: NULL for a driver that calls mmu_invlock_inv_start() and mmu_invlock_inv_end() itself
  * @geometry: NULL for the default, which has no ring
  *
- * Context: may sleep; fit for ->alloc_notifier. Never twice on a live lock: to register
- * again, destroy and init again. Return: 0, -ENOMEM, -EINVAL for a bad geometry. Since: 0.1
+ * To register a notifier again, call mmu_invlock_destroy() and then mmu_invlock_init() again.
+ *
+ * Context: may sleep; may be called in ->alloc_notifier. Return: 0; -ENOMEM; -EINVAL for a bad
+ * geometry. Since: 0.1
  */
 int mmu_invlock_init(struct mmu_invlock *inv, spinlock_t *lock, const struct mmu_invlock_ops *ops,
 		     const struct mmu_invlock_geometry *geometry);
 
 /**
- * mmu_invlock_destroy() - free what mmu_invlock_init() made
- * @inv: no longer registered: in ->free_notifier, or after mmu_notifier_unregister()
+ * mmu_invlock_destroy() - free what mmu_invlock_init() allocated
+ * @inv: a lock that is no longer registered. Call this in ->free_notifier, or after
+ *	mmu_notifier_unregister().
  *
- * Context: any but an interrupt. An invalidation may have started and will never end:
- * that is no defect, nobody can be waiting for it. Since: 0.1
+ * An invalidation may still be running and never end. That is fine: no fault can be waiting for
+ * it. Context: any but an interrupt. Since: 0.1
  */
 void mmu_invlock_destroy(struct mmu_invlock *inv);
 
 /**
- * mmu_invlock_get() - the lock of an mm, made if there is none yet
- * @ops: the driver's; its alloc_notifier calls mmu_invlock_init()
- * @mm: held by the caller
+ * mmu_invlock_get() - get the lock of an mm, or make it
+ * @ops: the driver's notifier callbacks; alloc_notifier calls mmu_invlock_init()
+ * @mm: the mm, on which the caller holds a reference
  *
- * Context: may sleep, takes the mmap write lock. Return: a lock with one reference more, or
- * an ERR_PTR: -ENOMEM, -EINTR, what alloc_notifier returned. Since: 0.1
+ * Context: may sleep; takes the mmap lock for writing. Return: a lock with one more reference, or
+ * an ERR_PTR: -ENOMEM, -EINTR, or the error of alloc_notifier. Since: 0.1
  */
 struct mmu_invlock *mmu_invlock_get(const struct mmu_notifier_ops *ops, struct mm_struct *mm);
 
@@ -138,8 +141,9 @@ struct mmu_invlock *mmu_invlock_get(const struct mmu_notifier_ops *ops, struct m
  * mmu_invlock_put() - drop a reference
  * @inv: from mmu_invlock_get()
  *
- * After the last one ->free_notifier runs, later. A fault in flight needs a reference. A
- * module calls mmu_notifier_synchronize() before it goes. Context: any. Since: 0.1
+ * Some time after the last reference is dropped, ->free_notifier runs. Hold a reference while a
+ * fault is in flight. A module calls mmu_notifier_synchronize() before it is unloaded.
+ * Context: any. Since: 0.1
  */
 static inline void mmu_invlock_put(struct mmu_invlock *inv)
 {
@@ -149,15 +153,16 @@ static inline void mmu_invlock_put(struct mmu_invlock *inv)
 /**
  * mmu_invlock_inv_start() - the page table of a range is about to change
  * @inv: the lock
- * @range: as the notifier got it
- * @interesting: did the driver hold a translation of any of it?
+ * @range: the argument of the notifier's callback
+ * @interesting: did the driver hold a translation of any part of the range?
  *
- * For every invalidation, interesting or not: each counts by itself, so one cannot hide
- * another, and starts may nest in one thread. Every fault in flight over the range is undone,
- * whatever the driver says, and none over it begins before the end. What is interesting is
- * also an event of @inv->il, for readers that take no lock: the feed's, /dev/invlock.
+ * Call this for every invalidation, interesting or not. Invalidations are counted, so one cannot
+ * hide another, and starts may nest in one thread. Every fault in flight over the range will be
+ * undone, whatever @interesting says, and no fault over the range begins before the end. An
+ * interesting invalidation is also recorded as an event of @inv->il, for readers that take no
+ * lock, such as the processes that map a feed from /dev/invlock.
  *
- * Context: under the driver's lock; never waits, allocates or fails. Since: 0.1
+ * Context: the driver's lock is held; never waits, allocates or fails. Since: 0.1
  */
 void mmu_invlock_inv_start(struct mmu_invlock *inv, const struct mmu_notifier_range *range,
 			   bool interesting);
@@ -165,33 +170,35 @@ void mmu_invlock_inv_start(struct mmu_invlock *inv, const struct mmu_notifier_ra
 /**
  * mmu_invlock_inv_end() - the page table of the range has changed
  * @inv: the lock
- * @range: as in the start
+ * @range: the same range as in the start
  *
- * Context: under the driver's lock; never waits, allocates or fails. An end without a start
- * warns, and no fault succeeds any more. Since: 0.1
+ * An end without a start prints a warning, and every later fault fails.
+ * Context: the driver's lock is held; never waits, allocates or fails. Since: 0.1
  */
 void mmu_invlock_inv_end(struct mmu_invlock *inv, const struct mmu_notifier_range *range);
 
 /**
- * mmu_invlock_release() - the mm is going away, or the notifier is
+ * mmu_invlock_release() - the mm or its notifier is going away
  * @inv: the lock
  *
- * For ->release. Every fault, also one in flight, ends with -EOWNERDEAD.
- * Context: under the driver's lock. Since: 0.1
+ * Call this in ->release. Every fault, including those in flight, ends with -EOWNERDEAD.
+ * Context: the driver's lock is held. Since: 0.1
  */
 void mmu_invlock_release(struct mmu_invlock *inv);
 
 /**
- * mmu_invlock_kind() - what sort of change is this?
- * @range: as the notifier got it, in the task that makes the change
+ * mmu_invlock_kind() - which kind of change is this?
+ * @range: the argument of the notifier's callback
  *
- * The kernel says less than a program knows: UNMAP, DISCARD for whatever clears page table
- * entries, MIGRATE for the same in reclaim, PROTECT, SOFT_DIRTY, or UNKNOWN.
- * Context: any. Return: enum invlock_kind. Since: 0.1
+ * The kernel tells fewer kinds apart than a program can. The answer is UNMAP, PROTECT,
+ * SOFT_DIRTY or RELEASE where the kernel says so, MIGRATE for a migration and for page table
+ * entries that reclaim clears, DISCARD for entries that are cleared otherwise, or UNKNOWN.
+ *
+ * Context: the task that makes the change. Return: enum invlock_kind. Since: 0.1
  */
 u32 mmu_invlock_kind(const struct mmu_notifier_range *range);
 
-/* ready-made callbacks: take the lock, ask mmu_invlock_ops, mark */
+/* Ready-made callbacks: they take the lock and call mmu_invlock_ops and the functions above. */
 int mmu_invlock_range_start(struct mmu_notifier *mn, const struct mmu_notifier_range *range);
 void mmu_invlock_range_end(struct mmu_notifier *mn, const struct mmu_notifier_range *range);
 void mmu_invlock_mm_release(struct mmu_notifier *mn, struct mm_struct *mm);
@@ -203,19 +210,19 @@ void mmu_invlock_mm_release(struct mmu_notifier *mn, struct mm_struct *mm);
 
 enum mmu_invlock_fault_state {
 	MMU_INVLOCK_NEW,
-	MMU_INVLOCK_IN_FLIGHT,	/* on inv->faults; the mmap lock is held */
-	MMU_INVLOCK_AGAIN,	/* something stood in the way: section counts it */
-	MMU_INVLOCK_DONE,	/* published, or error says why not */
+	MMU_INVLOCK_IN_FLIGHT,	/* on inv->faults, with the mmap lock held */
+	MMU_INVLOCK_AGAIN,	/* the round was undone; section counts it */
+	MMU_INVLOCK_DONE,	/* the caller may publish, or error says why it may not */
 };
 
 /**
- * struct mmu_invlock_fault - a section in flight
- * @range: for hmm_range_fault(); the driver sets hmm_pfns and the flags
- * @collisions: rounds that were undone; known after mmu_invlock_fault_end()
- * @waits: times the head found the range busy; the same
- * @slow: the slow path was taken
+ * struct mmu_invlock_fault - one fault: a read section around a walk of the page table
+ * @range: the argument of hmm_range_fault(); the driver sets hmm_pfns and the flags
+ * @collisions: how many rounds were undone; valid after mmu_invlock_fault_end()
+ * @waits: how often an attempt found the range busy; valid after mmu_invlock_fault_end()
+ * @slow: was the slow path taken?
  *
- * The rest is private.
+ * The other fields are private.
  */
 struct mmu_invlock_fault {
 	struct hmm_range range;
@@ -223,41 +230,43 @@ struct mmu_invlock_fault {
 	u32 waits;
 	bool slow;
 
-	bool walked_locked;
-	bool mm_held;
-	bool counting;			/* section is in use */
+	bool walked_locked;		/* the pages were looked up under inv->lock */
+	bool mm_held;			/* mmget_not_zero() was called; mmput() is due */
+	bool counting;			/* section is initialized */
 	enum mmu_invlock_fault_state state;
 	int error;
 	struct mmu_invlock *inv;
 	const struct invlock_budget *budget;
 	struct hlist_node in_flight;	/* on inv->faults; guarded by inv->lock */
 	/*
-	 * Never inserted: what hmm_range_fault() looks at. invalidate_seq is 1 as soon as an
-	 * invalidation has overlapped; guarded by inv->lock, and a hint without it.
+	 * hmm_range_fault() reads this notifier, which is never registered. An invalidation that
+	 * overlaps sets its invalidate_seq to 1 under inv->lock. A reader without the lock may use
+	 * the value as a hint only.
 	 */
 	struct mmu_interval_notifier walk;
-	struct invlock_section section;	/* the budget's; not written before it is needed */
+	struct invlock_section section;	/* counts rounds and time, once counting is true */
 };
 
 #define MMU_INVLOCK_SLOW_ROUNDS	8
 
-/* for whatever is in the way; in fault.c, as the rest is in most faults all there is */
-void __mmu_invlock_fault_init(struct mmu_invlock_fault *f);
-bool __mmu_invlock_attempt(struct mmu_invlock_fault *f);
-bool __mmu_invlock_commit(struct mmu_invlock_fault *f, int err);
-int __mmu_invlock_fault_end(struct mmu_invlock_fault *f);
+/* Slow paths, in fault.c. Most faults never call them. */
+void mmu_invlock_fault_init_slow(struct mmu_invlock_fault *f);
+bool mmu_invlock_attempt_slow(struct mmu_invlock_fault *f);
+bool mmu_invlock_commit_slow(struct mmu_invlock_fault *f, int err);
+int mmu_invlock_fault_end_slow(struct mmu_invlock_fault *f);
 
 /**
  * mmu_invlock_fault_init() - prepare the loop
- * @f: on the caller's stack
- * @inv: the lock, with a reference of the caller's
- * @start: first byte, on a page boundary
- * @end: the byte after the last, the same
- * @budget: of optimistic rounds and wall time, read until mmu_invlock_fault_end(); NULL for
- *	core's defaults. When either is spent, the slow path has MMU_INVLOCK_SLOW_ROUNDS more,
- *	and as much time again.
+ * @f: the fault, on the caller's stack
+ * @inv: the lock, on which the caller holds a reference
+ * @start: the first byte, on a page boundary
+ * @end: the byte after the last one, on a page boundary
+ * @budget: how many optimistic rounds, and how much wall time, the loop may take. NULL stands for
+ *	the defaults of core/section.h. The memory must stay valid until
+ *	mmu_invlock_fault_end(). When rounds or time are spent, the slow path begins. It has
+ *	MMU_INVLOCK_SLOW_ROUNDS rounds and the same amount of time.
  *
- * Errors are kept for mmu_invlock_fault_end(). Context: may sleep. Since: 0.1
+ * mmu_invlock_fault_end() reports the errors. Context: may sleep. Since: 0.1
  */
 static inline void mmu_invlock_fault_init(struct mmu_invlock_fault *f, struct mmu_invlock *inv,
 					  unsigned long start, unsigned long end,
@@ -275,21 +284,21 @@ static inline void mmu_invlock_fault_init(struct mmu_invlock_fault *f, struct mm
 	f->inv = inv;
 	f->budget = budget;
 	f->walk.mm = inv->notifier.mm;
-	/* a task's own mm stays while the task is here */
+	/* the mm of the current task cannot go away in this call */
 	if (unlikely(f->walk.mm != current->mm || start >= end || (start | end) & ~PAGE_MASK))
-		__mmu_invlock_fault_init(f);
+		mmu_invlock_fault_init_slow(f);
 }
 
-/* Locks: inv->lock, and the mmap lock, which the fault now holds */
-static inline void mmu_invlock_enter(struct mmu_invlock_fault *f)
+/* Locks: the mmap lock, which belongs to the fault from here on, and inv->lock. */
+static inline void mmu_invlock_fault_enter(struct mmu_invlock_fault *f)
 {
 	WRITE_ONCE(f->walk.invalidate_seq, 0);
 	hlist_add_head(&f->in_flight, &f->inv->faults);
 	f->state = MMU_INVLOCK_IN_FLIGHT;
 }
 
-/* most faults find no lock taken and nothing running: then this is all */
-static __always_inline bool mmu_invlock_attempt_at_once(struct mmu_invlock_fault *f)
+/* Most faults find the mmap lock free and no invalidation running. This suffices for them. */
+static __always_inline bool mmu_invlock_attempt_fast(struct mmu_invlock_fault *f)
 {
 	struct mmu_invlock *inv = f->inv;
 
@@ -301,50 +310,50 @@ static __always_inline bool mmu_invlock_attempt_at_once(struct mmu_invlock_fault
 		mmap_read_unlock(f->walk.mm);
 		return false;
 	}
-	mmu_invlock_enter(f);
+	mmu_invlock_fault_enter(f);
 	spin_unlock(inv->lock);
 	return true;
 }
 
 /**
- * mmu_invlock_attempt() - the head: wait until the range is quiet, lock the mmap lock, enter
+ * mmu_invlock_attempt() - begin a round: wait until the range is quiet, take the mmap lock
  * @f: the fault
  *
- * Every wait can be killed. In the slow path the mmap lock is held for writing, which shuts
- * out most invalidations, not all of them: see mmu_invlock_commit().
+ * A fatal signal ends every wait. The slow path takes the mmap lock for writing. That keeps out
+ * most invalidations, but not all of them: see mmu_invlock_commit().
  *
- * Context: may sleep. Locks: the caller holds none that an invalidation, or a holder of the
- * mmap lock, may need. Return: true with the mmap lock held: walk the page table, then
+ * Context: may sleep. Locks: the caller must hold no lock that an invalidation, or a holder of
+ * the mmap lock, may need. Return: true with the mmap lock held: walk the page table, then call
  * mmu_invlock_commit(). False: leave the loop. Since: 0.1
  */
 static __always_inline bool mmu_invlock_attempt(struct mmu_invlock_fault *f)
 {
 	if (f->state == MMU_INVLOCK_DONE)
 		return false;
-	if (f->state == MMU_INVLOCK_NEW && likely(mmu_invlock_attempt_at_once(f)))
+	if (f->state == MMU_INVLOCK_NEW && likely(mmu_invlock_attempt_fast(f)))
 		return true;
-	return __mmu_invlock_attempt(f);
+	return mmu_invlock_attempt_slow(f);
 }
 
 /**
- * mmu_invlock_commit() - did anything collide with the walk?
- * @f: the fault; the attempt before this returned true
- * @err: how the walk ended: 0, -EBUSY for "go round again", another -errno ends the loop
+ * mmu_invlock_commit() - did an invalidation collide with the walk?
+ * @f: the fault, for which mmu_invlock_attempt() has just returned true
+ * @err: the result of the walk: 0; -EBUSY asks for another round; any other error ends the loop
  *
- * Drops the mmap lock. In the slow path the pages are looked up once more here, under the
- * driver's lock, where no invalidation can start; whatever could not be looked up that way
- * is checked like any other round.
+ * This call drops the mmap lock. In the slow path it looks up the pages once more under the
+ * driver's lock, where no invalidation can start. If some page cannot be looked up that way, the
+ * slow path checks the walk like any other round.
  *
- * Context: under the driver's lock. Return: true: publish before that lock drops. False:
- * publish nothing, go on in the loop. Since: 0.1
+ * Context: the driver's lock is held. Return: true: publish before you drop that lock. False:
+ * publish nothing and continue the loop. Since: 0.1
  */
 static inline bool mmu_invlock_commit(struct mmu_invlock_fault *f, int err)
 {
 	lockdep_assert_held(f->inv->lock);
 	if (unlikely(err || f->slow || f->walk.invalidate_seq ||
 		     f->state != MMU_INVLOCK_IN_FLIGHT))
-		return __mmu_invlock_commit(f, err);
-	/* without poison: nobody looks at it any more */
+		return mmu_invlock_commit_slow(f, err);
+	/* no need to poison the node: nothing reads it again */
 	__hlist_del(&f->in_flight);
 	f->state = MMU_INVLOCK_DONE;
 	mmap_read_unlock(f->walk.mm);
@@ -352,18 +361,25 @@ static inline bool mmu_invlock_commit(struct mmu_invlock_fault *f, int err)
 }
 
 /**
- * mmu_invlock_fault_end() - how the loop ended
+ * mmu_invlock_fault_end() - release the fault and tell how the loop ended
  * @f: the fault
  *
- * Context: may sleep: this may be the last user of the mm. Locks: none.
- * Return: 0: published; -EBUSY: both budgets are spent; -EINTR: killed; -EOWNERDEAD: the mm
- * is gone; -EINVAL: an empty, wrapping or unaligned range, or, with a warning, an attempt
- * without its commit; -ENOTRECOVERABLE: an end is missing; or the walk's own error. Since: 0.1
+ * Context: may sleep, because the call may drop the last reference to the mm. Locks: none.
+ * Return:
+ *	0			the caller has published
+ *	-EBUSY			the budgets of the optimistic rounds and of the slow path are spent
+ *	-EINTR			the task was killed
+ *	-EOWNERDEAD		the mm is gone
+ *	-ENOTRECOVERABLE	the end of an invalidation was lost
+ *	-EINVAL			the range is empty, wraps or is not aligned to pages; or, with a
+ *				warning, the loop was left between attempt and commit
+ *	another error		the error of the walk
+ * Since: 0.1
  */
 static inline int mmu_invlock_fault_end(struct mmu_invlock_fault *f)
 {
 	if (unlikely(f->state != MMU_INVLOCK_DONE || f->mm_held || f->counting))
-		return __mmu_invlock_fault_end(f);
+		return mmu_invlock_fault_end_slow(f);
 	return f->error;
 }
 

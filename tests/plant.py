@@ -6,6 +6,9 @@
     plant.py check TABLE ROOT                    does the old text of every entry still fit ROOT?
     plant.py copy  TABLE NAME ROOT OUT FOLDER... copies these folders of ROOT to OUT and plants NAME
 
+A copy writes only the files that differ, and removes none: a build of one copy after the other
+in the same OUT compiles what has changed.
+
 A table consists of entries. An empty line ends an entry, and # begins a comment:
 
     name: a-word            each name occurs once
@@ -16,6 +19,7 @@ A table consists of entries. An empty line ends an entry, and # begins a comment
 
 An entry that changes several places repeats `file:` and the lines that follow it.
 """
+import filecmp
 import os
 import re
 import shutil
@@ -98,10 +102,15 @@ def apply(entry, root):
 
 
 def copy(root, out, folders):
-    """Copy these folders of @root to @out, where older copies of them are removed first."""
-    for folder in folders:
-        shutil.rmtree(os.path.join(out, folder), ignore_errors=True)
-        shutil.copytree(os.path.join(root, folder), os.path.join(out, folder))
+    """Copy those files of these folders of @root that @out lacks or has otherwise."""
+    for top in folders:
+        for folder, _, names in os.walk(os.path.join(root, top)):
+            target = os.path.join(out, os.path.relpath(folder, root))
+            os.makedirs(target, exist_ok=True)
+            for name in names:
+                old, new = os.path.join(folder, name), os.path.join(target, name)
+                if not os.path.exists(new) or not filecmp.cmp(old, new, shallow=False):
+                    shutil.copyfile(old, new)
 
 
 def check(path, root, scratch):

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Linux 6.3 made vma->vm_flags read-only and gave functions to change it. */
+/* Linux 6.3 made vma->vm_flags read-only and added functions that change it. */
 #ifndef INVLOCK_COMPAT_VM_FLAGS_H
 #define INVLOCK_COMPAT_VM_FLAGS_H
 

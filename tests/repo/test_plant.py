@@ -79,6 +79,18 @@ def a_second_copy_has_nothing_of_the_first():
     assert tree.read('out/src/g.c') == '\nint h;\n'
 
 
+def a_copy_leaves_the_build_of_what_did_not_change_alone():
+    tree = Tree()
+    assert tree.plant('copy', 'table', 'unlocked', '.', 'out', 'src')[0] == 0
+    tree.write('out/src/g.o', 'built')
+    g, f = (os.path.join(tree.root, 'out/src', name) for name in ('g.c', 'f.c'))
+    for path in g, f:
+        os.utime(path, (1, 1))
+    assert tree.plant('copy', 'table', 'unlocked', '.', 'out', 'src')[0] == 0
+    assert tree.read('out/src/g.o') == 'built'
+    assert os.stat(g).st_mtime == 1 and os.stat(f).st_mtime > 1
+
+
 def a_list_has_the_fields_that_are_asked_for():
     status, said = Tree().plant('list', 'table', 'test')
     assert (status, said) == (0, 'unlocked\ta b\ntwo-places\t-\n'), said

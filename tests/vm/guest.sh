@@ -14,9 +14,44 @@ kbuild()	# FOLDER OPTION...
 
 module_build()
 {
-	mkdir -p "$work/src/tests/vm" && cp -a "$root"/{core,include,kmod} "$work/src/" &&
+	mkdir -p "$work/src/tests/vm" "$work/guest/modules" &&
+	cp -a "$root"/{core,include,kmod} "$work/src/" &&
 	cp -a "$here/driver" "$work/src/tests/vm/" && kbuild kmod &&
-	kbuild tests/vm/driver KBUILD_EXTRA_SYMBOLS="$work/src/kmod/Module.symvers"
+	kbuild tests/vm/driver KBUILD_EXTRA_SYMBOLS="$work/src/kmod/Module.symvers" &&
+	cp "$work"/src/{kmod/invlock,tests/vm/driver/drill,tests/vm/driver/vm_exit}.ko \
+		"$work/guest/modules/"
+}
+
+# What this run plants, one a line: NAME HOW TEST [WORDS]. HOW is "guest" where TEST must fail in
+# the guest that runs all tests, "boot" where it has a guest of its own, and "module" where it only
+# needs the module.
+planted_list()
+{
+	local name tests boot where words test
+
+	{
+		echo "end module lost_end"
+		[ "$planted" = 0 ] || "$root/tests/plant.py" list "$here/planted" tests boot \
+				      kernel words | while IFS=$'\t' read -r name tests boot \
+				      where words; do
+			[ "$where" = - ] || [ "$where" = "$kernel" ] || continue
+			for test in ${tests#-}; do echo "$name guest $test"; done
+			[ "$boot" = - ] || echo "$name boot $boot $words"
+		done
+	} | awk -v only="$only" 'only == "" || index($3, only)'
+}
+
+# a module for each of them, built one after the other from what the real one was built from
+planted_build()
+{
+	local name
+
+	planted_list > "$work/guest/planted" || return
+	for name in $(cut -d ' ' -f 1 "$work/guest/planted" | sort -u); do
+		"$root/tests/plant.py" copy "$here/planted" "$name" "$root" "$work/src" \
+			core include kmod && kbuild kmod &&
+		cp "$work/src/kmod/invlock.ko" "$work/guest/modules/invlock-$name.ko" || return
+	done
 }
 
 compile()
@@ -121,10 +156,8 @@ guest_pack()
 	local guest=$work/guest library
 
 	mkdir -p "$guest"/{bin,dev,modules,proc,sys,tmp,var/tmp}
-	cp "$work"/src/{kmod/invlock,tests/vm/driver/drill,tests/vm/driver/vm_exit}.ko \
-		"$guest/modules/"
 	cp "$(command -v busybox)" "$guest/bin/busybox"
-	cp "$here/init" "$here/planted" "$guest/"
+	cp "$here/init" "$guest/"
 	guest_stock_modules
 	ldd "$guest"/tests/* "$guest/bin/invlock" | grep -oE '/[^ ]+\.so[^ ]*' | sort -u |
 	while read -r library; do

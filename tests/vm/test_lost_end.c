@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /*
- * Run with bad=end: no invalidation ever ends. Faults must neither publish nor wait beyond
+ * Runs with the fault "end" planted, so that no invalidation ever ends. Faults must neither publish nor wait beyond
  * their budget, and a wait must end when its task is killed.
  */
 #include "device.h"

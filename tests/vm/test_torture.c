@@ -32,13 +32,10 @@ static uint64_t sum(const uint64_t *per_adder)
 	return n;
 }
 
-/* between walk and commit; so long that what is planted is met for certain */
+/* The time between walk and commit; long enough to make a planted fault certain to show. */
 static const char *window_us(void)
 {
-	char planted[32];
-
-	get_planted(planted);
-	return planted[0] ? "20000" : "500";
+	return fault_is_planted() ? "20000" : "500";
 }
 
 static unsigned int endure(const struct torture_storm *storms, unsigned int nr,
