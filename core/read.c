@@ -118,7 +118,7 @@ static bool is_blind(const struct invlock *il)
 	return port_load(&il->feed->blind) && !port_load(&il->feed->flags);
 }
 
-enum invlock_verdict invlock_validate_words(const struct invlock *il,
+enum invlock_verdict invlock_validate_slow(const struct invlock *il,
 					    struct invlock_snapshot *snap,
 					    u64 start, u64 end, u64 sequence)
 {

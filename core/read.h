@@ -65,7 +65,7 @@ static inline const u64 *invlock_only_word(const struct invlock *il, u64 start, 
  * The short way of invlock_sample(): a range that lies in one stripe and is quiet. Not for a
  * feed that has to settle. false says nothing. Ordering: as invlock_sample().
  */
-static inline bool invlock_sample_stripe(const struct invlock *il, u64 start, u64 end,
+static inline bool invlock_try_sample(const struct invlock *il, u64 start, u64 end,
 					 struct invlock_snapshot *ret_snap)
 {
 	const u64 *only = invlock_only_word(il, start, end);
@@ -134,7 +134,7 @@ static inline bool invlock_word_unmoved(const struct invlock *il,
 }
 
 /* the part of invlock_validate() behind the short way */
-enum invlock_verdict invlock_validate_words(const struct invlock *il,
+enum invlock_verdict invlock_validate_slow(const struct invlock *il,
 					    struct invlock_snapshot *snap,
 					    u64 start, u64 end, u64 sequence);
 
@@ -164,7 +164,7 @@ static inline enum invlock_verdict invlock_validate(const struct invlock *il,
 		return INVLOCK_VALID;
 	/* the sequence before the words: an event between the two is seen next time */
 	sequence = port_load_acquire(&il->feed->sequence);
-	return invlock_validate_words(il, snap, start, end, sequence);
+	return invlock_validate_slow(il, snap, start, end, sequence);
 }
 
 #endif /* INVLOCK_CORE_READ_H */

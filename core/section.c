@@ -21,7 +21,7 @@ int invlock_section_wait(struct invlock_section *s, u32 nr_waits)
 	       port_wait(nr_waits, s->flags & INVLOCK_SECTION_INTERRUPTIBLE);
 }
 
-bool invlock_attempt_slowly(struct invlock_section *s)
+bool invlock_attempt_slow(struct invlock_section *s)
 {
 	u32 waits_in_a_row = 0;
 	int err;
@@ -47,7 +47,7 @@ void invlock_undo(struct invlock_section *s)
 		s->error = -EBUSY;
 }
 
-bool invlock_commit_slowly(struct invlock_section *s)
+bool invlock_commit_slow(struct invlock_section *s)
 {
 	if (!s->sampled) {
 		s->error = -EINVAL;

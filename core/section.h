@@ -86,8 +86,8 @@ static inline void invlock_section_init(struct invlock_section *s, const struct 
 }
 
 /* invlock_attempt() and invlock_commit() when it is not as simple as nearly always */
-bool invlock_attempt_slowly(struct invlock_section *s);
-bool invlock_commit_slowly(struct invlock_section *s);
+bool invlock_attempt_slow(struct invlock_section *s);
+bool invlock_commit_slow(struct invlock_section *s);
 
 /**
  * invlock_attempt() - the head: wait until the range is quiet, then sample
@@ -100,8 +100,8 @@ bool invlock_commit_slowly(struct invlock_section *s);
 static inline bool invlock_attempt(struct invlock_section *s)
 {
 	if (unlikely(s->error || s->done ||
-		     !invlock_sample_stripe(s->il, s->start, s->end, &s->snap)))
-		return invlock_attempt_slowly(s);
+		     !invlock_try_sample(s->il, s->start, s->end, &s->snap)))
+		return invlock_attempt_slow(s);
 	s->sampled = true;
 	return true;
 }
@@ -138,7 +138,7 @@ static inline bool invlock_commit(struct invlock_section *s)
 {
 	if (unlikely(!s->sampled || s->il->settle ||
 		     !invlock_unmoved(s->il, &s->snap, s->start, s->end)))
-		return invlock_commit_slowly(s);
+		return invlock_commit_slow(s);
 	s->sampled = false;
 	s->done = true;
 	return true;

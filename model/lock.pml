@@ -35,5 +35,5 @@ inline record()
 	sequence_moved = ALL
 }
 
-/* the compare in invlock_validate_words(): a sample is of a quiet word */
+/* the compare in invlock_validate_slow(): a sample is of a quiet word */
 #define WORDS_EQUAL(me)	(!(word_moved & BIT(me)) && !running)

@@ -259,7 +259,7 @@ static int get_cached(struct invlock_cache *cache, u64 start, u64 end, struct in
 
 /* whatever is not a hit at once; never inlined, so that a hit saves no registers for it */
 __attribute__((noinline))
-static int get_otherwise(struct invlock_cache *cache, const void *addr, size_t len,
+static int get_slow(struct invlock_cache *cache, const void *addr, size_t len,
 			 unsigned int flags, struct invlock_pin *ret_pin)
 {
 	u64 start = (unsigned long)addr, end = start + len;
@@ -287,17 +287,17 @@ static int get_otherwise(struct invlock_cache *cache, const void *addr, size_t l
 
 /* self->slot holds r, of which the short way does not know */
 __attribute__((noinline))
-static int get_further(struct invlock_cache *cache, const void *addr, size_t len,
+static int hit_slow(struct invlock_cache *cache, const void *addr, size_t len,
 		       unsigned int flags, struct invlock_pin *ret_pin, struct region *r)
 {
 	struct pin_thread *self = thread_self;
 
-	if (region_hit_further(&cache->il, r, (unsigned long)addr, len)) {
+	if (region_hit_slow(&cache->il, r, (unsigned long)addr, len)) {
 		hit(cache, self, self->slot, r, ret_pin);
 		return 0;
 	}
 	port_store_release(&self->slot->region, NULL);
-	return get_otherwise(cache, addr, len, flags, ret_pin);
+	return get_slow(cache, addr, len, flags, ret_pin);
 }
 
 /*
@@ -314,29 +314,29 @@ static inline int get(struct invlock_cache *cache, const void *addr, size_t len,
 
 	if (unlikely(!cache || !ret_pin))
 		return -EINVAL;
-	if (unlikely(!index_find_first(&cache->index, self, start, len, &r)))
-		return get_otherwise(cache, addr, len, flags, ret_pin);
+	if (unlikely(!index_try_find(&cache->index, self, start, len, &r)))
+		return get_slow(cache, addr, len, flags, ret_pin);
 	if (unlikely(!region_hit(&cache->il, r, start, len)))
-		return get_further(cache, addr, len, flags, ret_pin, r);
+		return hit_slow(cache, addr, len, flags, ret_pin, r);
 	hit(cache, self, self->slot, r, ret_pin);
 	return 0;
 }
 
 /* apart from those without flags, which so need no register for them */
 __attribute__((noinline))
-static int get_with_flags(struct invlock_cache *cache, const void *addr, size_t len,
+static int get_flags_slow(struct invlock_cache *cache, const void *addr, size_t len,
 			  unsigned int flags, struct invlock_pin *ret_pin)
 {
 	return flags == INVLOCK_GET_CACHED ?
 	       get(cache, addr, len, INVLOCK_GET_CACHED, ret_pin) :
-	       get_otherwise(cache, addr, len, flags, ret_pin);
+	       get_slow(cache, addr, len, flags, ret_pin);
 }
 
 int invlock_cache_get(struct invlock_cache *cache, const void *addr, size_t len,
 		      unsigned int flags, struct invlock_pin *ret_pin)
 {
 	return likely(!flags) ? get(cache, addr, len, 0, ret_pin) :
-	       get_with_flags(cache, addr, len, flags, ret_pin);
+	       get_flags_slow(cache, addr, len, flags, ret_pin);
 }
 
 /* release: the device's work is done before the region may be reused */
@@ -347,7 +347,7 @@ static inline void empty_slot(struct pin_slot *slot, u64 ticket)
 }
 
 __attribute__((noinline))
-static int put_dead(const struct invlock_pin *pin, const struct region *r)
+static int put_slow(const struct invlock_pin *pin, const struct region *r)
 {
 	struct invlock_cache *cache = pin->cache;
 	bool alone = r->alone;
@@ -380,7 +380,7 @@ int invlock_cache_put(struct invlock_pin *pin)
 	r = port_load(&slot->region);
 	/* while the slot still protects it; a death that comes later, the reaping finds itself */
 	if (unlikely(port_load(&r->state) == REGION_DEAD))
-		return put_dead(pin, r);
+		return put_slow(pin, r);
 	empty_slot(slot, ticket);
 	return 0;
 }

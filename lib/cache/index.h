@@ -176,7 +176,7 @@ static inline u64 index_block_mask(const struct index *ix, u64 len)
 }
 
 /**
- * index_find_first() - the short way of index_find(): one class, the first that is named
+ * index_try_find() - the short way of index_find(): one class, the first that is named
  * @ix: the index
  * @self: the calling thread's record
  * @start: first byte
@@ -187,7 +187,7 @@ static inline u64 index_block_mask(const struct index *ix, u64 len)
  * Return: false says nothing, and nothing is pinned. Since: 0.1
  */
 __attribute__((__always_inline__))
-static inline bool index_find_first(const struct index *ix, struct pin_thread *self,
+static inline bool index_try_find(const struct index *ix, struct pin_thread *self,
 				    u64 start, u64 len, struct region **ret_region)
 {
 	const struct index_table *t = port_load(&ix->table);

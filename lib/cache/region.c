@@ -3,7 +3,7 @@
 
 const u64 region_gone = 1;
 
-bool region_hit_further(const struct invlock *il, struct region *r, u64 start, u64 len)
+bool region_hit_slow(const struct invlock *il, struct region *r, u64 start, u64 len)
 {
 	/* first, and acquire, as in region_hit() */
 	if (port_load_acquire(&r->word) == &region_gone)

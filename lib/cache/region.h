@@ -84,7 +84,7 @@ static inline bool region_covers(const struct region *r, u64 start, u64 len)
  * @len: bytes, 1 to 2^62
  *
  * Return: true = it is in the index, covers the range and is valid. false says nothing:
- * region_hit_further() may know. Since: 0.1
+ * region_hit_slow() may know. Since: 0.1
  */
 __attribute__((__always_inline__))
 static inline bool region_hit(const struct invlock *il, const struct region *r, u64 start, u64 len)
@@ -104,7 +104,7 @@ static inline bool region_hit(const struct invlock *il, const struct region *r, 
 }
 
 /* the same for a region in several words, or of which something has moved; @r as there */
-bool region_hit_further(const struct invlock *il, struct region *r, u64 start, u64 len);
+bool region_hit_slow(const struct invlock *il, struct region *r, u64 start, u64 len);
 
 /* memory: capacity zeroed regions, 64-byte aligned */
 void region_pool_init(struct region_pool *pool, void *memory, u32 capacity);

@@ -61,9 +61,9 @@ TEST(nothing_can_be_sampled_while_the_writer_is_blind)
 	feed_with_a_snapshot(64);
 	event = invlock_blind_start(&f.il);
 	assert_int_equal(invlock_sample(&f.il, 64 * MiB, 65 * MiB, &other), -EAGAIN);
-	assert_false(invlock_sample_stripe(&f.il, 64 * MiB, 64 * MiB + 1, &other));
+	assert_false(invlock_try_sample(&f.il, 64 * MiB, 64 * MiB + 1, &other));
 	invlock_blind_end(&f.il, event, false);
-	assert_true(invlock_sample_stripe(&f.il, 64 * MiB, 64 * MiB + 1, &other));
+	assert_true(invlock_try_sample(&f.il, 64 * MiB, 64 * MiB + 1, &other));
 	feed_free(&f);
 }
 

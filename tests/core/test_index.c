@@ -85,7 +85,7 @@ static struct region *find(u64 start, u64 end)
 	assert_ptr_equal(slot->region, r);
 	slot->region = NULL;
 	/* the short way finds the same, another that covers it, or does not know */
-	if (index_find_first(&ix, &self, start, end - start, &first)) {
+	if (index_try_find(&ix, &self, start, end - start, &first)) {
 		assert_ptr_equal(slot->region, first);
 		nr_named++;
 		if (region_hit(&il, first, start, end - start)) {
@@ -284,7 +284,7 @@ TEST(a_hit_lies_in_a_region_of_the_index_that_did_not_move)
 	struct region *r = region_pool_take(&pool, 0, 4 * PAGE);
 
 	assert_false(region_hit(&il, r, 0, PAGE));
-	assert_false(region_hit_further(&il, r, 0, PAGE));
+	assert_false(region_hit_slow(&il, r, 0, PAGE));
 	index_insert(&ix, r, &quiet);
 	assert_true(region_hit(&il, r, 0, 4 * PAGE));
 	assert_true(region_hit(&il, r, 4 * PAGE - 1, 1));
@@ -298,12 +298,12 @@ TEST(a_hit_lies_in_a_region_of_the_index_that_did_not_move)
 	/* more than one word: it takes longer, and knows as much */
 	r->word = &invlock_unquiet;
 	assert_false(region_hit(&il, r, 0, PAGE));
-	assert_true(region_hit_further(&il, r, 0, 4 * PAGE));
-	assert_false(region_hit_further(&il, r, 0, 4 * PAGE + 1));
-	assert_false(region_hit_further(&il, r, -PAGE, 2 * PAGE));
+	assert_true(region_hit_slow(&il, r, 0, 4 * PAGE));
+	assert_false(region_hit_slow(&il, r, 0, 4 * PAGE + 1));
+	assert_false(region_hit_slow(&il, r, -PAGE, 2 * PAGE));
 	index_remove(&ix, r);
 	assert_false(region_hit(&il, r, 0, PAGE));
-	assert_false(region_hit_further(&il, r, 0, PAGE));
+	assert_false(region_hit_slow(&il, r, 0, PAGE));
 }
 
 TEST(the_short_way_names_no_region_for_a_length_that_none_can_have)
@@ -312,11 +312,11 @@ TEST(the_short_way_names_no_region_for_a_length_that_none_can_have)
 
 	add(0, 4 * PAGE);
 	find(0, PAGE);
-	assert_true(index_find_first(&ix, &self, 0, PAGE, &first));
+	assert_true(index_try_find(&ix, &self, 0, PAGE, &first));
 	self.slot->region = NULL;
-	assert_false(index_find_first(&ix, &self, 0, 0, &first));
-	assert_false(index_find_first(&ix, &self, 0, 4 * PAGE + 1, &first));
-	assert_false(index_find_first(&ix, &self, 0, ~0ULL, &first));
+	assert_false(index_try_find(&ix, &self, 0, 0, &first));
+	assert_false(index_try_find(&ix, &self, 0, 4 * PAGE + 1, &first));
+	assert_false(index_try_find(&ix, &self, 0, ~0ULL, &first));
 }
 
 TEST(a_table_that_is_walked_is_not_free)

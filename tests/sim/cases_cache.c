@@ -24,10 +24,10 @@ static void use(const struct region *r, u32 page)
 /* the short way: is it a hit at once? Else the slot is empty, as before */
 static bool hit(struct pin_thread *self, u64 start, u64 end, struct region **ret_region)
 {
-	if (!index_find_first(ix, self, start, end - start, ret_region))
+	if (!index_try_find(ix, self, start, end - start, ret_region))
 		return false;
 	if (region_hit(&il, *ret_region, start, end - start) ||
-	    region_hit_further(&il, *ret_region, start, end - start))
+	    region_hit_slow(&il, *ret_region, start, end - start))
 		return true;
 	port_store_release(&self->slot->region, NULL);
 	return false;
