@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
- * A 32-bit program that uses both devices: test_input.c runs it. It has no libc, so that it
- * needs no 32-bit packages. Its exit status is 0, or the line number of what went wrong (of
- * which a parent sees eight bits).
+ * A 32-bit program that uses both devices. test_input.c runs it. It does without libc, so that no
+ * 32-bit packages are needed. Its exit status is 0, or the low eight bits of the number of the
+ * line whose check failed.
  */
 #include <invlock/dev.h>
 
@@ -25,7 +25,7 @@ static long call(long nr, long a, long b, long c, long d, long e)
 {
 	long ret;
 
-	/* the sixth, mmap2's offset in pages, is 0 */
+	/* the sixth argument, which is mmap2's offset in pages, is 0 */
 	asm volatile("push %%ebp\n\txor %%ebp, %%ebp\n\tint $0x80\n\tpop %%ebp"
 		     : "=a"(ret) : "a"(nr), "b"(a), "c"(b), "d"(c), "S"(d), "D"(e) : "memory");
 	return ret;
@@ -53,7 +53,7 @@ static int use_the_feed(void)
 	CHECK(call(SYS_ioctl, fd, INVLOCK_FEED_SEE, (long)&see, 0, 0) == 0);
 	CHECK(see.feed_size > INVLOCK_FEED_HEADER_SIZE && !(see.feed_size >> 32));
 	p = call(SYS_mmap2, 0, (long)see.feed_size, PROT_READ, MAP_SHARED, fd);
-	/* errors are the last page of the address space */
+	/* an error is an address in the last page of the address space */
 	CHECK((unsigned long)p < -4095UL);
 	feed = (const struct invlock_feed *)p;
 	CHECK(feed->magic == INVLOCK_FEED_MAGIC && feed->feed_size == see.feed_size);
@@ -80,7 +80,7 @@ static int use_the_mirror(void)
 	CHECK(access_mirror(fd, INVLOCK_MIRROR_READ, p, 4, buffer) == 0 && value == 32);
 	value = 33;
 	CHECK(access_mirror(fd, INVLOCK_MIRROR_WRITE, p, 4, buffer) == 0 && *word == 33);
-	/* what is above its address space is nothing to it, and does not wrap into it */
+	/* an address beyond 4 GiB is refused and does not wrap */
 	CHECK(access_mirror(fd, INVLOCK_MIRROR_READ, 0x100000000ULL + p, 4, buffer) == -EFAULT);
 	CHECK(access_mirror(fd, INVLOCK_MIRROR_READ, 0xfffffffcULL, 8, buffer) == -EFAULT);
 	CHECK(access_mirror(fd, INVLOCK_MIRROR_READ, p, 4, 0x100000000ULL + buffer)

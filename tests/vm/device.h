@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What the guest's tests share: the mirror device, and memory to try it on. */
+/* What the tests in the guest share: calls of the mirror device, and memory to try it on. */
 #ifndef INVLOCK_TESTS_VM_DEVICE_H
 #define INVLOCK_TESTS_VM_DEVICE_H
 
@@ -28,7 +28,7 @@ static inline int mirror_open(void)
 	return fd;
 }
 
-/* 0 or -errno, as every function here */
+/* Return: 0 or -errno, like every function here that makes a request. */
 static inline int mirror_do(int fd, struct invlock_mirror_access *access)
 {
 	access->size = sizeof(*access);
@@ -75,7 +75,7 @@ static inline void *map_anon(size_t len)
 	return p;
 }
 
-/* on a boundary of 2 MiB, alone in its stripes; never unmapped as a whole */
+/* Memory on a boundary of 2 MiB that shares no stripe with other memory. It is never unmapped. */
 static inline void *map_aligned(size_t len)
 {
 	unsigned long p = (unsigned long)map_anon(len + 4 * MIB);
@@ -100,7 +100,7 @@ static inline int make_memfd(size_t len, unsigned int flags)
 	return fd;
 }
 
-/* of a file, in stripes of its own */
+/* A shared mapping of a file, in stripes of its own. */
 static inline char *memory_alone(int memfd, size_t len)
 {
 	char *p = map_aligned(len);
@@ -127,9 +127,9 @@ static inline bool write_file(const char *path, const char *text)
 }
 
 /*
- * Scans for the node that uses a page, ten times a second of its threads' time. What was not used
- * for four delays is left out by newer kernels: these may not be short. Return: there are such
- * scans here
+ * Make the kernel scan for the NUMA node that uses each page, ten times for a second of CPU time.
+ * scan_delay_ms must not be too short: newer kernels skip memory that was not used for four delays.
+ * Return: false if this kernel has no such scans.
  */
 static inline bool set_numa_scans(bool on)
 {
@@ -149,7 +149,7 @@ static inline bool set_numa_scans(bool on)
 	return write_file("/proc/sys/kernel/numa_balancing", on ? "1" : "0");
 }
 
-/* the time between the walk and the commit of every fault */
+/* Make every fault of the mirror wait this long between its walk and its commit. */
 static inline void set_delay_ms(unsigned int ms)
 {
 	char text[16];
@@ -166,7 +166,7 @@ static inline bool fault_is_planted(void)
 	return fault && fault[0];
 }
 
-/* a child that a test which fails does not leave behind: it would keep the module busy */
+/* Fork a child that dies with this process: after a failed test it would keep the module busy. */
 static inline pid_t fork_with_us(void)
 {
 	pid_t child = fork();

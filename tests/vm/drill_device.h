@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* drill.ko as the tests use it: invalidations that last, and a driver that unregisters. */
+/* Calls of drill.ko, with which a test makes invalidations last, or unregisters a notifier. */
 #ifndef INVLOCK_TESTS_VM_DRILL_DEVICE_H
 #define INVLOCK_TESTS_VM_DRILL_DEVICE_H
 
@@ -33,7 +33,7 @@ static inline void wait_until_held(int fd)
 		sleep_ms(1);
 }
 
-/* every invalidation there that may sleep lasts so long from now on */
+/* From now on, every invalidation of that range lasts @us, if it may sleep. */
 static inline void drill_hold(int fd, const void *addr, size_t len, unsigned int us)
 {
 	struct drill drill = { .addr = (unsigned long)addr, .len = len, .hold_us = us };

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The feed of this process as /dev/invlock gives it, without the library. */
+/* Reads the feed of this process from /dev/invlock, without the library. */
 #ifndef INVLOCK_TESTS_VM_FEED_H
 #define INVLOCK_TESTS_VM_FEED_H
 
@@ -42,7 +42,7 @@ static inline uint64_t feed_sequence(const struct feed *f)
 	return port_load_acquire(&f->il.feed->sequence);
 }
 
-/* the newest event after @since that covers [start, end) and is of @kind; NULL = none */
+/* Return: the newest event after @since that is of @kind and covers the range, or NULL. */
 static inline const struct invlock_event *feed_find(const struct feed *f, uint64_t since,
 						    const void *start, size_t len, uint32_t kind)
 {
@@ -56,7 +56,7 @@ static inline const struct invlock_event *feed_find(const struct feed *f, uint64
 	return NULL;
 }
 
-/* does nothing run: has every start had its end? */
+/* Has every start had its end? */
 static inline bool feed_is_quiet(const struct feed *f)
 {
 	uint64_t running = port_load(&f->il.feed->wide);

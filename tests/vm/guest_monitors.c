@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: MIT
-/* The library that the tests link has kmod alone; the command has all monitors: test_tool.c. */
+/*
+ * The library that these tests link has only the kmod monitor. The command has all monitors;
+ * test_tool.c runs it.
+ */
 #include <errno.h>
 
 #include "lib/monitor/monitor.h"

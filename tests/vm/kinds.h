@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* What test_kinds*.c share: make a change, then look for its event in the feed. */
+/* What test_kinds*.c share: they make a change, then look for its event in the feed. */
 #ifndef INVLOCK_TESTS_VM_KINDS_H
 #define INVLOCK_TESTS_VM_KINDS_H
 
 #include "feed.h"
 
 #define LEN	(16 * PAGE)
-/* as many times 10 ms may the kernel's own threads take */
+/* how many times 10 ms to wait for a thread of the kernel */
 #define PATIENCE	30000
 
 static struct feed feed;
@@ -27,7 +27,7 @@ static int teardown(void **state)
 	return 0;
 }
 
-/* from here on an event counts */
+/* Only events after this call count. */
 static inline void begin(void)
 {
 	before = feed_sequence(&feed);
@@ -38,14 +38,14 @@ static inline bool seen(const void *start, size_t len, uint32_t kind)
 	return feed_find(&feed, before, start, len, kind);
 }
 
-/* an event that covers the range, and no start without its end */
+/* Expect an event that covers the range, and an end for every start. */
 static inline void expect(const void *start, size_t len, uint32_t kind)
 {
 	assert_true(seen(start, len, kind));
 	assert_true(feed_is_quiet(&feed));
 }
 
-/* the same, of this range and of no byte more: for what takes a range from its caller */
+/* Expect an event of exactly this range, for a change whose range the caller chooses. */
 static inline void expect_exactly(const void *start, size_t len, uint32_t kind)
 {
 	bool found = false;
@@ -60,7 +60,7 @@ static inline void expect_exactly(const void *start, size_t len, uint32_t kind)
 	assert_true(feed_is_quiet(&feed));
 }
 
-/* one page at a time is enough, for what the kernel does page by page */
+/* Expect an event of one of two kinds for each page, for what the kernel may do page by page. */
 static inline void expect_each_page(const char *start, size_t len, uint32_t kind,
 				    uint32_t or_kind)
 {
@@ -69,7 +69,7 @@ static inline void expect_each_page(const char *start, size_t len, uint32_t kind
 	assert_true(feed_is_quiet(&feed));
 }
 
-/* for what the kernel does to the pages that it chooses: to any of these? */
+/* Is there an event that touches the range? For changes where the kernel chooses the pages. */
 static inline bool seen_within(const void *start, size_t len, uint32_t kind)
 {
 	for (uint64_t seq = feed_sequence(&feed); seq > before; seq--) {
@@ -82,7 +82,7 @@ static inline bool seen_within(const void *start, size_t len, uint32_t kind)
 	return false;
 }
 
-/* a start may have been seen before its end */
+/* Expect an end for every start, but allow some time for it. */
 static inline void expect_quiet_soon(void)
 {
 	for (unsigned int i = 0; i < PATIENCE && !feed_is_quiet(&feed); i++)

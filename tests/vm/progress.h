@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Faults against storms, on the mirror and on the one that is made with
- * mmu_interval_notifier: test_progress.c and bench/kernel/progress.c.
+ * Faults while storms of invalidations run, on the mirror and on the mirror that uses
+ * mmu_interval_notifier. test_progress.c and bench/kernel/progress.c share this.
  *
- * A reader faults one page again and again; each time its translation was just discarded.
- * Beside it threads make invalidations that drill.ko holds for a while, so that some are
- * nearly always running, and several at once.
+ * A reader faults one page again and again; before each fault it discards the page. Meanwhile
+ * other threads make invalidations. drill.ko can hold each of them for a while, so that several
+ * are running nearly all the time.
  */
 #ifndef INVLOCK_TESTS_VM_PROGRESS_H
 #define INVLOCK_TESTS_VM_PROGRESS_H
@@ -21,30 +21,30 @@
 
 enum contender {
 	INVLOCK,	/* /dev/invlock_mirror */
-	INTERVAL,	/* /dev/invlock_interval, watching the reader's page */
-	INTERVAL_ALL,	/* the same, watching the whole address space */
+	INTERVAL,	/* /dev/invlock_interval, which watches the reader's page */
+	INTERVAL_ALL,	/* /dev/invlock_interval, which watches the whole address space */
 	NR_CONTENDERS
 };
 
 enum storm {
-	STORM_DISJOINT,	/* discards, each of a stripe of its own */
-	STORM_NEAR,	/* discards of another page in the reader's stripe */
-	STORM_SAME,	/* discards of the reader's page */
-	STORM_HUGE,	/* munmap of more than stripes can tell */
+	STORM_DISJOINT,	/* discards pages in other stripes than the reader's */
+	STORM_NEAR,	/* discards another page in the reader's stripe */
+	STORM_SAME,	/* discards the reader's page */
+	STORM_HUGE,	/* unmaps ranges that are too wide for stripes */
 	NR_STORMS
 };
 
 struct progress {
-	/* what is asked for */
+	/* set by the caller */
 	enum contender contender;
 	enum storm storm;
-	unsigned int faults;		/* to try */
-	unsigned int max_ms;		/* for so long; the storm lasts no longer either */
-	unsigned int hold_us;		/* of each invalidation of the storm */
+	unsigned int faults;		/* how many faults to try */
+	unsigned int max_ms;		/* the longest time for faults and storm */
+	unsigned int hold_us;		/* how long drill.ko holds each invalidation of the storm */
 	uint32_t rounds;		/* the budget of a fault */
-	uint64_t time_ns;
+	uint64_t time_ns;		/* the same */
 
-	/* what came of it */
+	/* set by progress_run() */
 	unsigned int tried, busy, wrong;
 	uint64_t invalidations;
 	struct invlock_mirror_stats stats;
@@ -59,7 +59,7 @@ struct progress {
 
 static const char *const contender_names[] = { "invlock", "interval", "interval, whole mm" };
 
-/* a page of which neither stripe nor word is another's here */
+/* Return: a page that shares neither its stripe nor its word with the @nr_taken pages so far. */
 static inline char *progress_page(const struct progress *p, unsigned int nr_taken)
 {
 	const uint32_t mask = 255;	/* the words of a lock of default geometry */
@@ -157,7 +157,7 @@ static inline void fault_until_done(struct progress *p)
 	}
 }
 
-/* where drill.ko holds invalidations: the storm's ranges alone, where that can be said */
+/* Tell drill.ko to hold the invalidations of the storm, and as few others as possible. */
 static inline void hold_storm(const struct progress *p, int drill)
 {
 	char *first = p->storm_pages[0], *last = first;
@@ -165,7 +165,7 @@ static inline void hold_storm(const struct progress *p, int drill)
 	if (p->storm == STORM_SAME) {
 		first = last = p->page;
 	} else if (p->storm == STORM_HUGE) {
-		/* they are mapped wherever there is room: all but what lies at the bottom */
+		/* the kernel chooses where these are mapped: anywhere but at the bottom */
 		drill_hold(drill, (void *)0x10000000000UL, 0x7f0000000000UL - 0x10000000000UL,
 			   p->hold_us);
 		return;
@@ -179,7 +179,7 @@ static inline void hold_storm(const struct progress *p, int drill)
 
 static inline void storm_begin(struct progress *p, int drill, struct storm_thread *threads)
 {
-	/* the reader's page first, then the storm's: they lie in one piece, apart from it */
+	/* map the reader's page first: the storm's pages then lie together and apart from it */
 	p->page = map_aligned(2 * MIB);
 	for (unsigned int i = 0; i < STORM_THREADS; i++)
 		p->storm_pages[i] = progress_page(p, i + 1);
@@ -210,7 +210,7 @@ static inline void storm_end(struct progress *p, int drill, struct storm_thread 
 	close(p->fd);
 }
 
-/* @drill: an open one, which holds the storm's invalidations */
+/* @drill: an open file of drill.ko, which holds the storm's invalidations */
 static inline void progress_run(struct progress *p, int drill)
 {
 	struct storm_thread threads[STORM_THREADS];

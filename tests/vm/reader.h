@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* A device read on a thread of its own, so that the map can be changed in the middle of it. */
+/* A read by the device on its own thread, so that a test can change the map in the middle of it. */
 #ifndef INVLOCK_TESTS_VM_READER_H
 #define INVLOCK_TESTS_VM_READER_H
 
@@ -33,7 +33,7 @@ static inline void start_read(struct reader *r, int fd, const void *addr, unsign
 			.len = 1,
 			.buffer = (unsigned long)&r->byte,
 			.rounds = rounds,
-			/* the clock is not what ends these: the rounds are */
+			/* rounds end these reads, not time */
 			.time_ns = 60000000000ULL,
 		},
 	};

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT
 /*
- * Collisions, one by one: a fault is held between its walk and its commit, and the map is
- * changed there. The device must then see the memory as it is, not as it was walked.
+ * Single collisions. delay_us holds a fault between its walk and its commit, and the test changes
+ * the map at that moment. The device must then see the memory as it is after the change.
  */
 #include "reader.h"
 
 #define DELAY_MS	200
 
-/* its walk number @n is done and its commit not yet, for DELAY_MS */
+/* Wait until walk number @n is done. Its commit comes DELAY_MS later. */
 static void wait_for_walk(int fd, unsigned int n)
 {
 	while (mirror_stats(fd).walks < n)
@@ -28,7 +28,7 @@ static int teardown(void **state)
 	return 0;
 }
 
-/* one private page with 'a' in it, away from everything else */
+/* Return: a private page that contains 'a', in stripes of its own. */
 static char *page_of_a(void)
 {
 	char *p = map_aligned(2 * MIB);
@@ -75,7 +75,7 @@ TEST(a_truncation_between_walk_and_commit_forces_one_retry)
 	p[0] = 'a';
 	start_read(&r, mirror_open(), p, 0);
 	wait_for_walk(r.fd, 1);
-	/* takes no mmap lock */
+	/* truncation takes no mmap lock */
 	assert_int_equal(ftruncate(memfd, 0), 0);
 	assert_int_equal(ftruncate(memfd, PAGE), 0);
 	assert_int_equal(pwrite(memfd, "b", 1, 0), 1);
@@ -152,7 +152,7 @@ TEST(the_slow_path_checks_too)
 	start_read(&r, mirror_open(), p, 1);
 	for (unsigned int walk = 1; walk <= 2; walk++) {
 		wait_for_walk(r.fd, walk);
-		/* the second walk has the mmap lock for writing, and this does not need it */
+		/* the second walk holds the mmap lock for writing, but truncation takes none */
 		assert_int_equal(ftruncate(memfd, 0), 0);
 		assert_int_equal(ftruncate(memfd, PAGE), 0);
 		assert_int_equal(pwrite(memfd, walk == 1 ? "a" : "b", 1, 0), 1);
@@ -167,7 +167,10 @@ TEST(the_slow_path_checks_too)
 	close(memfd);
 }
 
-/* one truncation in each walk, so long as it comes within @delay_ms. Return: the answer */
+/*
+ * Truncate once during each walk. It works if the truncation comes within @delay_ms of the walk.
+ * Return: the result of the read.
+ */
 static int read_what_never_stays_still(unsigned int delay_ms)
 {
 	int memfd = make_memfd(PAGE, 0);
@@ -177,7 +180,7 @@ static int read_what_never_stays_still(unsigned int delay_ms)
 
 	set_delay_ms(delay_ms);
 	start_read(&r, mirror_open(), p, 3);
-	/* until no walk comes any more */
+	/* until there are no more walks */
 	for (unsigned int idle = 0; idle < 1000 + delay_ms && walks < 11; idle++) {
 		if (mirror_stats(r.fd).walks > walks) {
 			walks = mirror_stats(r.fd).walks;
@@ -190,7 +193,7 @@ static int read_what_never_stays_still(unsigned int delay_ms)
 	}
 	finish_read(&r);
 	if (r.result == -EBUSY) {
-		/* 3 rounds beside the others and 8 more in the slow path: not one more */
+		/* exactly 3 optimistic rounds, and 8 rounds of the slow path */
 		assert_int_equal(mirror_stats(r.fd).walks, 11);
 		assert_int_equal(mirror_stats(r.fd).failed, 1);
 	}
@@ -204,7 +207,7 @@ TEST(a_range_that_never_stays_still_ends_with_busy)
 {
 	int result = 0;
 
-	/* on a busy machine a truncation may come too late for its walk: a longer one then */
+	/* on a busy machine a truncation may come too late for its walk: then delay it longer */
 	for (unsigned int delay_ms = 20; delay_ms <= 2000 && !result; delay_ms *= 3)
 		result = read_what_never_stays_still(delay_ms);
 	assert_int_equal(result, -EBUSY);

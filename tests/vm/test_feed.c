@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* /dev/invlock by itself, and as the library's kmod monitor. */
+/* /dev/invlock, used directly and through the library's kmod monitor. */
 #include "feed.h"
 
 #include <poll.h>
@@ -14,7 +14,7 @@
 #include "lib/selftest/change.h"
 #include "lib/monitor/monitor.h"
 
-TEST(the_feed_can_not_be_written)
+TEST(the_feed_cannot_be_written)
 {
 	struct feed f;
 
@@ -145,8 +145,9 @@ static bool sleeper_sleeps(void)
 }
 
 /*
- * The waker counts an event under the feed's lock after it has woken those who sleep: who
- * looked in between and slept on would be asleep now, with an event that it was not told.
+ * Under the feed's lock, the module wakes the sleepers first and counts the event after that. A
+ * sleeper that looked in between without the lock would see no event and go back to sleep. The test
+ * finds it asleep although there is an event.
  */
 TEST(poll_misses_no_event_however_soon_it_looks)
 {
@@ -158,7 +159,7 @@ TEST(poll_misses_no_event_however_soon_it_looks)
 	feed_open(&sleeper.feed, 0);
 	assert_int_equal(pthread_create(&thread, NULL, sleep_until_woken, NULL), 0);
 	for (unsigned int i = 0; i < WAKES && !missed; i++) {
-		/* with nothing new it sleeps, sooner or later */
+		/* without a new event, the thread goes to sleep sooner or later */
 		while (!__atomic_load_n(&sleeper.tid, __ATOMIC_ACQUIRE) || !sleeper_sleeps())
 			sched_yield();
 		before = port_load_acquire(&sleeper.woken);
@@ -176,7 +177,7 @@ TEST(poll_misses_no_event_however_soon_it_looks)
 	assert_int_equal(missed, 0);
 }
 
-/* the first word that looks like an address of the kernel's; 0 = none */
+/* Return: the first word that looks like an address of the kernel; 0 if none does. */
 static uint64_t find_kernel_address(const void *memory, size_t bytes)
 {
 	const uint64_t *word = memory;
@@ -187,7 +188,7 @@ static uint64_t find_kernel_address(const void *memory, size_t bytes)
 	return 0;
 }
 
-TEST(nothing_that_a_process_is_told_looks_like_an_address_of_the_kernel)
+TEST(no_answer_contains_an_address_of_the_kernel)
 {
 	uint64_t planted[3] = { 1, 0xffff888001234000ULL, INVLOCK_ADDRESS_END };
 	struct invlock_mirror_stats stats;
@@ -211,13 +212,13 @@ TEST(nothing_that_a_process_is_told_looks_like_an_address_of_the_kernel)
 	assert_int_equal(find_kernel_address(f.il.feed, f.bytes), 0);
 	assert_int_equal(find_kernel_address(&stats, sizeof(stats)), 0);
 	assert_int_equal(find_kernel_address(&see, sizeof(see)), 0);
-	/* and it would be found */
+	/* the search finds an address where there is one */
 	assert_int_equal(find_kernel_address(planted, sizeof(planted)), planted[1]);
 	close(mirror);
 	feed_close(&f);
 }
 
-/* events since then that touch the range */
+/* Return: the number of events after @since that touch the range. */
 static unsigned int count_events(const struct feed *f, uint64_t since, const char *start,
 				 size_t len)
 {
@@ -232,7 +233,10 @@ static unsigned int count_events(const struct feed *f, uint64_t since, const cha
 	return nr;
 }
 
-/* an event and a wake-up are one decision; elsewhere pages may be copied on write meanwhile */
+/*
+ * The module decides about the event and the wake-up at once, so the test looks for events. It
+ * looks in its own range only: elsewhere, pages may be copied on write meanwhile.
+ */
 TEST(protection_tracking_and_write_back_wake_nobody)
 {
 	struct feed f;
@@ -241,7 +245,7 @@ TEST(protection_tracking_and_write_back_wake_nobody)
 	int memfd = make_memfd(PAGE, 0);
 	char *p = map_aligned(2 * MIB), *shared = map_fd(memfd, PAGE, MAP_SHARED);
 
-	/* of 2 MiB and no less: for a part the kernel says that it splits a huge page */
+	/* protect all 2 MiB: to protect a part, the kernel also reports the split of a huge page */
 	madvise(p, 2 * MIB, MADV_NOHUGEPAGE);
 	p[0] = shared[0] = 1;
 	feed_open(&f, 0);
@@ -249,11 +253,11 @@ TEST(protection_tracking_and_write_back_wake_nobody)
 	before = feed_sequence(&f);
 	assert_int_equal(mprotect(p, 2 * MIB, PROT_READ), 0);
 	msync(shared, PAGE, MS_SYNC);
-	/* soft-dirty tracking, of the whole address space */
+	/* this starts soft-dirty tracking of the whole address space */
 	write_file("/proc/self/clear_refs", "4");
 	assert_int_equal(count_events(&f, before, p, PAGE), 0);
 	assert_int_equal(count_events(&f, before, shared, PAGE), 0);
-	/* it was awake all the time */
+	/* the feed does record what it is told to */
 	assert_int_equal(madvise(p, PAGE, MADV_DONTNEED), 0);
 	assert_int_equal(count_events(&f, before, p, PAGE), 1);
 	assert_int_equal(poll(&pfd, 1, 0), 1);
@@ -264,7 +268,7 @@ TEST(protection_tracking_and_write_back_wake_nobody)
 
 #define RECLAIMED	(4 * MIB)
 
-/* until some of it is gone */
+/* Reclaim until a part of the memory is gone. Return: is it? */
 static bool reclaim(char *p)
 {
 	static unsigned char present[RECLAIMED / PAGE];
@@ -279,7 +283,7 @@ static bool reclaim(char *p)
 	return false;
 }
 
-TEST(reclaim_wakes_nobody_who_has_not_asked_for_it)
+TEST(reclaim_wakes_only_those_that_have_asked_for_it)
 {
 	static const char group[] = "/sys/fs/cgroup/reclaimed";
 	unsigned int untold, told;
@@ -313,8 +317,8 @@ TEST(reclaim_wakes_nobody_who_has_not_asked_for_it)
 }
 
 /*
- * @p is pinned for 1 MiB, the rest of its 2 MiB is not, and is used. Return: a scan took what the
- * mirror had of the pinned part
+ * @p has 2 MiB, of which the first MiB is pinned. Use the other MiB, so that the kernel scans both.
+ * Return: did a scan remove the mirror's translation of the pinned part?
  */
 static bool is_scanned(int mirror, char *p)
 {
@@ -357,7 +361,7 @@ TEST(the_scan_for_the_node_that_uses_a_page_wakes_no_holder_of_pinned_pages)
 	before = feed_sequence(&f);
 	scanned = is_scanned(mirror, p);
 	untold = count_events(&f, before, p, MIB);
-	/* it was awake all the time */
+	/* the feed does record the scan once it is told to */
 	assert_int_equal(ioctl(f.fd, INVLOCK_FEED_SEE, &see), 0);
 	before = feed_sequence(&f);
 	scanned &= is_scanned(mirror, p);
@@ -384,8 +388,8 @@ TEST(two_opens_in_one_process_see_one_feed)
 	feed_close(&other);
 }
 
-/* the same addresses mean other memory there */
-TEST(a_process_is_told_of_its_own_changes_alone)
+/* In another process, the same addresses belong to other memory. */
+TEST(a_process_is_told_only_of_its_own_changes)
 {
 	char *p = map_aligned(2 * MIB);
 	struct feed f, theirs;
@@ -416,7 +420,7 @@ static void *unmap_page(void *p)
 	return (void *)syscall(SYS_gettid);
 }
 
-/* the first of its namespace: elsewhere it has another number */
+/* This process is the first of its namespace, so elsewhere it has another number than 1. */
 static int who_unmapped_in_a_namespace_of_its_own(char *p)
 {
 	const struct invlock_event *e;
@@ -438,7 +442,7 @@ static int who_unmapped_in_a_namespace_of_its_own(char *p)
 	return !e || e->tid != 1 ? 3 : 0;
 }
 
-TEST(a_thread_is_named_as_it_knows_itself)
+TEST(an_event_names_a_thread_by_the_number_of_its_own_namespace)
 {
 	char *p = map_aligned(2 * MIB);
 	int status;
@@ -487,7 +491,7 @@ do {									\
 	feed_close(&f);
 }
 
-/* in another process: 0 = every use of the fd was refused as it should be */
+/* Runs in another process. Return: 0 if every use of the file was refused as it should be. */
 static int try_in_another_process(const struct feed *f)
 {
 	struct invlock_feed_see see = { .size = sizeof(see) };
@@ -503,7 +507,7 @@ static int try_in_another_process(const struct feed *f)
 		return 3;
 	if (poll(&pfd, 1, 0) != 1 || pfd.revents != POLLERR)
 		return 4;
-	/* and the mapping did not come along */
+	/* the child has not inherited the mapping */
 	if (!mincore(f->il.feed, PAGE, &vec) || errno != ENOMEM)
 		return 5;
 	return 0;
@@ -524,7 +528,7 @@ TEST(a_forked_child_may_not_use_the_feed)
 	feed_close(&f);
 }
 
-TEST(a_feed_outlives_its_process_and_is_of_no_use_then)
+TEST(a_feed_outlives_its_process_and_refuses_all_use)
 {
 	struct invlock_feed_see see = { .size = sizeof(see) };
 	int ready[2], fd, pidfd, status;
@@ -577,10 +581,11 @@ TEST(the_library_chooses_this_monitor_and_misses_no_change_with_it)
 		change_test(change, mm, &result);
 		counts[result.verdict] += claimed || result.verdict == CHANGE_UNKNOWN;
 		if (result.verdict == CHANGE_UNKNOWN)
-			print_message("# could not be made here: %s: %s\n", change->name,
+			print_message("# this change cannot be made here: %s: %s\n", change->name,
 				      result.reason);
 		else if (result.verdict == CHANGE_MISSED)
-			print_message("# %s: %s\n", claimed ? "MISSED" : "left out, as said",
+			print_message("# %s: %s\n", claimed ? "MISSED" :
+				      "missed, of a kind that the monitor does not claim to see",
 				      change->name);
 	}
 	print_message("# %u seen, %u missed, %u could not be made\n", counts[CHANGE_SEEN],

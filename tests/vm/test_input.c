@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
- * Bad input: whatever is wrong has one errno. Run with interval=1, so that what both mirrors
- * share is tried on both; what only one file has is in test_feed.c and test_mirror.c.
+ * Bad input: each mistake has one errno. The module is loaded with interval=1, so that the requests
+ * that both mirrors share are tried on both. test_feed.c and test_mirror.c try what belongs to one
+ * device only.
  */
 #include "device.h"
 
@@ -53,7 +54,7 @@ static int set_range(int fd, uint64_t addr, uint64_t len)
 	return ioctl(fd, INVLOCK_MIRROR_RANGE, &p) ? -errno : 0;
 }
 
-TEST(addresses_that_are_no_memory_of_the_process_are_refused)
+TEST(addresses_where_the_process_has_no_memory_are_refused)
 {
 	unsigned long page = (unsigned long)map_anon(2 * PAGE);
 	int fd;
@@ -82,7 +83,7 @@ TEST(addresses_that_are_no_memory_of_the_process_are_refused)
 	close(fd);
 }
 
-TEST(ranges_that_are_none_are_refused)
+TEST(ranges_that_make_no_sense_are_refused)
 {
 	char *p = map_anon(PAGE);
 	uint64_t page = (unsigned long)p;
@@ -114,7 +115,7 @@ TEST(ranges_that_are_none_are_refused)
 	assert_int_equal(set_range(fd, page + 1, PAGE), -EINVAL);
 	assert_int_equal(set_range(fd, -PAGE, 2 * PAGE), -EINVAL);
 	assert_int_equal(set_range(fd, page, 1ULL << 60), -EFAULT);
-	/* and what lies beside its range is not for it */
+	/* memory outside of the watched range is refused */
 	assert_int_equal(set_range(fd, page + PAGE, PAGE), 0);
 	expect_read("outside the watched range", fd, page, 1, -EFAULT);
 	close(fd);
@@ -140,7 +141,7 @@ TEST(a_range_with_a_hole_in_it_is_refused_and_its_front_is_not_harmed)
 	munmap(p, 3 * PAGE);
 }
 
-TEST(permissions_are_kept)
+TEST(the_device_respects_the_permissions_of_memory)
 {
 	char *none = map_anon(PAGE), *readable = map_anon(PAGE);
 	int fd;
@@ -169,7 +170,7 @@ TEST(device_memory_is_refused)
 
 	if (mem < 0)
 		TEST_SKIP("no /dev/mem: %s", strerror(errno));
-	/* the BIOS: VM_IO and VM_PFNMAP */
+	/* a mapping of the BIOS has VM_IO and VM_PFNMAP */
 	p = mmap(NULL, PAGE, PROT_READ, MAP_SHARED, mem, 0xf0000);
 	close(mem);
 	if (p == MAP_FAILED)
@@ -182,7 +183,7 @@ TEST(device_memory_is_refused)
 	munmap(p, PAGE);
 }
 
-/* each structure, each size that is not its own, each reserved field */
+/* Tries each struct with every wrong size, and with each reserved field set. */
 TEST(wrong_sizes_and_reserved_bits_are_refused)
 {
 	static const struct {
@@ -206,7 +207,7 @@ TEST(wrong_sizes_and_reserved_bits_are_refused)
 		for (unsigned int i = 0; i < 4; i++) {
 			char arg[256] = {};
 
-			/* right but for one thing: addr and len are where all of them have it */
+			/* all structs have addr and len at the same place; fill in good ones */
 			memcpy(arg + 8, (uint64_t[]){ page, PAGE, page }, 24);
 			for (uint32_t size = 0; size < 200; size++) {
 				if (size == cases[i].size)
@@ -226,7 +227,7 @@ TEST(wrong_sizes_and_reserved_bits_are_refused)
 		}
 		assert_int_equal(ioctl(fd, _IO('v', 0x3f), 0), -1);
 		assert_int_equal(errno, ENOTTY);
-		/* the same number for another size is another request */
+		/* the same number with another size is another request */
 		assert_int_equal(ioctl(fd, _IOWR('v', 0x42, char[8]), 0), -1);
 		assert_int_equal(errno, ENOTTY);
 	}
@@ -252,7 +253,7 @@ static int wait_for(pid_t child)
 	return WEXITSTATUS(status);
 }
 
-/* in a child: 0, or the number of what went wrong */
+/* Runs in a child. Return: 0, or the number of the step that failed. */
 static int pin_within_a_limit(void)
 {
 	struct rlimit limit = { 4 * PAGE, 4 * PAGE };
@@ -267,16 +268,16 @@ static int pin_within_a_limit(void)
 		return 2;
 	if (pin(one, addr, 4 * PAGE))
 		return 3;
-	/* the limit is the process's, however many files it has */
+	/* the limit belongs to the process, however many files it has open */
 	if (pin(other, addr, PAGE) != -ENOMEM)
 		return 4;
-	/* what is pinned no more is not counted any more */
+	/* pages that were unpinned are no longer counted */
 	if (pin(one, 0, 0) || pin(other, addr, 4 * PAGE))
 		return 5;
 	close(other);
 	if (pin(one, addr, 4 * PAGE))
 		return 6;
-	/* and what could not be pinned was not counted either */
+	/* pages that could not be pinned are not counted */
 	if (munmap(p + PAGE, PAGE) || pin(one, addr, 4 * PAGE) != -EFAULT)
 		return 7;
 	return pin(one, addr + 2 * PAGE, 4 * PAGE) ? 8 : 0;
@@ -292,8 +293,9 @@ TEST(pages_beyond_the_memlock_limit_are_not_pinned)
 }
 
 /*
- * In a child: the errno of an open in a cgroup with so much memory. Each limit has its own: what
- * a process leaves charged goes some time after it, and a limit below that kills the next one.
+ * Open the feed in a child, in a new cgroup with this much memory. Return: the errno of the open.
+ * Each limit has a cgroup of its own: some memory stays charged for a while after its process has
+ * ended, and a lower limit would then kill the next process.
  */
 static int open_in_cgroup(const char *limit)
 {
@@ -319,7 +321,7 @@ static int open_in_cgroup(const char *limit)
 	return err;
 }
 
-/* are there cgroups that count memory? */
+/* Are there cgroups that count memory? */
 static bool memory_is_counted(void)
 {
 	char controllers[256] = "";
@@ -338,7 +340,7 @@ TEST(a_feed_is_charged_to_its_cgroup_and_refused_when_that_is_full)
 	if (!memory_is_counted())
 		TEST_SKIP("no cgroups here that count memory");
 	assert_int_equal(open_in_cgroup("64M"), 0);
-	/* less than a feed: refused, and nobody is killed */
+	/* a feed does not fit: the open is refused, and no process is killed */
 	assert_int_equal(open_in_cgroup("1M"), ENOMEM);
 }
 
@@ -349,7 +351,7 @@ static void become_nobody(void)
 		_exit(98);
 }
 
-TEST(anybody_may_have_a_feed_and_only_root_a_mirror)
+TEST(every_user_may_open_a_feed_but_only_root_a_mirror)
 {
 	pid_t child = fork_with_us();
 
@@ -365,7 +367,7 @@ TEST(anybody_may_have_a_feed_and_only_root_a_mirror)
 	assert_int_equal(wait_for(child), 0);
 }
 
-/* a process of nobody's that tries to open feeds, tells how that went, and stays */
+/* Start a process of user nobody that opens the feed, reports the error, and stays. */
 static pid_t start_holder(int *ret_err)
 {
 	int said[2], err;
@@ -375,7 +377,7 @@ static pid_t start_holder(int *ret_err)
 	child = fork_with_us();
 	if (!child) {
 		become_nobody();
-		/* the second is the same feed */
+		/* the second open gets the same feed */
 		err = open("/dev/invlock", O_RDONLY) < 0 || open("/dev/invlock", O_RDONLY) < 0 ?
 		      errno : 0;
 		if (write(said[1], &err, sizeof(err)) == sizeof(err))
@@ -394,7 +396,7 @@ static void end_holder(pid_t child)
 	assert_int_equal(waitpid(child, NULL, 0), child);
 }
 
-/* a feed goes a moment after its process: until then there may be no room for another */
+/* Start a holder that gets a feed. A feed is freed a moment after its process; wait for that. */
 static pid_t start_holder_in_time(void)
 {
 	pid_t holder;
@@ -411,14 +413,14 @@ static pid_t start_holder_in_time(void)
 	return holder;
 }
 
-TEST(a_user_may_have_so_many_feeds_and_no_more)
+TEST(a_user_may_have_as_many_feeds_as_the_limit_says)
 {
 	static const char parameter[] = "/sys/module/invlock/parameters/user_feeds";
 	pid_t first, second, third;
 	int err;
 
 	assert_true(write_file(parameter, "1"));
-	/* alone now: nobody's feeds of other tests are gone */
+	/* this succeeds only once all feeds of nobody from other tests are gone */
 	first = start_holder_in_time();
 	third = start_holder(&err);
 	assert_int_equal(err, ENOSPC);
@@ -429,11 +431,11 @@ TEST(a_user_may_have_so_many_feeds_and_no_more)
 	third = start_holder(&err);
 	assert_int_equal(err, ENOSPC);
 	end_holder(third);
-	/* root is not bound by it, nor counted with nobody */
+	/* the limit does not bind root, and root's feed does not count for nobody */
 	err = open("/dev/invlock", O_RDONLY | O_CLOEXEC);
 	assert_true(err >= 0);
 	close(err);
-	/* what one gives back another may have */
+	/* a feed that one process gives back, another may have */
 	end_holder(first);
 	first = start_holder_in_time();
 	end_holder(first);
@@ -441,7 +443,7 @@ TEST(a_user_may_have_so_many_feeds_and_no_more)
 	assert_true(write_file(parameter, "64"));
 }
 
-/* 0 = every use of another process's file is refused as it should be */
+/* Return: 0 if every use of another process's file is refused as it should be. */
 static int use_of_another(int feed, int mirror, int interval)
 {
 	struct invlock_mirror_stats stats = { .size = sizeof(stats) };
@@ -539,7 +541,7 @@ TEST(a_file_that_was_kept_over_exec_is_refused)
 
 	if (!child) {
 		f = open_files();
-		/* reads the file as it was inherited: it is not opened anew */
+		/* reads the inherited file and does not open it again */
 		snprintf(script, sizeof(script), "dd bs=8 count=1 <&%d 2>&1 | grep -q permitted",
 			 f.feed);
 		execl("/bin/busybox", "sh", "-c", script, NULL);
@@ -560,7 +562,7 @@ TEST(a_32_bit_program_uses_both_devices)
 	line = wait_for(child);
 	if (line == 254)
 		TEST_SKIP("this kernel runs no 32-bit programs");
-	/* else it is the line of caller_32bit.c, modulo 256 */
+	/* otherwise this is a line number of caller_32bit.c, modulo 256 */
 	assert_int_equal(line, 0);
 }
 

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT
 /*
- * Requests that no sane program makes, on all devices, from several threads, while the memory
- * they are about comes and goes. Some are noise, most are right but for a field or two.
+ * A fuzzer. Several threads make bad requests of all devices, while another thread maps and unmaps
+ * the memory that the requests name. Some requests are noise; most are correct except for one or
+ * two fields.
  *
- * What must hold: every answer is one that the manual names for that request; the feed stays
- * what it was; at the end nothing is left running and the devices still work.
+ * Three things must hold: every answer is one that the manual names for the request; the header of
+ * the feed does not change; in the end no invalidation is running, and the devices still work.
  */
 #include "feed.h"
 
@@ -24,9 +25,8 @@ static struct {
 	int mirror, interval;
 	uint64_t seed;
 	bool stop;
-	unsigned long good, refused;		/* atomics */
-	unsigned long wrong;			/* the same */
-	char first_wrong[200];			/* of one thread: a hint */
+	unsigned long good, refused, wrong;	/* atomic */
+	char first_wrong[200];			/* written once */
 } fuzz;
 
 static uint64_t next(uint64_t *state)
@@ -42,7 +42,7 @@ static bool one_in(uint64_t *state, unsigned int n)
 	return next(state) % n == 0;
 }
 
-/* an address: mostly in the arena, else none at all. Never memory that the test needs */
+/* Return: an address in the arena or, less often, a wild one. Never memory that the test needs. */
 static uint64_t some_address(uint64_t *s)
 {
 	static const uint64_t wild[] = {
@@ -77,7 +77,7 @@ static uint64_t some_length(uint64_t *s)
 	}
 }
 
-/* right for @size, but now and then not */
+/* Return: usually @size. */
 static uint32_t some_size(uint64_t *s, uint32_t size)
 {
 	return one_in(s, 20) ? next(s) : one_in(s, 20) ? size - 8 : size;
@@ -88,7 +88,10 @@ static uint64_t some_reserved(uint64_t *s)
 	return one_in(s, 20) ? 1ULL << next(s) % 64 : 0;
 }
 
-/* the write of a device goes to the arena or nowhere: but its answers could go anywhere */
+/*
+ * Fill @room with an argument for the request. Return: @room, or now and then a bad pointer. The
+ * device can write to the arena only, because no other address is in the argument.
+ */
 static void *make_argument(uint64_t *s, unsigned long request, void *room)
 {
 	if (one_in(s, 30))
@@ -131,7 +134,10 @@ static void *make_argument(uint64_t *s, unsigned long request, void *room)
 	return room;
 }
 
-/* every request and the answers that the manual allows; 0 is always one, but for the last */
+/*
+ * Every request, and for each device the errors that the manual allows. Success is always allowed.
+ * The last entry stands for any unknown request.
+ */
 static const struct {
 	unsigned long request;
 	uint64_t feed, mirror, interval;
@@ -166,7 +172,7 @@ static void judge(const char *device, unsigned long request, long ret, uint64_t 
 static void one_ioctl(uint64_t *s, void *room)
 {
 	unsigned int nr = next(s) % NR_REQUESTS;
-	/* the last is any other one */
+	/* 0 stands for an unknown request */
 	unsigned long request = requests[nr].request ?: one_in(s, 2) ? _IO('v', 0x44) :
 							_IOWR('v', 0x42, char[16]);
 	void *arg = make_argument(s, request, room);
@@ -213,7 +219,7 @@ static void one_call_on_the_feed(uint64_t *s)
 static void *make_requests(void *arg)
 {
 	uint64_t state = fuzz.seed + (uintptr_t)arg * 0x9e3779b97f4a7c15ULL;
-	/* not in the arena: what is asked for is what was meant */
+	/* not in the arena, where other threads would change the argument */
 	char room[256];
 
 	while (!port_load(&fuzz.stop)) {
@@ -225,7 +231,7 @@ static void *make_requests(void *arg)
 	return NULL;
 }
 
-/* the arena's pages come and go, and change their permissions */
+/* Map and unmap pages of the arena, and change their permissions. */
 static void *change_memory(void *arg)
 {
 	uint64_t s = fuzz.seed ^ 0x5555;
@@ -238,7 +244,7 @@ static void *change_memory(void *arg)
 			continue;
 		switch (next(&s) % 4) {
 		case 0:
-			/* no hole: something that the test needs could be mapped there */
+			/* leave no hole: the kernel could map what the test needs there */
 			mmap(p, len, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
 			break;
 		case 1:
@@ -248,7 +254,7 @@ static void *change_memory(void *arg)
 			madvise(p, len, MADV_DONTNEED);
 			break;
 		default:
-			/* more than is taken away, so that most of it is there at any time */
+			/* map more than the other cases take away: most pages stay mapped */
 			if (p + 16 * PAGE <= fuzz.arena + ARENA)
 				len = 16 * PAGE;
 			mmap(p, len, PROT_READ | PROT_WRITE,
@@ -265,7 +271,7 @@ static void check_that_all_still_work(const struct invlock_feed *as_it_was)
 	char *p = map_anon(PAGE), byte = 0;
 	uint64_t before;
 
-	/* everything before sequence is constant */
+	/* the fields before sequence are constant */
 	assert_memory_equal(feed, as_it_was, offsetof(struct invlock_feed, sequence));
 	assert_int_equal(feed->flags, 0);
 	assert_int_equal(feed->lost, 0);
@@ -280,12 +286,12 @@ static void check_that_all_still_work(const struct invlock_feed *as_it_was)
 	assert_non_null(feed_find(&fuzz.feed, before, p, PAGE, INVLOCK_KIND_UNMAP));
 }
 
-TEST(no_request_has_an_answer_that_the_manual_does_not_name)
+TEST(every_request_gets_an_answer_that_the_manual_names)
 {
 	struct invlock_feed as_it_was;
 	pthread_t threads[THREADS + 1];
 
-	/* what is asked for at its end and is longer ends at a page that nobody may use */
+	/* behind the arena lies a page without access, which stops requests that are too long */
 	fuzz.arena = map_aligned(ARENA + PAGE);
 	assert_int_equal(mprotect(fuzz.arena + ARENA, PAGE, PROT_NONE), 0);
 	fuzz.mirror = mirror_open();
@@ -304,7 +310,8 @@ TEST(no_request_has_an_answer_that_the_manual_does_not_name)
 	for (unsigned int i = 0; i <= THREADS; i++)
 		pthread_join(threads[i], NULL);
 
-	print_message("# seed %#llx: %lu done, %lu refused, %lu wrong %s\n",
+	print_message("# seed %#llx: %lu requests succeeded, %lu were refused, %lu got a wrong "
+		      "answer %s\n",
 		      (unsigned long long)fuzz.seed, fuzz.good, fuzz.refused, fuzz.wrong,
 		      fuzz.first_wrong);
 	assert_int_equal(fuzz.wrong, 0);

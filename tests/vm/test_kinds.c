@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * Every way in which a program makes the kernel invalidate: it is made for real, and the feed
- * must have an event of the right kind and range, with its end after it.
+ * Every way in which a program can make the kernel invalidate. Each test makes the change, and
+ * expects an event of the right kind and range in the feed, and the end of the invalidation.
  */
 #include "kinds.h"
 
@@ -96,7 +96,7 @@ TEST(dontneed_of_a_part_of_a_huge_page_is_seen)
 {
 	char *p = huge_page();
 
-	/* an inner start for the whole huge page nests in the outer one */
+	/* the kernel starts a second invalidation, of the whole huge page, inside the first */
 	begin();
 	assert_int_equal(madvise(p + PAGE, PAGE, MADV_DONTNEED), 0);
 	expect(p + PAGE, PAGE, INVLOCK_KIND_DISCARD);
@@ -199,7 +199,7 @@ TEST(pageout_is_seen)
 
 	begin();
 	assert_int_equal(madvise(p, LEN, MADV_PAGEOUT), 0);
-	/* 6.1 does not mark the task as one that reclaims */
+	/* 6.1 does not set reclaim_state for this, so the kind is DISCARD there */
 	expect_each_page(p, LEN, INVLOCK_KIND_MIGRATE, INVLOCK_KIND_DISCARD);
 }
 
@@ -217,13 +217,13 @@ TEST(pageout_for_another_process_is_seen)
 		_exit(read(pipefd[0], &range, sizeof(range)) != sizeof(range) ||
 		      syscall(SYS_process_madvise, pidfd, &range, 1UL, MADV_PAGEOUT, 0U) != MIB);
 	}
-	/* not before the fork: pages that are shared with the child stay */
+	/* map them after the fork: pages that the child shares are not reclaimed */
 	range = (struct iovec){ small_pages(MIB), MIB };
 	begin();
 	assert_int_equal(write(pipefd[1], &range, sizeof(range)), sizeof(range));
 	assert_int_equal(waitpid(child, &status, 0), child);
 	assert_int_equal(status, 0);
-	/* some are still on a list of this CPU, where the other process does not find them */
+	/* some pages are still on a list of this CPU, where the other process cannot find them */
 	assert_true(seen_within(range.iov_base, MIB, INVLOCK_KIND_MIGRATE) ||
 		    seen_within(range.iov_base, MIB, INVLOCK_KIND_DISCARD));
 	assert_true(feed_is_quiet(&feed));
@@ -303,7 +303,7 @@ TEST(userfaultfd_write_protection_is_seen)
 	close(uffd);
 }
 
-/* newer than this machine's headers: Linux 6.8 */
+/* Linux 6.8 added this; older headers lack it. */
 struct uffd_move {
 	uint64_t dst;
 	uint64_t src;
@@ -341,7 +341,7 @@ static void ignore(int signal)
 TEST(a_page_whose_memory_fails_is_seen)
 {
 	char *p = small_pages(LEN);
-	/* the kernel tells whoever has the page */
+	/* the kernel sends SIGBUS to the processes that have the page */
 	void (*old)(int) = signal(SIGBUS, ignore);
 	int err;
 

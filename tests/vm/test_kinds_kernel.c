@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * What the kernel changes by itself: reclaim, write-back, migration, merging, reaping. Each
- * is provoked until it happens, and must be seen like what a program does.
+ * Changes that the kernel makes by itself: reclaim, write-back, migration, merging, reaping. Each
+ * test provokes the kernel until it makes the change, and then expects an event in the feed.
  */
 #include "kinds.h"
 
@@ -18,7 +18,7 @@
 #define KSM	"/sys/kernel/mm/ksm/"
 #define THP	"/sys/kernel/mm/transparent_hugepage/"
 
-/* until an event of the kind is at the range; what is done meanwhile may be what makes it */
+/* Wait for an event of that kind that touches the range; call @meanwhile while waiting. */
 static bool becomes_seen(const void *start, size_t len, uint32_t kind, void (*meanwhile)(void))
 {
 	for (unsigned int i = 0; i < PATIENCE; i++) {
@@ -48,7 +48,7 @@ TEST(reclaim_by_a_memory_cgroup_is_seen)
 	rmdir(CGROUP);
 }
 
-/* 0 also when there is no such number */
+/* Return: the value, or 0 if there is none of that name. */
 static unsigned long vmstat(const char *name)
 {
 	char line[128];
@@ -72,7 +72,7 @@ static void read_file(const char *path, char *text, size_t len)
 	fclose(f);
 }
 
-/* a child that fills the memory, a little at a time so that kswapd can keep up */
+/* Start a child that fills the memory, slowly enough for kswapd to keep up. */
 static pid_t fill_memory(void)
 {
 	pid_t child = fork();
@@ -100,7 +100,7 @@ TEST(reclaim_by_kswapd_is_seen)
 	bool found;
 
 	read_file("/proc/sys/vm/min_free_kbytes", reserve, sizeof(reserve));
-	/* a quarter of the guest's memory: kswapd begins long before there is none left */
+	/* this is a quarter of the guest's memory, so kswapd begins long before memory runs out */
 	assert_true(write_file("/proc/sys/vm/min_free_kbytes", "262144"));
 	assert_true(write_file("/proc/sys/vm/swappiness", "200"));
 	begin();
@@ -115,7 +115,7 @@ TEST(reclaim_by_kswapd_is_seen)
 	expect_quiet_soon();
 }
 
-/* a disk in memory. Return: its number, -1 = there is none */
+/* Make a disk in memory. Return: its number, or -1 if this kernel has no zram. */
 static int make_disk(void)
 {
 	int nr = -1;
@@ -151,7 +151,7 @@ TEST(write_back_of_a_file_is_seen)
 	memset(p, 1, LEN);
 	begin();
 	assert_int_equal(fsync(fd), 0);
-	/* from now on a write must fault, to make the page dirty again */
+	/* write-back protects the page, so that the next write makes it dirty again */
 	expect_each_page(p, LEN, INVLOCK_KIND_PROTECT, INVLOCK_KIND_PROTECT);
 	munmap(p, LEN);
 	close(fd);
@@ -160,7 +160,7 @@ TEST(write_back_of_a_file_is_seen)
 	assert_true(write_file("/sys/class/zram-control/hot_remove", text));
 }
 
-/* memory of which every other page is free: there is much to move together */
+/* Return: memory without every other page, so that there is much to compact. */
 static char *full_of_holes(size_t len)
 {
 	char *p = small_pages(len);
@@ -177,7 +177,7 @@ TEST(compaction_is_seen)
 	unsigned int nr = 0;
 	bool found = false;
 
-	/* more each time: what lies where pages are moved to stays where it is */
+	/* use more memory each time: pages that lie where the others are moved to do not move */
 	while (nr < 10 && !found) {
 		p[nr++] = full_of_holes(len);
 		begin();
@@ -218,7 +218,10 @@ TEST(the_scan_for_the_node_that_uses_a_page_is_seen)
 	expect_quiet_soon();
 }
 
-/* Return: memory on another node than that of this CPU, which this thread keeps; NULL = none */
+/*
+ * Bind this thread to its CPU, and allocate memory on the other NUMA node. Return: the memory, or
+ * NULL if this kernel cannot.
+ */
 static char *pages_of_another_node(size_t len)
 {
 	unsigned int cpu, node;
@@ -290,7 +293,7 @@ TEST(collapse_by_khugepaged_is_seen)
 	write_file(THP "khugepaged/scan_sleep_millisecs", "10000");
 }
 
-/* what the parent needs to know to read a child's feed out of its memory */
+/* What the parent must know to read the feed of a child out of the child's memory. */
 struct victim {
 	void *feed;
 	size_t feed_bytes;
@@ -306,7 +309,7 @@ static void *fault_slowly(void *arg)
 	return NULL;
 }
 
-/* a process that cannot die at once: one of its threads is in a fault */
+/* Become a process that cannot die at once, because one of its threads is in a fault. */
 static void be_a_victim(int out)
 {
 	struct victim v;
@@ -314,7 +317,7 @@ static void be_a_victim(int out)
 	int fd;
 
 	feed_close(&feed);
-	/* the reaper takes file mappings too, but those that could have been writable */
+	/* the reaper skips a shared mapping only if its file was opened for writing */
 	feed_open_as(&feed, 0, O_RDWR);
 	v = (struct victim){ feed.il.feed, feed.bytes, small_pages(LEN) };
 	fd = mirror_open();
@@ -328,7 +331,7 @@ static void be_a_victim(int out)
 	_exit(99);
 }
 
-/* Return: the reaper came in time, and its event is in the feed */
+/* Return: did the reaper come in time, and is its event in the feed? */
 static bool is_reaped(unsigned int delay_ms)
 {
 	struct invlock_feed *copy;
@@ -351,7 +354,7 @@ static bool is_reaped(unsigned int delay_ms)
 	copy = aligned_alloc(PAGE, v.feed_bytes);
 	assert_non_null(copy);
 	kill(child, SIGKILL);
-	/* no reaping, or nothing left to read, when the fault was over too soon */
+	/* if the fault ends too soon, nothing is reaped, or the feed is gone */
 	if (!syscall(SYS_process_mrelease, pidfd, 0U) &&
 	    pread(mem, copy, v.feed_bytes, (off_t)v.feed) == (ssize_t)v.feed_bytes &&
 	    !(copy->flags & INVLOCK_FEED_DEAD)) {
@@ -378,7 +381,7 @@ TEST(the_reaper_of_a_killed_process_is_seen)
 
 	if (syscall(SYS_process_mrelease, -1, 0U) && errno == ENOSYS)
 		TEST_SKIP("this kernel has no process_mrelease()");
-	/* the wait of the fault cannot be ended, only chosen: longer on a busy machine */
+	/* how long the fault must last depends on how busy the machine is */
 	for (unsigned int delay_ms = 500; delay_ms <= 32000 && !found; delay_ms *= 2)
 		found = is_reaped(delay_ms);
 	assert_true(found);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* Exit, exec, kill and close, also in the middle of a fault. */
+/* Processes exit, exec, are killed or close the device, some of them in the middle of a fault. */
 #include "device.h"
 
 #include <pthread.h>
@@ -41,7 +41,7 @@ static void *read_for_ever(void *arg)
 	return NULL;
 }
 
-/* a process that faults on two threads and then ends as @how says */
+/* Start a process that faults on two threads and then ends by @how. Return: its exit status. */
 static int die_in_a_fault(void (*how)(int fd))
 {
 	pid_t child = fork();
@@ -73,7 +73,7 @@ static void by_kill(int fd)
 
 static void by_close_and_exit(int fd)
 {
-	/* the threads' requests still hold the file */
+	/* the requests of the threads still hold a reference to the file */
 	close(fd);
 	sleep_ms(50);
 	_exit(8);
@@ -126,7 +126,7 @@ TEST(open_and_close_in_a_loop_leaves_nothing)
 		p[0] = i;
 		assert_int_equal(mirror_read(fd, p, &byte, 1), 0);
 		assert_int_equal((unsigned char)byte, i);
-		/* a new mirror each time: the one before went with its last user */
+		/* each open gets a new mirror, because the last close freed the old one */
 		assert_int_equal(mirror_stats(fd).faults, 1);
 		close(fd);
 	}

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: MIT
 /*
- * Runs with the fault "end" planted, so that no invalidation ever ends. Faults must neither publish nor wait beyond
- * their budget, and a wait must end when its task is killed.
+ * Runs with the fault "end" of tests/vm/planted, so that no invalidation ever ends. Page faults of
+ * the device must neither publish nor wait beyond their budget, and SIGKILL must end a wait.
  */
 #include "device.h"
 
 #include <signal.h>
 #include <sys/wait.h>
 
-/* a page in whose range an invalidation runs for ever */
+/* Return: a page in whose range an invalidation runs for ever. */
 static char *page_that_never_settles(void)
 {
 	char *p = map_aligned(2 * MIB);
@@ -62,14 +62,14 @@ TEST(a_wait_ends_when_the_task_is_killed)
 	sleep_ms(500);
 	assert_int_equal(waitpid(child, &status, WNOHANG), 0);
 	assert_int_equal(kill(child, SIGKILL), 0);
-	/* the alarm kills this test if it does not */
+	/* if the child does not end, the alarm kills this test */
 	alarm(60);
 	assert_int_equal(waitpid(child, &status, 0), child);
 	alarm(0);
 	assert_int_equal(WTERMSIG(status), SIGKILL);
 }
 
-TEST(a_lock_goes_while_an_invalidation_runs)
+TEST(a_lock_can_be_freed_while_an_invalidation_runs)
 {
 	int fd = mirror_open();
 	char byte;
@@ -77,7 +77,7 @@ TEST(a_lock_goes_while_an_invalidation_runs)
 	assert_int_equal(mirror_read(fd, page_that_never_settles() + MIB, &byte, 0), -EINVAL);
 	assert_true(mirror_stats(fd).running > 0);
 	close(fd);
-	/* the next one starts afresh */
+	/* a new lock starts without it */
 	fd = mirror_open();
 	assert_int_equal(mirror_stats(fd).running, 0);
 	close(fd);

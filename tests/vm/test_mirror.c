@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* The mirror device on every sort of memory, and what it refuses. */
+/* The mirror device with every sort of memory, and the requests that it refuses. */
 #include "device.h"
 
 #include <sys/wait.h>
@@ -17,7 +17,7 @@ static void check_both_ways(char *memory, size_t len)
 	assert_int_equal(mirror_write(fd, memory, buffer, len), 0);
 	assert_memory_equal(memory, buffer, len);
 
-	/* the CPU writes, the device reads again: the same page, no new fault */
+	/* the CPU writes, and the device reads the same page without a new fault */
 	memory[len / 2] = 0x77;
 	assert_int_equal(mirror_read(fd, memory + len / 2, buffer, 1), 0);
 	assert_int_equal(buffer[0], 0x77);
@@ -84,7 +84,7 @@ TEST(untouched_memory_reads_as_zero_and_is_still_copied_on_write)
 	assert_int_equal(mirror_read(fd, p, &byte, 1), 0);
 	assert_int_equal(byte, 0);
 	byte = 9;
-	/* the zero page is in the table for reading: writing must not go through it */
+	/* the table has the zero page for reading, and a write must not go to that page */
 	assert_int_equal(mirror_write(fd, p, &byte, 1), 0);
 	assert_int_equal(p[0], 9);
 	munmap(p, PAGE);
@@ -153,7 +153,7 @@ TEST(memory_that_is_not_there_or_not_writable_is_refused)
 	assert_int_equal(mirror_read(fd, NULL, buffer, 1), -EFAULT);
 	assert_int_equal(mirror_read(fd, (void *)0xffff888000000000UL, buffer, 1), -EFAULT);
 	assert_int_equal(mirror_read(fd, (void *)0x7fffffffffffUL, buffer, 2), -EFAULT);
-	/* the buffer's side */
+	/* a bad buffer */
 	assert_int_equal(mirror_read(fd, p, NULL, 1), -EFAULT);
 	assert_int_equal(mirror_write(fd, p, (void *)1, 1), -EFAULT);
 	munmap(p, 3 * PAGE);
@@ -233,7 +233,7 @@ do {									\
 	close(fd);
 }
 
-/* 0 or -errno of a read through a device that another process opened */
+/* Read in a child through a device that this process opened. Return: 0 or -errno of the read. */
 static int read_in_a_child(int fd)
 {
 	int status;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * A driver that leaves its fault loop in the middle: the kernel's log says so, the fault ends
- * with an error, and no lock is left behind.
+ * A driver leaves its fault loop between attempt and commit. The kernel's log warns about it, the
+ * fault ends with an error, and no lock stays held.
  */
 #include "drill_device.h"
 
@@ -9,7 +9,7 @@
 
 #define READ_AND_CLEAR	4
 
-/* all that the kernel complains about, which is then gone: warnings of fault.c, and so many */
+/* Read and clear the kernel's log: it must contain @wanted warnings of fault.c and no others. */
 static void check_warnings(unsigned int wanted)
 {
 	static char log[1 << 20];
@@ -21,9 +21,9 @@ static void check_warnings(unsigned int wanted)
 	for (char *line = strtok(log, "\n"); line; line = strtok(NULL, "\n")) {
 		if (!strstr(line, "WARNING:") && !strstr(line, "BUG:"))
 			continue;
-		/* with its folder or without, which is a matter of the kernel */
+		/* some kernels print the file with its folder, others without */
 		if (!strstr(line, "fault.c:"))
-			fail_msg("the kernel says: %s", line);
+			fail_msg("the kernel's log has another complaint: %s", line);
 		warnings++;
 	}
 	assert_int_equal(warnings, wanted);
@@ -45,11 +45,11 @@ static void check_misuse(unsigned int how)
 
 	assert_int_equal(fault(fd, p, how), -EINVAL);
 	check_warnings(1);
-	/* the mmap lock is free: else the alarm ends this test */
+	/* if the mmap lock is still held, the alarm ends this test */
 	alarm(60);
 	munmap(p + PAGE, PAGE);
 	alarm(0);
-	/* and nothing of that fault is in the way of the next */
+	/* the next fault works */
 	assert_int_equal(madvise(p, PAGE, MADV_DONTNEED), 0);
 	assert_int_equal(fault(fd, p, 0), 0);
 	munmap(p, PAGE);
@@ -57,12 +57,12 @@ static void check_misuse(unsigned int how)
 	check_warnings(0);
 }
 
-TEST(a_loop_that_is_left_without_its_commit_is_told_so_and_leaves_no_lock)
+TEST(a_loop_that_is_left_without_a_commit_warns_and_leaves_no_lock)
 {
 	check_misuse(DRILL_LEAVE);
 }
 
-TEST(so_is_one_that_goes_round_without_its_commit)
+TEST(a_loop_that_goes_round_without_a_commit_warns_and_leaves_no_lock)
 {
 	check_misuse(DRILL_NO_COMMIT);
 }

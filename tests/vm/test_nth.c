@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
- * The 1st, 2nd, ... allocation that a system call makes fails, for each call that allocates:
- * it says so, works the next time, and leaves nothing. Needs a kernel that fails when it is
- * told to, as K=debug. Run with interval=1.
+ * For each system call that allocates, the first, the second, ... of its allocations fails. The
+ * call must report that, work the next time, and leave no memory behind. Needs a kernel that can
+ * make allocations fail, such as K=debug. The module is loaded with interval=1.
  */
 #include "device.h"
 
@@ -11,15 +11,15 @@
 #define NOBODY	65534
 #define PINNED	(64 * PAGE)
 
-/* as many times 10 ms may the kernel take to free a feed */
+/* how many times 10 ms the kernel may take to free a feed */
 #define PATIENCE	30000
 
-static int nth_fd = -1;		/* of this thread */
-static int fd = -1;		/* what a call opens, or is about */
+static int nth_fd = -1;		/* fail-nth of this thread */
+static int fd = -1;		/* the device */
 static char *memory;
 static void *mapped;
 
-/* one system call, and how to take back what it did; both may come more than once */
+/* One system call, and how to undo it. Both run many times. */
 struct call {
 	const char *what;
 	int (*make)(void);
@@ -66,7 +66,7 @@ static void unmap_feed(void)
 		munmap(mapped, PAGE);
 }
 
-/* the page is there, only the device does not know it yet */
+/* The page is mapped, but the device has no translation for it yet. */
 static int read_page(void)
 {
 	char byte;
@@ -108,7 +108,7 @@ static bool set_nth(unsigned int nth)
 	return pwrite(nth_fd, text, len, 0) == len;
 }
 
-/* Return: what the call says. @ret_met: it came to so many allocations */
+/* Return: the result of the call. @ret_met: did the call make at least @nth allocations? */
 static int call_with_failure(const struct call *call, unsigned int nth, bool *ret_met)
 {
 	char left[16] = "";
@@ -132,10 +132,10 @@ static void fail_each(const struct call *call)
 		err = call_with_failure(call, ++nth, &met);
 		call->take_back();
 		if (err && (err != -ENOMEM || !met))
-			fail_msg("%s, without its allocation %u: %d", call->what, nth, err);
+			fail_msg("%s, when allocation %u failed: %d", call->what, nth, err);
 		refused += err == -ENOMEM;
 	} while (met);
-	print_message("# %s: refused without %u of %u allocations\n", call->what, refused,
+	print_message("# %s: %u of %u allocations make the call fail\n", call->what, refused,
 		      nth - 1);
 	assert_true(refused > 0);
 }
@@ -159,7 +159,7 @@ static int setup(void **state)
 		if (!write_file(path, settings[i][1]))
 			return -1;
 	}
-	/* what was lost before is not ours */
+	/* do not report what other tests have lost */
 	write_file("/sys/kernel/debug/kmemleak", "clear");
 	memory = map_aligned(PINNED);
 	madvise(memory, PINNED, MADV_NOHUGEPAGE);
@@ -169,7 +169,7 @@ static int setup(void **state)
 #define NEEDS_FAILURES()						\
 do {									\
 	if (nth_fd < 0)							\
-		TEST_SKIP("this kernel does not fail on request: K=debug does");	\
+		TEST_SKIP("this kernel cannot make allocations fail; K=debug can");	\
 } while (0)
 
 TEST(an_open_without_memory_is_refused_and_the_next_one_works)
@@ -197,7 +197,7 @@ TEST(a_feed_that_could_not_be_opened_is_not_counted)
 	assert_int_equal(setresuid(0, 0, 0), 0);
 	assert_true(write_file(limit, "1"));
 	assert_int_equal(setresuid(NOBODY, NOBODY, 0), 0);
-	/* those that were opened are freed a moment after their close */
+	/* the feeds that were opened are freed a moment after their close */
 	for (unsigned int i = 0; i < PATIENCE && err == -ENOSPC; i++) {
 		sleep_ms(10);
 		err = open_feed();
@@ -244,7 +244,7 @@ TEST(a_pin_without_memory_is_refused_and_the_next_one_works)
 	close_it();
 }
 
-/* Return: memory of the module's that nobody knows any more */
+/* Return: has the kernel found memory of the module to which no pointer exists any more? */
 static bool is_lost(void)
 {
 	FILE *f = fopen("/sys/kernel/debug/kmemleak", "r");
@@ -263,7 +263,7 @@ static bool is_lost(void)
 TEST(nothing_is_left_of_what_failed)
 {
 	NEEDS_FAILURES();
-	/* what is younger than 5 s is not looked at, and what was not looked at is not lost */
+	/* kmemleak leaves out memory that is younger than 5 s */
 	sleep_ms(6000);
 	for (unsigned int i = 0; i < 2; i++)
 		assert_true(write_file("/sys/kernel/debug/kmemleak", "scan"));

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
- * Progress against storms: what holds however fast or slow this machine is. How it compares,
- * in rounds and time, with a mirror on mmu_interval_notifier: bench/kernel/progress.c.
+ * Progress against storms. These tests assert only what holds on a machine of any speed.
+ * bench/kernel/progress.c compares rounds and times with the mirror that uses
+ * mmu_interval_notifier.
  */
 #include "progress.h"
 
@@ -22,7 +23,7 @@ static int open_drill(void **state)
 {
 	(void)state;
 	drill = drill_open();
-	/* each fault is open for long enough that a storm passes through it */
+	/* each fault takes long enough for the storm to make changes meanwhile */
 	assert_true(write_file("/sys/module/invlock/parameters/delay_us", "3000"));
 	return 0;
 }
@@ -67,12 +68,12 @@ TEST(a_storm_elsewhere_neither_delays_nor_undoes_a_fault)
 	assert_int_equal(p.busy + p.wrong, 0);
 	assert_int_equal(p.stats.most_walks, 1);
 	assert_int_equal(p.stats.collisions, 0);
-	/* the head never found its range busy */
+	/* no attempt found its range busy */
 	assert_int_equal(p.stats.waits, 0);
 	assert_true(p.invalidations > 50);
 }
 
-/* so many changes in one fault that no ring would remember them, and nothing of the device's */
+/* There are more changes during one fault than a ring could remember, and all miss the device. */
 TEST(a_storm_beside_the_page_in_its_stripe_undoes_no_fault)
 {
 	const struct progress wanted = {
@@ -82,7 +83,7 @@ TEST(a_storm_beside_the_page_in_its_stripe_undoes_no_fault)
 	struct progress p;
 	unsigned int ms = 100;
 
-	/* however slow this machine is */
+	/* give a slow machine more time */
 	do {
 		p = wanted;
 		ms *= 2;
@@ -96,8 +97,8 @@ TEST(a_storm_beside_the_page_in_its_stripe_undoes_no_fault)
 	assert_true(p.invalidations > 5 * 256);
 }
 
-/* else the first of these tests could not turn red */
-TEST(the_same_storm_delays_or_undoes_what_watches_the_whole_address_space)
+/* This shows that the first of these tests could turn red. */
+TEST(the_same_storm_delays_or_undoes_a_mirror_that_watches_the_whole_address_space)
 {
 	struct progress p = {
 		.contender = INTERVAL_ALL, .storm = STORM_DISJOINT,
@@ -141,7 +142,7 @@ TEST(a_storm_of_huge_unmaps_costs_no_more_rounds_than_the_budget)
 	run_bounded(&p);
 }
 
-/* shares this process's memory, and is none of its threads: it can be killed alone */
+/* Runs as a process that shares this process's memory, so that it can be killed alone. */
 static int fault_for_ever(void *arg)
 {
 	struct progress *p = arg;
@@ -168,14 +169,14 @@ static void check_that_a_faulting_task_can_be_killed(enum storm storm, unsigned 
 	reader = clone(fault_for_ever, stack + 64 * PAGE, CLONE_VM | CLONE_FILES | SIGCHLD,
 		       &of_the_reader);
 	assert_true(reader > 0);
-	/* it waits, or goes round and round */
+	/* by now it waits, or takes one round after another */
 	sleep_ms(300);
 	assert_int_equal(kill(reader, SIGKILL), 0);
 	alarm(100);
 	assert_int_equal(waitpid(reader, &status, 0), reader);
 	alarm(0);
 	assert_int_equal(WTERMSIG(status), SIGKILL);
-	/* what it waited for went on meanwhile: it ends here */
+	/* the storm has gone on until here */
 	storm_end(&p, drill, threads);
 	munmap(stack, 64 * PAGE);
 }

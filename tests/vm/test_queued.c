@@ -1,18 +1,20 @@
 // SPDX-License-Identifier: MIT
 /*
- * A change that needs no mmap lock begins while a fault waits for that lock: after it found its
- * range quiet and before it is in flight. Nothing undoes it then, so it has to look once more.
+ * A fault has found its range quiet and waits for the mmap lock. A change that needs no mmap lock
+ * starts at this moment. The fault is not in flight yet, so the start does not undo it. The fault
+ * has to ask again once it has the lock.
  *
- * Two drills hold the two changes for as long as it takes: one that has the mmap lock, and the one
- * that is to be met. While that lock is held nobody here may touch a page that is not there.
+ * Two files of drill.ko hold two invalidations for as long as needed: the first is made by a thread
+ * that holds the mmap lock, the second is the change in question. While the mmap lock is held, no
+ * thread of this program may touch a page that is not mapped.
  */
 #include <pthread.h>
 
 #include "drill_device.h"
 
-#define HOLD_US		60000000	/* longer than the test takes: it lets go of both */
+#define HOLD_US		60000000	/* longer than the test takes; the test releases both */
 
-/* on a thread that was there before the lock was taken */
+/* Work for a thread that is created before the lock is taken. */
 struct work {
 	pthread_t thread;
 	void (*run)(struct work *w);
@@ -69,7 +71,7 @@ static void read_by_device(struct work *w)
 	w->result = mirror_read(w->fd, w->page, &w->byte, 1);
 }
 
-/* there is nothing but the mmap lock that this thread can wait for in this state */
+/* Wait until the thread is in state D: it can only be waiting for the mmap lock then. */
 static void wait_until_blocked(const struct work *w)
 {
 	char path[64], stat[256] = "";
@@ -88,10 +90,10 @@ static void wait_until_blocked(const struct work *w)
 	} while (!state || state[2] != 'D');
 }
 
-TEST(a_change_that_began_while_the_mmap_lock_was_waited_for_is_seen)
+TEST(a_change_that_started_while_a_fault_waited_for_the_mmap_lock_is_seen)
 {
 	int lock = drill_open(), change = drill_open();
-	/* the last one that is opened is told of a change first: before the drills hold it */
+	/* the kernel calls the newest notifier first: the mirror's, before a drill holds a change */
 	int fd = mirror_open(), memfd = make_memfd(PAGE, 0);
 	char *page = page_alone(memfd);
 	struct work locker = { .run = take_mmap_lock, .page = map_aligned(2 * MIB) };
@@ -116,15 +118,15 @@ TEST(a_change_that_began_while_the_mmap_lock_was_waited_for_is_seen)
 
 	drill_let_go(lock);
 	finish(&locker);
-	/* one that does not look again is done now */
+	/* a fault that does not ask again would be done now */
 	for (int i = 0; i < 1000 && !__atomic_load_n(&reader.done, __ATOMIC_ACQUIRE); i++)
 		sleep_ms(1);
 	drill_let_go(change);
 	finish(&puncher);
 	assert_int_equal(pthread_join(reader.thread, NULL), 0);
-	/* where a millisecond is long, it has given up by now, which is as good */
+	/* on a slow machine the fault may have spent its budget, which is fine, too */
 	assert_true(!reader.result || reader.result == -EBUSY);
-	/* whatever the read saw: now there is a hole, and the device knows */
+	/* whatever that read saw, a read after the change must see the hole */
 	assert_int_equal(mirror_read(fd, page, &byte, 1), 0);
 	assert_int_equal(byte, 0);
 	assert_true(mirror_stats(fd).waits > 0);

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT
 /*
- * The oracle: one thread changes what lies at an address and writes a number there, always a
- * higher one; others read it through the device. A device that acts on a stale translation
+ * One thread replaces the page at an address again and again, and writes a number there, each time
+ * a higher one. Other threads read it through the device. A device that acts on a stale translation
  * returns a number from before the read began.
  *
- * The writer says what it did in two counters: change is odd while it is at work, newest is
- * the number that is surely there. Nothing but the device's data decides.
+ * The writer has two counters: "change" is odd while it makes a change, and "newest" is a number
+ * that has certainly been written. Only the data that the device returns decides.
  */
 #include "device.h"
 
@@ -28,7 +28,7 @@ static struct storm {
 	unsigned long reads, stale, busy, wrong;	/* atomics */
 } storm;
 
-/* each leaves memory at storm.page that has lost what was in it, or that is another page */
+/* Each of these functions makes another page, or an empty one, appear at storm.page. */
 static void by_discard(void)
 {
 	if (madvise(storm.page, PAGE, MADV_DONTNEED))
@@ -46,7 +46,7 @@ static void by_moving_another_page_there(void)
 {
 	void *p = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
-	/* a page is there to be moved; its number is older than any */
+	/* touch the page, so that there is one to move; 1 is older than any number */
 	*(volatile uint64_t *)p = 1;
 	if (mremap(p, PAGE, PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, storm.page) != storm.page)
 		storm.wrong++;
@@ -73,7 +73,7 @@ static void *read_and_judge(void *arg)
 		if (err)
 			continue;
 		__atomic_thread_fence(__ATOMIC_SEQ_CST);
-		/* 0 and 1: new memory, not written yet; right only while a change is made */
+		/* 0 and 1 are new memory without a number, which is right only during a change */
 		if (got > 1 ? got < newest : !(change & 1) && port_load(&storm.change) == change)
 			__atomic_fetch_add(&storm.stale, 1, __ATOMIC_RELAXED);
 	}
@@ -89,7 +89,7 @@ static void change_once(void (*change)(void))
 	__atomic_fetch_add(&storm.change, 1, __ATOMIC_SEQ_CST);
 }
 
-/* did enough reads meet enough changes: of a translation, or of a fault in flight? */
+/* Have enough changes hit a translation or a fault in flight? */
 static bool has_met(bool collides)
 {
 	struct invlock_mirror_stats stats = mirror_stats(storm.fd);
@@ -99,8 +99,8 @@ static bool has_met(bool collides)
 }
 
 /*
- * @collides: can the change be made while a fault holds the mmap lock for reading? Then some
- *	of them must have met, or the storm has shown nothing.
+ * @collides: can the change be made while a fault holds the mmap lock for reading? Then there must
+ *	be collisions, or the test means nothing.
  */
 static void run_storm(void (*change)(void), bool collides)
 {
@@ -113,11 +113,11 @@ static void run_storm(void (*change)(void), bool collides)
 	storm.change = 0;
 	storm.newest = 1;
 	storm.reads = storm.stale = storm.busy = storm.wrong = 0;
-	/* the readers find a number there from the start */
+	/* write the first number before the readers start */
 	change_once(change);
 	for (unsigned int i = 0; i < READERS; i++)
 		assert_int_equal(pthread_create(&readers[i], NULL, read_and_judge, NULL), 0);
-	/* until it has shown something, however slow this machine is now */
+	/* a slow machine takes longer until enough has happened */
 	for (end = time(NULL) + SECONDS;
 	     time(NULL) < end || (!has_met(collides) && time(NULL) < end + MAX_SECONDS);) {
 		change_once(change);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * The command as users build it, with its libraries, on this kernel: does each monitor pass
- * its self-test, and does invlock hold where a cache without checks does not?
+ * Runs the command, with its libraries, as users build it. Does each monitor pass its self-test on
+ * this kernel? Is invlock never stale where a cache without checks is stale?
  */
 #include "device.h"
 
@@ -80,7 +80,7 @@ TEST(doctor_chooses_kmod_before_all_others)
 	json_object_put(o);
 }
 
-/* a file system on which direct I/O is possible, in memory; one for both tests */
+/* Mount a file system in memory on which direct I/O works. Both tests use the same one. */
 static void mount_disk(void)
 {
 	static bool mounted;
@@ -90,7 +90,7 @@ static void mount_disk(void)
 
 	if (mounted)
 		return;
-	/* reading it makes another device, and gives its number */
+	/* to read this file makes another device, and returns its number */
 	control = fopen("/sys/class/zram-control/hot_add", "r");
 	if (!control)
 		TEST_SKIP("this kernel has no zram: %s", strerror(errno));
@@ -128,7 +128,7 @@ static void check_prove(const char *device)
 	assert_string_equal(json_object_get_string(member(o, "device")), device);
 	assert_int_equal(invlock, 0);
 	assert_true(naive > 0);
-	/* how many depends on the machine, and so does the exit code, which asks for a fifth */
+	/* a slow machine may have few hits, and then the exit code is 1: do not look at it */
 	assert_true(hits > 0);
 	json_object_put(o);
 }

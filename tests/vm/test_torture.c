@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
- * The device and the program add to counters while their pages are moved about in every way
- * there is: nothing may be lost. torture=SECONDS on the kernel's command line makes it long.
+ * The device and the program add to counters while storms change the pages of the counters in every
+ * way there is. No addition may be lost. torture=SECONDS on the kernel's command line makes the
+ * test longer.
  */
 #include "torture.h"
 

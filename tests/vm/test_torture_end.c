@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
- * The end in the middle of it: a process whose memory is stormed exits, execs, is killed or
- * closes the device, and the module is unloaded the moment that nobody has it open. What the
- * device added to shared memory until then must be there.
+ * In the middle of storms, a process exits, execs, is killed or closes the device, and the module
+ * is unloaded at the moment when no process has a device open. Every addition that the device has
+ * made to shared memory until then must be there.
  */
 #include "torture.h"
 
@@ -17,7 +17,7 @@
 static struct torture_results *results;
 static int memfd;
 
-/* how the process ends; called in it, while the storms go on */
+/* How the process ends. The process calls one of these while the storms go on. */
 static void by_exit(void)
 {
 	_exit(0);
@@ -67,7 +67,7 @@ static void live_and_end(void (*end)(void), unsigned int ms, int out)
 	_exit(96);
 }
 
-/* a process in a storm. Return: when it has lost translations, so that it may be killed */
+/* Start a process with storms. Return: the process, once it has lost translations. */
 static pid_t begin_life(void (*end)(void), unsigned int ms)
 {
 	int pipefd[2];
@@ -87,7 +87,7 @@ static pid_t begin_life(void (*end)(void), unsigned int ms)
 	return child;
 }
 
-/* not before the last file is closed, and at once then */
+/* Unload the module as soon as the last file is closed, and load it again. */
 static void reload_module(void)
 {
 	char command[64];
@@ -111,7 +111,7 @@ static int judge(pid_t child)
 	assert_int_equal(waitpid(child, &status, 0), child);
 	torture.results = results;
 	torture.shared = map_fd(memfd, REGION, MAP_SHARED);
-	/* what the other half held went with the process */
+	/* the cells in private memory are gone with the process */
 	lost = torture_lost(1, 2, NR_ADDERS);
 	for (unsigned int who = 0; who < NR_ADDERS; who++) {
 		stale += results->stale[who];
@@ -137,7 +137,7 @@ static int teardown(void **state)
 {
 	(void)state;
 	munmap(results, sizeof(*results));
-	/* what the storms switched on */
+	/* switch off what the storms switched on */
 	for (unsigned int i = 0; i < nr_torture_storms; i++)
 		if (torture_storms[i].calm)
 			torture_storms[i].calm();
@@ -181,7 +181,7 @@ TEST(a_process_is_killed_and_reaped_in_the_storms)
 
 		sleep_ms(ms);
 		assert_int_equal(kill(child, SIGKILL), 0);
-		/* too late is no error here: test_kinds_kernel.c sees it come in time */
+		/* it may come too late here; test_kinds_kernel.c tests that it can be in time */
 		if (syscall(SYS_process_mrelease, pidfd, 0U) && errno == ENOSYS)
 			print_message("# this kernel has no process_mrelease()\n");
 		close(pidfd);

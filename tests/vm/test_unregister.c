@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * Unregistering, killing and reaping in the middle of invalidations and faults, shown on
- * drill.ko: a driver with callbacks of its own, which can hold each step.
+ * In the middle of invalidations and faults, notifiers are unregistered and processes are killed
+ * and reaped. drill.ko is the driver here: it has callbacks of its own and can hold each step.
  */
 #include "drill_device.h"
 
@@ -10,15 +10,15 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
-/* longer than any test takes: each lets go of what it holds */
+/* longer than any test takes; each test releases what it holds */
 #define HOLD_US		60000000
 #define AN_HOUR_NS	3600000000000ULL
 
-/* a discard, or a fault, on a thread of its own */
+/* A discard or a fault on its own thread. */
 struct work {
 	pthread_t thread;
 	int fd;
-	int memfd;		/* what is discarded, from its beginning */
+	int memfd;		/* the file to discard the first len bytes of */
 	size_t len;
 	struct drill drill;
 	int result;
@@ -29,8 +29,8 @@ static void *discard(void *arg)
 	struct work *w = arg;
 
 	/*
-	 * Takes no mmap lock: whatever the test does meanwhile is not held up. And invalidates
-	 * once, where truncation does so before and after.
+	 * This takes no mmap lock, so it does not block the test. It makes one invalidation;
+	 * truncation would make two.
 	 */
 	w->result = fallocate(w->memfd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, w->len);
 	return NULL;
@@ -82,7 +82,7 @@ static void wait_until_faulting(int fd)
 		sleep_ms(1);
 }
 
-/* Return: the memory of which the discard is held */
+/* Start a discard that is held in its invalidation. Return: the memory that it discards. */
 static char *start_held_discard_of(struct work *w, int fd, size_t len)
 {
 	char *p;
@@ -108,7 +108,7 @@ TEST(a_fault_waits_for_a_running_invalidation_and_is_not_undone_by_it)
 	f = fault_over(fd, start_held_discard(&w, fd), 0);
 	start(&f, fault);
 	wait_until_faulting(fd);
-	/* there is nothing to see when it does not wait, but that it is still there */
+	/* a fault that does not wait would be gone by now */
 	sleep_ms(50);
 	assert_int_equal(drill_state(fd).faults, 1);
 	drill_let_go(fd);
@@ -135,7 +135,7 @@ TEST(a_fault_elsewhere_does_not_wait_for_a_running_invalidation)
 	close(fd);
 }
 
-/* more than stripes can tell */
+/* too wide for stripes */
 #define HUGE_LEN	(512 * MIB)
 
 TEST(a_fault_elsewhere_does_not_wait_for_a_running_huge_invalidation)
@@ -149,7 +149,7 @@ TEST(a_fault_elsewhere_does_not_wait_for_a_running_huge_invalidation)
 	fault(&f);
 	assert_int_equal(f.result, 0);
 	assert_int_equal(f.drill.held, 1);
-	/* in its middle one does: what is too long for the test to wait for is left to the kill */
+	/* a fault inside the range does wait, until its budget is spent */
 	f = fault_over(fd, huge + HUGE_LEN / 2, 0);
 	f.drill.time_ns = 50000000;
 	fault(&f);
@@ -170,12 +170,12 @@ TEST(unregistering_during_a_fault_ends_it_with_ownerdead)
 
 	start(&f, fault);
 	wait_until_faulting(fd);
-	/* between its attempt and its commit, or just before */
+	/* now it is between its attempt and its commit, or just before the attempt */
 	sleep_ms(50);
 	assert_int_equal(drill_do(fd, DRILL_UNREGISTER, &none), 0);
 	assert_int_equal(finish(&f), -EOWNERDEAD);
 	assert_true(f.drill.rounds <= 1);
-	/* and so does every later one */
+	/* every later fault fails in the same way */
 	fault(&f);
 	assert_int_equal(f.result, -EOWNERDEAD);
 	close(fd);
@@ -187,13 +187,13 @@ TEST(unregistering_in_the_middle_of_an_invalidation_leaves_it_without_an_end)
 	struct work w, u = { .fd = fd };
 
 	start_held_discard(&w, fd);
-	/* waits for the start to return; the end finds nobody */
+	/* the kernel waits for the start to return, then removes the notifier: no end will come */
 	start(&u, unregister);
 	sleep_ms(50);
 	drill_let_go(fd);
 	assert_int_equal(finish(&u), 0);
 	assert_int_equal(finish(&w), 0);
-	/* freed while it runs: the kernel's log has to stay empty */
+	/* the close frees the lock while the invalidation runs; the kernel must not complain */
 	close(fd);
 }
 
@@ -206,7 +206,7 @@ TEST(a_fault_that_waits_ends_when_its_notifier_is_unregistered)
 	start(&f, fault);
 	wait_until_faulting(fd);
 	start(&u, unregister);
-	/* the invalidation is still held, and an hour is left */
+	/* the invalidation is still held, and an hour of the budget is left */
 	assert_int_equal(finish(&f), -EOWNERDEAD);
 	assert_int_equal(f.drill.rounds, 0);
 	assert_int_equal(f.drill.held, 1);
@@ -217,7 +217,7 @@ TEST(a_fault_that_waits_ends_when_its_notifier_is_unregistered)
 	close(fd);
 }
 
-/* each round is undone, and none has to wait for anything */
+/* Each round is undone, and none has to wait. */
 static void go_round_for_ever(int fd)
 {
 	struct work f = fault_over(fd, page_alone(make_memfd(PAGE, 0)), 1000);
@@ -228,17 +228,17 @@ static void go_round_for_ever(int fd)
 	_exit(99);
 }
 
-/* one thread is held in an invalidation, and one waits for it */
+/* One thread is held in an invalidation, and another waits for it. */
 static void wait_for_another(int fd)
 {
 	struct work w, f = fault_over(fd, start_held_discard(&w, fd), 0);
 
 	fault(&f);
-	/* not before the held one has ended */
+	/* only a fault that did not wait gets here while the invalidation is held */
 	_exit(99);
 }
 
-/* Return: its fd of the drill, in this process; *ret_pid: it */
+/* Start a process that opens the drill and calls @be. Return: a descriptor of the same file. */
 static int start_process(void (*be)(int fd), pid_t *ret_pid, int *ret_pidfd)
 {
 	int ready[2], fd, pidfd, here;
@@ -263,7 +263,7 @@ static int start_process(void (*be)(int fd), pid_t *ret_pid, int *ret_pidfd)
 	return here;
 }
 
-/* the same for one that faults, and does so by now */
+/* Start such a process, and wait until it faults. */
 static int start_victim(void (*be)(int fd), pid_t *ret_pid, int *ret_pidfd)
 {
 	int fd = start_process(be, ret_pid, ret_pidfd);
@@ -280,7 +280,7 @@ TEST(a_fault_that_waits_for_a_running_invalidation_can_be_killed)
 	fd = start_victim(wait_for_another, &victim, &pidfd);
 	assert_int_equal(drill_state(fd).held, 1);
 	assert_int_equal(kill(victim, SIGKILL), 0);
-	/* the waiting thread goes while the invalidation that it waits for is still held */
+	/* the waiting thread ends although the invalidation is still held */
 	while (drill_state(fd).faults)
 		sleep_ms(1);
 	assert_int_equal(drill_state(fd).held, 1);
@@ -297,11 +297,11 @@ TEST(a_fault_that_goes_round_and_never_waits_can_be_killed)
 	pid_t victim;
 
 	fd = start_victim(go_round_for_ever, &victim, &pidfd);
-	/* its first round is not the last */
+	/* it goes on after its first round */
 	sleep_ms(50);
 	assert_int_equal(drill_state(fd).faults, 1);
 	assert_int_equal(kill(victim, SIGKILL), 0);
-	/* the alarm kills this test if it does not end */
+	/* if the victim does not end, the alarm kills this test */
 	alarm(60);
 	assert_int_equal(waitpid(victim, &status, 0), victim);
 	alarm(0);
@@ -318,14 +318,14 @@ TEST(invalidations_that_must_not_sleep_are_counted_like_all_others)
 
 	fd = start_victim(wait_for_another, &victim, &pidfd);
 	assert_int_equal(kill(victim, SIGKILL), 0);
-	/* what the OOM reaper does, while a thread of the victim is held */
+	/* this does what the OOM reaper does, while a thread of the victim is held */
 	if (syscall(SYS_process_mrelease, pidfd, 0) && errno == ENOSYS) {
 		drill_let_go(fd);
 		TEST_SKIP("this kernel has no process_mrelease()");
 	}
 	d = drill_state(fd);
 	assert_true(d.atomic_starts > 0);
-	/* every one of them has ended; the held one has not */
+	/* all of those have ended, but the held one has not */
 	assert_int_equal(d.held, 1);
 	assert_int_equal(d.running, 1);
 	drill_let_go(fd);
@@ -334,7 +334,7 @@ TEST(invalidations_that_must_not_sleep_are_counted_like_all_others)
 	close(pidfd);
 }
 
-/* written to when it may go on */
+/* A pipe. A byte in it tells the child to go on. */
 static int go[2];
 
 static void wait_for_go(void)
@@ -356,7 +356,7 @@ static void exec_when_told(int fd)
 {
 	(void)fd;
 	wait_for_go();
-	/* the fd is still open there */
+	/* the descriptor stays open over exec */
 	execl("/bin/busybox", "sleep", "100000", NULL);
 	_exit(96);
 }
@@ -368,7 +368,7 @@ static void wait_for_ever(int fd)
 		pause();
 }
 
-/* nothing else says that an address space has ended; what is asked for after it is refused */
+/* When the address space ends, the driver must see a release, and every later fault must fail. */
 static void expect_release(void (*be)(int fd))
 {
 	int pidfd, fd;

@@ -22,7 +22,7 @@ uint64_t *torture_cell(unsigned int nr)
 	return (uint64_t *)(region + nr / 2 * ((REGION - TAIL) / (NR_CELLS / 2) & ~(PAGE - 1)));
 }
 
-/* some are used much, others so seldom that their pages are the same for a while */
+/* A few cells are used often, the others so seldom that their pages stay equal for a while. */
 static unsigned int choose_cell(unsigned int *seed)
 {
 	unsigned int r = rand_r(seed);
@@ -43,14 +43,14 @@ static int add_by_device(uint64_t *cell, uint64_t *old)
 	return mirror_do(torture.fd, &access);
 }
 
-/* what a storm may make of an access for a moment, or a close for good */
+/* May an access fail like this because of a storm, or because the device was closed? */
 static bool is_explained(int err)
 {
-	/* or the number is another file's by now */
+	/* after the close, the descriptor may belong to another file */
 	return err == -EBUSY || err == -EFAULT || err == -EPERM || port_load(&torture.closed);
 }
 
-/* beside each counter is a page of zeros, for what changes only pages that stay the same */
+/* The page after each counter stays zero, for storms such as KSM that only merge equal pages. */
 static uint64_t *quiet(unsigned int nr)
 {
 	return (uint64_t *)((char *)torture_cell(nr) + PAGE);
@@ -78,7 +78,7 @@ static void device_adds(unsigned long who)
 		zero = 0;
 		if (!mirror_read(torture.fd, quiet(nr), &zero, sizeof(zero)))
 			results->stale[who] += zero != 0;
-		/* what is truncated is used too, but nothing there is kept */
+		/* use the tail, too, which is truncated and keeps nothing */
 		if (nr % 8 == 0)
 			add_by_device((uint64_t *)(torture.shared + REGION - TAIL), &old);
 	}
@@ -99,7 +99,7 @@ static void program_adds(unsigned long who)
 
 static __thread sigjmp_buf give_up;
 
-/* memory that is elsewhere for a moment: try again until it is back */
+/* A storm has moved or truncated the memory for a moment: try again until it is back. */
 static void again(int signal)
 {
 	(void)signal;
@@ -237,7 +237,7 @@ uint64_t torture_lost(unsigned int first, unsigned int step, uint64_t tolerated)
 		for (unsigned int who = 0; who < NR_ADDERS; who++)
 			added += torture.results->added[who][nr];
 		difference = *torture_cell(nr) - added;
-		/* an addition that was not counted any more, since its thread was killed */
+		/* a thread that was killed between an addition and its count */
 		if (difference && difference <= tolerated)
 			tolerated -= difference;
 		else

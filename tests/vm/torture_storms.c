@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* The storms: each changes a few pages, chosen at random, and leaves their content. */
+/* The storms. Each changes a few pages, which it chooses at random, and keeps their content. */
 #include "torture.h"
 
 #include <sched.h>
@@ -36,7 +36,7 @@ static struct range choose_any(unsigned int nr)
 	return choose(nr & 1 ? torture.shared : torture.private);
 }
 
-/* memory belongs to the cgroup in which it was first touched */
+/* Memory belongs to the cgroup whose process touches it first. */
 void torture_join_cgroup(bool join)
 {
 	char text[16];
@@ -74,13 +74,13 @@ static bool by_mremap(unsigned int nr)
 	struct range r = choose(torture.private);
 	unsigned int tries = 0;
 
-	/* not where two mappings meet, which another storm may have made */
+	/* fails with EFAULT where two mappings meet, which another storm may have caused */
 	if (mremap(r.start, r.len, r.len, MREMAP_MAYMOVE | MREMAP_FIXED, away) != away)
 		return nr || errno == EFAULT;
 	while (mremap(away, r.len, r.len, MREMAP_MAYMOVE | MREMAP_FIXED, r.start) != r.start)
 		if (++tries == 1000)
 			return false;
-	/* the place stays ours */
+	/* keep the room that the pages were moved to */
 	return mmap(away, MAX_STORM, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) ==
 	       away;
 }
@@ -89,7 +89,7 @@ static bool by_mprotect(unsigned int nr)
 {
 	struct range r = choose_any(nr);
 
-	/* a part may be away just now */
+	/* another storm may have unmapped a part for a moment */
 	if (mprotect(r.start, r.len, PROT_READ) && errno != ENOMEM)
 		return false;
 	return !mprotect(r.start, r.len, PROT_READ | PROT_WRITE) || errno == ENOMEM;
@@ -115,7 +115,7 @@ static bool by_fork(unsigned int nr)
 
 	(void)nr;
 	if (!child) {
-		/* the pages are shared with it for a moment */
+		/* child and parent share the pages for a moment */
 		sleep_ms(2);
 		_exit(0);
 	}
@@ -127,7 +127,7 @@ static bool by_ksm(unsigned int nr)
 	if (!nr && (!write_file(KSM "sleep_millisecs", "1") ||
 		    !write_file(KSM "pages_to_scan", "1000") || !write_file(KSM "run", "1")))
 		return false;
-	/* what was moved, or mapped anew, has to be named again */
+	/* memory that was moved or mapped anew is no longer mergeable */
 	madvise(torture.private, REGION, MADV_MERGEABLE);
 	sleep_ms(5);
 	return nr % 64 != 63 || (write_file(KSM "run", "2") && write_file(KSM "run", "1"));
@@ -176,7 +176,7 @@ static bool by_ftruncate(unsigned int nr)
 static bool by_reclaim(unsigned int nr)
 {
 	(void)nr;
-	/* says EAGAIN when it got less */
+	/* EAGAIN means that the kernel reclaimed less than that */
 	return write_file(CGROUP "/memory.reclaim", "1M") || errno == EAGAIN;
 }
 
@@ -203,14 +203,14 @@ static bool by_uffd_wp(unsigned int nr)
 	int uffd = syscall(SYS_userfaultfd, O_CLOEXEC);
 	bool good = uffd >= 0 && !ioctl(uffd, UFFDIO_API, &api);
 
-	/* a part may be away just now */
+	/* another storm may have unmapped a part for a moment */
 	if (good && !ioctl(uffd, UFFDIO_REGISTER, &reg) &&
 	    !ioctl(uffd, UFFDIO_WRITEPROTECT, &wp)) {
 		sched_yield();
 		wp.mode = 0;
 		ioctl(uffd, UFFDIO_WRITEPROTECT, &wp);
 	}
-	/* whoever waits goes on */
+	/* this wakes the threads that wait for a fault */
 	close(uffd);
 	return good || nr;
 }

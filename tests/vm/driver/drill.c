@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * A second driver on invlock.ko's exported functions, for the tests: it has callbacks of its
- * own, registers and unregisters by itself, and can hold each step for as long as it is told.
+ * A second driver that uses the functions which invlock.ko exports, for the tests. Unlike the
+ * mirror it has callbacks of its own, it registers and unregisters its notifier itself, and it
+ * can hold each step for as long as a test wants.
  *
  * Lock order: mmap lock, drill->lock.
  */
@@ -22,17 +23,17 @@
 struct drill_file {
 	struct mmu_invlock inv;
 	spinlock_t lock;
-	struct mm_struct *mm;		/* grabbed; notifier.mm says no more after unregistering */
+	struct mm_struct *mm;		/* held with mmgrab(); notifier.mm is cleared too early */
 	struct mutex life;		/* guards registered and idle_registered */
 	bool registered;
 	struct mmu_notifier idle;
 	bool idle_registered;
-	u64 hold_us, hold_start, hold_end;	/* these are guarded by lock */
-	u64 held, starts, atomic_starts, faults;
+	u64 hold_us, hold_start, hold_end;		/* guarded by lock */
+	u64 held, starts, atomic_starts, faults;	/* guarded by lock */
 };
 
-/* until the time is over, or somebody asks for no hold any more */
-static void hold(struct drill_file *d, u64 us)
+/* Wait until the time is over, or until a DRILL_HOLD releases everything. */
+static void drill_hold_start(struct drill_file *d, u64 us)
 {
 	u64 end = ktime_get_ns() + us * NSEC_PER_USEC;
 
@@ -59,7 +60,7 @@ static int drill_start(struct mmu_notifier *mn, const struct mmu_notifier_range 
 	d->held += !!hold_us;
 	spin_unlock(&d->lock);
 	if (hold_us)
-		hold(d, hold_us);
+		drill_hold_start(d, hold_us);
 	return 0;
 }
 
@@ -87,15 +88,15 @@ static const struct mmu_notifier_ops drill_ops = {
 	.release = drill_release,
 };
 
-static void add_faults(struct drill_file *d, int nr)
+static void drill_add_faults(struct drill_file *d, int nr)
 {
 	spin_lock(&d->lock);
 	d->faults += nr;
 	spin_unlock(&d->lock);
 }
 
-/* in a fault: until the time is over, or the notifier is gone */
-static void hold_fault(struct drill_file *d, u64 us)
+/* Wait in a fault until the time is over, or until the notifier is unregistered. */
+static void drill_hold_fault(struct drill_file *d, u64 us)
 {
 	u64 end = ktime_get_ns() + us * NSEC_PER_USEC;
 
@@ -103,8 +104,8 @@ static void hold_fault(struct drill_file *d, u64 us)
 		fsleep(min_t(u64, us, 1000));
 }
 
-/* an invalidation of the fault's range, which begins and ends while its walk runs */
-static void collide(struct drill_file *d, const struct mmu_invlock_fault *f)
+/* Make an invalidation of the fault's range that starts and ends between attempt and commit. */
+static void drill_collide(struct drill_file *d, const struct mmu_invlock_fault *f)
 {
 	struct mmu_notifier_range range = {
 		.mm = d->mm,
@@ -119,7 +120,7 @@ static void collide(struct drill_file *d, const struct mmu_invlock_fault *f)
 	spin_unlock(&d->lock);
 }
 
-/* a fault that walks nothing, for as long as it is told */
+/* A fault that does not walk the page table, and takes as long as the test wants. */
 static int drill_fault(struct drill_file *d, struct drill *arg)
 {
 	struct invlock_budget budget = { .rounds = arg->rounds, .time_ns = arg->time_ns };
@@ -127,23 +128,23 @@ static int drill_fault(struct drill_file *d, struct drill *arg)
 	int err;
 
 	arg->rounds = 0;
-	add_faults(d, 1);
+	drill_add_faults(d, 1);
 	mmu_invlock_fault_init(&f, &d->inv, arg->addr, arg->addr + arg->len, &budget);
 	while (mmu_invlock_attempt(&f)) {
 		arg->rounds++;
-		hold_fault(d, arg->hold_us);
+		drill_hold_fault(d, arg->hold_us);
 		if (arg->how == DRILL_LEAVE)
 			break;
 		if (arg->how == DRILL_NO_COMMIT)
 			continue;
 		if (arg->how == DRILL_COLLIDE)
-			collide(d, &f);
+			drill_collide(d, &f);
 		spin_lock(&d->lock);
 		mmu_invlock_commit(&f, 0);
 		spin_unlock(&d->lock);
 	}
 	err = mmu_invlock_fault_end(&f);
-	add_faults(d, -1);
+	drill_add_faults(d, -1);
 	return err;
 }
 
@@ -161,7 +162,7 @@ static int drill_unregister(struct drill_file *d)
 	return err;
 }
 
-static void idle(struct mmu_notifier *mn)
+static void drill_idle_count(struct mmu_notifier *mn)
 {
 	struct drill_file *d = container_of(mn, struct drill_file, idle);
 
@@ -170,23 +171,26 @@ static void idle(struct mmu_notifier *mn)
 	spin_unlock(&d->lock);
 }
 
-static int idle_start(struct mmu_notifier *mn, const struct mmu_notifier_range *range)
+static int drill_idle_start(struct mmu_notifier *mn, const struct mmu_notifier_range *range)
 {
-	idle(mn);
+	drill_idle_count(mn);
 	return 0;
 }
 
-static void idle_end(struct mmu_notifier *mn, const struct mmu_notifier_range *range)
+static void drill_idle_end(struct mmu_notifier *mn, const struct mmu_notifier_range *range)
 {
-	idle(mn);
+	drill_idle_count(mn);
 }
 
-static const struct mmu_notifier_ops idle_ops = {
-	.invalidate_range_start = idle_start,
-	.invalidate_range_end = idle_end,
+static const struct mmu_notifier_ops drill_idle_ops = {
+	.invalidate_range_start = drill_idle_start,
+	.invalidate_range_end = drill_idle_end,
 };
 
-/* from now on a notifier that only counts: any that has to know what runs costs as much */
+/*
+ * Register a notifier that only counts, instead of the real one. Every notifier that has to know
+ * what is running costs at least as much.
+ */
 static int drill_idle(struct drill_file *d)
 {
 	int err = drill_unregister(d);
@@ -194,28 +198,31 @@ static int drill_idle(struct drill_file *d)
 	if (err)
 		return err;
 	mutex_lock(&d->life);
-	d->idle.ops = &idle_ops;
+	d->idle.ops = &drill_idle_ops;
 	err = mmu_notifier_register(&d->idle, d->mm);
 	d->idle_registered = !err;
 	mutex_unlock(&d->life);
 	return err;
 }
 
-static bool no_invalidate(struct mmu_interval_notifier *notifier,
-			  const struct mmu_notifier_range *range, unsigned long seq)
+static bool drill_plain_invalidate(struct mmu_interval_notifier *notifier,
+				   const struct mmu_notifier_range *range, unsigned long seq)
 {
 	mmu_interval_set_seq(notifier, seq);
 	return true;
 }
 
-static const struct mmu_interval_notifier_ops plain_ops = { .invalidate = no_invalidate };
+static const struct mmu_interval_notifier_ops drill_plain_ops = {
+	.invalidate = drill_plain_invalidate,
+};
 
 /*
- * The same frame around both: what hmm_range_fault() is told, the mmap lock, the driver's lock.
- * Only the walk is left out. No reference on the mm, it is the task's own.
+ * Both measurements do the same around the calls to compare: they fill a struct hmm_range and take
+ * the mmap lock and the driver's lock. Neither walks the page table. Neither takes a reference to
+ * the mm, because it is the mm of the current task.
  */
-static void measure_plain(struct drill_file *d, struct mmu_interval_notifier *notifier,
-			  const struct drill *arg)
+static void drill_measure_plain(struct drill_file *d, struct mmu_interval_notifier *notifier,
+				const struct drill *arg)
 {
 	struct hmm_range range;
 	bool again;
@@ -226,7 +233,7 @@ static void measure_plain(struct drill_file *d, struct mmu_interval_notifier *no
 			.start = arg->addr,
 			.end = arg->addr + arg->len,
 		};
-		/* the walk would read it */
+		/* the compiler must fill range, as for a walk that reads it */
 		barrier_data(&range);
 		do {
 			range.notifier_seq = mmu_interval_read_begin(notifier);
@@ -240,7 +247,7 @@ static void measure_plain(struct drill_file *d, struct mmu_interval_notifier *no
 	}
 }
 
-static void measure_invlock(struct drill_file *d, const struct drill *arg)
+static void drill_measure_invlock(struct drill_file *d, const struct drill *arg)
 {
 	struct mmu_invlock_fault f;
 
@@ -262,20 +269,21 @@ static int drill_measure(struct drill_file *d, struct drill *arg)
 	u64 start;
 	int err;
 
-	err = mmu_interval_notifier_insert(&notifier, d->mm, arg->addr, arg->len, &plain_ops);
+	err = mmu_interval_notifier_insert(&notifier, d->mm, arg->addr, arg->len,
+					   &drill_plain_ops);
 	if (err)
 		return err;
 	start = ktime_get_ns();
-	measure_plain(d, &notifier, arg);
+	drill_measure_plain(d, &notifier, arg);
 	arg->plain_ns = ktime_get_ns() - start;
 	mmu_interval_notifier_remove(&notifier);
 	start = ktime_get_ns();
-	measure_invlock(d, arg);
+	drill_measure_invlock(d, arg);
 	arg->time_ns = ktime_get_ns() - start;
 	return 0;
 }
 
-static void tell_state(struct drill_file *d, struct drill *arg)
+static void drill_fill_state(struct drill_file *d, struct drill *arg)
 {
 	spin_lock(&d->lock);
 	arg->held = d->held;
@@ -320,7 +328,7 @@ static long drill_ioctl(struct file *file, unsigned int request, unsigned long u
 	default:
 		return -ENOTTY;
 	}
-	tell_state(d, &arg);
+	drill_fill_state(d, &arg);
 	if (copy_to_user((void __user *)user, &arg, sizeof(arg)))
 		return -EFAULT;
 	return err;
@@ -387,5 +395,5 @@ static struct miscdevice drill_device = {
 
 module_misc_device(drill_device);
 
-MODULE_DESCRIPTION("A driver on invlock.ko, for its tests");
+MODULE_DESCRIPTION("A driver that uses invlock.ko, for the tests");
 MODULE_LICENSE("GPL");

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* /dev/invlock_drill: what drill.ko does for the tests. Every call fills the whole struct. */
+/* /dev/invlock_drill, the device of drill.ko. Every call fills the whole struct. */
 #ifndef INVLOCK_TESTS_VM_DRILL_H
 #define INVLOCK_TESTS_VM_DRILL_H
 
@@ -8,20 +8,24 @@
 
 /**
  * struct drill - one request
- * @addr, @len: the range of a fault, or the one in which invalidations are held
- * @hold_us: DRILL_FAULT: between attempt and commit, while the notifier is registered;
- *	DRILL_HOLD: each invalidation there that may sleep is held so long between its start and
- *	the change; 0 lets go of all of them
- * @how: DRILL_FAULT: DRILL_COLLIDE and the like, or 0
- * @time_ns: DRILL_FAULT: its budget; DRILL_MEASURE: out, attempt and commit
- * @plain_ns: DRILL_MEASURE: out, mmu_interval_read_begin() and _retry()
- * @rounds: DRILL_FAULT: its budget, and out, how many; DRILL_MEASURE: how many to take
- * @held: out: invalidations in the drill's hold now
- * @running: out: invalidations running now, as the lock counts them
- * @starts: out: invalidations begun
- * @atomic_starts: out: of these, the ones that could not sleep
- * @faults: out: fault loops in flight
- * @dead: out: there was a release
+ * @addr: the first byte of the range of a fault, or of the range to hold invalidations of
+ * @len: the bytes of that range
+ * @hold_us: DRILL_FAULT: how long each round stays between attempt and commit, unless the
+ *	notifier is unregistered earlier. DRILL_HOLD: how long each invalidation of the range
+ *	stays between its start and the change, if it may sleep; 0 releases all of them
+ * @how: DRILL_FAULT: 0, or one of DRILL_COLLIDE, DRILL_LEAVE and DRILL_NO_COMMIT
+ * @time_ns: DRILL_FAULT: the time budget. DRILL_MEASURE: on return, the time that all attempts
+ *	and commits took
+ * @plain_ns: DRILL_MEASURE: on return, the same for mmu_interval_read_begin() and
+ *	mmu_interval_read_retry()
+ * @rounds: DRILL_FAULT: the budget of rounds; on return, how many there were. DRILL_MEASURE: how
+ *	many to measure
+ * @held: on return: the invalidations that are being held
+ * @running: on return: the running invalidations, as the lock counts them
+ * @starts: on return: the invalidations that have started
+ * @atomic_starts: on return: those of them that were not allowed to sleep
+ * @faults: on return: the fault loops in flight
+ * @dead: on return: 1 if the notifier was released
  */
 struct drill {
 	__u64 addr;
@@ -39,10 +43,11 @@ struct drill {
 	__u64 dead;
 };
 
-/* a fault: an invalidation of its range in each round, so that each is undone and none waits */
+/* make an invalidation of the range in each round, so that each is undone and none waits */
 #define DRILL_COLLIDE		1
-/* what no driver may do: leave the loop after an attempt, and go round without a commit */
+/* leave the loop between attempt and commit, which no driver may do */
 #define DRILL_LEAVE		2
+/* go round without a commit, which no driver may do */
 #define DRILL_NO_COMMIT		3
 
 #define DRILL_FAULT		_IOWR('d', 1, struct drill)
@@ -50,7 +55,7 @@ struct drill {
 #define DRILL_UNREGISTER	_IOWR('d', 3, struct drill)
 #define DRILL_STATE		_IOWR('d', 4, struct drill)
 #define DRILL_MEASURE		_IOWR('d', 5, struct drill)
-/* unregister, and register a notifier that does nothing but count under its lock */
+/* unregister the notifier, and register one that does nothing but count under its lock */
 #define DRILL_IDLE		_IOWR('d', 6, struct drill)
 
 #endif /* INVLOCK_TESTS_VM_DRILL_H */

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The guest's last word: QEMU's isa-debug-exit device ends it with (value << 1) | 1. A module,
- * since a program may not be able to: some kernels have neither iopl() nor /dev/port.
+ * Ends the guest: QEMU's isa-debug-exit device makes QEMU exit with (value << 1) | 1. This is a
+ * module because some kernels give a program neither iopl() nor /dev/port.
  */
 #include <linux/io.h>
 #include <linux/module.h>
 
 static unsigned char code = 1;
 module_param(code, byte, 0);
-MODULE_PARM_DESC(code, "0 makes QEMU return 33, 1 makes it return 35");
+MODULE_PARM_DESC(code, "0 makes QEMU exit with 33, 1 makes it exit with 35");
 
 static int __init vm_exit_init(void)
 {
@@ -18,5 +18,5 @@ static int __init vm_exit_init(void)
 
 module_init(vm_exit_init);
 
-MODULE_DESCRIPTION("ends the virtual machine");
+MODULE_DESCRIPTION("Ends the virtual machine");
 MODULE_LICENSE("GPL");
