@@ -141,6 +141,39 @@ def section(name, result, folder, link):
         yield f'![{name}]({link}/{name}.svg)'
 
 
+# what is asked most, and which measurement answers it: question, series, unit, compared with whom
+ANSWERS = [
+    ('A hit, 1,000 regions, 1 thread', ('hit', 'invlock', '1000 regions, 1 thread'), 'UCX'),
+    ('A hit, 1,000 regions, 2 threads', ('hit', 'invlock', '1000 regions, 2 threads'), 'UCX'),
+    ('A hit, 100,000 regions, 1 thread', ('hit', 'invlock', '100000 regions, 1 thread'), 'UCX'),
+    ('A hit, 1,000 regions, while another thread maps and unmaps',
+     ('hit_beside', 'invlock', '1000 regions, beside'), '1000 regions, quiet'),
+    ('A miss, without the registration', ('miss', 'invlock', 'dropped one by one'), 'UCX'),
+    ('Memory for each region', ('memory', 'invlock', '100000 regions'), 'UCX'),
+    ('`munmap()` of memory with 100,000 regions in it',
+     ('invalidate', 'invlock', '100000 regions hit'), '100000 regions spared'),
+    ('`mmap()` and `munmap()` of a watched process, programs at the tracepoints',
+     ('watch', 'watched', 'mmap + munmap, 64 KiB, 1 user'), 'bare'),
+    ('The shortest call, `getppid()`, of a process that is not watched, programs at the '
+     'tracepoints', ('watch', 'not watched', 'getppid, 1 user'), 'bare'),
+    ('CPU time of a direct read of 64 KiB', ('direct_io', 'invlock', '64 KiB'), 'plain'),
+    ('CPU time of a direct read of 1 MiB', ('direct_io', 'invlock', '1024 KiB'), 'plain'),
+]
+
+
+def answers(results):
+    """The first page: a row for each question that was measured."""
+    yield ['what', 'invlock', 'beside']
+    for question, (name, who, what), base in ANSWERS:
+        result = results.get(name, {})
+        mine = [s for s in result.get('series', []) if (s['who'], s['what']) == (who, what)]
+        if not mine:
+            continue
+        beside = [f'{number(r["median"])} of {against(r)}' for r in result['ratios']
+                  if (r['who'], r['what']) == (who, what) and against(r) == base]
+        yield [question, f'{number(mine[0]["median"])} {result["unit"]}', ''.join(beside)]
+
+
 def first_line(path, prefix):
     with open(path, encoding='utf-8') as f:
         for line in f:
@@ -178,6 +211,8 @@ def document(results, template, out):
         name = match[1]
         if name == 'machine':
             return machine(results)
+        if name == 'answers':
+            return '\n'.join(as_markdown(answers(results)))
         if name not in results:
             return f'Not measured on this machine: `bench/{name}` gave no result.'
         return '\n'.join(section(name, results[name], folder, os.path.basename(folder)))

@@ -113,6 +113,17 @@ def the_page_has_a_place_for_every_question_and_keeps_what_is_written_by_hand():
         assert status and 'other' in said, said
 
 
+def the_first_page_answers_from_what_was_measured():
+    sys.path.insert(0, os.path.dirname(REPORT))
+    import report       # pylint: disable=import-outside-toplevel
+    questions = [row[0] for row in report.answers(results)]
+    assert len(questions) == len(set(questions)) > 3, questions
+    for name, (who, _) in {(a[1][0], a[1][1:]) for a in report.ANSWERS}:
+        if name in results:
+            # a series that was given another name would be left out without a word
+            assert who in {s['who'] for s in results[name]['series']}, (name, who)
+
+
 def what_is_less_than_nothing_or_far_apart_is_drawn_too():
     # differences of next to nothing, as a noisy machine measures them
     for lows, highs in (((-3, -2, -1), (-9, -8, -7)), ((0, 0, 0), (0, 0, 0)),
