@@ -7,14 +7,15 @@
 #include "tool.h"
 
 struct command {
-	const char *name;	/* as argv[0] of the sub-command */
+	const char *name;	/* argv[0] of the subcommand */
 	const char *summary;
 	int (*run)(int argc, char **argv);
 };
 
 static const struct command commands[] = {
-	{ "invlock doctor", "what this host allows: monitors, what they see, limits", cmd_doctor },
-	{ "invlock prove", "do real I/O while the memory map is torn apart; count stale uses",
+	{ "invlock doctor", "find out which monitors work on this host, and what they see",
+	  cmd_doctor },
+	{ "invlock prove", "do direct I/O while the memory map changes, and count stale data",
 	  cmd_prove },
 };
 
@@ -32,7 +33,7 @@ static int help(void)
 	     "Hold translations of a live address space, and never act on a stale one.\n");
 	for (size_t i = 0; i < NR_COMMANDS; i++)
 		printf("  %-8s  %s\n", word_of(&commands[i]), commands[i].summary);
-	puts("\n`invlock COMMAND --help` tells the options, invlock(1) all.");
+	puts("\n`invlock COMMAND --help` lists the options; `man invlock` explains everything.");
 	return TOOL_OK;
 }
 
@@ -41,7 +42,7 @@ int main(int argc, char **argv)
 	const char *word = argc > 1 ? argv[1] : NULL;
 
 	if (!word) {
-		fputs("invlock: which command? `invlock --help` lists them\n", stderr);
+		fputs("invlock: no command given; `invlock --help` lists the commands\n", stderr);
 		return TOOL_USAGE;
 	}
 	if (!strcmp(word, "--help") || !strcmp(word, "-h"))
@@ -56,7 +57,7 @@ int main(int argc, char **argv)
 			return commands[i].run(argc - 1, argv + 1);
 		}
 	}
-	fprintf(stderr, "invlock: there is no %s \"%s\"; `invlock --help` lists what there is\n",
+	fprintf(stderr, "invlock: there is no %s \"%s\"; see `invlock --help`\n",
 		word[0] == '-' ? "option" : "command", word);
 	return TOOL_USAGE;
 }

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
-/* The invlock command: one function for each sub-command, argv[0] is "invlock NAME". */
+/* The invlock command has one function for each subcommand. Its argv[0] is "invlock NAME". */
 #ifndef INVLOCK_TOOL_TOOL_H
 #define INVLOCK_TOOL_TOOL_H
 
-/* exit codes of all sub-commands; `invlock prove` has some more, see invlock(1) */
+/* exit codes of all subcommands; invlock(1) explains the others of `invlock prove` */
 enum {
 	TOOL_OK		= 0,
-	TOOL_FAILED	= 1,	/* it ran, and the answer is no */
-	TOOL_USAGE	= 2,	/* it did not run: an option is no good */
+	TOOL_FAILED	= 1,	/* the subcommand ran, and the answer is no */
+	TOOL_USAGE	= 2,	/* the subcommand did not run, because an option is wrong */
 };
 
 int cmd_doctor(int argc, char **argv);

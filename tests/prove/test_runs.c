@@ -154,7 +154,7 @@ TEST(an_interrupted_run_reports_what_it_measured_and_says_so)
 
 	PROVE(&said, &as, "--seconds", "60", "--monitor", "manual");
 	expect(&said, 130);
-	assert_non_null(strstr(said.out, "Cut short"));
+	assert_non_null(strstr(said.out, "a signal ended the run early"));
 	last_line(&said, &invlock, &naive);
 	assert_int_equal(invlock, 0);
 }

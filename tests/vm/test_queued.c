@@ -93,7 +93,7 @@ static void wait_until_blocked(const struct work *w)
 TEST(a_change_that_started_while_a_fault_waited_for_the_mmap_lock_is_seen)
 {
 	int lock = drill_open(), change = drill_open();
-	/* the kernel calls the newest notifier first: the mirror's, before a drill holds a change */
+	/* the kernel calls the newest notifier first: the mirror's, before a drill can hold it */
 	int fd = mirror_open(), memfd = make_memfd(PAGE, 0);
 	char *page = page_alone(memfd);
 	struct work locker = { .run = take_mmap_lock, .page = map_aligned(2 * MIB) };

@@ -47,7 +47,7 @@ static int make_by_other(struct trial *t, int fd, void *arg)
 static void by_other(struct trial *t, int fd)
 {
 	struct order order = { fd, t->len, t->change->how };
-	struct other other;
+	struct other_process other;
 
 	/* it exists before the memory is mapped: it has the fd and nothing else of it */
 	if (other_start(&other, obey, &order)) {

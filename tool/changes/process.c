@@ -27,7 +27,7 @@ static pid_t wait_for(pid_t pid, int *ret_status)
 	return got;
 }
 
-int other_start(struct other *o, int (*act)(void *arg), void *arg)
+int other_start(struct other_process *o, int (*act)(void *arg), void *arg)
 {
 	int go[2], err;
 	char word;
@@ -52,7 +52,7 @@ int other_start(struct other *o, int (*act)(void *arg), void *arg)
 	return 0;
 }
 
-int other_act(struct other *o)
+int other_act(struct other_process *o)
 {
 	ssize_t told = write(o->go, "g", 1);
 	int status;
@@ -71,7 +71,7 @@ int other_act(struct other *o)
 	return errno ? -1 : 0;
 }
 
-void other_end(struct other *o)
+void other_end(struct other_process *o)
 {
 	int status;
 
@@ -136,7 +136,7 @@ static int try_int80(void *arg)
 /* the door of 32-bit programs, which 64-bit ones can use as well; it sees the low 4 GiB */
 static void unmap_by_int80(struct trial *t)
 {
-	struct other probe;
+	struct other_process probe;
 	int err = -1;
 	u8 *p;
 

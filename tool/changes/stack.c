@@ -18,7 +18,7 @@
 /* the thread's own, guard page included, is at the other end */
 #define OFFSET		(1UL << 20)
 
-struct victim {
+struct stack_victim {
 	pthread_t thread;
 	pid_t tid;
 	sem_t ready, leave;
@@ -27,7 +27,7 @@ struct victim {
 
 static void *live_and_die(void *arg)
 {
-	struct victim *v = arg;
+	struct stack_victim *v = arg;
 
 	v->tid = gettid();
 	sem_post(&v->ready);
@@ -51,12 +51,12 @@ static u8 *page_of_stack(pthread_t thread)
 }
 
 /* Return: it lives; else the trial says why not */
-static bool start(struct trial *t, struct victim *v)
+static bool start(struct trial *t, struct stack_victim *v)
 {
 	pthread_attr_t attr;
 	int err;
 
-	*v = (struct victim){};
+	*v = (struct stack_victim){};
 	sem_init(&v->ready, 0, 0);
 	sem_init(&v->leave, 0, 0);
 	pthread_attr_init(&attr);
@@ -76,14 +76,14 @@ static bool start(struct trial *t, struct victim *v)
 }
 
 /* until nothing of it runs any more, in the kernel neither */
-static void let_die(struct victim *v)
+static void let_die(struct stack_victim *v)
 {
 	sem_post(&v->leave);
 	while (!syscall(SYS_tgkill, getpid(), v->tid, 0))
 		sched_yield();
 }
 
-static void finish(struct trial *t, const struct victim *v)
+static void finish(struct trial *t, const struct stack_victim *v)
 {
 	if (page_is_present(v->page))
 		trial_unknown(t, "this libc kept the memory");
@@ -94,7 +94,7 @@ static void finish(struct trial *t, const struct victim *v)
 /* the thread ends, and is not joined yet: its stack stays mapped, and is discarded */
 static void exit_thread(struct trial *t)
 {
-	struct victim v;
+	struct stack_victim v;
 	bool begun;
 
 	if (!start(t, &v))
@@ -109,7 +109,7 @@ static void exit_thread(struct trial *t)
 /* nobody runs on the stack any more; join gives it back, and libc unmaps it */
 static void join_thread(struct trial *t)
 {
-	struct victim v;
+	struct stack_victim v;
 	bool begun;
 
 	if (!start(t, &v))

@@ -17,13 +17,15 @@ const char *const selftest_names[] = {
 static int help(void)
 {
 	puts("usage: invlock doctor [--json] [--monitor NAME]\n\n"
-	     "Tries each monitor in a process of its own: does it open, does its self-test pass,\n"
-	     "and which of all known ways to change a memory map does it see?\n\n"
-	     "  -m, --monitor NAME  try this one only\n"
-	     "  -j, --json          the same facts for a program\n"
-	     "  -h, --help\n\n"
-	     "Exit code: 0 a monitor that sees all that caches ask for works; 1 none does;\n"
-	     "2 an option is no good.");
+	     "Tries every monitor on this host and tells which one a cache would choose.\n"
+	     "A monitor tells a program when its memory map changes. For each monitor, doctor\n"
+	     "finds out whether it opens, whether its self-test passes, and which of all known\n"
+	     "ways to change a memory map it sees.\n\n"
+	     "  -m, --monitor NAME  try only this monitor: kmod, bpf, uffd or manual\n"
+	     "  -j, --json          write one JSON object instead of text\n"
+	     "  -h, --help          print this help\n\n"
+	     "Exit code: 0 if a monitor works that sees every kind of change that caches need,\n"
+	     "1 if none does, 2 if an option is wrong.");
 	return TOOL_OK;
 }
 
@@ -32,7 +34,7 @@ u64 finding_lacks(const struct finding *f)
 	return INVLOCK_KINDS_DEFAULT & ~f->monitor->seen;
 }
 
-/* changes of kinds that it claims to see, and missed */
+/* Return: how many changes the monitor missed although it claims to see their kind. */
 static unsigned int broken_claims(const struct finding *f)
 {
 	const struct change *c;
@@ -49,19 +51,20 @@ static bool can_be_chosen(const struct finding *f)
 	       f->selftest == SELFTEST_PASSED;
 }
 
-/* what becomes of a translation that nobody says is stale */
+/* What can happen if a monitor does not see this kind, or why nothing happens. */
 static const char *harm(enum invlock_kind kind)
 {
 	switch (kind) {
 	case INVLOCK_KIND_PROTECT:
-		return "a registration keeps access that the program gave up, to the right pages";
+		return "a registration may keep access that the program gave up, but it names "
+		       "the right pages";
 	case INVLOCK_KIND_MOVE:
-		return "the kernel moves no page that is pinned";
+		return "this is harmless, because the kernel never moves a pinned page";
 	case INVLOCK_KIND_TRUNCATE_PRIVATE:
 		return "do not cache private mappings of files that may be truncated";
 	default:
-		return "a cache asks for it, so this monitor is refused unless fewer kinds are "
-		       "needed";
+		return "caches need this kind by default, so they refuse this monitor unless "
+		       "the program needs fewer kinds";
 	}
 }
 
@@ -73,19 +76,21 @@ void result_reason(const struct finding *f, const struct change *c,
 	if (f->err)
 		snprintf(ret_text, len, "the monitor cannot be used");
 	else if (r->verdict == CHANGE_SEEN && !(m->seen >> c->kind & 1))
-		snprintf(ret_text, len, "this one, but it does not claim to see this kind always");
+		snprintf(ret_text, len, "it saw this change, but it does not claim to see every "
+			 "change of this kind");
 	else if (r->verdict != CHANGE_MISSED)
 		snprintf(ret_text, len, "%s", r->reason);
 	else if (m->sees_what_it_is_told)
 		snprintf(ret_text, len, "%s",
-			 "it sees what the program reports, and this was not reported");
+			 "it sees what the program reports, and doctor reports nothing");
 	else if (m->seen >> c->kind & 1)
-		snprintf(ret_text, len, "a defect: it claims to see this; do not use it here");
+		snprintf(ret_text, len, "it claims to see this kind, so this is a defect: do not "
+			 "use this monitor here");
 	else
-		snprintf(ret_text, len, "it does not claim to see this kind: %s", harm(c->kind));
+		snprintf(ret_text, len, "it does not claim to see this kind; %s", harm(c->kind));
 }
 
-/* @only: the monitor that was named; NULL = all were tried */
+/* @only: the monitor that the user has named, or NULL if all were tried */
 static void recommend(struct report *r, const char *only)
 {
 	unsigned int broken;
@@ -96,27 +101,27 @@ static void recommend(struct report *r, const char *only)
 	broken = r->chosen ? broken_claims(r->chosen) : 0;
 	if (broken) {
 		snprintf(r->recommendation, sizeof(r->recommendation),
-			 "do not cache here: %s would be chosen, and missed %u changes that it "
-			 "claims to see", r->chosen->monitor->name, broken);
+			 "do not cache on this host: caches would choose %s, which missed %u "
+			 "changes that it claims to see", r->chosen->monitor->name, broken);
 		r->chosen = NULL;
 	} else if (r->chosen) {
 		snprintf(r->recommendation, sizeof(r->recommendation),
-			 "nothing to do: %s is chosen; it sees every kind of change that caches "
-			 "ask for",
-			 r->chosen->monitor->name);
+			 "nothing to do: caches choose %s, which sees every kind of change that "
+			 "they need by default", r->chosen->monitor->name);
 	} else if (only) {
 		snprintf(r->recommendation, sizeof(r->recommendation),
-			 "%s is not chosen unless it is named; `invlock doctor` alone tries all "
-			 "monitors", only);
+			 "caches use %s only if the program names it; run `invlock doctor` "
+			 "without --monitor to try all monitors", only);
 	} else {
 		snprintf(r->recommendation, sizeof(r->recommendation),
-			 "no monitor can be chosen, so caches do not open: do what is said above, "
-			 "or name a monitor and need only the kinds it sees, if the others cannot "
-			 "happen");
+			 "caches cannot choose a monitor here, so they do not open. Follow the "
+			 "advice under \"Monitors\". If your program never makes the kinds of "
+			 "change that a monitor does not see, name that monitor, and need only "
+			 "the kinds that it sees");
 	}
 }
 
-/* NULL = no such monitor; every one of them when no name is given */
+/* Return: the monitor of that name; without a name monitor number @nr; or NULL if there is none. */
 static const struct monitor *select_monitor(unsigned int nr, const char *name)
 {
 	unsigned int left = nr;
@@ -129,7 +134,7 @@ static const struct monitor *select_monitor(unsigned int nr, const char *name)
 
 static int unknown_monitor(const char *name)
 {
-	fprintf(stderr, "invlock doctor: there is no monitor named \"%s\"; there are", name);
+	fprintf(stderr, "invlock doctor: there is no monitor \"%s\"; the monitors are", name);
 	for (unsigned int i = 0; monitors[i]; i++)
 		fprintf(stderr, "%s %s", i ? "," : "", monitors[i]->name);
 	fputs("\n", stderr);
@@ -159,7 +164,7 @@ static int examine(const char *name, bool json)
 	else
 		print_text(r);
 	if (err || fflush(stdout)) {
-		fputs("invlock doctor: the report cannot be written\n", stderr);
+		fputs("invlock doctor: cannot write the report to standard output\n", stderr);
 		r->chosen = NULL;
 	}
 	code = r->chosen ? TOOL_OK : TOOL_FAILED;
@@ -190,12 +195,12 @@ int cmd_doctor(int argc, char **argv)
 		case 'h':
 			return help();
 		default:
-			/* getopt has written the sentence */
+			/* getopt_long() has printed what is wrong */
 			return TOOL_USAGE;
 		}
 	}
 	if (optind < argc) {
-		fprintf(stderr, "invlock doctor: \"%s\" is one argument too many\n", argv[optind]);
+		fprintf(stderr, "invlock doctor: unexpected argument \"%s\"\n", argv[optind]);
 		return TOOL_USAGE;
 	}
 	if (name && !select_monitor(0, name))

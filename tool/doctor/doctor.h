@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * invlock doctor: what works here, by trying it.
+ * invlock doctor: finds out what works on this host by trying it.
  *
- *	doctor.c	options, the verdict
- *	probe.c	each monitor, in a process of its own
- *	host.c	limits and permissions of this host
- *	text.c	the report for people
- *	json.c	the report for programs
+ *	doctor.c	parses the options and recommends a monitor
+ *	probe.c		tries each monitor in a process of its own
+ *	host.c		reads the limits and permissions of this host
+ *	text.c		prints the report for people
+ *	json.c		prints the report for programs
  */
 #ifndef INVLOCK_TOOL_DOCTOR_DOCTOR_H
 #define INVLOCK_TOOL_DOCTOR_DOCTOR_H
@@ -23,27 +23,27 @@
 enum selftest { SELFTEST_NOT_RUN, SELFTEST_PASSED, SELFTEST_FAILED };
 extern const char *const selftest_names[];
 
-/* what was found out about one monitor */
+/* What doctor found out about one monitor. */
 struct finding {
 	const struct monitor *monitor;
-	int err;			/* of opening it; 0 = usable */
-	struct invlock_why why;		/* of err */
-	struct invlock_why how;		/* it works here */
+	int err;			/* why it cannot be opened; 0 = it is usable */
+	struct invlock_why why;		/* err in words */
+	struct invlock_why how;		/* how it works on this host; may be empty */
 	enum selftest selftest;
-	struct invlock_why selftest_why;
-	struct change_result results[MAX_CHANGES];	/* by number of the change */
+	struct invlock_why selftest_why;	/* why the self-test failed */
+	struct change_result results[MAX_CHANGES];	/* indexed like change_at() */
 };
 
 struct host {
 	struct utsname kernel;
 	u64 memlock, memlock_most;	/* bytes; RLIM_INFINITY = no limit */
-	long max_map_count;		/* -1 = cannot be read */
-	long mappings;
+	long max_map_count;		/* -1 = unknown */
+	long mappings;			/* of this process; -1 = unknown */
 	bool cap_bpf, cap_perfmon, cap_ipc_lock;
-	long uring_disabled;		/* the sysctl; -1 = there is none */
-	int uring_error;		/* of a real try: 0 or an errno */
-	int uffd_error;
-	bool uffd_async;		/* what the uffd monitor needs of it */
+	long uring_disabled;		/* the sysctl; -1 = this kernel has none */
+	int uring_error;		/* errno of a real attempt, or 0 */
+	int uffd_error;			/* the same */
+	bool uffd_async;		/* asynchronous write protection works */
 	bool btf;
 };
 
@@ -52,7 +52,7 @@ struct report {
 	struct finding findings[MAX_MONITORS];
 	unsigned int nr_findings;
 	unsigned int nr_changes;
-	const struct finding *chosen;	/* by default; NULL = none can be */
+	const struct finding *chosen;	/* what a cache would choose; NULL = none */
 	char recommendation[400];
 };
 
@@ -62,13 +62,13 @@ void probe_monitor(struct finding *f, unsigned int nr_changes);
 /* host.c */
 void probe_host(struct host *host);
 
-/* doctor.c: kinds that a cache asks for unless told otherwise, and that this one misses */
+/* doctor.c: a mask of the kinds that caches need by default and this monitor does not see */
 u64 finding_lacks(const struct finding *f);
-/* a sentence on a result, "" where there is no more to say */
+/* doctor.c: explain a verdict; the text is empty if the verdict needs no explanation */
 void result_reason(const struct finding *f, const struct change *c,
 		   const struct change_result *r, char *ret_text, size_t len);
 
-/* text.c, json.c: to stdout */
+/* text.c and json.c: print to standard output */
 void print_text(const struct report *r);
 int print_json(const struct report *r);
 

@@ -13,7 +13,7 @@
 
 #include "doctor.h"
 
-/* younger than the headers that we build with */
+/* older headers than Linux 6.7 lack this */
 #define FEATURE_WP_ASYNC	(1ULL << 15)
 
 static long read_number(const char *path)

@@ -19,7 +19,7 @@ static void add_flag(json *o, const char *key, bool flag)
 	json_object_object_add(o, key, json_object_new_boolean(flag));
 }
 
-/* none = null: unlimited, or not to be had */
+/* @none: write null instead, for "unlimited" or "unknown" */
 static void add_number(json *o, const char *key, long long number, bool none)
 {
 	json_object_object_add(o, key, none ? NULL : json_object_new_int64(number));
@@ -46,7 +46,7 @@ static json *monitor_json(const struct report *r, const struct finding *f)
 	add_text(o, "reason", f->why.text);
 	add_text(o, "how", f->how.text);
 	add_text(o, "selftest", selftest_names[f->selftest]);
-	add_text(o, "selftest_reason", reports ? "it sees what the program reports" :
+	add_text(o, "selftest_reason", reports ? "it sees only what the program reports" :
 		 f->selftest_why.text);
 	add_flag(o, "chosen", f == r->chosen);
 	json_object_object_add(o, "sees", kinds(f->monitor->seen));

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * Each monitor is tried in a forked child: what crashes or hangs there is a finding, and the
- * next child goes on behind it.
+ * A forked child tries each monitor. If it crashes or hangs, that is a finding, and another child
+ * goes on with the next step.
  */
 #include <errno.h>
 #include <poll.h>
@@ -15,8 +15,8 @@
 #include "doctor.h"
 #include "lib/selftest/selftest.h"
 
-#define OPEN_TIMEOUT_MS		300000	/* bpf, in an emulated machine */
-#ifndef STEP_TIMEOUT_MS		/* a test waits less */
+#define OPEN_TIMEOUT_MS		300000	/* the bpf monitor takes long in an emulated machine */
+#ifndef STEP_TIMEOUT_MS		/* a test sets a shorter time */
 #define STEP_TIMEOUT_MS		20000
 #endif
 
@@ -26,8 +26,8 @@
 
 enum word { WORD_OPENED, WORD_BEGIN, WORD_DONE };
 
-/* smaller than PIPE_BUF: arrives whole or not at all */
-struct message {
+/* It is smaller than PIPE_BUF, so it arrives whole or not at all. */
+struct probe_message {
 	enum word word;
 	unsigned int step;
 	int err;
@@ -35,23 +35,23 @@ struct message {
 	struct change_result result;
 };
 
-static void tell(int fd, const struct message *m)
+static void tell(int fd, const struct probe_message *m)
 {
 	if (write(fd, m, sizeof(*m)) != sizeof(*m))
 		_exit(1);
 }
 
-/* Return: of the open */
+/* Open the monitor and tell the parent how that went. Return: 0 or -errno of the open. */
 static int child_open(const struct monitor *monitor, int fd, struct invlock_mm **ret_mm)
 {
 	struct invlock_mm_options o = {
 		.size = sizeof(o),
 		.flags = INVLOCK_MM_NO_SELFTEST,
 		.monitor = monitor->name,
-		/* examine it whatever it lacks */
+		/* open it even if it does not see all kinds that caches need */
 		.need = monitor->seen,
 	};
-	struct message m = { .word = WORD_OPENED };
+	struct probe_message m = { .word = WORD_OPENED };
 
 	m.err = invlock_mm_open(&o, ret_mm, &m.why);
 	if (!m.err && monitor->describe)
@@ -69,7 +69,7 @@ static void child(const struct monitor *monitor, unsigned int first, unsigned in
 	if (child_open(monitor, fd, &mm))
 		return;
 	for (unsigned int step = first; step < nr_steps; step++) {
-		struct message m = { .word = WORD_BEGIN, .step = step };
+		struct probe_message m = { .word = WORD_BEGIN, .step = step };
 
 		tell(fd, &m);
 		m.word = WORD_DONE;
@@ -82,14 +82,14 @@ static void child(const struct monitor *monitor, unsigned int first, unsigned in
 	invlock_mm_close(mm);
 }
 
-/* what the child got to */
-struct progress {
+/* How far the child got. */
+struct child_progress {
 	bool opened;
-	bool running;		/* a step */
-	unsigned int step;	/* that one, or the next */
+	bool running;		/* a step is running */
+	unsigned int step;	/* the running step, or else the next one */
 };
 
-static void take(struct finding *f, struct progress *p, const struct message *m)
+static void take(struct finding *f, struct child_progress *p, const struct probe_message *m)
 {
 	switch (m->word) {
 	case WORD_OPENED:
@@ -114,11 +114,11 @@ static void take(struct finding *f, struct progress *p, const struct message *m)
 	}
 }
 
-/* Return: false = it says nothing any more, hung if it has not ended */
-static bool listen_to(struct finding *f, struct progress *p, int fd, bool *ret_hung)
+/* Return: false if no more messages will come. @ret_hung: has the child not ended? */
+static bool listen_to(struct finding *f, struct child_progress *p, int fd, bool *ret_hung)
 {
 	struct pollfd poll_fd = { .fd = fd, .events = POLLIN };
-	struct message m;
+	struct probe_message m;
 	int ready;
 
 	ready = poll(&poll_fd, 1, p->opened ? STEP_TIMEOUT_MS : OPEN_TIMEOUT_MS);
@@ -131,37 +131,37 @@ static bool listen_to(struct finding *f, struct progress *p, int fd, bool *ret_h
 	return true;
 }
 
-/* the child ended in the middle: write down where */
-static void record_death(struct finding *f, const struct progress *p, const char *how)
+/* The child ended too early: record where. */
+static void record_death(struct finding *f, const struct child_progress *p, const char *how)
 {
 	if (!p->opened)
-		f->err = explain(&f->why, -EIO, "the monitor %s while it opened: a defect; "
-				 "please report it", how);
+		f->err = explain(&f->why, -EIO, "the process that opened it %s, which is a "
+				 "defect: please report it", how);
 	if (!p->opened || f->err || !p->running)
 		return;
 	if (p->step == STEP_SELFTEST) {
 		f->selftest = SELFTEST_FAILED;
-		explain(&f->selftest_why, -EIO, "the process %s in the self-test", how);
+		explain(&f->selftest_why, -EIO, "the process that ran the self-test %s", how);
 	} else {
 		struct change_result *r = &f->results[p->step - STEP_CHANGE(0)];
 
 		r->verdict = CHANGE_UNKNOWN;
-		snprintf(r->reason, sizeof(r->reason), "the process %s while it was made", how);
+		snprintf(r->reason, sizeof(r->reason), "the process that made the change %s", how);
 	}
 }
 
-/* Return: the step to go on with, or nr_steps */
+/* Run steps in a child from @first on. Return: the step to continue with, or nr_steps. */
 static unsigned int run_child(struct finding *f, unsigned int first, unsigned int nr_steps)
 {
-	struct progress p = { .step = first };
+	struct child_progress p = { .step = first };
 	bool hung = false;
 	int fds[2], status;
 	char how[60];
 	pid_t pid;
 
 	if (pipe(fds)) {
-		f->err = explain(&f->why, -errno, "no pipe to a process that tries it: %s",
-				 strerror(errno));
+		f->err = explain(&f->why, -errno, "cannot make a pipe to the process that would "
+				 "try it: %s", strerror(errno));
 		return nr_steps;
 	}
 	fflush(NULL);
@@ -174,7 +174,8 @@ static unsigned int run_child(struct finding *f, unsigned int first, unsigned in
 	close(fds[1]);
 	if (pid < 0) {
 		close(fds[0]);
-		f->err = explain(&f->why, -errno, "no process to try it in: %s", strerror(errno));
+		f->err = explain(&f->why, -errno, "cannot fork a process that would try it: %s",
+				 strerror(errno));
 		return nr_steps;
 	}
 	while (listen_to(f, &p, fds[0], &hung))
@@ -202,7 +203,7 @@ void probe_monitor(struct finding *f, unsigned int nr_changes)
 
 	for (unsigned int i = 0; i < nr_changes; i++)
 		f->results[i] = (struct change_result){ .verdict = CHANGE_UNKNOWN,
-							.reason = "was not made" };
+							.reason = "the change was not made" };
 	do {
 		before = next;
 		next = run_child(f, before, nr_steps);

@@ -9,12 +9,12 @@
 #include "doctor.h"
 
 #define COLUMNS		100
-#define LABEL		16	/* what stands left of a text that is wrapped */
+#define LABEL		16	/* width of the label beside a paragraph */
 #define NAME		46
 #define KIND		18
 #define VERDICT		9
 
-/* ways to write something on a terminal */
+/* escape sequences for a terminal */
 #define PLAIN	""
 #define BOLD	"\033[1m"
 #define GREEN	"\033[32m"
@@ -39,7 +39,7 @@ static void heading(const char *text)
 	putchar('\n');
 }
 
-/* a label, and a text beside it over as many lines as it needs */
+/* Print a label, and beside it a text that is wrapped at COLUMNS. */
 __attribute__((format(printf, 2, 3)))
 static void paragraph(const char *label, const char *format, ...)
 {
@@ -71,19 +71,20 @@ static void print_monitor(const struct finding *f)
 		return;
 	}
 	if (m->sees_what_it_is_told) {
-		paragraph(m->name, "usable, only by name: it sees what the program reports, and "
-			  "nothing else; self-test not run");
+		paragraph(m->name, "usable if the program names it: it sees only what the "
+			  "program reports. There is no self-test");
 		return;
 	}
-	paragraph(m->name, "usable%s; self-test %s%s%s",
-		  finding_lacks(f) ? ", only by name: it lacks kinds that caches ask for" : "",
+	paragraph(m->name, "usable%s. Self-test %s%s%s",
+		  finding_lacks(f) ? " if the program names it: it does not see all kinds of "
+		  "change that caches need" : "",
 		  selftest_names[f->selftest], f->selftest == SELFTEST_FAILED ? ": " : "",
 		  f->selftest_why.text);
 	if (f->how.text[0])
 		paragraph("", "%s", f->how.text);
 	if (m->seen & ~m->exact)
-		paragraph("", "not exact: for some kinds a stale use is possible in a small "
-			  "window");
+		paragraph("", "Not exact: it learns of some changes only after they were made, "
+			  "so a use in between can be stale");
 }
 
 static const char *colour_of(const struct change *c, enum change_verdict verdict)
@@ -100,7 +101,7 @@ static void print_table(const struct report *r)
 	const struct change *c;
 	char kind[40];
 
-	heading("Changes of the memory map, each made for real");
+	heading("Changes of the memory map. doctor has made each of them");
 	printf("  %-*s%-*s", NAME, "", KIND, "kind");
 	for (unsigned int i = 0; i < r->nr_findings; i++)
 		printf("%-*s", i + 1 < r->nr_findings ? VERDICT : 0, r->findings[i].monitor->name);
@@ -118,10 +119,12 @@ static void print_table(const struct report *r)
 		}
 		putchar('\n');
 	}
-	puts("  * a kind that caches ask for unless they are told otherwise");
+	puts("  * caches need this kind by default\n"
+	     "  seen: the monitor noticed the change; missed: it did not; refused: it does not\n"
+	     "  let this memory be cached; unknown: the change or the monitor was not tried");
 }
 
-/* the changes from this one on that have the same verdict and reason; each is told once */
+/* Print the reason of change @first, with all later changes of the same verdict and reason. */
 static void print_reason(const struct finding *f, unsigned int first, unsigned int nr_changes,
 			 bool *told)
 {
@@ -141,7 +144,8 @@ static void print_reason(const struct finding *f, unsigned int first, unsigned i
 		told[nr] = true;
 		len += snprintf(names + len, sizeof(names) - len, "%s%s", len ? ", " : "", c->name);
 	}
-	paragraph(f->monitor->name, "%s: %s (%s)", change_verdict_name(verdict), reason, names);
+	paragraph(f->monitor->name, "%s: %s. Reason: %s", change_verdict_name(verdict), names,
+		  reason);
 }
 
 static void print_reasons(const struct report *r)
@@ -152,13 +156,13 @@ static void print_reasons(const struct report *r)
 		bool told[MAX_CHANGES] = {};
 
 		if (f->err) {
-			paragraph(f->monitor->name, "unknown: the monitor cannot be used, "
-				  "see above");
+			paragraph(f->monitor->name, "unknown: the monitor cannot be used (see "
+				  "above)");
 			continue;
 		}
 		if (f->monitor->sees_what_it_is_told) {
-			paragraph(f->monitor->name, "missed: it sees what the program reports, "
-				  "and these were not reported");
+			paragraph(f->monitor->name, "missed: it sees only what the program "
+				  "reports, and doctor reports nothing");
 			continue;
 		}
 		for (unsigned int nr = 0; nr < r->nr_changes; nr++)
@@ -181,16 +185,17 @@ static void print_host(const struct host *h)
 
 	heading("This host");
 	paragraph("kernel", "%s %s, %s", h->kernel.sysname, h->kernel.release, h->kernel.machine);
-	paragraph("BTF", "%s", h->btf ? "present" : "absent: the bpf monitor needs it");
+	paragraph("BTF", "%s", h->btf ? "present" : "absent, but the bpf monitor needs it");
 	paragraph("capabilities", "CAP_BPF %s, CAP_PERFMON %s, CAP_IPC_LOCK %s",
 		  h->cap_bpf ? "yes" : "no", h->cap_perfmon ? "yes" : "no",
 		  h->cap_ipc_lock ? "yes" : "no");
 	format_bytes(h->memlock, soft, sizeof(soft));
 	format_bytes(h->memlock_most, hard, sizeof(hard));
-	paragraph("memlock", "%s, at most %s%s", soft, hard,
-		  h->cap_ipc_lock ? "; does not bind with CAP_IPC_LOCK" :
-		  "; bounds what may be registered: raise it with ulimit -l");
-	paragraph("mappings", "%ld of %ld (vm.max_map_count)", h->mappings, h->max_map_count);
+	paragraph("memlock", "%s now, up to %s with ulimit -l. %s", soft, hard,
+		  h->cap_ipc_lock ? "CAP_IPC_LOCK lifts this limit" :
+		  "It limits how much memory a program may register");
+	paragraph("mappings", "%ld in this process; vm.max_map_count allows %ld", h->mappings,
+		  h->max_map_count);
 	paragraph("io_uring", "%s%s; kernel.io_uring_disabled = %ld%s",
 		  h->uring_error ? "not usable: " : "usable",
 		  h->uring_error ? strerror(h->uring_error) : "", h->uring_disabled,
@@ -198,7 +203,7 @@ static void print_host(const struct host *h)
 	paragraph("userfaultfd", "%s%s%s", h->uffd_error ? "not usable: " : "usable",
 		  h->uffd_error ? strerror(h->uffd_error) : "",
 		  h->uffd_error ? "" : h->uffd_async ? ", with asynchronous write protection" :
-		  ", without asynchronous write protection, which the uffd monitor needs");
+		  ", but without asynchronous write protection, which the uffd monitor needs");
 }
 
 void print_text(const struct report *r)
@@ -207,7 +212,7 @@ void print_text(const struct report *r)
 
 	colours = isatty(STDOUT_FILENO) && !(no_colour && *no_colour);
 	printf("invlock %s\n", invlock_version());
-	heading("Monitors, in the order of preference");
+	heading("Monitors, the preferred one first");
 	for (unsigned int i = 0; i < r->nr_findings; i++)
 		print_monitor(&r->findings[i]);
 	print_table(r);

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: MIT
 /*
- * A device in software, for where there is no io_uring: no privilege, no special kernel.
+ * A device in software, for hosts without io_uring. It needs no privilege and no special kernel.
  *
- * Its translation of a range is a pipe that holds the range's pages: vmsplice() takes references
- * to the pages themselves, for as long as the pipe lives, whatever becomes of the mapping; tee()
- * and read() fetch what those pages hold at this moment. So a registration that has gone stale
- * delivers old data, on memory of any kind, as a real device's does.
+ * Its translation of a range is a pipe that holds the pages of the range. vmsplice() takes
+ * references to the pages, which last as long as the pipe does, whatever happens to the mapping.
+ * tee() and read() fetch the current content of those pages. So a stale registration delivers old
+ * data for memory of every kind, as that of a real device does.
  *
- * It works in one direction: a program cannot write into pages that it no longer has mapped.
- * Writes to the file go through registrations, reads are plain in every column.
+ * This works in one direction only, because a program cannot write to pages that it no longer has
+ * mapped. Writes to the file go through registrations; reads are plain I/O in every column.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -26,15 +26,15 @@
 #define MADV_POPULATE_WRITE	23
 #endif
 
-#define PIPE_BYTES	((size_t)1 << 20)	/* what anyone may have; more than any buffer */
+#define PIPE_BYTES	((size_t)1 << 20)	/* every user may have this; no buffer is larger */
 
 struct soft_engine {
 	struct invlock_cache *caches[NR_COLUMNS];	/* NULL for plain */
-	int copies[2];		/* a pipe for what tee() takes from a registration */
+	int copies[2];		/* a pipe into which tee() duplicates a registration */
 	u8 *bounce;		/* the device's own memory */
 	struct invlock_pin pins[NR_BUFFERS];
 	bool pinned[NR_BUFFERS];
-	u64 ways[NR_COLUMNS][NR_WAYS];	/* written by the engine's thread */
+	u64 ways[NR_COLUMNS][NR_WAYS];	/* guarded by the engine's lock */
 };
 
 enum soft_way { SOFT_REGISTERED, SOFT_READ, SOFT_REFUSED, NR_SOFT_WAYS };
@@ -52,7 +52,7 @@ static int soft_reg(void *ctx, void *addr, size_t len, uint64_t *ret_handle)
 	(void)ctx;
 	if (!pages)
 		return -ENOMEM;
-	/* a page that was never written is a zero page, which the first write replaces */
+	/* a page that was never written is the zero page, and the first write would replace it */
 	if (madvise(addr, len, MADV_POPULATE_WRITE) ||
 	    pipe2(pages->pipe, O_CLOEXEC | O_NONBLOCK)) {
 		err = -errno;
@@ -144,7 +144,7 @@ static void soft_close(struct engine *e)
 	e->data = NULL;
 }
 
-/* what the registered pages hold, into the device's memory; 0 or -errno */
+/* Copy the content of the registered pages to the device's memory. Return: 0 or -errno. */
 static int fetch(struct soft_engine *s, const struct invlock_pin *pin)
 {
 	const struct soft_pages *pages = (const struct soft_pages *)(uintptr_t)pin->handle;
@@ -186,7 +186,7 @@ static void soft_one(struct engine *e, unsigned int nr, struct transfer *t)
 
 	if (s->pinned[nr]) {
 		err = fetch(s, &s->pins[nr]);
-		/* the file asks for alignment of the device's memory too */
+		/* direct I/O also needs the device's memory to be aligned */
 		from = memmove(s->bounce, s->bounce + (t->buf - (u8 *)s->pins[nr].addr), t->len);
 		invlock_cache_put(&s->pins[nr]);
 	}
@@ -232,7 +232,7 @@ static const char *soft_way_name(unsigned int way)
 	return way < NR_SOFT_WAYS ? names[way] : NULL;
 }
 
-/* two engines: a pipe for each registration counts against the user's pipe pages */
+/* only two engines: the pipe of each registration counts against the user's limit of pipe pages */
 const struct device device_soft = {
 	.name = "soft",
 	.max_engines = 2,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * The real device: io_uring, one ring for each column. The two cached columns differ in
- * nothing but the check of their caches; the plain one has no registered buffers.
+ * The real device: io_uring, with one ring for each column. The two columns with a cache differ
+ * only in whether the cache checks. The plain column has no registered buffers.
  */
 #include <errno.h>
 #include <liburing.h>
@@ -18,8 +18,8 @@ struct uring_engine {
 	unsigned int nr_rings;
 	struct invlock_uring *urings[NR_COLUMNS];	/* NULL for plain */
 	struct invlock_uring_op ops[NR_BUFFERS];
-	unsigned int nr_ops;		/* begun, not finished */
-	unsigned int nr_queued;		/* of the ring: these, and perhaps one that failed */
+	unsigned int nr_ops;		/* prepared, not finished */
+	unsigned int nr_queued;		/* nr_ops, plus one if the last entry failed */
 };
 
 static struct invlock_cache *uring_cache(const struct engine *e, enum column column)
@@ -33,9 +33,9 @@ static const char *reason(int err)
 {
 	switch (err) {
 	case -EPERM:
-		return "forbidden here (seccomp, or /proc/sys/kernel/io_uring_disabled)";
+		return "it is forbidden (by seccomp or /proc/sys/kernel/io_uring_disabled)";
 	case -ENOMEM:
-		return "no memory, or RLIMIT_MEMLOCK is too small (see ulimit -l)";
+		return "out of memory, or RLIMIT_MEMLOCK is too small (see ulimit -l)";
 	default:
 		return strerror(-err);
 	}
@@ -44,12 +44,12 @@ static const char *reason(int err)
 static int open_column(struct uring_engine *u, const struct prove *p, enum column column,
 		       struct invlock_why *why)
 {
-	/* a small file is put to the test too: no request is too short */
+	/* with min_len 1, even the requests of a small file are cached */
 	struct invlock_uring_options options = {
 		.size = sizeof(options),
 		.flags = INVLOCK_URING_REAPER,
 		.min_len = 1,
-		/* our memory is aligned to it (file.c) */
+		/* add_alignment() in file.c aligns our memory to it */
 		.align = p->data.block,
 		.max_bytes = p->pin_limit,
 		.need = p->need,
@@ -58,8 +58,8 @@ static int open_column(struct uring_engine *u, const struct prove *p, enum colum
 
 	err = io_uring_queue_init(2 * NR_BUFFERS, &u->rings[column], 0);
 	if (err)
-		return explain(why, err, "cannot set up an io_uring: %s; --device soft does "
-			       "without", reason(err));
+		return explain(why, err, "cannot set up io_uring: %s; --device soft works "
+			       "without it", reason(err));
 	u->nr_rings++;
 	if (column == COLUMN_PLAIN)
 		return 0;
@@ -101,7 +101,7 @@ static void uring_close(struct engine *e)
 static int prepare(struct uring_engine *u, enum column column, int fd, struct transfer *t,
 		   struct invlock_uring_op *op)
 {
-	/* never NULL: the queue has room for all that is prepared before it is submitted */
+	/* not NULL: the queue has room for all requests that are prepared at a time */
 	struct io_uring_sqe *sqe = io_uring_get_sqe(&u->rings[column]);
 	int way = 0;
 
@@ -117,12 +117,12 @@ static int prepare(struct uring_engine *u, enum column column, int fd, struct tr
 		way = invlock_uring_prep_read(u->urings[column], sqe, fd, t->buf, t->len,
 					      t->offset, op);
 	if (way < 0)
-		io_uring_prep_nop(sqe);	/* it is in the queue: something has to become of it */
+		io_uring_prep_nop(sqe);	/* the entry is in the queue and will be submitted */
 	io_uring_sqe_set_data(sqe, t);
 	return way < 0 ? way : 0;
 }
 
-/* a signal, or a kernel short of memory, is no reason to leave with I/O in flight */
+/* Try again after these errors: a return would leave I/O in flight. */
 static bool again(int err)
 {
 	return err == -EINTR || err == -EAGAIN || err == -EBUSY;

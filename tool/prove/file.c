@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* The file that is read, the scratch file that is written, and what they must hold. */
+/* The data file, which the columns read; its reference copy; the scratch file, which they write. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -12,10 +12,10 @@
 #include "prove.h"
 
 #define OWN_BYTES	((size_t)32 << 20)
-#define MAX_BYTES	((size_t)64 << 20)	/* read from the user's file */
+#define MAX_BYTES	((size_t)64 << 20)	/* the most that is read of the user's file */
 #define CHUNK		((size_t)1 << 20)
 
-/* a file without a name, which is gone however the run ends */
+/* Make a file without a name, which goes away however the run ends. Return: a descriptor. */
 static int nameless(const char *dir)
 {
 	char name[4096];
@@ -23,7 +23,7 @@ static int nameless(const char *dir)
 
 	if (fd >= 0 || (errno != EOPNOTSUPP && errno != EISDIR && errno != ENOENT))
 		return fd < 0 ? -errno : fd;
-	/* not every file system can */
+	/* this file system does not support O_TMPFILE */
 	if (snprintf(name, sizeof(name), "%s/invlock-prove-XXXXXX", dir) >= (int)sizeof(name))
 		return -ENAMETOOLONG;
 	fd = mkostemp(name, O_CLOEXEC);
@@ -33,7 +33,7 @@ static int nameless(const char *dir)
 	return fd;
 }
 
-/* /var/tmp comes first: /tmp is often memory, which has no device below it */
+/* Prefer /var/tmp: /tmp is often in memory, where direct I/O does not work. */
 static int open_temporary(struct invlock_why *why)
 {
 	const char *dir = getenv("TMPDIR");
@@ -51,7 +51,7 @@ static int open_temporary(struct invlock_why *why)
 				      "TMPDIR to a directory where one can be made", strerror(-fd));
 }
 
-/* what direct I/O on this file asks of offsets and memory */
+/* Raise the alignments to what direct I/O on this file needs. */
 static void add_alignment(struct data *data, int fd)
 {
 	size_t block = 4096, mem_align = 4096;
@@ -71,7 +71,7 @@ static void add_alignment(struct data *data, int fd)
 		block = 512;
 	if (mem_align < 16)
 		mem_align = 16;
-	/* a fixed buffer goes to the device page by page, and each piece must be whole blocks */
+	/* the kernel splits a fixed buffer at pages, and each piece must consist of whole blocks */
 	if (mem_align < block)
 		mem_align = block;
 	if (block > data->block)
@@ -84,8 +84,8 @@ static bool go_direct(struct prove *p, int fd, const char *name)
 {
 	if (!fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_DIRECT))
 		return true;
-	prove_note(p, "%s is on a file system without direct I/O: buffered I/O is used, which says "
-		   "as much about stale uses, and nothing about speed", name);
+	prove_note(p, "the file system of %s has no direct I/O, so this run uses buffered I/O: the "
+		   "stale uses count as much, but the speeds mean nothing", name);
 	return false;
 }
 
@@ -130,7 +130,7 @@ static int make_own(struct prove *p, struct invlock_why *why)
 	data->bytes = OWN_BYTES;
 	data->reference = malloc(data->bytes);
 	if (!data->reference)
-		return explain(why, -ENOMEM, "no memory for a copy of the data file");
+		return explain(why, -ENOMEM, "out of memory for a copy of the data file");
 	for (size_t i = 0; i < data->bytes; i += 8) {
 		u64 word = next_random(&state);
 
@@ -158,11 +158,11 @@ static int open_users(struct prove *p, struct invlock_why *why)
 	if (data->plain < 0)
 		return explain(why, -EINVAL, "cannot open '%s': %s", path, strerror(errno));
 	if (fstat(data->plain, &st))
-		return explain(why, -errno, "cannot look at '%s': %s", path, strerror(errno));
+		return explain(why, -errno, "cannot stat '%s': %s", path, strerror(errno));
 	if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
-		return explain(why, -EINVAL, "'%s' is %s: give --file a file that can be read at "
-			       "any offset", path,
-			       S_ISDIR(st.st_mode) ? "a directory" : "not a file");
+		return explain(why, -EINVAL, "'%s' is %s: --file needs a regular file or a block "
+			       "device", path,
+			       S_ISDIR(st.st_mode) ? "a directory" : "neither");
 	data->fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (data->fd < 0)
 		return explain(why, -EINVAL, "cannot open '%s': %s", path, strerror(errno));
@@ -171,15 +171,16 @@ static int open_users(struct prove *p, struct invlock_why *why)
 
 	size = lseek(data->plain, 0, SEEK_END);
 	if (size < (off_t)data->block)
-		return explain(why, -EINVAL, "'%s' has %lld bytes, less than one block of %zu: "
-			       "give --file a larger one", path, (long long)size, data->block);
+		return explain(why, -EINVAL, "'%s' has %lld bytes, which is less than one block "
+			       "of %zu bytes: --file needs a larger file", path, (long long)size,
+			       data->block);
 	data->bytes = size < (off_t)MAX_BYTES ? (size_t)size : MAX_BYTES;
 	data->bytes -= data->bytes % data->block;
 	if (size > (off_t)MAX_BYTES)
-		prove_note(p, "the first %zu MiB of %s are read", MAX_BYTES >> 20, path);
+		prove_note(p, "this run reads only the first %zu MiB of %s", MAX_BYTES >> 20, path);
 	data->reference = malloc(data->bytes);
 	if (!data->reference)
-		return explain(why, -ENOMEM, "no memory for a copy of %zu bytes of '%s'",
+		return explain(why, -ENOMEM, "out of memory for a copy of %zu bytes of '%s'",
 			       data->bytes, path);
 	err = read_all(data->plain, data->reference, data->bytes);
 	return err ? explain(why, err, "cannot read '%s': %s", path, strerror(-err)) : 0;
@@ -200,10 +201,10 @@ int scratch_open(struct prove *p, size_t bytes, struct invlock_why *why)
 	data->scratch = open_temporary(why);
 	if (data->scratch < 0)
 		return data->scratch;
-	/* written once, so that no write of the run has to find space */
+	/* write all of it once, so that no write of the run has to allocate space */
 	zeros = calloc(1, bytes);
 	if (!zeros)
-		return explain(why, -ENOMEM, "no memory for %zu bytes", bytes);
+		return explain(why, -ENOMEM, "out of memory for %zu bytes", bytes);
 	err = write_all(data->scratch, zeros, bytes);
 	free(zeros);
 	if (err)

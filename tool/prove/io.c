@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: MIT
 /*
- * The I/O threads, and the oracle that finds a stale use by its data.
+ * The I/O threads. They find a stale use by looking at the data.
  *
- * A read: every byte of the buffer is first made to differ from what the file holds there. A
- * byte that is not the file's afterwards was not written by the device: it wrote elsewhere.
- * A write: the buffer is filled with data that never was anywhere before. The scratch file is
- * read back through memory that nothing ever changed: what is not that data came from elsewhere.
+ * Before a read, every byte of the buffer is made to differ from the byte of the file. If a byte
+ * still differs afterwards, the device did not write it, but wrote to another page.
+ *
+ * Before a write, the buffer is filled with data that was never used before. After the write, the
+ * scratch file is read back into memory that never changes. If a byte differs, the device read it
+ * from another page.
  */
 #include <errno.h>
 #include <string.h>
@@ -26,7 +28,7 @@ static u64 word_of(u64 key, size_t place)
 	return mix(key + place * 0x9e3779b97f4a7c15ULL);
 }
 
-/* lengths and addresses are multiples of 8: direct I/O asks for more than that */
+/* Lengths and addresses are multiples of 8, because direct I/O needs an even larger alignment. */
 static void fill(u8 *buf, size_t len, u64 key)
 {
 	for (size_t i = 0; i < len; i += 8) {
@@ -104,7 +106,7 @@ static u64 hits_and_misses(const struct engine *e, enum column column, u64 *ret_
 	return stats.hits;
 }
 
-/* what was written, as the file has it now; in one read, what lies between is not looked at */
+/* Read back all that was written. One read suffices; nobody looks at the bytes in between. */
 static bool read_back(struct worker *w, const struct transfer *t)
 {
 	size_t bytes = NR_BUFFERS * t->len;
@@ -118,7 +120,7 @@ static bool read_back(struct worker *w, const struct transfer *t)
 	n = pread(w->prove->data.scratch, w->engine->back, bytes, w->engine->scratch_offset);
 	if (n != (ssize_t)bytes)
 		prove_fail(w->prove, "cannot read the scratch file back: %s",
-			   n < 0 ? strerror(errno) : "it is short");
+			   n < 0 ? strerror(errno) : "it is too short");
 	return n == (ssize_t)bytes;
 }
 
@@ -146,7 +148,7 @@ static u64 count_wrong(const u8 *got, const u8 *expected, size_t len)
 	return wrong;
 }
 
-/* the bytes of one I/O that are not what they must be */
+/* Return: how many bytes of one I/O are wrong. */
 static u64 wrong_bytes(struct worker *w, const struct transfer *t, unsigned int nr)
 {
 	const struct data *data = &w->prove->data;
@@ -167,8 +169,8 @@ static u64 wrong_bytes(struct worker *w, const struct transfer *t, unsigned int 
 	if (!memcmp(t->buf, expected, t->len))
 		return 0;
 	if (!data_unchanged(data, t->offset, t->len)) {
-		prove_fail(w->prove, "%s was changed by someone else meanwhile: give prove a file "
-			   "that stays as it is", data->path ? data->path : "the data file");
+		prove_fail(w->prove, "another program has changed %s during the run: use a file "
+			   "that does not change", data->path ? data->path : "the data file");
 		return 0;
 	}
 	return count_wrong(t->buf, expected, t->len);
@@ -210,8 +212,9 @@ static void clock_stop(struct cost *cost)
 }
 
 /*
- * The I/O itself, with what it cost. The buffers are looked up before they are filled: that comes
- * closest behind a change, while the thread that makes it may still be in the kernel.
+ * Do the I/O and measure it. The buffers are looked up before they are filled, so that the lookup
+ * follows a change as closely as possible. The thread that makes the change may still be in the
+ * kernel then.
  */
 static bool transfer_all(struct worker *w, enum column column, struct transfer t[NR_BUFFERS])
 {
@@ -260,10 +263,10 @@ static void io_on(struct worker *w, enum column column, struct area *a)
 	pthread_mutex_unlock(&w->engine->lock);
 }
 
-/* now and then the area is changed by this thread itself, or under its eyes by another */
+/* At times, change the area, or let another thread change it while this one watches. */
 static void change_now_and_then(struct worker *w, struct area *a)
 {
-	struct change change;
+	struct storm_change change;
 
 	if (port_load(&a->uses) < USES_PER_ENGINE * w->prove->nr_engines)
 		return;
@@ -284,7 +287,7 @@ void *io_thread(void *worker)
 	struct worker *w = worker;
 	const struct timespec idle = { .tv_nsec = 100000 };
 
-	/* each thread begins with another column, then they take turns */
+	/* each thread begins with another column and then takes one column after the other */
 	for (u64 turn = w->nr; !prove_stopped(w->prove); turn++) {
 		struct area *a = area_take(w, 0);
 

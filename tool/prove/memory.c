@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* The areas: memory of every kind that a program does I/O with, each owned by one thread. */
+/* The areas: memory of every kind that programs do I/O with. One thread at a time owns an area. */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
@@ -15,9 +15,9 @@
 #include "prove.h"
 
 #define PAGE		((size_t)sysconf(_SC_PAGESIZE))
-#define SLOT		((size_t)16 << 20)	/* of address space, for each area */
-#define SIDE		((size_t)8 << 20)	/* in it: the place for mremap */
-#define TAIL		((size_t)1 << 20)	/* makes the munmap of a handover long */
+#define SLOT		((size_t)16 << 20)	/* address space for each area */
+#define SIDE		((size_t)8 << 20)	/* where area->side begins in the slot */
+#define TAIL		((size_t)1 << 20)	/* makes the munmap() of a whole area take longer */
 #define HUGE		((size_t)2 << 20)
 #define LARGE_CHUNK	((size_t)128 << 10)
 #define BUFFER_LEN	((size_t)64 << 10)
@@ -43,7 +43,7 @@ int area_map(const struct area *a, u8 *addr, size_t len, int flags)
 	if (mem == MAP_FAILED)
 		return -errno;
 	if (mem != addr) {
-		munmap(mem, len);	/* before 4.17 MAP_FIXED_NOREPLACE is a wish */
+		munmap(mem, len);	/* kernels before 4.17 may map it elsewhere */
 		return -EEXIST;
 	}
 	if (a->memory == MEMORY_HUGE)
@@ -61,7 +61,7 @@ struct area *area_take(struct worker *w, u32 min_uses)
 
 		if (port_load(&a->owned) || port_load(&a->uses) < min_uses)
 			continue;
-		/* acquires what the owner before left; pairs with area_release() */
+		/* pairs with area_release(), which publishes what the last owner did */
 		if (!port_cmpxchg(&a->owned, 0u, 1u))
 			return a;
 	}
@@ -76,13 +76,13 @@ void area_release(struct area *a)
 int area_malloc(struct area *a, unsigned int nr)
 {
 	const struct prove *p = a->prove;
-	struct buffer *b = &a->buffers[nr];
+	struct area_buffer *b = &a->buffers[nr];
 	size_t align = p->data.mem_align;
 
 	b->chunk = malloc(a->chunk);
 	if (!b->chunk)
 		return -ENOMEM;
-	/* what the allocator did to these pages meanwhile is over now */
+	/* the allocator may have unmapped and mapped these pages, so report a change of them */
 	report_start(p, b->chunk, a->chunk);
 	report_end(p, b->chunk, a->chunk);
 	port_store(&b->addr, (u8 *)(((uintptr_t)b->chunk + align - 1) & ~(align - 1)));
@@ -90,10 +90,11 @@ int area_malloc(struct area *a, unsigned int nr)
 }
 
 /*
- * The heap's end, so that shrinking it takes our pages and nobody else's. Above them lies a
- * guard, so an allocator finds no room to grow even while they are given back: it asks for
- * at least M_TOP_PAD, which is more than we ever give back. Below them lies a page of ours
- * that stays, so no allocator finds its own heap at the end and trims it.
+ * Make an area at the end of the heap, so that a brk() that shrinks the heap takes only our pages.
+ * A guard page follows the area. It keeps an allocator from growing the heap while our pages are
+ * given back: the allocator asks for at least M_TOP_PAD bytes, which is more than we give back.
+ * A page of ours that stays precedes the area. It keeps an allocator from finding its own memory at
+ * the end of the heap, which it would trim.
  */
 static int brk_open(struct area *a)
 {
@@ -115,10 +116,10 @@ static int brk_open(struct area *a)
 	return 0;
 }
 
-/* a range of addresses where the kernel puts nothing by itself */
+/* Find a range of addresses where the kernel maps nothing unless it is told to. */
 static u8 *find_zone(size_t bytes)
 {
-	/* far below the mappings and above the program; one of them is free under sanitizers too */
+	/* between the program and the mappings; one of them is also free under sanitizers */
 	static const uintptr_t hints[] = {
 		UINT64_C(0x2000000000), UINT64_C(0x200000000000), UINT64_C(0x600000000000),
 	};
@@ -179,7 +180,7 @@ static int area_open(struct prove *p, struct area *a, u8 *slot, struct invlock_w
 			err = area_map(a, a->base, a->span, MAP_FIXED_NOREPLACE);
 	}
 	if (err)
-		return explain(why, err, "cannot make memory of the kind '%s': %s",
+		return explain(why, err, "cannot allocate memory of the kind '%s': %s",
 			       memory_names[a->memory], strerror(-err));
 	for (unsigned int i = 0; i < NR_BUFFERS && a->base; i++)
 		a->buffers[i].addr = a->base + i * a->stride;
@@ -194,7 +195,7 @@ static void add_areas(struct prove *p, enum memory memory, size_t len, unsigned 
 		a->memory = memory;
 		a->len = len < p->data.bytes ? len : p->data.bytes;
 		a->stride = (a->len + PAGE - 1) & ~(PAGE - 1);
-		/* glibc takes small chunks from a heap, and gives large ones a mapping each */
+		/* glibc allocates small chunks in a heap, and makes a mapping for each large one */
 		a->chunk = a->len + p->data.mem_align + (nr % 2 ? 0 : LARGE_CHUNK);
 	}
 }
@@ -208,19 +209,19 @@ static bool may_lock_all(void)
 	       caps[CAP_TO_INDEX(CAP_IPC_LOCK)].effective & CAP_TO_MASK(CAP_IPC_LOCK);
 }
 
-/* what the caches may pin, all of them together */
+/* Return: how many bytes all caches together may pin. */
 static u64 pin_limit(const struct prove *p)
 {
 	struct rlimit limit;
 
-	/* the soft device's pages are charged to its pipes */
+	/* RLIMIT_MEMLOCK does not count the pages in the pipes of the soft device */
 	if (p->device != &device_uring || may_lock_all() || getrlimit(RLIMIT_MEMLOCK, &limit) ||
 	    limit.rlim_cur == RLIM_INFINITY)
 		return NO_LIMIT;
 	return limit.rlim_cur;
 }
 
-/* how many of each kind, and how large, so that all caches together may pin all of it */
+/* Choose the number and size of the areas, so that all caches together may pin all of them. */
 static void plan(struct prove *p)
 {
 	unsigned int nr = p->nr_io / 2;
@@ -229,7 +230,7 @@ static void plan(struct prove *p)
 	size_t len = BUFFER_LEN;
 
 	nr = nr < 2 ? 2 : nr > MAX_ENGINES ? MAX_ENGINES : nr;
-	/* 3 kinds of them, and brk; half as much again for what is dead and not yet buried */
+	/* 3 kinds and brk; half as much again for dead regions that are still pinned */
 	while (len > BUFFER_LEN_MIN &&
 	       (3 * nr + 1) * NR_BUFFERS * len * caches * 3 / 2 > limit)
 		len /= 2;
@@ -241,15 +242,15 @@ static void plan(struct prove *p)
 	add_areas(p, MEMORY_MALLOC, len, nr);
 	add_areas(p, MEMORY_BRK, len, 1);
 	if (limit != NO_LIMIT) {
-		prove_note(p, "no huge pages: RLIMIT_MEMLOCK is %llu KiB, which one of them in "
-			   "each of %llu caches would spend (see ulimit -l)",
+		prove_note(p, "this run uses no huge pages: RLIMIT_MEMLOCK is %llu KiB, which is "
+			   "too little for a huge page in each of %llu caches (see ulimit -l)",
 			   (unsigned long long)limit >> 10, (unsigned long long)caches);
 		return;
 	}
 	add_areas(p, MEMORY_HUGE, len, nr > 4 ? nr / 4 : 1);
 	if (huge_pages_are_off())
-		prove_note(p, "this host gives no transparent huge pages: memory of that kind "
-			   "has small ones");
+		prove_note(p, "transparent huge pages are switched off on this host, so \"huge "
+			   "pages\" are small pages here");
 }
 
 int areas_open(struct prove *p, struct invlock_why *why)
@@ -258,9 +259,9 @@ int areas_open(struct prove *p, struct invlock_why *why)
 	int err = 0;
 
 	if (!zone)
-		return explain(why, -ENOMEM, "no %zu MiB of free addresses where areas of memory "
-			       "could be unmapped and mapped again", MAX_AREAS * SLOT >> 20);
-	/* free() is to go on giving memory back: the threshold stays where it starts */
+		return explain(why, -ENOMEM, "cannot find %zu MiB of free address space",
+			       MAX_AREAS * SLOT >> 20);
+	/* a fixed threshold: otherwise glibc raises it, and free() unmaps less and less */
 	mallopt(M_MMAP_THRESHOLD, (int)LARGE_CHUNK);
 	plan(p);
 	for (unsigned int i = 0; i < p->nr_areas && !err; i++)
@@ -268,7 +269,7 @@ int areas_open(struct prove *p, struct invlock_why *why)
 	return err;
 }
 
-/* after all threads are gone */
+/* Call this after all threads have ended. */
 void areas_close(struct prove *p)
 {
 	for (unsigned int i = 0; i < p->nr_areas; i++) {

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
 /*
- * Which monitor watches, and which changes are made under it.
+ * Chooses the monitor, and the changes that are made with it.
  *
- * A change that the monitor does not see would make registrations stale without its fault or
- * ours: it is left out, and the report says so. What it sees inexactly is attempted.
+ * A change that the monitor does not claim to see would make registrations stale, and nobody would
+ * be at fault. Such a change is left out, and the report says so. A change that the monitor sees,
+ * but not exactly, is made.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -50,7 +51,8 @@ static void leave_out_unseen(struct prove *p, const struct monitor *monitor)
 			continue;
 		name_kinds(names, sizeof(names), unseen);
 		snprintf(p->not_attempted[i], sizeof(p->not_attempted[i]),
-			 "monitor %s does not see: %s", monitor->name, names);
+			 "the monitor %s does not see changes of the kind %s", monitor->name,
+			 names);
 	}
 }
 
@@ -68,8 +70,8 @@ static int open_one(struct prove *p, const struct monitor *monitor, struct invlo
 	p->need = kinds_attempted(p);
 	options.need = p->need;
 	if (!p->need) {
-		err = explain(why, -EOPNOTSUPP, "monitor %s sees none of the changes that prove "
-			      "makes", monitor->name);
+		err = explain(why, -EOPNOTSUPP, "the monitor %s sees none of the changes that "
+			      "prove makes", monitor->name);
 	} else {
 		err = invlock_mm_open(&options, &p->mm, why);
 	}
@@ -93,7 +95,7 @@ static int open_named(struct prove *p, struct invlock_why *why)
 		len += snprintf(names + len, sizeof(names) - len, "%s%s", len ? ", " : "",
 				monitors[i]->name);
 	}
-	return explain(why, -EINVAL, "unknown monitor '%s': this build has %s",
+	return explain(why, -EINVAL, "there is no monitor '%s'; the monitors are %s",
 		       p->options.monitor, names);
 }
 
@@ -104,16 +106,16 @@ int monitor_choose(struct prove *p, struct invlock_why *why)
 	storms_probe(p);
 	if (p->options.monitor)
 		return open_named(p, why);
-	/* in order of preference; the last is manual, which needs nothing */
+	/* the preferred one first; the last is manual, which works everywhere */
 	for (unsigned int i = 0; monitors[i]; i++) {
 		err = open_one(p, monitors[i], why);
 		if (!err)
 			break;
-		prove_note(p, "monitor %s is not used: %s", monitors[i]->name, why->text);
+		prove_note(p, "the monitor %s cannot be used: %s", monitors[i]->name, why->text);
 	}
 	if (!err && p->manual)
-		prove_note(p, "no monitor works here: the threads that change memory report what "
-			   "they do (monitor manual)");
+		prove_note(p, "no monitor works here, so the threads that change memory report "
+			   "their changes themselves (monitor manual)");
 	return err;
 }
 

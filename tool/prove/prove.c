@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* `invlock prove`: the command line, the run, the verdict. What it does is told in prove.h. */
+/* `invlock prove`: parses the options, runs the threads, judges. prove.h explains the whole. */
 #include <errno.h>
 #include <getopt.h>
 #include <stdarg.h>
@@ -20,7 +20,7 @@
 #define MAX_THREADS	1024
 #define MAX_STORM_THREADS 16
 #define TICK_NS		100000000
-#define PATIENCE_S	60	/* for a thread to end */
+#define PATIENCE_S	60	/* how long to wait for the threads to end */
 
 static volatile sig_atomic_t signalled;
 
@@ -28,21 +28,30 @@ static const char usage[] =
 	"usage: invlock prove [--file F] [--seconds N] [--threads N] [--monitor M]\n"
 	"                     [--device uring|soft] [--plant none|start|end] [--json]\n"
 	"\n"
-	"Does direct I/O on memory that is being torn apart, through no cache, through invlock\n"
-	"and through a cache that never checks, and compares every byte.\n"
+	"Does direct I/O while other threads unmap, remap, discard and truncate the memory.\n"
+	"The I/O goes three ways side by side: without a cache (plain), through an invlock cache,\n"
+	"and through a cache that never checks its registrations (naive). Every byte is compared\n"
+	"with the file, so a stale registration shows as wrong data.\n"
 	"\n"
-	"  --file F      read this file (the first 64 MiB); default: one made for the run\n"
-	"  --seconds N   how long, 1 to 86400; default 20\n"
-	"  --threads N   that do I/O, 1 to 1024; default 4; as many, up to 16, change memory\n"
-	"  --monitor M   kmod, bpf, uffd, manual; default: the first that works\n"
-	"  --device D    uring, or soft: a device in software, that needs no privilege;\n"
-	"                default: uring where there is io_uring, else soft\n"
-	"  --plant C     break invlock's check on purpose: do no check (none), or only one half\n"
-	"                of it (start, end); the run must then fail\n"
-	"  --json        one JSON object instead of text\n"
+	"  --file F      read the first 64 MiB of this file; default: a file made for the run\n"
+	"  --seconds N   run for N seconds, 1 to 86400; default: 20\n"
+	"  --threads N   do I/O on N threads, 1 to 1024; default: 4. The same number of threads,\n"
+	"                but at most 16, changes memory\n"
+	"  --monitor M   use monitor kmod, bpf, uffd or manual; default: the first that works\n"
+	"  --device D    use the device uring, which is io_uring, or soft, which is software and\n"
+	"                needs no privilege; default: uring if it works, else soft\n"
+	"  --plant C     break invlock's check on purpose, so that the run must fail: none = no\n"
+	"                check, start or end = only this half of the check\n"
+	"  --json        write one JSON object instead of text\n"
+	"  -h, --help    print this help\n"
 	"\n"
-	"Exit: 0 proved: invlock never stale, naive stale, hit rate at least 20%; 1 not proved;\n"
-	"2 bad usage; 3 could not run; 130 cut short by a signal.\n";
+	"Exit code:\n"
+	"  0    proved: invlock was never stale, the naive cache was, and at least 20% of the\n"
+	"       lookups in invlock's cache were hits\n"
+	"  1    not proved\n"
+	"  2    an option is wrong\n"
+	"  3    the run could not start, or it failed\n"
+	"  130  a signal ended the run early\n";
 
 void prove_fail(struct prove *p, const char *format, ...)
 {
@@ -90,7 +99,7 @@ static int parse_number(const char *name, const char *text, unsigned int most, u
 	errno = 0;
 	value = strtoull(text, &end, 10);
 	if (text[0] < '0' || text[0] > '9' || *end || errno || !value || value > most)
-		return complain(PROVE_USAGE, "--%s wants a number from 1 to %u, not '%s'", name,
+		return complain(PROVE_USAGE, "--%s needs a number from 1 to %u, not '%s'", name,
 				most, text);
 	*ret = (unsigned int)value;
 	return 0;
@@ -105,7 +114,7 @@ static int parse_plant(const char *text, enum invlock_check *ret)
 	else if (!strcmp(text, "end"))
 		*ret = INVLOCK_CHECK_END_ONLY;
 	else
-		return complain(PROVE_USAGE, "--plant wants none, start or end, not '%s'", text);
+		return complain(PROVE_USAGE, "--plant needs none, start or end, not '%s'", text);
 	return 0;
 }
 
@@ -116,11 +125,12 @@ static int parse_device(const char *text, const struct device **ret)
 	else if (!strcmp(text, device_soft.name))
 		*ret = &device_soft;
 	else
-		return complain(PROVE_USAGE, "unknown device '%s': there are uring and soft", text);
+		return complain(PROVE_USAGE, "there is no device '%s'; the devices are uring and "
+				"soft", text);
 	return 0;
 }
 
-/* -1 = run; else an exit code */
+/* Return: -1 to run, or an exit code. */
 static int parse(struct prove *p, int argc, char **argv)
 {
 	static const struct option longs[] = {
@@ -167,16 +177,16 @@ static int parse(struct prove *p, int argc, char **argv)
 			fputs(usage, stdout);
 			return PROVE_PROVED;
 		case ':':
-			return complain(PROVE_USAGE, "%s wants a value; see invlock prove --help",
+			return complain(PROVE_USAGE, "%s needs a value; see `invlock prove --help`",
 					argv[optind - 1]);
 		default:
-			return complain(PROVE_USAGE, "unknown option '%s'; see invlock prove "
-					"--help", argv[optind - 1]);
+			return complain(PROVE_USAGE, "there is no option '%s'; see `invlock prove "
+					"--help`", argv[optind - 1]);
 		}
 	}
 	if (!err && optind < argc)
-		return complain(PROVE_USAGE, "'%s' is one argument too many; see invlock prove "
-				"--help", argv[optind]);
+		return complain(PROVE_USAGE, "unexpected argument '%s'; see `invlock prove --help`",
+				argv[optind]);
 	return err ? err : -1;
 }
 
@@ -226,14 +236,14 @@ static int open_engines(struct prove *p, struct invlock_why *why)
 		*e = (struct engine){ .prove = p, .scratch_offset = p->nr_engines * back_bytes };
 		pthread_mutex_init(&e->lock, NULL);
 		if (posix_memalign((void **)&e->back, 4096, back_bytes))
-			err = explain(why, -ENOMEM, "no memory for %zu bytes", back_bytes);
+			err = explain(why, -ENOMEM, "out of memory for %zu bytes", back_bytes);
 		else
 			err = p->device->open(p, e, why);
 	}
 	return err;
 }
 
-/* the device that was asked for, or the first that works */
+/* Take the device that the user has named, or the first that works. */
 static int choose_device(struct prove *p, struct invlock_why *why)
 {
 	struct engine trial = { .prove = p };
@@ -245,7 +255,7 @@ static int choose_device(struct prove *p, struct invlock_why *why)
 	err = p->device->open(p, &trial, why);
 	p->device->close(&trial);
 	if (err) {
-		prove_note(p, "%s; the soft device is used", why->text);
+		prove_note(p, "%s; this run uses the soft device instead", why->text);
 		p->device = &device_soft;
 	}
 	return 0;
@@ -256,7 +266,7 @@ static int set_up(struct prove *p, struct invlock_why *why)
 	struct rlimit files;
 	int err;
 
-	/* a registration of the soft device is a pipe */
+	/* each registration of the soft device needs the two descriptors of a pipe */
 	if (!getrlimit(RLIMIT_NOFILE, &files)) {
 		files.rlim_cur = files.rlim_max;
 		setrlimit(RLIMIT_NOFILE, &files);
@@ -309,7 +319,7 @@ static unsigned int start_threads(struct prove *p)
 	return i;
 }
 
-/* false: a thread does not end, so nothing that it may use can be freed */
+/* Return: false if a thread does not end. Nothing that it may use can be freed then. */
 static bool join_threads(struct prove *p, unsigned int nr)
 {
 	struct timespec until;
@@ -334,16 +344,16 @@ static bool run(struct prove *p)
 	while (!prove_stopped(p) && !signalled &&
 	       now_ns(CLOCK_MONOTONIC) - p->started_ns < length) {
 		nanosleep(&tick, NULL);
-		progress(p, false);
+		print_progress(p, false);
 	}
 	port_store(&p->stop, 1u);
 	joined = join_threads(p, nr);
 	p->ended_ns = now_ns(CLOCK_MONOTONIC);
-	progress(p, true);
+	print_progress(p, true);
 	return joined;
 }
 
-/* the exit code, and the sentence that says it */
+/* Return: the exit code; @sentence explains it. */
 static int judge(const struct prove *p, char *sentence, size_t size)
 {
 	struct counts plain = counts_of(p, COLUMN_PLAIN);
@@ -353,38 +363,38 @@ static int judge(const struct prove *p, char *sentence, size_t size)
 	bool exact = p->manual || !(p->need & ~p->info.exact);
 
 	if (plain.stale) {
-		snprintf(sentence, size, "The run is void: plain I/O got wrong data %llu times, so "
-			 "the fault is the test's or the host's.", plain.stale);
+		snprintf(sentence, size, "The run is void: plain I/O got wrong data, too: "
+			 "%llu times. The test or the host is at fault.", plain.stale);
 		return PROVE_CANNOT;
 	}
 	if (invlock.stale) {
-		snprintf(sentence, size, "NOT PROVED: invlock acted on a stale registration.%s",
-			 exact ? "" : " This monitor is not exact: where that must not happen, "
-				 "use one that is.");
+		snprintf(sentence, size, "NOT PROVED: invlock used a stale registration.%s",
+			 exact ? "" : " This monitor is not exact, so that can happen. If it must "
+				 "not, use an exact monitor.");
 		return PROVE_NOT;
 	}
 	if (signalled) {
-		snprintf(sentence, size, "Cut short by a signal: nothing is proved.");
+		snprintf(sentence, size, "Nothing is proved: a signal ended the run early.");
 		return PROVE_CUT;
 	}
 	if (!naive.stale) {
-		snprintf(sentence, size, "The run proved nothing: the naive cache was never stale "
-			 "either. Give it more --seconds.");
+		snprintf(sentence, size, "Nothing is proved: the naive cache was never stale "
+			 "either. Try again with more --seconds.");
 		return PROVE_NOT;
 	}
 	if (percent < MIN_HIT_PERCENT) {
-		snprintf(sentence, size, "The run proved nothing: only %u%% of the I/Os that could "
-			 "be cached were hits, %d%% are asked for.", percent, MIN_HIT_PERCENT);
+		snprintf(sentence, size, "Nothing is proved: only %u%% of the lookups in invlock's "
+			 "cache were hits; at least %d%% must be.", percent, MIN_HIT_PERCENT);
 		return PROVE_NOT;
 	}
-	snprintf(sentence, size, "Proved: every byte of invlock's column was right, at a hit rate "
-		 "of %u%%.", percent);
+	snprintf(sentence, size, "Proved: every byte that went through invlock was right, and %u%% "
+		 "of the lookups were hits.", percent);
 	return PROVE_PROVED;
 }
 
 int cmd_prove(int argc, char **argv)
 {
-	/* static: large, and threads that do not end may still use it */
+	/* static, because it is large, and a thread that does not end may still use it */
 	static struct prove prove;
 	struct prove *p = &prove;
 	struct sigaction old[2];
@@ -400,7 +410,7 @@ int cmd_prove(int argc, char **argv)
 	code = set_up(p, &why);
 	if (code) {
 		tear_down(p);
-		/* -EINVAL: an option names what cannot be used, a file or a monitor */
+		/* -EINVAL means that an option names a file or a monitor that cannot be used */
 		return complain(code == -EINVAL ? PROVE_USAGE : PROVE_CANNOT, "%s", why.text);
 	}
 	p->workers = calloc(p->nr_io + p->nr_storm, sizeof(*p->workers));
@@ -420,7 +430,7 @@ int cmd_prove(int argc, char **argv)
 		code = complain(PROVE_CANNOT, "%s", p->failure);
 	} else {
 		code = judge(p, sentence, sizeof(sentence));
-		report(p, code, sentence);
+		print_report(p, code, sentence);
 	}
 	tear_down(p);
 	return code;

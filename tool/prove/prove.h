@@ -1,27 +1,29 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * `invlock prove`: direct I/O through cached registrations of memory that is being torn apart.
+ * `invlock prove` does direct I/O through cached registrations of memory while other threads change
+ * the mappings of that memory. It compares three columns: plain I/O without a cache, an invlock
+ * cache, and a naive cache, which never checks its registrations.
  *
- *	prove.c		the command line, the run, the verdict
- *	monitor.c		which monitor watches, and which changes are therefore made
- *	file.c		the file that is read, its reference copy, the scratch file
- *	memory.c		areas of memory, and who owns them
+ *	prove.c		parses the options, runs the threads, judges the result
+ *	monitor.c	chooses the monitor, and leaves out the changes that it does not see
+ *	file.c		the data file and its reference copy, and the scratch file
+ *	memory.c	areas of memory, each owned by one thread at a time
  *	storm.c		the changes
- *	race.c		the threads that make them, and lookups that race with them
+ *	race.c		the threads that make changes, and lookups that race with them
  *	io.c		the threads that do I/O and check every byte
- *	device_uring.c	io_uring with fixed buffers
- *	device_soft.c	a device in software, for where there is no io_uring
- *	report.c		progress, the table, JSON
+ *	device_uring.c	the device io_uring, with fixed buffers
+ *	device_soft.c	a device in software, for hosts without io_uring
+ *	report.c	prints progress, the table, JSON
  *
- * Ownership. An area is changed, written and read by the one thread that owns it, from
- * area_take() to area_release(); I/O on it begins and ends in between. So whatever differs
- * from what was asked for is the fault of the registration that was used, never of the test.
- * What others may do with an area is to look its memory up in a cache, which changes nothing:
- * that is how registrations come to race with changes.
+ * Ownership: only the thread that owns an area changes, writes and reads it, from area_take() to
+ * area_release(), and its I/O on the area begins and ends in between. So if data is wrong, the
+ * registration was stale; the test cannot be the cause. Other threads may look up the area's
+ * memory in a cache, which changes nothing. That makes registrations race with changes.
  *
- * The columns share the areas. A stale registration may write to a page that the program no
- * longer sees, so no page that was ever registered is mapped again at another address where
- * I/O is done: then it could hurt another column, and every change in storm.c keeps this.
+ * The columns share the areas. A device with a stale registration may write to a page that the
+ * program no longer sees. Such a page must never hold the data of another column. Therefore no page
+ * that was ever registered is mapped again at another address where I/O is done. Every change in
+ * storm.c obeys this.
  */
 #ifndef INVLOCK_TOOL_PROVE_PROVE_H
 #define INVLOCK_TOOL_PROVE_PROVE_H
@@ -35,68 +37,68 @@
 enum column { COLUMN_PLAIN, COLUMN_INVLOCK, COLUMN_NAIVE, NR_COLUMNS };
 extern const char *const column_names[NR_COLUMNS];
 
-/* exit codes; --help has them */
+/* exit codes, as in --help */
 enum {
-	PROVE_PROVED	= 0,	/* invlock never stale, naive stale, and the cache did hit */
-	PROVE_NOT	= 1,	/* the run finished and one of these does not hold */
-	PROVE_USAGE	= 2,	/* an option, or the file, is no good */
-	PROVE_CANNOT	= 3,	/* the run could not be made, or failed */
-	PROVE_CUT	= 130,	/* ended by a signal; what was measured is reported */
+	PROVE_PROVED	= 0,	/* invlock was never stale, the naive cache was, and invlock hit */
+	PROVE_NOT	= 1,	/* the run finished, but one of these does not hold */
+	PROVE_USAGE	= 2,	/* an option or the file is wrong */
+	PROVE_CANNOT	= 3,	/* the run could not start, or it failed */
+	PROVE_CUT	= 130,	/* a signal ended the run early; the results so far are reported */
 };
 
 #define MIN_HIT_PERCENT	20
 
-#define NR_BUFFERS	8	/* of an area; also the depth of the I/O */
+#define NR_BUFFERS	8	/* in an area; also the number of requests in flight */
 #define MAX_AREAS	64
 #define MAX_ENGINES	8
-#define MAX_STORMS	16	/* kinds of change */
+#define MAX_STORMS	16
 #define STORM_NONE	MAX_STORMS	/* a buffer that was never changed */
 
-/* the file's side */
+/* The files. */
 struct data {
-	int fd;			/* read by the columns, O_DIRECT where possible */
-	int plain;		/* the user's file, buffered; -1 for our own */
-	int scratch;		/* written by the columns */
-	const char *path;	/* NULL = a file of our own, that has no name */
-	u8 *reference;		/* what the first @bytes of the file hold; never changes */
+	int fd;			/* the columns read this, with O_DIRECT where possible */
+	int plain;		/* the user's file without O_DIRECT; -1 for a file of our own */
+	int scratch;		/* the columns write this */
+	const char *path;	/* NULL = a file of our own, which has no name */
+	u8 *reference;		/* a copy of the first @bytes of the file; never changes */
 	size_t bytes;
-	size_t block;		/* of offsets and lengths */
-	size_t mem_align;	/* of memory addresses */
+	size_t block;		/* alignment of offsets and lengths */
+	size_t mem_align;	/* alignment of memory addresses */
 };
 
 enum memory { MEMORY_MALLOC, MEMORY_MMAP, MEMORY_MEMFD, MEMORY_BRK, MEMORY_HUGE, NR_MEMORIES };
 extern const char *const memory_names[NR_MEMORIES];
 
-struct buffer {
-	u8 *addr;		/* written by the owner, read by others with port_load */
-	void *chunk;		/* of malloc */
-	unsigned int storm;	/* the latest change */
+struct area_buffer {
+	u8 *addr;		/* the owner writes it, others read it with port_load() */
+	void *chunk;		/* from malloc() */
+	unsigned int storm;	/* index of the latest change, or STORM_NONE */
 };
 
 struct area {
-	u32 owned;
-	u32 uses;		/* I/O turns since the latest change */
+	u32 owned;		/* 1 while a thread owns the area; atomic */
+	u32 uses;		/* I/O turns since the latest change; atomic */
 	enum memory memory;
 	const struct prove *prove;
-	int fd;			/* of a memfd */
-	u8 *base;		/* where it is mapped; NULL for malloc */
+	int fd;			/* a memfd, or -1 */
+	u8 *base;		/* where the area is mapped; NULL for malloc */
 	size_t span;		/* bytes mapped there */
-	u8 *side;		/* an address range of the same size for mremap; brk has none */
-	size_t len;		/* of a buffer, as I/O is done with it */
-	size_t stride;		/* from one buffer to the next: whole pages */
-	size_t chunk;		/* what malloc is asked for, for each */
-	struct buffer buffers[NR_BUFFERS];
+	u8 *side;		/* free addresses for mremap; NULL for malloc and brk */
+	size_t len;		/* bytes of each request */
+	size_t stride;		/* bytes from one buffer to the next, in whole pages */
+	size_t chunk;		/* bytes that malloc() is asked for, for each buffer */
+	struct area_buffer buffers[NR_BUFFERS];
 } __attribute__((aligned(64)));
 
-/* one request, and what the oracle remembers of it */
+/* One request, and what is needed to check it. */
 struct transfer {
 	bool write;
-	bool eligible;		/* set by the device: it could use a registration */
+	bool eligible;		/* could use a registration; set by the device */
 	u8 *buf;
 	size_t len;
 	u64 offset;
 	ssize_t res;
-	u64 key;		/* of the poison, or of the data written */
+	u64 key;		/* generates the poison of a read, or the data of a write */
 };
 
 struct engine;
@@ -106,16 +108,18 @@ struct storm;
 #define NR_WAYS	16
 
 /**
- * struct device - what does the I/O
- * @max_engines: that make sense
- * @open: an engine: one of everything for each column; 0, or -errno and a sentence
- * @close: undo it, also one that was opened half
- * @begin: look all buffers up, as the program does before it starts a device; nothing is read
- *	or written yet. Fills eligible. 0 or -errno; @finish follows in any case
- * @finish: do all that was begun, wait for all, fill res; 0 or -errno
- * @cache: of a column; NULL for plain
- * @ways: how requests went, to be added to ret_ways; 0 is through a registration
- * @way_name: NULL for a number that is none
+ * struct device - a kind of device that does the I/O
+ * @max_engines: the largest number of engines that makes sense
+ * @open: open an engine, with a cache for each column that has one. Return: 0, or -errno and a
+ *	sentence in @why
+ * @close: close an engine, even if @open has failed halfway
+ * @begin: look up all buffers, as a program does before it starts a device. Nothing is read or
+ *	written yet. Sets eligible. Return: 0 or -errno; @finish follows in any case
+ * @finish: do the I/O, wait for all of it, and set res. Return: 0 or -errno
+ * @cache: the cache of a column; NULL for plain
+ * @ways: add to ret_ways how many requests went which way. Way 0 is a registration; the others
+ *	are plain I/O, for different reasons
+ * @way_name: the name of a way; NULL if there is none of that number
  */
 struct device {
 	const char *name;
@@ -129,27 +133,27 @@ struct device {
 	const char *(*way_name)(unsigned int way);
 };
 
-/* I/O turns on an area between two changes of it, for each engine: what a hit rate needs */
+/* an area is changed after so many I/O turns for each engine: enough to have hits */
 #define USES_PER_ENGINE	5
 
 extern const struct device device_uring;
 extern const struct device device_soft;
 
-/* what one thread at a time drives; threads beyond MAX_ENGINES share */
+/* An open device. One thread at a time uses it; threads beyond MAX_ENGINES share engines. */
 struct engine {
 	pthread_mutex_t lock;
 	const struct prove *prove;
-	void *data;		/* the device's */
-	u64 scratch_offset;	/* its part of the scratch file */
-	u8 *back;		/* where the scratch file is read back: NR_BUFFERS buffers */
+	void *data;		/* belongs to the device */
+	u64 scratch_offset;	/* where the engine's part of the scratch file begins */
+	u8 *back;		/* memory for reading back that part: NR_BUFFERS buffers */
 };
 
-/* each written by one thread, with port_store */
+/* One thread writes each of these, with port_store(). */
 struct counts {
 	u64 ios;
 	u64 bytes;
-	u64 wall_ns;		/* in I/O */
-	u64 cpu_ns;
+	u64 wall_ns;		/* spent in I/O */
+	u64 cpu_ns;		/* spent in I/O */
 	u64 eligible;
 	u64 hits;
 	u64 misses;
@@ -159,23 +163,24 @@ struct counts {
 	u64 stale_by_memory[NR_MEMORIES];
 };
 
+/* The buffers [first, first + nr) of an area. */
 struct part {
 	struct area *area;
-	unsigned int first;	/* buffers [first, first + nr) */
+	unsigned int first;
 	unsigned int nr;
-	u8 *addr;		/* [addr, addr + len), but for malloc */
+	u8 *addr;		/* the memory is [addr, addr + len), except for malloc */
 	size_t len;
 };
 
-struct change {
+struct storm_change {
 	const struct storm *storm;
 	struct part part;
 };
 
-/* a change that an I/O thread asks a storm thread for, see race.c */
+/* A change that an I/O thread asks a storm thread to make: see race.c. */
 struct job {
-	u32 state;
-	struct change change;	/* of whoever owns the area */
+	u32 state;			/* atomic */
+	struct storm_change change;	/* belongs to the thread that owns the area */
 };
 
 struct worker {
@@ -183,12 +188,12 @@ struct worker {
 	pthread_t thread;
 	unsigned int nr;
 	u64 random;
-	struct engine *engine;		/* of an I/O thread */
-	struct job job;			/* the same */
+	struct engine *engine;		/* NULL for a storm thread */
+	struct job job;			/* used by I/O threads */
 	struct counts counts[NR_COLUMNS];
-	u64 lookups;			/* of areas that were being changed */
+	u64 lookups;			/* in areas that another thread was changing */
 	u64 changes[MAX_STORMS];
-	u64 handovers;			/* areas taken out of a running munmap */
+	u64 handovers;			/* areas mapped anew while their munmap() was running */
 };
 
 struct prove_options {
@@ -207,37 +212,36 @@ struct prove {
 	const struct device *device;
 	struct invlock_mm *mm;
 	struct invlock_mm_info info;
-	bool manual;			/* the storm reports what it does */
-	u64 need;			/* kinds that the caches ask for */
-	char not_attempted[MAX_STORMS][160];	/* the reason; empty = attempted */
+	bool manual;			/* the threads report the changes that they make */
+	u64 need;			/* a mask of the kinds that the caches need */
+	char not_attempted[MAX_STORMS][160];	/* why a change is left out; empty = it is made */
 	char notes[8][480];
 	unsigned int nr_notes;
 
 	struct area areas[MAX_AREAS];
 	unsigned int nr_areas;
-	u64 pin_limit;			/* bytes that each cache may pin; 0 = any */
+	u64 pin_limit;			/* bytes that each cache may pin; 0 = no limit */
 
 	struct engine engines[MAX_ENGINES];
 	unsigned int nr_engines;
-	struct worker *workers;		/* I/O threads, then storm threads */
+	struct worker *workers;		/* nr_io I/O threads, then nr_storm storm threads */
 	unsigned int nr_io;
 	unsigned int nr_storm;
-	u32 stop;
-	u32 failed;			/* the run is void: failure says why */
+	u32 stop;			/* atomic */
+	u32 failed;			/* the run is void, and failure says why; atomic */
 	char failure[480];
 	pthread_mutex_t failure_lock;
 	u64 started_ns;
 	u64 ended_ns;
 };
 
-/* prove.c */
+/* --- prove.c --- */
 
-
-/* the run is void; keeps the first sentence and stops all threads */
+/* The run is void: keep the first sentence about it, and stop all threads. */
 __attribute__((format(printf, 2, 3)))
 void prove_fail(struct prove *p, const char *format, ...);
 
-/* something that the reader of the report must know */
+/* Add a sentence that the reader of the report must know. */
 __attribute__((format(printf, 2, 3)))
 void prove_note(struct prove *p, const char *format, ...);
 
@@ -254,67 +258,77 @@ static inline u64 next_random(u64 *state)
 	return *state;
 }
 
-/* monitor.c: 0, or -errno and a sentence */
+/* --- monitor.c --- */
+
+/* Choose and open the monitor. Return: 0, or -errno and a sentence in @why. */
 int monitor_choose(struct prove *p, struct invlock_why *why);
 bool storm_is_attempted(const struct prove *p, unsigned int nr);
-/* the names of a set of kinds, "unmap, truncate" */
+/* Write the names of a set of kinds, such as "unmap, truncate". */
 void name_kinds(char *text, size_t size, u64 kinds);
-/* to the manual monitor, where that one is used */
+/* Report a change to the manual monitor, if that is the monitor. */
 void report_start(const struct prove *p, void *addr, size_t len);
 void report_end(const struct prove *p, void *addr, size_t len);
 
-/* file.c: 0, or -errno and a sentence */
+/* --- file.c --- */
+
+/* Open or make the data file, and copy it. Return: 0, or -errno and a sentence in @why. */
 int data_open(struct prove *p, struct invlock_why *why);
-/* the file that is written, at least so large; after data_open() */
+/* After data_open(), make a scratch file of at least @bytes. Return: the same. */
 int scratch_open(struct prove *p, size_t bytes, struct invlock_why *why);
 void data_close(struct data *data);
-/* is the file still what the reference says, by plain reads? */
+/* Read the range again without O_DIRECT: is it still equal to the reference? */
 bool data_unchanged(const struct data *data, u64 offset, size_t len);
 
-/* memory.c */
+/* --- memory.c --- */
+
 int areas_open(struct prove *p, struct invlock_why *why);
 void areas_close(struct prove *p);
-/* a random area with at least so many uses since the latest change; NULL = none is free */
+/* Own a random area that was used at least @min_uses times since its latest change, or NULL. */
 struct area *area_take(struct worker *w, u32 min_uses);
 void area_release(struct area *a);
-/* map [addr, addr + len) of an area that is a hole now, or with MAP_FIXED over what is there */
+/* Map [addr, addr + len) of an area. With MAP_FIXED in @flags, replace what is mapped there. */
 int area_map(const struct area *a, u8 *addr, size_t len, int flags);
 int area_malloc(struct area *a, unsigned int nr);
 
-/* storm.c */
+/* --- storm.c --- */
+
+/* One way to change memory. */
 struct storm {
 	const char *name;
-	u64 kinds;		/* what a monitor must see */
-	unsigned int memories;	/* a bit for each enum memory it is made on */
-	bool whole;		/* of the area, never of some buffers */
-	bool to_the_end;	/* from some buffer to the area's end */
-	bool seldom;		/* pages leave a file: to a monitor that may be many changes */
-	bool taken;		/* unmaps; the thread that asked for it maps the area anew */
+	u64 kinds;		/* a mask of the kinds that a monitor must see */
+	unsigned int memories;	/* a mask of the enum memory that it is made on */
+	bool whole;		/* always changes the whole area, never some buffers */
+	bool to_the_end;	/* changes all buffers from one of them to the end of the area */
+	bool seldom;		/* removes pages of a file, which costs some monitors a lot */
+	bool taken;		/* only unmaps; the thread that asked for it maps the area anew */
 	int (*make)(const struct part *part);
 };
 extern const struct storm storms[];
 extern const unsigned int nr_storms;
 void storms_probe(struct prove *p);
 /*
- * A random change of an area that the worker owns, marked in it as made; handed: it will be made
- * by another thread. false = there is none for this kind of memory.
+ * Choose a random change of an area that the worker owns, and note it in the area's buffers.
+ * @handed: another thread will make it. Return: false if no change fits this kind of memory.
  */
-bool storm_choose(struct worker *w, struct area *a, bool handed, struct change *ret);
-void storm_make(struct worker *w, const struct change *change);
+bool storm_choose(struct worker *w, struct area *a, bool handed, struct storm_change *ret);
+void storm_make(struct worker *w, const struct storm_change *change);
 
-/* race.c */
-/* have an area of the worker's changed by another thread, and look it up meanwhile */
+/* --- race.c --- */
+
+/* Let another thread change an area that the worker owns, and look up its memory meanwhile. */
 void race_change(struct worker *w, struct area *a);
 void *storm_thread(void *worker);
 
-/* io.c */
+/* --- io.c --- */
+
 void *io_thread(void *worker);
 
-/* report.c */
+/* --- report.c --- */
+
 unsigned int hit_percent(const struct counts *c);
 u64 now_ns(clockid_t clock);
-void progress(const struct prove *p, bool last);
-void report(const struct prove *p, int verdict, const char *sentence);
+void print_progress(const struct prove *p, bool last);
+void print_report(const struct prove *p, int verdict, const char *sentence);
 struct counts counts_of(const struct prove *p, enum column column);
 struct invlock_cache_stats cache_stats_of(const struct prove *p, enum column column);
 

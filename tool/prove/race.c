@@ -1,20 +1,23 @@
 // SPDX-License-Identifier: MIT
 /*
- * Two threads and one change: an I/O thread hands an area that it owns to a storm thread, which
- * changes it and hands it back.
+ * Two threads and one change: an I/O thread passes an area that it owns to a storm thread, which
+ * changes it and passes it back.
  *
- *	I/O thread (owner)		storm thread
+ *	I/O thread			storm thread
+ *	----------			------------
+ *	own the area
  *	post the change
- *					take it; owner now
- *	look its memory up, use		change the map
- *	  nothing of it
+ *					take it, own the area
+ *	look up the memory		change the map
+ *	  without using it
  *					done
- *	owner again: I/O
+ *	own the area, do I/O
  *
- * What the I/O thread looks up meanwhile registers memory while it changes: it may be kept only
- * if the I/O thread may use it afterwards. When the change is the munmap of the whole area, the
- * I/O thread does not wait: it maps the area anew as soon as the kernel lets it, which is while
- * the other is still inside munmap(), and owns it from then on.
+ * Meanwhile, a lookup of the I/O thread registers memory while the map changes. The cache may keep
+ * such a registration only if it is still valid afterwards. If the change is the munmap() of the
+ * whole area, the I/O thread does not wait for the storm thread. It maps the area anew as soon as
+ * the kernel allows it, while the storm thread is still inside munmap(). From then on it owns the
+ * area.
  */
 #include <errno.h>
 #include <sched.h>
@@ -30,7 +33,7 @@
 
 enum { JOB_NONE, JOB_POSTED, JOB_RUNNING };
 
-/* of what is being changed, in one cache and then in the other */
+/* Look up one buffer of the part, in the two caches by turns. */
 static void look_up(struct worker *w, const struct part *part)
 {
 	const struct prove *p = w->prove;
@@ -39,7 +42,7 @@ static void look_up(struct worker *w, const struct part *part)
 	const struct area *a = part->area;
 	struct invlock_pin pin;
 
-	/* the lock keeps this out of what is counted as the I/O's hits */
+	/* with the lock held, this lookup does not count as a hit of an I/O */
 	pthread_mutex_lock(&w->engine->lock);
 	if (!invlock_cache_get(p->device->cache(w->engine, column),
 			       port_load(&a->buffers[nr].addr), a->len, 0, &pin))
@@ -48,18 +51,18 @@ static void look_up(struct worker *w, const struct part *part)
 	port_store(&w->lookups, w->lookups + 1);
 }
 
-/* true: the area is mapped anew, and ours */
+/* Return: true if this thread has mapped the area anew and owns it. */
 static bool claim(struct worker *w, const struct area *a)
 {
-	/* asked first: once it is over, nothing of ours is mapped there any more */
+	/* ask before the attempt: once the munmap() is over, the attempt must succeed */
 	bool over = port_load_acquire(&w->job.state) == JOB_NONE;
 	int err = area_map(a, a->base, a->span, MAP_FIXED_NOREPLACE);
 
 	if (!err && port_load(&w->job.state) == JOB_RUNNING)
 		port_store(&w->handovers, w->handovers + 1);
 	if (err && (err != -EEXIST || over))
-		prove_fail(w->prove, "cannot map %zu bytes at the address that was unmapped: %s",
-			   a->span, strerror(-err));
+		prove_fail(w->prove, "cannot map %zu bytes where they were unmapped: %s", a->span,
+			   strerror(-err));
 	return !err;
 }
 
@@ -67,16 +70,16 @@ void race_change(struct worker *w, struct area *a)
 {
 	struct job *job = &w->job;
 
-	/* the munmap of the last one may still be running */
+	/* the munmap() of the last job may still be running */
 	if (port_load_acquire(&job->state) != JOB_NONE ||
 	    !storm_choose(w, a, true, &job->change))
 		return;
-	/* the storm thread owns it from here; pairs with run_job() */
+	/* passes the area to the storm thread; pairs with the cmpxchg in run_job() */
 	port_store_release(&job->state, JOB_POSTED);
 	for (unsigned int i = 1;; i++) {
 		if (prove_stopped(w->prove) &&
 		    port_cmpxchg(&job->state, JOB_POSTED, JOB_NONE) == JOB_POSTED)
-			return;	/* nobody takes it any more */
+			return;	/* no thread will take the job any more */
 		if (i % YIELD_EVERY == 0 || port_load(&job->state) == JOB_POSTED)
 			sched_yield();
 		if (!job->change.storm->taken) {
@@ -89,7 +92,7 @@ void race_change(struct worker *w, struct area *a)
 	}
 }
 
-/* something that an I/O thread has posted */
+/* Make a change that an I/O thread has posted. Return: false if there is none. */
 static bool run_job(struct worker *w)
 {
 	struct prove *p = w->prove;
@@ -107,7 +110,7 @@ static bool run_job(struct worker *w)
 	return false;
 }
 
-/* memory that nobody uses comes and goes beside the areas: their words move all the time */
+/* Map and unmap unused memory beside the areas, so that the areas' words move all the time. */
 static void decoy(struct worker *w)
 {
 	const struct prove *p = w->prove;
@@ -130,7 +133,7 @@ void *storm_thread(void *worker)
 {
 	struct worker *w = worker;
 	const struct timespec idle = { .tv_nsec = IDLE_NS };
-	struct change change;
+	struct storm_change change;
 	struct area *a;
 
 	while (!prove_stopped(w->prove)) {

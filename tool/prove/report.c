@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* What a run says: progress on the way, the table or one JSON object at the end. */
+/* Prints progress during the run, and a table or one JSON object at the end. */
 #include <json-c/json.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -11,7 +11,7 @@
 
 #define SECOND		1000000000ULL
 #define CLEAR_LINE	"\r\033[K"
-#define PLAIN_EVERY_S	5	/* progress that goes to a pipe */
+#define PLAIN_EVERY_S	5	/* how often a line of progress goes to a pipe or a file */
 
 const char *const column_names[NR_COLUMNS] = { "plain", "invlock", "naive" };
 
@@ -37,7 +37,7 @@ struct counts counts_of(const struct prove *p, enum column column)
 	return sum;
 }
 
-/* collided, refused_busy and stale; hits and misses are counted for each I/O */
+/* Return: only the fields that the report uses; hits and misses are counted in io.c. */
 struct invlock_cache_stats cache_stats_of(const struct prove *p, enum column column)
 {
 	struct invlock_cache_stats sum = {};
@@ -62,7 +62,7 @@ unsigned int hit_percent(const struct counts *c)
 	return c->eligible ? (unsigned int)(c->hits * 100 / c->eligible) : 0;
 }
 
-void progress(const struct prove *p, bool last)
+void print_progress(const struct prove *p, bool last)
 {
 	static u64 next_line = PLAIN_EVERY_S;
 	u64 elapsed = (now_ns(CLOCK_MONOTONIC) - p->started_ns) / SECOND;
@@ -72,7 +72,7 @@ void progress(const struct prove *p, bool last)
 	if (p->options.json || (!terminal && elapsed < next_line))
 		return;
 	if (last) {
-		/* the table begins on a clean line */
+		/* clear the line of progress for the table */
 		printf("%s", terminal ? CLEAR_LINE : "");
 		return;
 	}
@@ -80,14 +80,14 @@ void progress(const struct prove *p, bool last)
 	plain = counts_of(p, COLUMN_PLAIN);
 	invlock = counts_of(p, COLUMN_INVLOCK);
 	naive = counts_of(p, COLUMN_NAIVE);
-	printf("%s%3llu s of %u: %llu I/Os, stale: invlock %llu, naive %llu%s",
+	printf("%s%3llu s of %u: %llu I/Os; stale uses: invlock %llu, naive %llu%s",
 	       terminal ? CLEAR_LINE : "", elapsed, p->options.seconds,
 	       plain.ios + invlock.ios + naive.ios, invlock.stale, naive.stale,
 	       terminal ? "" : "\n");
 	fflush(stdout);
 }
 
-/* one row of the table: three cells, "-" where it has no meaning */
+/* One row of the table. An empty cell is printed as "-". */
 struct row {
 	const char *name;
 	char cells[NR_COLUMNS][32];
@@ -130,11 +130,11 @@ static u64 plain_requests(const struct prove *p, enum column column, u64 ways[NR
 
 static void print_table(const struct prove *p)
 {
-	struct row head = { "", { "plain I/O", "invlock", "naive cache" } };
-	struct row ios = { "I/Os" }, mb = { "MB/s, in I/O" }, cpu = { "CPU per I/O, us" };
+	struct row head = { "", { "plain", "invlock", "naive" } };
+	struct row ios = { "I/Os" }, mb = { "MB/s during I/O" }, cpu = { "CPU us per I/O" };
 	struct row hits = { "hits" }, rate = { "hit rate" }, misses = { "misses" };
-	struct row plain = { "of these I/Os, plain" };
-	struct row expired = { "entries expired" }, collided = { "collisions" };
+	struct row plain = { "I/Os not registered" };
+	struct row expired = { "stale regions found" }, collided = { "collisions" };
 	struct row retries = { "retries" }, stale = { "stale uses" }, bytes = { "stale bytes" };
 	const struct row *const rows[] = { &head, &ios, &mb, &cpu, &hits, &misses, &rate, &plain,
 					   &expired, &collided, &retries, &stale, &bytes };
@@ -194,7 +194,7 @@ static void print_storms(const struct prove *p)
 {
 	struct counts invlock = counts_of(p, COLUMN_INVLOCK), naive = counts_of(p, COLUMN_NAIVE);
 
-	printf("\n%-46s%10s%10s%10s\n", "stale uses, by the latest change of the memory",
+	printf("\nStale uses by the latest change of the memory\n%-46s%10s%10s%10s\n", "",
 	       "changes", "invlock", "naive");
 	for (unsigned int i = 0; i < nr_storms; i++)
 		if (storm_is_attempted(p, i))
@@ -203,9 +203,9 @@ static void print_storms(const struct prove *p)
 			       naive.stale_by_storm[i]);
 	for (unsigned int i = 0; i < nr_storms; i++)
 		if (!storm_is_attempted(p, i))
-			printf("not attempted: %s: %s\n", storms[i].name, p->not_attempted[i]);
-	printf("%llu areas were taken over while their munmap ran, %llu lookups raced "
-	       "with the owner\n", handovers_of(p), lookups_of(p));
+			printf("left out: %s: %s\n", storms[i].name, p->not_attempted[i]);
+	printf("%llu areas were mapped anew while their munmap() was still running, %llu lookups "
+	       "raced with a change\n", handovers_of(p), lookups_of(p));
 }
 
 static void print_text(const struct prove *p, const char *sentence)
@@ -213,19 +213,23 @@ static void print_text(const struct prove *p, const char *sentence)
 	u64 inexact = p->need & ~p->info.exact;
 	char names[300];
 
-	printf("device %s, monitor %s, %u I/O threads, %u threads that change memory, %.1f s\n",
+	printf("device %s, monitor %s, %u threads do I/O, %u threads change memory, %.1f s\n",
 	       p->device->name, p->info.monitor, p->nr_io, p->nr_storm,
 	       (double)(p->ended_ns - p->started_ns) / SECOND);
 	printf("file: %s, %zu KiB, blocks of %zu bytes\n\n",
-	       p->data.path ? p->data.path : "our own", p->data.bytes >> 10, p->data.block);
+	       p->data.path ? p->data.path : "made for this run", p->data.bytes >> 10,
+	       p->data.block);
+	puts("plain: I/O without a cache; invlock: through an invlock cache; naive: through a "
+	     "cache that never\nchecks. A stale use is an I/O that delivered wrong data.\n");
 	print_table(p);
 	print_storms(p);
 	for (unsigned int i = 0; i < p->nr_notes; i++)
 		printf("note: %s\n", p->notes[i]);
 	if (inexact && !p->manual) {
 		name_kinds(names, sizeof(names), inexact);
-		printf("note: monitor %s is not exact for: %s; a stale use is possible in a small "
-		       "window\n", p->info.monitor, names);
+		printf("note: the monitor %s is not exact for these kinds: %s. It learns of such a "
+		       "change only after it was made, so a use in between can be stale\n",
+		       p->info.monitor, names);
 	}
 	printf("%s\n", sentence);
 	printf("stale: invlock %llu, naive %llu\n",
@@ -277,7 +281,7 @@ static struct json_object *json_column(const struct prove *p, enum column column
 	return to;
 }
 
-/* what the monitor recorded; the whole process, so decoys, threads and allocators too */
+/* What the monitor recorded in the whole process, which includes changes outside of the areas. */
 static struct json_object *json_feed(const struct prove *p)
 {
 	struct json_object *to = json_object_new_object();
@@ -366,7 +370,7 @@ static void print_json(const struct prove *p, int verdict, const char *sentence)
 	json_object_put(to);
 }
 
-void report(const struct prove *p, int verdict, const char *sentence)
+void print_report(const struct prove *p, int verdict, const char *sentence)
 {
 	if (p->options.json)
 		print_json(p, verdict, sentence);

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 /*
- * The storm: changes of memory that the caches hold registrations of.
+ * The storms: ways to change memory of which the caches hold registrations.
  *
- * After each, a registration made before it names other pages than the program sees, or
- * none; what remains of the old pages is never seen by the program again (see prove.h).
+ * After a change, an earlier registration names pages that the program no longer sees there. The
+ * program never sees the old pages anywhere else either: prove.h says why.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -24,7 +24,7 @@
 #define MADV_GUARD_REMOVE	103
 #endif
 
-/* a change marked seldom is considered once in so many times */
+/* a change that is marked "seldom" is considered once in this many times */
 #define SELDOM	6
 
 static int map_again(const struct area *a, u8 *addr, size_t len)
@@ -39,7 +39,7 @@ static int unmap_and_map(const struct part *part)
 	return map_again(part->area, part->addr, part->len);
 }
 
-/* all of it, with a tail that makes it take long; another thread maps it anew meanwhile */
+/* Unmap all of the area, with a tail that makes it take longer. Another thread maps it anew. */
 static int unmap_all(const struct part *part)
 {
 	const struct area *a = part->area;
@@ -55,7 +55,7 @@ static int map_over(const struct part *part)
 	return area_map(part->area, part->addr, part->len, MAP_FIXED);
 }
 
-/* another memfd over the whole of the old one, which then goes */
+/* Map another memfd over the whole area, and close the old one. */
 static int map_memfd_over(const struct part *part)
 {
 	struct area *a = part->area;
@@ -73,7 +73,7 @@ static int map_memfd_over(const struct part *part)
 	return err;
 }
 
-/* one buffer at a time: a range that a monitor watches in pieces does not move as a whole */
+/* Move one buffer at a time: the kernel cannot move a range that a monitor has split in pieces. */
 static int remap_away(const struct part *part)
 {
 	const struct area *a = part->area;
@@ -84,7 +84,7 @@ static int remap_away(const struct part *part)
 		    MAP_FAILED)
 			return -errno;
 		err = map_again(a, addr, a->stride);
-		/* the old pages are registered: they may not stay */
+		/* the old pages are registered, so they must not stay mapped */
 		if (munmap(a->side, a->stride))
 			err = -errno;
 	}
@@ -140,7 +140,7 @@ static int free_and_malloc(const struct part *part)
 	return err;
 }
 
-/* raw calls: libc's own idea of where the heap ends is not moved, see brk_open() */
+/* Raw system calls, so that libc does not learn that the end of the heap moves: see brk_open(). */
 static int shrink_and_grow(const struct part *part)
 {
 	const struct area *a = part->area;
@@ -186,13 +186,13 @@ const struct storm storms[] = {
 	{ "truncate", INVLOCK_BIT(TRUNCATE), ON(MEMFD), .to_the_end = true,
 	  .seldom = true, .make = truncate_and_grow },
 	{ "punch hole", INVLOCK_BIT(TRUNCATE), ON(MEMFD), .seldom = true, .make = punch },
-	{ "munmap, taken by another thread meanwhile", INVLOCK_BIT(UNMAP), ON(MMAP),
+	{ "munmap, while another thread maps it anew", INVLOCK_BIT(UNMAP), ON(MMAP),
 	  .whole = true, .taken = true, .make = unmap_all },
 };
 const unsigned int nr_storms = sizeof(storms) / sizeof(storms[0]);
 _Static_assert(sizeof(storms) / sizeof(storms[0]) <= MAX_STORMS, "MAX_STORMS is too small");
 
-/* what this kernel does not have is not attempted */
+/* Leave out the changes that this kernel does not support. */
 void storms_probe(struct prove *p)
 {
 	void *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -201,7 +201,7 @@ void storms_probe(struct prove *p)
 		if (storms[i].make == guard &&
 		    (page == MAP_FAILED || madvise(page, 4096, MADV_GUARD_INSTALL)))
 			snprintf(p->not_attempted[i], sizeof(p->not_attempted[i]),
-				 "this kernel has no guard pages (6.13 has)");
+				 "this kernel has no guard pages, which need Linux 6.13");
 	if (page != MAP_FAILED)
 		munmap(page, 4096);
 }
@@ -212,7 +212,7 @@ static bool is_possible(const struct worker *w, const struct area *a, bool hande
 	       (handed || !storms[nr].taken);
 }
 
-bool storm_choose(struct worker *w, struct area *a, bool handed, struct change *ret)
+bool storm_choose(struct worker *w, struct area *a, bool handed, struct storm_change *ret)
 {
 	unsigned int nr = 0, possible = 0;
 
@@ -222,7 +222,7 @@ bool storm_choose(struct worker *w, struct area *a, bool handed, struct change *
 		if (storms[i].seldom && next_random(&w->random) % SELDOM)
 			continue;
 		possible++;
-		/* each as likely as the others, but the last, which two threads make */
+		/* all are equally likely, except for the one that needs two threads */
 		if (next_random(&w->random) % (storms[i].taken ? 2 : possible) == 0)
 			nr = i;
 	}
@@ -245,8 +245,8 @@ bool storm_choose(struct worker *w, struct area *a, bool handed, struct change *
 	return true;
 }
 
-/* after make() the area may be another thread's: nothing of it is read any more */
-void storm_make(struct worker *w, const struct change *change)
+/* After make(), another thread may own the area, so this function does not read it any more. */
+void storm_make(struct worker *w, const struct storm_change *change)
 {
 	const struct prove *p = w->prove;
 	const struct storm *storm = change->storm;
@@ -265,7 +265,7 @@ void storm_make(struct worker *w, const struct change *change)
 	for (unsigned int i = 0; i < nr; i++)
 		report_end(p, addrs[i], len);
 	if (err)
-		prove_fail(w->prove, "cannot change memory of the kind '%s' by '%s': %s", memory,
-			   storm->name, strerror(-err));
+		prove_fail(w->prove, "cannot make the change '%s' on memory of the kind '%s': %s",
+			   storm->name, memory, strerror(-err));
 	port_store(&w->changes[storm - storms], w->changes[storm - storms] + 1);
 }
