@@ -1,0 +1,384 @@
+// SPDX-License-Identifier: MIT
+/*
+ * A storm of changes on one CPU. Where the kernel preempts its own code, it skips programs of
+ * the monitor there: a thread that is preempted inside of one keeps all others from it. No
+ * lookup may be stale for that.
+ *
+ * Half of the threads on that CPU only change maps. The others are owners: each changes its own
+ * page, writes a new number into it and looks it up: a hit must be of the present page. One
+ * owner more hands its page to a thread on another CPU, which looks it up there.
+ *
+ *	storm [LOOKUPS]		so many for each number of threads; INVLOCK_STORM is the same
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <sched.h>
+#include <sys/mman.h>
+#include <time.h>
+
+#include "tests/test.h"
+#include "tests/race/race.h"
+#include "lib/cache_internal.h"
+
+#define MOST		16		/* threads on the CPU of the storm */
+#define NR_REGIONS	16		/* what a thread on the other CPU looks up */
+#define SLICE_MS	200
+#define PAIRS		5
+
+static unsigned long lookups = 2000;
+
+struct storm {
+	struct race race;		/* the mm and the cache of all */
+	bool owners;			/* or all threads only change maps */
+	unsigned int over;		/* atomic */
+	unsigned long looked;		/* atomic: lookups by owners */
+	struct gate gate;		/* the owner that hands its page over, and who takes it */
+	char *handed;			/* that page */
+};
+
+struct one {
+	pthread_t thread;
+	struct storm *storm;
+	struct race race;		/* what it looked up itself */
+	unsigned long calls;
+};
+
+static int cpus[2];			/* the storm's, the other; -1 = there is none */
+
+static void find_cpus(void)
+{
+	cpu_set_t set;
+	int nr = 0;
+
+	cpus[0] = cpus[1] = -1;
+	assert_int_equal(sched_getaffinity(0, sizeof(set), &set), 0);
+	for (int cpu = 0; cpu < CPU_SETSIZE && nr < 2; cpu++)
+		if (CPU_ISSET(cpu, &set))
+			cpus[nr++] = cpu;
+}
+
+static void pin_to(int cpu)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	if (sched_setaffinity(0, sizeof(set), &set))
+		abort();
+}
+
+static bool is_over(struct storm *s)
+{
+	return __atomic_load_n(&s->over, __ATOMIC_ACQUIRE);
+}
+
+static void *map_at(void *addr, size_t len, int prot, int flags)
+{
+	void *p = mmap(addr, len, prot, flags | MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (p == MAP_FAILED)
+		abort();
+	return p;
+}
+
+/* ---- who only changes maps ---- */
+
+static void *change_maps(void *arg)
+{
+	struct one *me = arg;
+	char *here = map_at(NULL, 4 * PAGE, PROT_READ | PROT_WRITE, 0), *p;
+
+	pin_to(cpus[0]);
+	while (!is_over(me->storm)) {
+		madvise(here, PAGE, MADV_DONTNEED);
+		p = map_at(NULL, 2 * PAGE, PROT_READ | PROT_WRITE, 0);
+		if (mremap(p, 2 * PAGE, 2 * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, here) != here)
+			abort();
+		p = map_at(NULL, 2 * PAGE, PROT_READ | PROT_WRITE, 0);
+		munmap(p, 2 * PAGE);
+		me->calls += 5;
+	}
+	munmap(here, 4 * PAGE);
+	return NULL;
+}
+
+/* ---- who looks up what it has changed ---- */
+
+/* a page between two that nobody uses: few map so little as the hole that it leaves */
+static char *own_page(void)
+{
+	char *around = map_at(NULL, 3 * PAGE, PROT_NONE, MAP_NORESERVE);
+
+	return map_at(around + PAGE, PAGE, PROT_READ | PROT_WRITE, MAP_FIXED);
+}
+
+static void own_page_free(char *page)
+{
+	munmap(page - PAGE, 3 * PAGE);
+}
+
+/* Return: the page, or another, where somebody took its address meanwhile */
+static char *change_page(char *page, unsigned long round)
+{
+	char *other;
+
+	switch (round % 5) {
+	case 0:
+		map_at(page, PAGE, PROT_READ | PROT_WRITE, MAP_FIXED);
+		break;
+	case 1:
+		munmap(page, PAGE);
+		/* no more than a wish: the library maps a page for a thread that is new to it */
+		other = map_at(page, PAGE, PROT_READ | PROT_WRITE, 0);
+		if (other == page)
+			break;
+		munmap(other, PAGE);
+		munmap(page - PAGE, PAGE);
+		munmap(page + PAGE, PAGE);
+		page = own_page();
+		break;
+	case 2:
+		madvise(page, PAGE, MADV_DONTNEED);
+		break;
+	case 3:
+		other = own_page();
+		if (mremap(other, PAGE, PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, page) != page)
+			abort();
+		own_page_free(other);
+		break;
+	case 4:
+		other = own_page();
+		if (mremap(page, PAGE, PAGE, MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP,
+			   other) != other)
+			abort();
+		own_page_free(other);
+		break;
+	}
+	__atomic_store_n((uint64_t *)page, race_number(), __ATOMIC_RELEASE);
+	return page;
+}
+
+static void look(struct one *me, char *page)
+{
+	race_use(&me->race, page, PAGE);
+	__atomic_add_fetch(&me->storm->looked, 1, __ATOMIC_RELAXED);
+}
+
+static void *change_and_look(void *arg)
+{
+	struct one *me = arg;
+	char *page = own_page();
+
+	pin_to(cpus[0]);
+	for (unsigned long i = 0; !is_over(me->storm); i++) {
+		page = change_page(page, i);
+		look(me, page);
+		me->calls++;
+	}
+	own_page_free(page);
+	return NULL;
+}
+
+static void *change_and_hand_over(void *arg)
+{
+	struct one *me = arg;
+
+	pin_to(cpus[0]);
+	for (unsigned int i = 0; !is_over(me->storm); i++) {
+		me->storm->handed = change_page(me->storm->handed, i);
+		me->calls++;
+		gate_open(&me->storm->gate, 2 * i + 1);
+		gate_wait(&me->storm->gate, 2 * i + 2);
+	}
+	gate_open(&me->storm->gate, UINT32_MAX);
+	return NULL;
+}
+
+static void *take_over_and_look(void *arg)
+{
+	struct one *me = arg;
+
+	pin_to(cpus[1]);
+	for (unsigned int i = 0;; i++) {
+		gate_wait(&me->storm->gate, 2 * i + 1);
+		if (__atomic_load_n(&me->storm->gate.turn, __ATOMIC_ACQUIRE) == UINT32_MAX)
+			return NULL;
+		look(me, me->storm->handed);
+		gate_open(&me->storm->gate, 2 * i + 2);
+	}
+}
+
+/* ---- all of them ---- */
+
+static void start(struct one *one, struct storm *s, void *(*run)(void *))
+{
+	one->storm = s;
+	one->race = (struct race){ .mm = s->race.mm, .cache = s->race.cache };
+	if (pthread_create(&one->thread, NULL, run, one))
+		abort();
+}
+
+static unsigned int start_all(struct one *all, struct storm *s, unsigned int nr_threads)
+{
+	unsigned int nr = 0;
+
+	for (; nr < nr_threads; nr++)
+		start(&all[nr], s, s->owners && nr % 2 ? change_and_look : change_maps);
+	if (s->owners && cpus[1] >= 0) {
+		s->handed = own_page();
+		start(&all[nr++], s, change_and_hand_over);
+		start(&all[nr++], s, take_over_and_look);
+	}
+	return nr;
+}
+
+/* adds up what all did; Return: calls */
+static unsigned long end_all(struct one *all, struct storm *s, unsigned int nr)
+{
+	unsigned long calls = 0;
+
+	__atomic_store_n(&s->over, 1, __ATOMIC_RELEASE);
+	for (unsigned int i = 0; i < nr; i++) {
+		pthread_join(all[i].thread, NULL);
+		s->race.hits += all[i].race.hits;
+		s->race.stale += all[i].race.stale;
+		s->race.refused += all[i].race.refused;
+		calls += all[i].calls;
+	}
+	if (s->handed)
+		own_page_free(s->handed);
+	return calls;
+}
+
+static void nap_ms(unsigned int ms)
+{
+	struct timespec t = { ms / 1000, ms % 1000 * 1000000L };
+
+	nanosleep(&t, NULL);
+}
+
+static double seconds(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec + t.tv_nsec * 1e-9;
+}
+
+/* Return: stale lookups */
+static unsigned long storm_of(unsigned int nr_threads, enum invlock_check check)
+{
+	struct one all[MOST + 2] = {};
+	struct storm s = { .owners = true };
+	double begun = seconds();
+	unsigned int nr;
+	unsigned long calls;
+
+	race_open(&s.race, check);
+	nr = start_all(all, &s, nr_threads);
+	while (__atomic_load_n(&s.looked, __ATOMIC_RELAXED) < lookups)
+		nap_ms(10);
+	calls = end_all(all, &s, nr);
+	print_message("# %u threads: %lu lookups, %lu stale, %lu refused, %lu other calls, %.1f s\n",
+		      nr_threads, s.race.hits, s.race.stale, s.race.refused, calls,
+		      seconds() - begun);
+	/* what is refused all the time is never stale */
+	assert_true(s.race.hits > s.race.refused);
+	race_close(&s.race);
+	return s.race.stale;
+}
+
+TEST(no_lookup_in_a_storm_on_one_cpu_is_stale)
+{
+	static const unsigned int sizes[] = { 2, 4, 8, MOST };
+	unsigned long stale = 0;
+
+	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++)
+		stale += storm_of(sizes[i], INVLOCK_CHECK_FULL);
+	assert_int_equal(stale, 0);
+}
+
+TEST(lookups_in_a_storm_are_stale_without_the_check)
+{
+	assert_true(storm_of(2, INVLOCK_CHECK_NONE) > 0);
+}
+
+/* ---- a thread on another CPU, whose memory nobody changes ---- */
+
+/* lookups a second of this thread, while so many threads change maps on the other CPU */
+static double rate_beside(struct race *race, char *memory, unsigned int nr_threads)
+{
+	struct one all[MOST] = {};
+	struct storm s = { .race.mm = race->mm };
+	double begun, now;
+	unsigned long nr = 0;
+
+	start_all(all, &s, nr_threads);
+	begun = seconds();
+	do {
+		struct invlock_pin pin;
+
+		for (int i = 0; i < 100; i++, nr++) {
+			char *at = memory + nr % NR_REGIONS * 2 * PAGE;
+
+			if (invlock_cache_get(race->cache, at, PAGE, 0, &pin))
+				race->refused++;
+			else
+				invlock_cache_put(&pin);
+		}
+		now = seconds();
+	} while (now - begun < SLICE_MS / 1e3);
+	end_all(all, &s, nr_threads);
+	return nr / (now - begun);
+}
+
+static int by_value(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+
+	return (x > y) - (x < y);
+}
+
+/* one thread makes as many calls as many do, but nobody is there to be skipped */
+TEST(a_storm_on_one_cpu_leaves_the_lookups_on_another_alone)
+{
+	struct invlock_cache_stats before = { .size = sizeof(before) }, after = before;
+	char *memory = race_map(2 * NR_REGIONS * PAGE);
+	double ratios[PAIRS], calm, wild = 0;
+	struct race race = {};
+
+	if (cpus[1] < 0)
+		TEST_SKIP("this machine has one CPU");
+	race_open(&race, INVLOCK_CHECK_FULL);
+	pin_to(cpus[1]);
+	rate_beside(&race, memory, 0);
+	invlock_cache_stats(race.cache, &before);
+	for (int i = 0; i < PAIRS; i++) {
+		calm = rate_beside(&race, memory, 1);
+		wild = rate_beside(&race, memory, 8);
+		ratios[i] = wild / calm;
+	}
+	invlock_cache_stats(race.cache, &after);
+	qsort(ratios, PAIRS, sizeof(*ratios), by_value);
+	print_message("# beside 8 threads %.2f (%.2f..%.2f) of the rate beside one, %.0f a second; "
+		      "%lu were refused and %lu registered again\n", ratios[PAIRS / 2], ratios[0],
+		      ratios[PAIRS - 1], calm, race.refused, (long)(after.misses - before.misses));
+	assert_true(after.hits > before.hits);
+	race_close(&race);
+}
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(no_lookup_in_a_storm_on_one_cpu_is_stale),
+		cmocka_unit_test(lookups_in_a_storm_are_stale_without_the_check),
+		cmocka_unit_test(a_storm_on_one_cpu_leaves_the_lookups_on_another_alone),
+	};
+	const char *wanted = argc > 1 ? argv[1] : getenv("INVLOCK_STORM");
+
+	if (wanted)
+		lookups = strtoul(wanted, NULL, 0);
+	find_cpus();
+	test_output_tap();
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
