@@ -80,7 +80,7 @@ guest_library()
 parts_of()	# NAME
 {
 	case $1 in
-	tool) echo "$root/tests/tool/rig.c -ljson-c" ;;
+	tool) echo "$here/tool_rig.c $root/tests/tool/rig.c -ljson-c" ;;
 	torture*) echo "$here/torture.c $here/torture_storms.c" ;;
 	esac
 }
@@ -108,25 +108,36 @@ guest_programs()
 		-o "$work/guest/bin/caller_32bit" "$here/caller_32bit.c"
 }
 
-# the command as users build it, with every monitor; and the tests of the BPF monitor, which sees
-# calls elsewhere on these kernels: bpf/attach.h
+# built as for users, with every monitor
+built()	# TARGET...
+{
+	build=${INVLOCK_BUILD:-$root/build}
+	"$root/scripts/deps.sh" build test && "$root/scripts/build.sh" "$build" "$@"
+}
+
 guest_tool()
 {
-	local build=${INVLOCK_BUILD:-$root/build} program name programs=()
+	local build target=()
 
-	for program in bpf/test_bpf_{calls,files,late,life,functions} race/test_race; do
-		programs+=("tests/$program")
-	done
-	[ "$measure" = 0 ] || programs+=(bench/watch_kernel)
-	"$root/scripts/deps.sh" build test &&
-	"$root/scripts/build.sh" "$build" tool/invlock "${programs[@]}" || return
+	[ "$measure" = 0 ] || target=(bench/watch_kernel)
+	built tool/invlock "${target[@]}" && cp "$build/tool/invlock" "$work/guest/bin/" || return
+	[ "$measure" = 0 ] || cp "$build/bench/watch_kernel" "$work/guest/bench/watch"
+}
+
+# the tests of the BPF monitor, of the races against it, and of the command with it
+guest_suites()
+{
+	local build program name
+	local programs=(tests/bpf/test_bpf_{calls,files,functions,late,life,shared,uring}
+			tests/race/test_race{,_storm})
+
+	mkdir -p "$work"/guest/{bin,suites} && built "${programs[@]}" || return
 	for program in "${programs[@]}"; do
 		name=${program##*/}
-		cp "$build/$program" "$work/guest/bin/${name#test_}" || return
+		cp "$build/$program" "$work/guest/suites/${name#test_}" || return
 	done
-	mv "$work/guest/bin/bpf_functions" "$work/guest/tests/bpf"
-	[ "$measure" = 0 ] || mv "$work/guest/bin/watch_kernel" "$work/guest/bench/watch"
-	cp "$build/tool/invlock" "$work/guest/bin/"
+	compile -o "$work/guest/suites/tool" "$here/suite_tool.c" "$here/tool_rig.c" \
+		"$root/tests/tool/rig.c" -ljson-c -lcmocka
 }
 
 guest_stock_modules()
@@ -159,7 +170,7 @@ guest_pack()
 	cp "$(command -v busybox)" "$guest/bin/busybox"
 	cp "$here/init" "$guest/"
 	guest_stock_modules
-	ldd "$guest"/tests/* "$guest/bin/invlock" | grep -oE '/[^ ]+\.so[^ ]*' | sort -u |
+	ldd "$guest"/{tests,suites}/* "$guest/bin/invlock" 2> /dev/null | grep -oE '/[^ ]+\.so[^ ]*' | sort -u |
 	while read -r library; do
 		mkdir -p "$guest$(dirname "$library")" && cp -L "$library" "$guest$library"
 	done

@@ -1,12 +1,14 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 #
-# Boots a Debian kernel under QEMU, loads invlock.ko, runs the guest's tests and prints
-# what they say as TAP. Green only if the guest says so itself, at its very end.
+# Boots a Debian kernel under QEMU, runs tests there and prints what they say as TAP. Green only
+# if the guest says so itself, at its very end.
 #
-#   tests/vm/run.sh [-k KERNEL] [-n NAME] [-t SECONDS] [-q] [-b] [-c]
+#   tests/vm/run.sh [-k KERNEL] [-w WHAT] [-n NAME] [-t SECONDS] [-q] [-b] [-c]
 #	-k	6.1, unless told otherwise; 6.12; newest, which is what Debian sid has; debug
 #		(KASAN, lockdep, sleeping in the wrong place, leaks); kcsan (data races); all
+#	-w	module: invlock.ko, unless told otherwise; suites: the tests of bpf and of the races;
+#		full: these in a kernel that was told to preempt its own code; all
 #	-n	only the test programs whose name contains NAME
 #	-t	so long does each torture take
 #	-q	without the planted failures
@@ -20,16 +22,18 @@ set -u -o pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
 kernel=6.1
+what=module
 only=
 torture=
 planted=1
 measure=0
 machine="-accel tcg,thread=multi -smp 2,sockets=2"
 passed=()
-while getopts k:n:t:qbc option; do
-	[ "$option" = k ] || passed+=("-$option" ${OPTARG:+"$OPTARG"})
+while getopts k:w:n:t:qbc option; do
+	[[ "$option" = [kw] ]] || passed+=("-$option" ${OPTARG:+"$OPTARG"})
 	case $option in
 	k) kernel=$OPTARG ;;
+	w) what=$OPTARG ;;
 	n) only=$OPTARG ;;
 	t) torture=$OPTARG ;;
 	q) planted=0 ;;
@@ -44,7 +48,7 @@ done
 
 skip()
 {
-	echo "1..0 # SKIP the kernel tests: $*"
+	echo "1..0 # SKIP the tests in a guest: $*"
 	exit 77
 }
 
@@ -63,19 +67,26 @@ build()	# FUNCTION WHAT
 	fi
 }
 
-# each kernel in turn; the last lines are one for each
+# each kernel in turn, with each of its runs; the last lines are one for each
 run_all()
 {
-	local name status lines=() red=0 green=0
+	local name run name_run status lines=() red=0 green=0 runs=$what
 
-	for name in $every_kernel; do
-		"$0" -k "$name" "${passed[@]}" | tee "$work/all"
-		status=${PIPESTATUS[0]}
-		case $status in
-		0) green=1; lines+=("$(grep "^# kernel $name:" "$work/all")") ;;
-		77) lines+=("# kernel $name: skipped, $(sed -n 's/.*SKIP //p' "$work/all")") ;;
-		*) red=1; lines+=("# kernel $name: RED, $(tail -n 1 "$work/all")") ;;
-		esac
+	[ "$kernel" != all ] || kernel=$every_kernel
+	[ "$what" != all ] || runs="module suites full"
+	for name in $kernel; do
+		for run in $runs; do
+			# they have no types that programs could be checked against
+			[[ $name-$run = @(debug|kcsan)-@(suites|full) ]] && continue
+			"$0" -k "$name" -w "$run" "${passed[@]}" | tee "$work/all"
+			status=${PIPESTATUS[0]}
+			name_run="# kernel $name, $run:"
+			case $status in
+			0) green=1; lines+=("$(grep "^$name_run" "$work/all")") ;;
+			77) lines+=("$name_run skipped, $(sed -n 's/.*SKIP //p' "$work/all")") ;;
+			*) red=1; lines+=("$name_run RED, $(tail -n 1 "$work/all")") ;;
+			esac
+		done
 	done
 	printf '%s\n' "${lines[@]}"
 	[ $red = 0 ] || exit 1
@@ -132,19 +143,35 @@ trap 'rm -rf "$work"' EXIT
 # shellcheck source=tests/vm/packaging.sh
 . "$here/packaging.sh"
 
-[ "$kernel" = all ] && run_all
+if [ "$kernel" = all ] || [ "$what" = all ]; then
+	run_all
+fi
 [ "$(uname -m)" = x86_64 ] || skip "they run on x86_64 only, this is $(uname -m)"
 need_tools qemu-system-x86_64:qemu-system-x86 busybox:busybox-static cpio:cpio gcc:gcc \
 	make:make kmod:kmod xz:xz-utils
 [ -e /usr/include/cmocka.h ] || need_tools cmocka:libcmocka-dev
 kernel_get "$kernel"
 build module_build "invlock.ko for $kernel_version"
-build planted_build "invlock.ko with a planted fault, for $kernel_version,"
-build guest_programs "the guest's tests"
+case $what in
+module)
+	build planted_build "invlock.ko with a planted fault, for $kernel_version,"
+	build guest_programs "the guest's tests"
+	;;
+suites)
+	planted=0
+	build guest_suites "the suites"
+	;;
+full)
+	planted=0
+	kernel_options+=" preempt=full"
+	build guest_suites "the suites"
+	;;
+*) fail "what is \"$what\"? module, suites, full or all" ;;
+esac
 build guest_tool "the command"
 guest_pack
 
-echo "# kernel $kernel_version"
+echo "# kernel $kernel_version, $what"
 boot "only=$only measure=$measure torture=$torture"
 clean=$?
 if [ $measure = 1 ]; then
@@ -153,7 +180,7 @@ if [ $measure = 1 ]; then
 	exit 0
 fi
 tee "$work/all" < "$work/tap" | grep -v '^1\.\.'
-[ -n "$only" ] || packaging | tee -a "$work/all" | grep -v '^1\.\.'
+[ -n "$only" ] || [ "$what" != module ] || packaging | tee -a "$work/all" | grep -v '^1\.\.'
 [ $clean -eq 0 ] || tail -n 40 "$work/console"
 if [ $planted = 1 ]; then
 	while read -r name how test words; do
@@ -167,6 +194,6 @@ echo "1..$want"
 good=$(grep -c '^ok ' "$work/all")
 bad=$(grep -c '^not ok ' "$work/all")
 skipped=$(grep -c '^ok .*# SKIP' "$work/all")
-echo "# kernel $kernel: $((good + bad)) of $want tests ran, $bad failed, $skipped skipped"
+echo "# kernel $kernel, $what: $((good + bad)) of $want tests ran, $bad failed, $skipped skipped"
 [ $clean -eq 0 ] || fail "the guest did not end well"
 [ "$bad" -eq 0 ] && [ "$good" -gt 0 ] && [ "$good" -eq "$want" ] || fail "not all tests passed"

@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: MIT
+/* What test_tool.c asks of the command with the module, with the BPF monitor alone. */
+#include "tests/test.h"
+#include "tool_rig.h"
+
+TEST(doctor_finds_that_bpf_works_here)
+{
+	check_doctor("bpf");
+}
+
+TEST(doctor_chooses_bpf_where_there_is_no_module)
+{
+	check_chosen("bpf");
+}
+
+TEST(prove_with_bpf_and_io_uring_shows_invlock_never_stale_and_naive_stale)
+{
+	check_prove("bpf", "uring");
+}
+
+TEST(prove_with_bpf_and_the_soft_device_shows_the_same)
+{
+	check_prove("bpf", "soft");
+}
+
+TEST_MAIN()
