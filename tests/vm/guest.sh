@@ -128,7 +128,7 @@ guest_tool()
 guest_suites()
 {
 	local build program name
-	local programs=(tests/bpf/test_bpf_{calls,files,functions,late,life,shared,uring}
+	local programs=(tests/bpf/test_bpf_{calls,files,functions,late,life,shared,uring,verifier}
 			tests/race/test_race{,_storm})
 
 	mkdir -p "$work"/guest/{bin,suites} && built "${programs[@]}" || return

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: MIT
+/*
+ * The kernel looks at each program along every path before it takes it, and refuses one for which
+ * it would have to look at a million instructions. How many that are depends on the kernel. Each
+ * program keeps well below, so that the next kernel takes it, too.
+ */
+#include <bpf/bpf.h>
+#include "lib/monitor/bpf/progset.h"
+#include "rig.h"
+
+#define BUDGET	600000
+
+static struct bpf_prog_info info_of(int prog)
+{
+	struct bpf_prog_info info = {};
+	u32 size = sizeof(info);
+
+	assert_int_equal(bpf_obj_get_info_by_fd(prog, &info, &size), 0);
+	return info;
+}
+
+static void check_programs(void)
+{
+	struct bpf_prog_info most = {}, info;
+	struct invlock_mm mm;
+	const struct set *set;
+
+	/* a family of their own, so that nobody else's are asked */
+	monitor_bpf_options.family = (u64)getpid();
+	watch_open(&mm);
+	/* the first member of what the monitor keeps there */
+	set = mm.data;
+	assert_true(set->nr_programs > 3);
+	for (unsigned int i = 0; i < set->nr_programs; i++) {
+		info = info_of(set->programs[i]);
+		if (info.verified_insns > most.verified_insns)
+			most = info;
+		if (info.verified_insns > BUDGET)
+			fail_msg("%s: the kernel looked at %u instructions, the budget is %u",
+				 info.name, info.verified_insns, BUDGET);
+	}
+	/* older kernels do not say */
+	if (!most.verified_insns) {
+		watch_close(&mm);
+		TEST_SKIP("this kernel does not say at how many instructions it looked");
+	}
+	print_message("# %u programs, the most is %u instructions, for %s\n", set->nr_programs,
+		      most.verified_insns, most.name);
+	watch_close(&mm);
+}
+
+TEST(the_verifier_needs_no_more_than_its_budget_for_any_program)
+{
+	check_programs();
+}
+
+TEST(the_verifier_needs_no_more_than_that_for_any_at_the_tracepoints)
+{
+	monitor_bpf_options.tracepoints = true;
+	check_programs();
+}
+
+TEST_MAIN()
