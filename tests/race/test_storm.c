@@ -284,7 +284,7 @@ static unsigned long storm_of(unsigned int nr_threads, enum invlock_check check)
 	while (__atomic_load_n(&s.looked, __ATOMIC_RELAXED) < lookups)
 		nap_ms(10);
 	calls = end_all(all, &s, nr);
-	print_message("# %u threads: %lu lookups, %lu stale, %lu refused, %lu other calls, %.1f s\n",
+	print_message("# %u threads: %lu lookups, %lu stale, %lu refused; %lu calls in %.1f s\n",
 		      nr_threads, s.race.hits, s.race.stale, s.race.refused, calls,
 		      seconds() - begun);
 	/* what is refused all the time is never stale */

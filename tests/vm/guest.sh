@@ -170,7 +170,8 @@ guest_pack()
 	cp "$(command -v busybox)" "$guest/bin/busybox"
 	cp "$here/init" "$guest/"
 	guest_stock_modules
-	ldd "$guest"/{tests,suites}/* "$guest/bin/invlock" 2> /dev/null | grep -oE '/[^ ]+\.so[^ ]*' | sort -u |
+	ldd "$guest"/{tests,suites}/* "$guest/bin/invlock" 2> /dev/null |
+	grep -oE '/[^ ]+\.so[^ ]*' | sort -u |
 	while read -r library; do
 		mkdir -p "$guest$(dirname "$library")" && cp -L "$library" "$guest$library"
 	done

@@ -7,8 +7,8 @@
 #   tests/vm/run.sh [-k KERNEL] [-w WHAT] [-n NAME] [-t SECONDS] [-q] [-b] [-c]
 #	-k	6.1, unless told otherwise; 6.12; newest, which is what Debian sid has; debug
 #		(KASAN, lockdep, sleeping in the wrong place, leaks); kcsan (data races); all
-#	-w	module: invlock.ko, unless told otherwise; suites: the tests of bpf and of the races;
-#		full: these in a kernel that was told to preempt its own code; all
+#	-w	module: invlock.ko, unless told otherwise; suites: the tests of bpf and of the
+#		races; full: the same with preempt=full, as the kernel preempts its own code; all
 #	-n	only the test programs whose name contains NAME
 #	-t	so long does each torture take
 #	-q	without the planted failures
