@@ -13,7 +13,7 @@
 #define MAX_NOTES	8
 #define NAME		64
 #define MAX_THREADS	2
-/* so long does each thread: long beside what it takes to start the other */
+/* how long each thread runs: much longer than it takes to start the other thread */
 #define SPELL_NS	BENCH_SIZE(100e6, 1e5)
 #define TIMES		BENCH_SIZE(20000, 1000)
 
@@ -26,14 +26,14 @@ struct series {
 
 struct ratio {
 	const struct series *series;
-	const struct series *base;	/* NULL: the value itself */
+	const struct series *base;	/* NULL = report the value itself */
 	double at_most;
 };
 
 int bench_rounds = BENCH_ROUNDS;
 bool bench_quick;
 
-/* one of those that do the like at once */
+/* One of the threads of bench_at_once(). */
 struct runner {
 	pthread_barrier_t *begin;
 	void (*body)(void *arg, int thread, unsigned int times);
@@ -52,7 +52,7 @@ static int nr_notes;
 
 __attribute__((noreturn)) static void die(const char *what, const char *which)
 {
-	fprintf(stderr, "%s: %s: %s\n", name, what, which);
+	fprintf(stderr, "%s: %s %s\n", name, what, which);
 	exit(1);
 }
 
@@ -81,20 +81,20 @@ void bench_add(const char *what, const char *who, double value)
 
 	if (!s) {
 		if (nr_series == MAX_SERIES)
-			die("no room for another series", what);
+			die("MAX_SERIES is too small for", what);
 		s = &all[nr_series++];
 		snprintf(s->what, NAME, "%s", what);
 		snprintf(s->who, NAME, "%s", who);
 	}
 	if (s->nr == BENCH_ROUNDS)
-		die("more values than rounds", what);
+		die("there are more values than rounds for", what);
 	s->values[s->nr++] = value;
 }
 
 static void add_ratio(const struct series *s, const struct series *base, double at_most)
 {
 	if (nr_ratios == MAX_RATIOS)
-		die("no room for another ratio", s->what);
+		die("MAX_RATIOS is too small for", s->what);
 	ratios[nr_ratios++] = (struct ratio){ s, base, at_most };
 }
 
@@ -103,7 +103,7 @@ void bench_target(const char *what, const char *who, const char *base_what, cons
 {
 	const struct series *s = find(what, who), *base = find(base_what, base_who);
 
-	/* a contender that is not to be had here */
+	/* one of the contenders may be missing on this machine */
 	if (s && base)
 		add_ratio(s, base, at_most);
 }
@@ -121,7 +121,7 @@ void bench_note(const char *format, ...)
 	va_list args;
 
 	if (nr_notes == MAX_NOTES)
-		die("no room for another note", format);
+		die("MAX_NOTES is too small for", format);
 	va_start(args, format);
 	vsnprintf(notes[nr_notes++], sizeof(notes[0]), format, args);
 	va_end(args);
@@ -138,7 +138,7 @@ static double print_spread(const double *values, int nr)
 	return v[nr / 2];
 }
 
-/* names and notes are ours, but for an error's sentence: quotes in it would end the string */
+/* A note may contain the sentence of an error; its quotes must not end the string. */
 static void print_string(const char *key, const char *text)
 {
 	printf("\"%s\": \"", key);
@@ -171,7 +171,7 @@ static void print_ratio(const struct ratio *r)
 	printf("}");
 }
 
-/* the nr-th of those that this process may use */
+/* Stay on the nr-th CPU of those that this process may use. */
 static void stay_on_cpu(int nr)
 {
 	cpu_set_t allowed, mine;
@@ -182,7 +182,7 @@ static void stay_on_cpu(int nr)
 	for (int cpu = 0; cpu < CPU_SETSIZE; cpu++)
 		if (CPU_ISSET(cpu, &allowed) && !nr--)
 			CPU_SET(cpu, &mine);
-	/* not when there are too few: that is an empty set */
+	/* if there are too few CPUs, the set is empty, and this call fails */
 	sched_setaffinity(0, sizeof(mine), &mine);
 }
 
@@ -215,7 +215,7 @@ double bench_at_once(int nr_threads, void (*body)(void *arg, int thread, unsigne
 	for (int i = 0; i < nr_threads; i++) {
 		runners[i] = (struct runner){ &begin, body, arg, i, 0 };
 		if (pthread_create(&threads[i], NULL, run_body, &runners[i]))
-			die("no thread", strerror(errno));
+			die("cannot create a thread:", strerror(errno));
 	}
 	for (int i = 0; i < nr_threads; i++) {
 		pthread_join(threads[i], NULL);
@@ -245,8 +245,7 @@ int bench_end(void)
 	for (int i = 0; i < nr_ratios; i++) {
 		printf("%s\n", i ? "," : "");
 		if (ratios[i].base && ratios[i].base->nr != ratios[i].series->nr)
-			die("not measured as often as what it is compared with",
-			    ratios[i].series->what);
+			die("a base has another number of rounds than", ratios[i].series->what);
 		print_ratio(&ratios[i]);
 	}
 	printf("],\n \"notes\": [");

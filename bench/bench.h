@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Measuring side by side: every contender runs in each round, in turn, so that a noisy
- * moment hits all of them; what is reported is the median of the rounds and the quartiles,
- * and for two contenders the median of the rounds' ratios.
+ * Measures contenders side by side. In each round every contender runs once, one after the other,
+ * so that a noisy moment hits all of them. The report has the median and the quartiles of the
+ * rounds. If two contenders are compared, it also has the median of their ratios in each round.
  *
  *	bench_begin("hit", "ns", argc, argv);
  *	for (round = 0; round < bench_rounds; round++)
- *		bench_add("16 regions", "invlock", measure());	each round, each contender
+ *		bench_add("16 regions", "invlock", measure());	for each contender
  *	bench_target("16 regions", "invlock", "16 regions", "page hash", 2.0);
  *	return bench_end();		prints JSON; bench/report.py makes tables of it
  */
@@ -20,37 +20,38 @@
 
 #define BENCH_ROUNDS	11
 
-/* how often everything is measured: 1 with --quick, which only shows that it runs */
+/* The number of rounds. It is 1 with --quick, which only shows that the program runs. */
 extern int bench_rounds;
 extern bool bench_quick;
 
-/* what a number is measured with: much less of it with --quick */
+/* Choose the size of a measurement: a small one with --quick. */
 #define BENCH_SIZE(normal, quick)	(bench_quick ? (quick) : (normal))
 
 void bench_begin(const char *name, const char *unit, int argc, char **argv);
 
-/* one more round of a contender in a case; the names are copied */
+/* Add the value of one round: @what is the case, @who is the contender. The names are copied. */
 void bench_add(const char *what, const char *who, double value);
 
-/* report (what, who) / (base_what, base_who), round by round; at_most 0 is no target */
+/* Report the ratio (what, who) / (base_what, base_who). If @at_most is not 0, it is the target. */
 void bench_target(const char *what, const char *who, const char *base_what, const char *base_who,
 		  double at_most);
 
-/* the value itself is the target */
+/* Report the value of (what, who) itself, with the target @at_most. */
 void bench_limit(const char *what, const char *who, double at_most);
 
-/* something could not be measured here, or has to be known to read the numbers */
+/* Add a sentence that the reader needs: what could not be measured, or how to read the numbers. */
 __attribute__((format(printf, 1, 2))) void bench_note(const char *format, ...);
 
 /*
- * What does one of many take when nr_threads do the like at once? body() does so many each time it
- * is called; thread counts from 0. Each thread has a CPU to itself where there are enough. It is
- * each one's own time that counts, others may be on its CPU: for what never waits. Nanoseconds.
+ * Return: the nanoseconds that one operation takes while @nr_threads run body() concurrently. Each
+ * call of body() does @times operations; @thread counts from 0. Each thread gets a CPU of its own
+ * if there are enough. Only the CPU time of each thread counts, so other programs may run on its
+ * CPU, but an operation must never wait.
  */
 double bench_at_once(int nr_threads, void (*body)(void *arg, int thread, unsigned int times),
 		     void *arg);
 
-/* print everything as JSON; the program's exit code */
+/* Print everything as JSON. Return: the exit code of the program. */
 int bench_end(void);
 
 static inline double bench_clock(clockid_t clock)
@@ -79,7 +80,7 @@ static inline double bench_median(double *values, int nr)
 	return values[nr / 2];
 }
 
-/* cheap, and the same for every contender */
+/* A cheap random number, the same for every contender. */
 static inline uint32_t bench_random(uint32_t *seed)
 {
 	*seed = *seed * 1664525 + 1013904223;

@@ -51,12 +51,12 @@ void contenders_open(void)
 {
 	for (const struct contender *const *c = contenders; *c; c++) {
 		if (!contender_open(*c)) {
-			fprintf(stderr, "bench: %s cannot be opened\n", (*c)->name);
+			fprintf(stderr, "bench: cannot open the contender \"%s\"\n", (*c)->name);
 			exit(1);
 		}
 	}
 #ifndef HAVE_UCX
-	bench_note("UCX is not installed (libucx-dev): not compared");
+	bench_note("UCX (libucx-dev) is not installed, so it is not compared");
 #endif
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What can hold registrations and find them again. Nobody registers anything: what is
- * compared is the finding.
+ * A contender keeps registrations and finds them again. Nothing is really registered: only the
+ * lookups are compared.
  */
 #ifndef INVLOCK_BENCH_CONTENDER_H
 #define INVLOCK_BENCH_CONTENDER_H
@@ -12,42 +12,43 @@
 
 struct contender {
 	const char *name;
-	bool (*open)(void);	/* false = not to be had here */
+	bool (*open)(void);	/* Return: false if it cannot be opened here */
 	void (*close)(void);
-	uint64_t (*hit)(void *addr, size_t len);	/* get and put; the first one registers */
-	void (*drop)(void *addr, size_t len);	/* forget all inside; NULL = cannot */
+	uint64_t (*hit)(void *addr, size_t len);	/* get and put; the first get registers */
+	void (*drop)(void *addr, size_t len);	/* forget all regions inside; may be NULL */
 };
 
-/* the bounds: without a lock, a reference or a check */
+/* These have no lock, reference or check. They show how fast a lookup could be at best. */
 extern const struct contender page_hash;
 extern const struct contender sorted_array;
 extern const struct contender bare_calls;
 
 extern const struct contender invlock;
-extern const struct contender ucx;	/* only where UCX is installed */
+extern const struct contender ucx;	/* exists only if UCX is installed */
 
-/* all there are here, the bound first; NULL ends them */
+/* All contenders of this build; the list ends with NULL. */
 extern const struct contender *const contenders[];
 
-/* how invlock hears of changes: NULL = the best there is */
+/* The monitor that invlock uses; NULL = the default. */
 extern const char *invlock_monitor;
 
 #define REGION_BYTES	4096UL
 #define MAX_REGIONS	100000U
-#define MORE_REGIONS	1000U	/* room for these behind */
+#define MORE_REGIONS	1000U	/* more regions, after those */
 
-/* where region nr is; regions do not touch, and their memory is never touched */
+/* Return: the address of a region. Regions are not adjacent, and nobody accesses their memory. */
 char *region_addr(unsigned int nr);
 
-/* open one of them, or all, or exit with a sentence */
+/* Return: false if this contender cannot be opened. */
 bool contender_open(const struct contender *c);
+/* Open all contenders, or exit with a sentence. */
 void contenders_open(void);
 void contenders_close(void);
 
-/* have regions 0 to nr - 1 in all of them */
+/* Put the regions 0 to @nr - 1 into all contenders. */
 void contenders_fill(unsigned int nr);
 
-/* nanoseconds of a hit, as a thread sees it: random ones of the first nr_regions */
+/* Return: the nanoseconds that a thread spends on a hit of a random one of the @nr_regions. */
 double contender_hit_ns(const struct contender *c, unsigned int nr_regions, int nr_threads);
 
 #endif /* INVLOCK_BENCH_CONTENDER_H */

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
- * What is left when all safety is taken from a hit: the page hash, the region's own cache line,
- * and a get and a put that fill and read a pin of the same size. No lock, reference, check or
- * count. A hit that does any of these cannot cost less.
+ * A hit without any safety: a lookup in the page hash, a read of the region's own cache line, and a
+ * get and a put that fill and read a pin of the same size. There is no lock, reference, check or
+ * count. A hit that has any of these cannot cost less.
  */
 #include <invlock/cache.h>
 #include <stdlib.h>
@@ -34,7 +34,7 @@ static void calls_close(void)
 	free(records);
 }
 
-/* as behind a library's boundary: else the compiler sees that nothing comes of the second call */
+/* Keep the compiler from optimizing across the calls, as the boundary of a library does. */
 #define APART	__attribute__((__noipa__))
 
 APART static int get(void *addr, size_t len, struct invlock_pin *ret_pin)

@@ -17,8 +17,8 @@ static bool invlock_bench_open(void)
 	struct invlock_why why;
 
 	if (invlock_mm_open(&named, &mm, &why)) {
-		/* the hit is the same: only nobody writes the feed */
-		bench_note("invlock with the manual monitor, for: %s", why.text);
+		/* a hit costs the same with the manual monitor; only nobody writes the feed */
+		bench_note("invlock uses the manual monitor, because %s", why.text);
 		named.monitor = "manual";
 		if (invlock_mm_open(&named, &mm, &why))
 			return false;

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
-/* Another bound: a binary search over what was registered in the order of addresses. */
+/* Another fast lookup to compare with: a binary search. Regions must be added in address order. */
 #include <stdlib.h>
 
 #include "contender.h"
 
-static struct range { uintptr_t start, end; uint64_t handle; } *ranges;
+static struct array_range { uintptr_t start, end; uint64_t handle; } *ranges;
 static size_t nr_ranges;
 
 static bool array_open(void)
@@ -23,7 +23,7 @@ static uint64_t array_hit(void *addr, size_t len)
 	uintptr_t start = (uintptr_t)addr;
 	size_t low = 0, high = nr_ranges;
 
-	/* the first that ends above start */
+	/* find the first range that ends above start */
 	while (low < high) {
 		size_t at = (low + high) / 2;
 
@@ -34,8 +34,8 @@ static uint64_t array_hit(void *addr, size_t len)
 	}
 	if (low < nr_ranges && ranges[low].start <= start && start + len <= ranges[low].end)
 		return ranges[low].handle;
-	/* new ones come last */
-	ranges[nr_ranges++] = (struct range){ start, start + len, start };
+	/* a new range comes last */
+	ranges[nr_ranges++] = (struct array_range){ start, start + len, start };
 	return start;
 }
 

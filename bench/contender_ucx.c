@@ -59,7 +59,7 @@ static uint64_t ucx_hit(void *addr, size_t len)
 	return (uintptr_t)addr;
 }
 
-/* as its hook of munmap() would */
+/* Invalidate, as UCX's hook of munmap() does. */
 static void ucx_drop(void *addr, size_t len)
 {
 	ucm_vm_munmap(addr, len);

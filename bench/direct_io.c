@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: MIT
 /*
- * What CPU time does a direct read take: into plain memory, into buffers that were registered
+ * How much CPU time does a direct read take: into plain memory, into buffers that were registered
  * by hand, and into the same memory through the cache?
  *
- * 16 reads at a time from a file of our own, into memory of 4 KiB pages. The kernel does the same
- * for both kinds of registered memory, so what is looked for is small, and the machine's noise is
- * not: the ways take turns after one or a few waves of 16 reads, all of a wave are waited for with
- * one call (how often we wake up would be luck), and a round's number is the median of its turns.
+ * The program reads a file of its own into memory of 4 KiB pages, 16 reads at a time. The kernel
+ * does the same work for both kinds of registered memory, so the difference is small, but the noise
+ * of the machine is not. Therefore the ways take turns after one or a few waves of 16 reads, one
+ * call waits for all reads of a wave (otherwise the number of wake-ups would be random), and the
+ * value of a round is the median of its turns.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -23,11 +24,11 @@
 #define LARGEST		(1UL << 20)
 #define FILE_BYTES	(64UL << 20)
 
-/* as many turns as their noise asks for and the device's speed allows */
+/* The more noise, the more turns; the slower the reads, the fewer. */
 static const struct {
 	size_t len;
-	int waves;	/* in a turn */
-	int turns;	/* in a round */
+	int waves;	/* per turn */
+	int turns;	/* per round */
 } sizes[] = {
 	{ 4096, 4, 33 },
 	{ 16384, 4, 33 },
@@ -48,15 +49,15 @@ static void die(const char *what, int err)
 	exit(1);
 }
 
-/* how to ask for one read; each way has a ring of its own */
-struct way {
+/* A way to read. Each has a ring of its own. */
+struct io_way {
 	const char *name;
-	void (*prep)(struct way *w, struct io_uring_sqe *sqe, int slot, size_t len,
+	void (*prep)(struct io_way *w, struct io_uring_sqe *sqe, int slot, size_t len,
 		     uint64_t offset);
-	size_t min_len;		/* of the cache; 0 = its default */
-	int every;		/* takes each so-manieth turn: fewer where ratios are large */
+	size_t min_len;		/* option of the cache; 0 = the default */
+	int every;		/* it takes every 1st, 4th, ... turn; a large ratio needs fewer */
 	struct io_uring ring;
-	struct invlock_uring *uring;	/* where a cache is asked */
+	struct invlock_uring *uring;	/* NULL without a cache */
 	struct invlock_uring_op ops[DEPTH];
 };
 
@@ -65,21 +66,21 @@ static char *buffer(int slot)
 	return buffers + (size_t)slot * LARGEST;
 }
 
-static void prep_plain(struct way *w, struct io_uring_sqe *sqe, int slot, size_t len,
+static void prep_plain(struct io_way *w, struct io_uring_sqe *sqe, int slot, size_t len,
 		       uint64_t offset)
 {
 	(void)w;
 	io_uring_prep_read(sqe, file, buffer(slot), len, offset);
 }
 
-static void prep_fixed(struct way *w, struct io_uring_sqe *sqe, int slot, size_t len,
+static void prep_fixed(struct io_way *w, struct io_uring_sqe *sqe, int slot, size_t len,
 		       uint64_t offset)
 {
 	(void)w;
 	io_uring_prep_read_fixed(sqe, file, buffer(slot), len, offset, slot);
 }
 
-static void prep_invlock(struct way *w, struct io_uring_sqe *sqe, int slot, size_t len,
+static void prep_invlock(struct io_way *w, struct io_uring_sqe *sqe, int slot, size_t len,
 			 uint64_t offset)
 {
 	int err = invlock_uring_prep_read(w->uring, sqe, file, buffer(slot), len, offset,
@@ -89,8 +90,8 @@ static void prep_invlock(struct way *w, struct io_uring_sqe *sqe, int slot, size
 		die("invlock_uring_prep_read", err);
 }
 
-/* the cache takes the plain way for what is shorter than min_len, so it has two columns */
-static struct way ways[] = {
+/* The cache does plain I/O for requests shorter than min_len, so it runs with two values of it. */
+static struct io_way ways[] = {
 	{ .name = "plain", .prep = prep_plain, .every = 4 },
 	{ .name = "fixed by hand", .prep = prep_fixed, .every = 1 },
 	{ .name = "invlock", .prep = prep_invlock, .every = 4 },
@@ -98,7 +99,7 @@ static struct way ways[] = {
 };
 #define NR_WAYS	(sizeof(ways) / sizeof(*ways))
 
-static void wave(struct way *w, size_t len, unsigned int nr)
+static void wave(struct io_way *w, size_t len, unsigned int nr)
 {
 	struct io_uring_cqe *cqe;
 	int err;
@@ -123,8 +124,8 @@ static void wave(struct way *w, size_t len, unsigned int nr)
 	}
 }
 
-/* ns of CPU time per read, the kernel's threads for us included */
-static double take_turn(struct way *w, size_t len, int waves)
+/* Return: the nanoseconds of CPU time per read, including the kernel's threads for this process. */
+static double take_turn(struct io_way *w, size_t len, int waves)
 {
 	static unsigned int nr;
 	double begin = bench_clock(CLOCK_PROCESS_CPUTIME_ID);
@@ -141,7 +142,7 @@ static void run_round(const char *what, size_t len, int waves, int turns)
 
 	for (int turn = 0; turn < turns; turn++) {
 		for (size_t i = 0; i < NR_WAYS; i++) {
-			/* back and forth, so that none always comes after the same one */
+			/* reverse the order at times, so that no way always follows the same one */
 			size_t way = (turn + turn / 4) % 2 ? NR_WAYS - 1 - i : i;
 
 			if (turn % ways[way].every == 0)
@@ -165,10 +166,10 @@ static void make_file(void)
 		if (pwrite(file, buffers, LARGEST, (off_t)at) != (ssize_t)LARGEST)
 			die("cannot write 64 MiB; set TMPDIR to a directory that has room", -errno);
 	if (fsync(file) || fcntl(file, F_SETFL, O_DIRECT))
-		die("no direct I/O there; set TMPDIR to another directory", -errno);
+		die("direct I/O does not work there; set TMPDIR to another directory", -errno);
 }
 
-static void open_cache(struct way *w)
+static void open_cache(struct io_way *w)
 {
 	struct invlock_uring_options o = { .size = sizeof(o), .min_len = w->min_len };
 	struct invlock_why why;
@@ -220,7 +221,7 @@ static void close_all(void)
 	invlock_mm_close(mm);
 }
 
-static void tell_ways(struct way *w)
+static void tell_ways(struct io_way *w)
 {
 	struct invlock_uring_stats stats = { .size = sizeof(stats) };
 	char text[500] = "";
@@ -232,7 +233,7 @@ static void tell_ways(struct way *w)
 			at += snprintf(text + at, sizeof(text) - at, "%s%llu %s", at ? ", " : "",
 				       (unsigned long long)stats.ways[way],
 				       invlock_uring_way_name(way));
-	bench_note("%s, reads: %s", w->name, text);
+	bench_note("%s did this many reads each way: %s", w->name, text);
 }
 
 int main(int argc, char **argv)
@@ -245,7 +246,7 @@ int main(int argc, char **argv)
 		size_t len = sizes[s].len;
 
 		snprintf(what, sizeof(what), "%zu KiB", len >> 10);
-		/* the first reads fault in, register, and fill what is measured later */
+		/* the first reads fault in pages and register buffers, so do not count them */
 		for (size_t i = 0; i < NR_WAYS; i++)
 			take_turn(&ways[i], len, sizes[s].waves);
 		for (int round = 0; round < bench_rounds; round++)

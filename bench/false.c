@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
- * How often is a registration dropped though nothing happened to it, in real programs?
+ * How often does a cache in a real program drop a registration although nothing happened to it?
  *
- * bench/false_watch.c is loaded into each, and counts.
+ * bench/false_watch.c is loaded into each program and counts.
  */
 #include <pthread.h>
 #include <stdio.h>
@@ -86,9 +86,9 @@ __attribute__((noreturn)) static void be_program(const char *const *argv, const 
 	snprintf(number, sizeof(number), "%d", fd);
 	setenv("LD_PRELOAD", library, 1);
 	setenv(FALSE_FD, number, 1);
-	/* so that our blocks lie between those of the program's other threads */
+	/* with one arena, our blocks lie between those of the program's other threads */
 	setenv("MALLOC_ARENA_MAX", "1", 1);
-	/* and memory goes back to the kernel whenever it can */
+	/* give memory back to the kernel as often as possible */
 	setenv("MALLOC_TRIM_THRESHOLD_", "0", 1);
 	execvp(argv[0], (char *const *)argv);
 	_exit(127);
@@ -126,23 +126,23 @@ int main(int argc, char **argv)
 		abort();
 	library[len] = '\0';
 	strcpy(strrchr(library, '/'), "/libfalse_watch.so");
-	/* each takes a while, and the rounds differ little */
+	/* a round takes long, and the rounds differ little */
 	if (!bench_quick)
 		bench_rounds = 5;
 	for (int round = 0; round < bench_rounds; round++) {
 		for (size_t i = 0; i < sizeof(programs) / sizeof(*programs); i++) {
 			const char *name = programs[i].name;
 
-			/* the storm is always there, and enough to show that it runs */
+			/* with --quick, run only the storm, which exists on every machine */
 			if (bench_quick && programs[i].argv != storm_argv)
 				continue;
 			if (!run(programs[i].argv, library, &counts)) {
 				if (!round)
-					bench_note("%s: is not here, or cannot be watched", name);
+					bench_note("%s is missing, or cannot be watched", name);
 				continue;
 			}
 			if (!round)
-				bench_note("%s: %llu events beside %llu hits", name,
+				bench_note("%s had %llu events during %llu hits", name,
 					   (unsigned long long)counts.events,
 					   (unsigned long long)counts.hits[0]);
 			bench_add(name, "invlock",

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
 /*
- * Loaded into a program that knows nothing of it (bench/false.c): a thread allocates blocks
- * between those of the program, never frees them, and asks a cache for them again and again.
- * Nothing ever happens to them, so every invalidation of one is false.
+ * bench/false.c loads this into a program that does not know about it. A thread allocates blocks
+ * between those of the program, never frees them, and looks them up in a cache again and again.
+ * Nothing ever happens to these blocks, so every one that the cache calls stale is falsely so.
  *
- * Twice, in turn: once with the ring of events, once without it.
+ * There are two caches, which take turns: one with the ring of events, and one without it.
  */
 #include <pthread.h>
 #include <stdio.h>
@@ -17,8 +17,8 @@
 
 #define PAGE		4096UL
 #define NR_BLOCKS	256
-#define SMALL		(4 * PAGE)	/* from the heap */
-#define LARGE		(64 * PAGE)	/* from mmap() */
+#define SMALL		(4 * PAGE)	/* malloc() takes these from the heap */
+#define LARGE		(64 * PAGE)	/* malloc() takes these from mmap() */
 
 static struct invlock_mm *mm;
 static struct invlock_cache *with_ring, *without;
@@ -28,13 +28,13 @@ static void look(struct invlock_cache *cache, char *block)
 {
 	struct invlock_pin pin;
 
-	/* the pages that are the block's alone */
+	/* skip to the first page that belongs to the block alone */
 	block += -(uintptr_t)block % PAGE;
 	if (!invlock_cache_get(cache, block, 2 * PAGE, 0, &pin))
 		invlock_cache_put(&pin);
 }
 
-/* 10,000 hits a second: what a program does that reads from a disk */
+/* Makes 10,000 hits a second, about as many as a program that reads from a disk. */
 static void *watch(void *arg)
 {
 	unsigned int nr = 0;
@@ -60,7 +60,7 @@ __attribute__((constructor)) static void begin(void)
 	struct invlock_why why;
 	pthread_t thread;
 
-	/* not the children that the program itself begins */
+	/* do not load this into the children of the program */
 	unsetenv("LD_PRELOAD");
 	if (invlock_mm_open(NULL, &mm, &why) || invlock_cache_open(mm, &o, &with_ring, &why) ||
 	    invlock_cache_open(mm, &o, &without, &why)) {
@@ -94,5 +94,5 @@ __attribute__((destructor)) static void report(void)
 	if (!invlock_mm_info(mm, &info))
 		counts.events = info.sequence;
 	if (write(atoi(fd), &counts, sizeof(counts)) != sizeof(counts))
-		perror("false: the result");
+		perror("false: cannot write the result");
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What bench/false_watch.c writes when its program ends, to the descriptor named by FALSE_FD. */
+/* When its program ends, bench/false_watch.c writes this to the descriptor that FALSE_FD names. */
 #ifndef INVLOCK_BENCH_FALSE_WATCH_H
 #define INVLOCK_BENCH_FALSE_WATCH_H
 
@@ -8,7 +8,7 @@
 #define FALSE_FD	"INVLOCK_BENCH_FALSE_FD"
 
 struct false_counts {
-	uint64_t hits[2];	/* with the ring, without */
+	uint64_t hits[2];	/* [0] with the ring, [1] without */
 	uint64_t stale[2];
 	uint64_t events;
 };

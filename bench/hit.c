@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* What does a hit cost, get and put, by the number of regions and of threads? */
+/* How long does a hit (get and put) take, for several numbers of regions and threads? */
 #include <stdio.h>
 
 #include "bench.h"
@@ -29,7 +29,7 @@ static void targets_of(unsigned int size)
 	bench_target(one, invlock.name, one, "UCX", 1 / 5.0);
 	bench_target(two, invlock.name, one, invlock.name, 1.3);
 	bench_target(two, invlock.name, two, "UCX", 1 / 15.0);
-	/* what that leaves for the safety of a hit */
+	/* these show how much of the difference is left for safety */
 	bench_target(one, bare_calls.name, one, page_hash.name, 0);
 	bench_target(one, bare_calls.name, one, "UCX", 0);
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* What does a hit cost beside a thread that maps and unmaps memory that nobody registered? */
+/* How long does a hit take while another thread maps and unmaps memory that is not registered? */
 #include <pthread.h>
 #include <stdio.h>
 #include <sys/mman.h>
@@ -24,7 +24,7 @@ static void *unmap_elsewhere(void *arg)
 		void *p = mmap(NULL, BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
 			       0);
 
-		/* UCX hears what goes through libc; the others need not pay for its hook */
+		/* UCX sees only calls through libc; the others avoid the cost of its hook */
 		if (through_libc)
 			munmap(p, BYTES);
 		else

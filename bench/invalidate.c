@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 /*
- * What does the thread that unmaps pay when k cached regions are hit?
+ * How much longer does munmap() take if k cached regions lie in the memory?
  *
- * The same 781 MiB of untouched memory are unmapped each time, after k regions were looked up in
- * them, or elsewhere: only what is registered differs.
+ * Each time, the same 781 MiB of untouched memory are unmapped. Before that, k regions were looked
+ * up in that memory or elsewhere, so only the place of the registrations differs.
  */
 #include <stdio.h>
 #include <sys/mman.h>
@@ -16,7 +16,7 @@
 static const unsigned int sizes[] = { 1, 100, 10000, MAX_REGIONS };
 #define NR_SIZES	(sizeof(sizes) / sizeof(*sizes))
 
-/* UCX hears what goes through libc; invlock need not pay for its hook */
+/* UCX sees only calls through libc; invlock avoids the cost of its hook. */
 static void unmap(const struct contender *c, void *start, size_t bytes)
 {
 	if (c == &invlock)
@@ -32,7 +32,7 @@ static double unmap_target(const struct contender *c)
 	size_t bytes = region_addr(MAX_REGIONS) - region_addr(0);
 	double begin;
 
-	/* what the lookups have driven out of the processor's caches is not what is asked */
+	/* warm up: the lookups have driven munmap()'s code and data out of the CPU's caches */
 	for (int i = 0; i < 10; i++)
 		unmap(c, mmap(NULL, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), 4096);
 	begin = bench_now();
@@ -44,10 +44,10 @@ static double unmap_target(const struct contender *c)
 	return begin;
 }
 
-/* base: of the memory in which regions are registered */
+/* @base: the memory in which the regions are registered */
 static double measure(const struct contender *c, unsigned int nr, char *base)
 {
-	/* the median of a few: one call is short */
+	/* one call is short, so take the median of a few */
 	double ns[9];
 	int nr_calls = BENCH_SIZE(9, 1);
 
@@ -55,7 +55,7 @@ static double measure(const struct contender *c, unsigned int nr, char *base)
 		for (unsigned int r = 0; r < nr; r++)
 			c->hit(base + (region_addr(r) - region_addr(0)), REGION_BYTES);
 		ns[i] = unmap_target(c);
-		/* so that they are missed the next time, as those are that were hit */
+		/* drop these, too, so that the next lookups miss in both cases */
 		if (base != target)
 			c->drop(base, region_addr(MAX_REGIONS) - region_addr(0));
 	}

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* How many cache lines move between CPUs for a hit, by the number of CPUs? Counted, not timed. */
+/* How many cache lines move between CPUs for each hit? They are counted, not timed. */
 #include <stdio.h>
 
 #include "bench.h"
@@ -23,7 +23,7 @@ static void measure(int nr_cpus, const char *who, struct lines_setup setup)
 int main(int argc, char **argv)
 {
 	bench_begin("lines", "lines moved per hit", argc, argv);
-	/* the same each time */
+	/* each round would give the same numbers */
 	bench_rounds = 1;
 	for (int nr_cpus = 1; nr_cpus <= LINES_CPUS; nr_cpus *= 2) {
 		measure(nr_cpus, "invlock", (struct lines_setup){});
@@ -33,7 +33,7 @@ int main(int argc, char **argv)
 			(struct lines_setup){ .extra = LINES_COUNT });
 		measure(nr_cpus, "a lock", (struct lines_setup){ .extra = LINES_LOCK });
 	}
-	/* nobody learns of an event without reading a line that it wrote */
+	/* a CPU can only learn of an event by reading a line that the event wrote */
 	bench_limit("64 CPUs", "invlock, an event before each hit", 1);
 	return bench_end();
 }

@@ -11,35 +11,35 @@
 #include "lib/cache/thread.h"
 
 #define LINE		64
-#define MAX_LINES	(1u << 17)	/* a ring's lines are a third of it */
+#define MAX_LINES	(1u << 17)	/* the ring takes a third of these */
 #define STRIPE		(1ULL << 21)
-#define BASE		(1ULL << 40)	/* nothing is there, and nobody looks */
+#define BASE		(1ULL << 40)	/* nothing is mapped there, and nobody accesses it */
 #define LEN		(4 * 4096)
-#define NR_OTHERS	1024		/* stripes that are invalidated, in turn */
+#define NR_OTHERS	1024		/* stripes to invalidate, one after the other */
 #define NOBODY		-1
 
-typedef unsigned __int128 cpu_set;	/* LINES_CPUS, and the one that makes events */
+typedef unsigned __int128 cpu_set;	/* bits for LINES_CPUS and for the CPU that makes events */
 
 struct line {
 	u64 nr;		/* address / LINE; 0 = free */
-	cpu_set has;
-	cpu_set touched;	/* since the warm-up */
+	cpu_set has;		/* the CPUs that have the line in their caches */
+	cpu_set touched;	/* the CPUs that have accessed it since the warm-up */
 };
 
 static struct line lines[MAX_LINES];
 static struct lines_count *count;
-static int cpu = NOBODY;		/* who runs */
+static int cpu = NOBODY;		/* the simulated CPU that runs now */
 static const char *stack_top;
 static struct pin_thread *records[LINES_CPUS + 1];
 static struct { struct invlock_pin pin; } __attribute__((aligned(LINE))) pins[LINES_CPUS];
-static struct region *latest;		/* that was put */
+static struct region *latest;		/* the region that was put last */
 static pthread_mutex_t lock __attribute__((aligned(LINE))) = PTHREAD_MUTEX_INITIALIZER;
 
 static struct line *line_of(u64 nr)
 {
 	u64 at = nr * 0x9e3779b97f4a7c15ULL >> (64 - 17);
 
-	/* never full: there are not so many lines to touch */
+	/* the table is never full, because the program uses fewer lines */
 	while (lines[at].nr && lines[at].nr != nr)
 		at = (at + 1) % MAX_LINES;
 	lines[at].nr = nr;
@@ -64,7 +64,7 @@ static void use(const volatile void *p, u64 size, bool write)
 	const char *here = __builtin_frame_address(0);
 	u64 first = (uintptr_t)p / LINE, last = ((uintptr_t)p + size - 1) / LINE;
 
-	/* stack and TLS are a thread's own, but here all CPUs have the same */
+	/* skip the stack and TLS: each thread has its own, but the simulated CPUs share one */
 	if (cpu == NOBODY || p == &thread_self ||
 	    ((const char *)p >= here && (const char *)p < stack_top))
 		return;
@@ -72,7 +72,7 @@ static void use(const volatile void *p, u64 size, bool write)
 		use_line(line_of(nr), write);
 }
 
-/* what the compiler calls; it knows the prototypes */
+/* The compiler inserts calls of these, and knows their prototypes. */
 #pragma GCC diagnostic ignored "-Wmissing-prototypes"
 
 #define PLAIN(size)							\
@@ -94,7 +94,7 @@ void __tsan_func_exit(void) {}
 void __tsan_atomic_signal_fence(int order) { (void)order; }
 void __tsan_atomic_thread_fence(int order) { (void)order; }
 
-/* gcc calls the strong exchange, clang the one with _val */
+/* gcc calls ..._strong(), and clang calls ..._val(). */
 #define ATOMIC(bits, type)						\
 type __tsan_atomic##bits##_load(const volatile type *p, int order)	\
 {									\
@@ -134,7 +134,7 @@ ATOMIC(8, u8)
 ATOMIC(32, u32)
 ATOMIC(64, unsigned long)
 
-/* the linker sends all calls of pthread_mutex_lock() here: libc is not compiled like this */
+/* libc is not compiled with -fsanitize=thread, so the linker redirects calls of this to us. */
 int __real_pthread_mutex_lock(pthread_mutex_t *m);
 int __wrap_pthread_mutex_lock(pthread_mutex_t *m)
 {
@@ -168,7 +168,7 @@ static struct region *pinned(int which)
 	return slot->region;
 }
 
-/* @r: what was got or is put */
+/* @r: the region that was got or put; may be NULL */
 static void extra_ends(const struct lines_setup *s, const struct region *r)
 {
 	if (s->extra == LINES_LOCK)
@@ -234,7 +234,7 @@ static int make_rounds(const struct lines_setup *s, int rounds, struct invlock_m
 	return err;
 }
 
-/* was all that was got after the first time a hit? */
+/* Return: 0 if every get was a hit, except for the first get of each region. */
 static int check_hits(const struct lines_setup *s, struct invlock_cache *cache, int rounds)
 {
 	struct invlock_cache_stats stats = { .size = sizeof(stats) };
@@ -253,7 +253,7 @@ static int warm_up_and_run(const struct lines_setup *s, struct invlock_mm *mm,
 
 	for (unsigned int i = 0; i < MAX_LINES; i++)
 		lines[i].touched = 0;
-	/* the last region was put last; the others lie before it */
+	/* the regions lie in one array, and the last of them was put last */
 	for (int i = 0; s->unreferenced && i < LINES_REGIONS; i++)
 		(latest - (LINES_REGIONS - 1))[i].referenced = false;
 	*hits = *events = (struct lines_count){};

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Hits on simulated CPUs, and the cache lines that move between them.
+ * Counts the cache lines that move between simulated CPUs while these make hits.
  *
- * lib/cache/get.c and what it stands on are compiled with -fsanitize=thread but linked without its
- * library: the calls that the compiler adds for each access to memory come to lines_run.c. Each
- * CPU is a thread record of its own, and they make their hits in turn, on one real thread: the
- * same accesses in every run, on every machine.
+ * lib/cache/get.c and the files that it needs are compiled with -fsanitize=thread, but linked
+ * without the library of that sanitizer. The compiler inserts a call for each access to memory, and
+ * lines_run.c provides the functions. Each simulated CPU has a thread record of its own. The CPUs
+ * make their hits one after the other on one real thread, so the accesses are the same in every run
+ * and on every machine.
  */
 #ifndef INVLOCK_BENCH_LINES_RUN_H
 #define INVLOCK_BENCH_LINES_RUN_H
@@ -16,7 +17,7 @@
 #define LINES_CPUS	64
 #define LINES_REGIONS	16
 
-/* what each hit does besides, as other caches do */
+/* What each hit does in addition, as other caches do. */
 enum lines_extra {
 	LINES_NOTHING,
 	LINES_COUNT,	/* a reference count in the region, up in get and down in put */
@@ -24,14 +25,14 @@ enum lines_extra {
 };
 
 /**
- * struct lines_setup - what is run
- * @nr_cpus: 1 to LINES_CPUS; each makes one hit a round, all of the same region, and puts it
- *	when all have it
- * @rounds: after a warm-up of two hits of each region
- * @events: before each round another CPU invalidates a range elsewhere: in another stripe, whose
- *	word is in another line
- * @unreferenced: begin as if the clock of evictions had just passed all regions
- * @extra: see there
+ * struct lines_setup - what to run
+ * @nr_cpus: 1 to LINES_CPUS. In each round, all CPUs get the same region, one after the other, and
+ *	then put it
+ * @rounds: how many rounds to count, after a warm-up of two hits of each region
+ * @events: before each round, another CPU invalidates a range in another stripe, whose word lies in
+ *	another line
+ * @unreferenced: begin as if eviction had just cleared the "referenced" mark of all regions
+ * @extra: what each hit does in addition
  */
 struct lines_setup {
 	int nr_cpus;
@@ -42,11 +43,11 @@ struct lines_setup {
 };
 
 /**
- * struct lines_count - what was done to memory
- * @accesses: reads and writes of lines, the thread's stack left out
- * @transfers: reads of a line that only others had, and writes to a line that others had too;
- *	what was read once stays until another CPU writes to it
- * @shared_writes: writes to a line that another CPU had, or has touched since the warm-up
+ * struct lines_count - the accesses to memory
+ * @accesses: reads and writes of lines, except for those of the stack
+ * @transfers: reads of a line that the CPU did not have, and writes to a line that another CPU had.
+ *	A CPU keeps a line until another CPU writes to it
+ * @shared_writes: writes to a line that another CPU had, or has accessed since the warm-up
  */
 struct lines_count {
 	uint64_t accesses;
@@ -54,7 +55,10 @@ struct lines_count {
 	uint64_t shared_writes;
 };
 
-/* Return: 0, with @hits of all gets and puts and @events of all events; or why not, on stderr */
+/*
+ * Run. @hits counts what all gets and puts did, and @events what all events did. Return: 0, or
+ * -errno and a sentence on stderr.
+ */
 int lines_run(const struct lines_setup *setup, struct lines_count *hits,
 	      struct lines_count *events);
 

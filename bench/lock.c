@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
 /*
- * What does an uncontended read section cost, beside the locks that it might have been?
+ * How long does an uncontended read section take, compared with locks that could replace it?
  *
- * The threads read; nobody writes. All but invlock lack something: the locks keep the writer
- * waiting, and the sequence count neither knows ranges nor waits while it must not sample.
+ * All threads read, and none writes. None of the locks could really replace it: with a read-write
+ * lock the writer has to wait, and a sequence count does not know ranges and may sample in the
+ * middle of a change.
  */
 #include <invlock/section.h>
 #include <pthread.h>
@@ -27,7 +28,7 @@ static void read_invlock(void)
 	invlock_read_end(&rd);
 }
 
-/* the whole of a read section that was committed before: is it still good? */
+/* Asks whether a read section that was committed earlier is still valid. */
 static void revalidate(void)
 {
 	static _Thread_local struct invlock_read rd;
@@ -47,7 +48,7 @@ static void read_rwlock(void)
 	pthread_rwlock_unlock(&rwlock);
 }
 
-/* what an rwsem does to its word while only readers come */
+/* Does what an rwsem does to its word while there are only readers. */
 static void read_rwsem(void)
 {
 	__atomic_fetch_add(&nr_readers, 1, __ATOMIC_ACQUIRE);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* How much memory does a cached region take, beside 100,000 others? */
+/* How much memory does each of 100,000 cached regions take? */
 #include <stdio.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -7,7 +7,7 @@
 #include "bench.h"
 #include "contender.h"
 
-/* what the process has in memory: heap and maps, whoever allocated them */
+/* Return: the bytes of this process that are in memory, whoever allocated them. */
 static double resident(void)
 {
 	FILE *f = fopen("/proc/self/statm", "r");
@@ -31,7 +31,7 @@ static double grow(const struct contender *c, unsigned int nr)
 	return (resident() - before) / (nr - 16);
 }
 
-/* in a process of its own, whose heap is as new */
+/* Measure in a new process, so that earlier measurements have not changed its heap. */
 static double measure(const struct contender *c, unsigned int nr)
 {
 	double bytes = 0;
@@ -49,7 +49,7 @@ static double measure(const struct contender *c, unsigned int nr)
 	}
 	close(fds[1]);
 	if (read(fds[0], &bytes, sizeof(bytes)) != sizeof(bytes)) {
-		fprintf(stderr, "memory: %s cannot be opened\n", c->name);
+		fprintf(stderr, "memory: cannot open the contender \"%s\"\n", c->name);
 		exit(1);
 	}
 	close(fds[0]);
@@ -63,11 +63,11 @@ int main(int argc, char **argv)
 	unsigned int nr = BENCH_SIZE(MAX_REGIONS, 1000);
 
 	bench_begin("memory", "bytes", argc, argv);
-	/* the feed is not counted, so it need not be a shared one */
+	/* the feed does not count, so the simplest monitor will do */
 	invlock_monitor = "manual";
 	for (int round = 0; round < bench_rounds; round++)
 		for (int i = 0; contenders[i]; i++)
-			/* the bounds are as large for one region as for many */
+			/* contenders without drop() have tables of a fixed size */
 			if (contenders[i]->drop)
 				bench_add(what, contenders[i]->name, measure(contenders[i], nr));
 	bench_limit(what, invlock.name, 96);

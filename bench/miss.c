@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* What does it cost to know one more region: miss, insert, and drop, beside 100,000 others? */
+/* How long does it take to add a region to 100,000 others (miss and insert), and to drop it? */
 #include "bench.h"
 #include "contender.h"
 
@@ -16,7 +16,7 @@ static double one_by_one(const struct contender *c, unsigned int nr)
 	return (bench_now() - begin) / nr;
 }
 
-/* as a program does that frees a large piece of memory with many buffers in it */
+/* Drop many regions at once, as if a program freed a large piece of memory with many buffers. */
 static double all_at_once(const struct contender *c, unsigned int nr)
 {
 	double begin = bench_now();

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Caches for what costs nothing to register: what is measured is all the rest. */
+/* Caches whose registration costs nothing, so that a measurement shows the cost of the cache. */
 #ifndef INVLOCK_BENCH_NO_OP_H
 #define INVLOCK_BENCH_NO_OP_H
 
@@ -25,7 +25,7 @@ static inline void no_op_dereg(void *ctx, void *addr, size_t len, uint64_t handl
 		.ops = { no_op_reg, no_op_dereg },			\
 	}
 
-/* have nr regions, each a page, with a page between them */
+/* Put @nr regions of one page into the cache, with a page between each two. */
 static inline void no_op_fill(struct invlock_cache *cache, char *at, unsigned int nr)
 {
 	struct invlock_pin pin;

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""report.py RESULTS [--doc TEMPLATE OUT] - tables of what bench/*.c measured
+"""report.py RESULTS [--doc TEMPLATE OUT] - make tables of the results of bench/*.c
 
-RESULTS is a folder of the JSON that they print, one file a question. Without --doc the tables
-go to the terminal. With it, OUT becomes TEMPLATE with each {{question}} replaced by its table
-and plot, and the plots go into the folder of OUT's name. What is written by hand stands in the
-template and stays.
+RESULTS is a folder with a JSON file for each question. Without --doc, the tables go to the
+terminal. With --doc, OUT becomes a copy of TEMPLATE in which each {{question}} is replaced by its
+table and plot. The plots go into a folder with the name of OUT. Text written by hand belongs into
+the template.
 """
 import argparse
 import datetime
@@ -19,7 +19,7 @@ import sys
 
 
 def number(value):
-    """Three digits that mean something."""
+    """Three significant digits."""
     if value == 0:
         return '0'
     if abs(value) >= 1000:
@@ -43,7 +43,7 @@ def names(series, key):
 
 
 def values(result):
-    """A row a case, a column a contender."""
+    """One row for each case, with one column for each contender."""
     whats, whos = names(result['series'], 'what'), names(result['series'], 'who')
     cell = {(s['what'], s['who']): spread(s) for s in result['series']}
     yield [f'{result["unit"]}: median (quartiles)'] + whos
@@ -90,11 +90,11 @@ def quoted(text):
 
 
 def plot(result, path):
-    """Bars by case and contender, with their quartiles; False = there is no gnuplot."""
+    """Draw bars with quartiles, by case and contender. Return False if there is no gnuplot."""
     if not shutil.which('gnuplot'):
         return False
     series = result['series']
-    # what has no logarithm, a difference of less than nothing say, stands in the table alone
+    # a value without a logarithm, such as a negative difference, is in the table only
     above = [s for s in series if s['q1'] > 0]
     medians = [s['median'] for s in above]
     wide = medians and max(medians) > 30 * min(medians)
@@ -141,7 +141,7 @@ def section(name, result, folder, link):
         yield f'![{name}]({link}/{name}.svg)'
 
 
-# what is asked most, and which measurement answers it: question, series, unit, compared with whom
+# the most frequent questions, with the series that answers each, and what to compare it with
 ANSWERS = [
     ('A hit, 1,000 regions, 1 thread', ('hit', 'invlock', '1000 regions, 1 thread'), 'UCX'),
     ('A hit, 1,000 regions, 2 threads', ('hit', 'invlock', '1000 regions, 2 threads'), 'UCX'),
@@ -162,7 +162,7 @@ ANSWERS = [
 
 
 def answers(results):
-    """The first page: a row for each question that was measured."""
+    """The table of the first page, with a row for each of ANSWERS that was measured."""
     yield ['what', 'invlock', 'beside']
     for question, (name, who, what), base in ANSWERS:
         result = results.get(name, {})
@@ -194,7 +194,7 @@ def machine(results):
     return (f'{datetime.date.today()}: {first_line("/proc/cpuinfo", "model name")}, '
             f'{os.cpu_count()} CPUs, Linux {platform.release()}, '
             f'gcc {version_of("gcc")}, UCX {version_of("libucx-dev")}; '
-            f'up to {rounds} rounds; the load of the machine before the first of them was {load}.')
+            f'up to {rounds} rounds; the load of the machine before the first round was {load}.')
 
 
 def document(results, template, out):
@@ -205,7 +205,7 @@ def document(results, template, out):
     asked = re.findall(r'^\{\{(\w+)\}\}$', text, re.M)
     for name in results:
         if name not in asked and name != 'load':
-            sys.exit(f'{template} has no place for {{{{{name}}}}}')
+            sys.exit(f'{template} lacks the line {{{{{name}}}}}')
 
     def fill(match):
         name = match[1]
@@ -214,7 +214,7 @@ def document(results, template, out):
         if name == 'answers':
             return '\n'.join(as_markdown(answers(results)))
         if name not in results:
-            return f'Not measured on this machine: `bench/{name}` gave no result.'
+            return f'`bench/{name}` gave no result on this machine.'
         return '\n'.join(section(name, results[name], folder, os.path.basename(folder)))
     with open(out, 'w', encoding='utf-8') as f:
         f.write(re.sub(r'^\{\{(\w+)\}\}$', fill, text, flags=re.M))
@@ -234,7 +234,7 @@ def main():
             try:
                 results[name] = json.loads(text)
             except json.JSONDecodeError:
-                # a program with a table of its own
+                # this program prints a table itself
                 results[name] = {'text': text}
     if args.doc:
         document(results, *args.doc)

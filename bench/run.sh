@@ -3,9 +3,10 @@
 #
 # run.sh BUILD [--quick] - build and run every measurement, one after the other
 #
-# The results are in BUILD/bench-results, one file a question; docs/performance.md and its
-# plots are made from them. --quick only shows that all of it runs, and writes no page.
-# A question that cannot be measured here is named, and makes the run fail at its end.
+# BUILD/bench-results gets a file for each question. report.py makes docs/performance.md and its
+# plots from these files. With --quick, the measurements only show that they run, and no page is
+# written. If a question cannot be measured on this machine, the script names it and fails at its
+# end.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 
@@ -22,7 +23,7 @@ printf '{"load": "%s"}\n' "$(cut -d' ' -f1 /proc/loadavg)" >"$results/load.json"
 
 for question in "${questions[@]}"; do
 	echo "measuring: $question"
-	# more than any takes: what hangs is to fail
+	# no measurement takes this long, unless it hangs
 	if ! timeout 240 "$build/bench/$question" ${quick:+"$quick"} \
 	     >"$results/$question.json"; then
 		rm "$results/$question.json"

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
 /*
- * What does the BPF monitor cost: the program that is watched, and every other one?
+ * How much does the BPF monitor slow down the program that it watches, and every other program?
  *
- * By the number of processes that are watched at the same time. Each round measures bare,
- * watched and not watched one after the other, as what runs beside us changes by the minute.
+ * This is measured for several numbers of processes that are watched at the same time. Each round
+ * measures without a monitor ("bare"), watched and not watched, one after the other, because the
+ * load of the machine changes all the time.
  */
 #include <signal.h>
 #include <stdio.h>
@@ -26,12 +27,12 @@
 #define NR_REGIONS	100000U
 #define MAX_USERS	8
 
-/* blocks of each call in a measurement, of which the median counts */
+/* A measurement takes the median of this many blocks of calls. */
 #define MAX_BLOCKS	15
 
 static char *regions, *discarded;
 
-/* of this thread: when others run in between, that is not what a call costs */
+/* CPU time of this thread, so that other threads on this CPU do not count. */
 static double cpu_now(void)
 {
 	return bench_clock(CLOCK_THREAD_CPUTIME_ID);
@@ -46,7 +47,7 @@ static double call_nothing(void)
 	return cpu_now() - begin;
 }
 
-/* both calls are seen */
+/* The monitor sees both of these calls. */
 static double call_map_and_unmap(void)
 {
 	double begin = cpu_now();
@@ -57,7 +58,7 @@ static double call_map_and_unmap(void)
 	return cpu_now() - begin;
 }
 
-/* pages that were used, one call each */
+/* Unmap pages that were used, one page in each call. */
 static double call_munmap(void)
 {
 	char *block = mmap(NULL, BLOCK * PAGE, PROT_READ | PROT_WRITE,
@@ -100,7 +101,7 @@ static const struct {
 };
 #define NR_CALLS (sizeof(calls) / sizeof(*calls))
 
-/* ns of one call of each kind; the blocks take turns */
+/* The nanoseconds of one call of each kind. The kinds take turns, block by block. */
 struct sample {
 	double ns[NR_CALLS];
 };
@@ -135,7 +136,7 @@ static void add(const char *more, const char *who, const struct sample *s)
 		bench_add(case_of(c, more), who, s->ns[c]);
 }
 
-/* how much more each call takes, ns */
+/* Add how many nanoseconds longer each call takes than without a monitor. */
 static void add_difference(const char *more, const char *who, const struct sample *s,
 			   const struct sample *bare)
 {
@@ -158,13 +159,13 @@ static struct invlock_mm *watch(void)
 	exit(1);
 }
 
-/* another process, that opens and closes the monitor as it is told */
-struct other {
+/* Another process, which opens and closes the monitor when it is told to. */
+struct other_user {
 	pid_t pid;
 	int to, from;
 };
 
-static struct other others[MAX_USERS];
+static struct other_user others[MAX_USERS];
 
 static void obey(int in, int out)
 {
@@ -207,7 +208,7 @@ static void others_end(void)
 	}
 }
 
-/* those from first to nr - 1 open, or, if they had, close */
+/* Let the processes from @first to @nr - 1 open the monitor, or close it if it is open. */
 static void others_toggle(int first, int nr)
 {
 	for (int i = first; i < nr; i++) {
@@ -260,7 +261,7 @@ static void round_of_regions(void)
 	add("100k regions", "watched", &watched);
 }
 
-/* at the same two places: less cannot be had there */
+/* Empty programs at the same two tracepoints show the least that any program there can cost. */
 static void round_of_nothing(void)
 {
 	struct sample bare = measure(), nothing;
@@ -278,7 +279,7 @@ static void round_of_nothing(void)
 }
 
 #ifdef HAVE_UCX
-/* its hooks stay once they are there, so in a child */
+/* Measure in a child, because the hooks of UCX cannot be removed. */
 static void round_of_ucx(void)
 {
 	struct sample both[2];

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
- * In a virtual machine, as ratios: what do calls cost a process that is watched, and one that is
- * not, by each monitor of the kernel? That of bpf at functions is what most machines' own kernels
- * would not let us measure, this one among them: see bpf/attach.h.
+ * Measures in a virtual machine: how much longer do calls take in a process that a monitor of the
+ * kernel watches, and in one that is not watched? Only ratios count. The kernel of the virtual
+ * machine lets the bpf monitor attach at functions, which many kernels do not: see bpf/attach.h.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -24,7 +24,7 @@
 #define PAGE		4096UL
 #define BLOCK		64
 #define NR_REGIONS	100000U
-/* the fastest of so many: the others were interrupted by what else this machine does */
+/* the fastest of this many tries counts: the machine interrupts the others */
 #define TRIES		25
 
 static char *pages;
@@ -45,11 +45,11 @@ static void call_munmap(int nr)
 	munmap(pages + nr * PAGE, PAGE);
 }
 
-static const struct call {
+static const struct guest_call {
 	const char *name;
 	void (*call)(int nr);
-	bool used;		/* there are pages, not only room for them */
-	double at_most;		/* watched / bare, but at tracepoints; 0 = no target */
+	bool used;		/* the memory has pages */
+	double at_most;		/* the target for watched / bare, except at tracepoints */
 } calls[] = {
 	{ "getppid", call_getppid, false, 1.10 },
 	{ "munmap, used page", call_munmap, true, 1.10 },
@@ -59,18 +59,18 @@ static const struct call {
 
 #define NR_CALLS (sizeof(calls) / sizeof(*calls))
 
-struct sample {
+struct guest_sample {
 	double ns[NR_CALLS];
 };
 
-static double measure_block(const struct call *c)
+static double measure_block(const struct guest_call *c)
 {
 	const size_t len = BLOCK * PAGE;
 	double begin, end;
 
 	pages = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	madvise(pages, len, MADV_NOHUGEPAGE);
-	/* in any case, so that there is a table for them, whatever lies around */
+	/* touch the pages in any case, so that there is a page table for them */
 	memset(pages, 1, len);
 	if (!c->used)
 		madvise(pages, len, MADV_DONTNEED);
@@ -82,9 +82,9 @@ static double measure_block(const struct call *c)
 	return (end - begin) / BLOCK;
 }
 
-static struct sample measure(void)
+static struct guest_sample measure(void)
 {
-	struct sample s;
+	struct guest_sample s;
 
 	for (size_t c = 0; c < NR_CALLS; c++) {
 		s.ns[c] = measure_block(&calls[c]);
@@ -111,7 +111,7 @@ static void fill(struct invlock_mm *mm)
 	no_op_fill(cache, at, nr);
 }
 
-/* no monitor: a notifier that does nothing but count under its lock. For the kernel's, the bound */
+/* Not a monitor, but a notifier that only counts under a lock: no kernel monitor can be cheaper. */
 static const char idle_notifier[] = "idle notifier";
 
 static void register_idle_notifier(void)
@@ -120,12 +120,12 @@ static void register_idle_notifier(void)
 	int fd = open("/dev/invlock_drill", O_RDWR | O_CLOEXEC);
 
 	if (fd < 0 || ioctl(fd, DRILL_IDLE, &drill)) {
-		fprintf(stderr, "watch: no idle notifier: %s\n", strerror(errno));
+		fprintf(stderr, "watch: cannot register the idle notifier: %s\n", strerror(errno));
 		_exit(1);
 	}
 }
 
-/* NULL: nobody watches */
+/* Watch this process. @monitor is NULL if nobody shall watch it. */
 static struct invlock_mm *watch(const char *monitor)
 {
 	struct invlock_mm_options o = { .size = sizeof(o), .monitor = monitor };
@@ -143,10 +143,10 @@ static struct invlock_mm *watch(const char *monitor)
 	return mm;
 }
 
-/* in a process of its own, watched by this monitor */
+/* Measure in a child that this monitor watches. */
 static void measure_watched(const char *monitor, bool regions, const char *more, const char *who)
 {
-	struct sample s;
+	struct guest_sample s;
 	char what[64];
 	int result[2];
 
@@ -171,7 +171,7 @@ static void measure_watched(const char *monitor, bool regions, const char *more,
 	}
 }
 
-static void compare(const char *name, const struct call *c, const char *who, double at_most)
+static void compare(const char *name, const struct guest_call *c, const char *who, double at_most)
 {
 	char what[64];
 
@@ -179,16 +179,16 @@ static void compare(const char *name, const struct call *c, const char *who, dou
 	bench_target(what, who, what, "bare", at_most);
 }
 
-/* for as long as this process lives */
+/* Attach an empty program to a function, for as long as this process lives. */
 static void empty_program(const char *function, enum bpf_attach_type at)
 {
 	int link = attach_nothing_to_function(function, at);
 
 	if (link < 0)
-		bench_note("%s cannot have an empty program: %s", function, strerror(-link));
+		bench_note("cannot attach an empty program to %s: %s", function, strerror(-link));
 }
 
-/* the last of all, since these go with this process */
+/* This comes last, because the empty programs stay until this process ends. */
 static void measure_nothing(void)
 {
 	static const char *const functions[] = { "__x64_sys_munmap", "__x64_sys_madvise" };
@@ -202,7 +202,7 @@ static void measure_nothing(void)
 	}
 	for (int round = 0; round < bench_rounds; round++)
 		measure_watched(NULL, false, name, "empty");
-	/* the others have none */
+	/* getppid() has no empty program */
 	for (size_t c = 0; c < NR_CALLS; c++)
 		if (calls[c].call != call_getppid)
 			compare(name, &calls[c], "empty", 0);
@@ -218,7 +218,7 @@ static void measure_idle_notifier(void)
 		compare(idle_notifier, &calls[c], "idle", 0);
 }
 
-static const struct watcher {
+static const struct guest_watcher {
 	const char *name;
 	const char *monitor;
 	bool tracepoints;
@@ -228,19 +228,19 @@ static const struct watcher {
 	{ "kmod", "kmod", false },
 };
 
-/* what a child that holds the programs says of them */
-struct held {
+/* A child that keeps the BPF programs loaded, and what it says about them. */
+struct held_programs {
 	pid_t holder;
 	struct bpf_set_header head;
 };
 
 /*
- * The processes that are measured need not load them then. Not we: our memory map would be another
- * one from then on, and with it that of our children.
+ * Keep the programs loaded in a child, so that the measured processes need not load them. This
+ * process must not do it: that would change its memory map, and that of its children.
  */
-static struct held hold(const char *monitor)
+static struct held_programs hold(const char *monitor)
 {
-	struct held h = { .head.attached = BPF_AT_FUNCTIONS };
+	struct held_programs h = { .head.attached = BPF_AT_FUNCTIONS };
 	int fds[2];
 
 	if (pipe(fds))
@@ -262,7 +262,7 @@ static struct held hold(const char *monitor)
 	return h;
 }
 
-/* the kernel takes programs away some time after their last holder */
+/* The kernel unloads the programs some time after their last holder has ended. */
 static void wait_until_gone(void)
 {
 	__u32 id;
@@ -271,16 +271,17 @@ static void wait_until_gone(void)
 		usleep(1000);
 }
 
-static void measure_watcher(const struct watcher *w)
+static void measure_watcher(const struct guest_watcher *w)
 {
-	struct held h;
+	struct held_programs h;
 
 	for (int round = 0; round < bench_rounds; round++)
 		measure_watched(NULL, false, w->name, "bare");
 	monitor_bpf_options.tracepoints = w->tracepoints;
 	h = hold(w->monitor);
 	if (h.head.attached != (w->tracepoints ? BPF_AT_TRACEPOINTS : BPF_AT_FUNCTIONS))
-		bench_note("%s is not what was measured: %s", w->name, h.head.reason);
+		bench_note("the results for \"%s\" are not valid, because the programs are not "
+			   "attached there: %s", w->name, h.head.reason);
 	for (int round = 0; round < bench_rounds; round++) {
 		measure_watched(w->monitor, false, w->name, "watched");
 		measure_watched(w->monitor, true, w->name, "100k regions");
@@ -294,7 +295,7 @@ static void measure_watcher(const struct watcher *w)
 
 		compare(w->name, &calls[c], "watched", most);
 		compare(w->name, &calls[c], "100k regions", most);
-		/* any call that is not one of those */
+		/* getppid() stands for every call that no monitor looks at */
 		compare(w->name, &calls[c], "not watched",
 			calls[c].call == call_getppid ? most : 0);
 	}
@@ -307,6 +308,6 @@ int main(int argc, char **argv)
 		measure_watcher(&watchers[i]);
 	measure_idle_notifier();
 	measure_nothing();
-	bench_note("measured in a virtual machine without hardware support: only ratios count");
+	bench_note("measured in a virtual machine without hardware support, so only ratios count");
 	return bench_end();
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
- * In the kernel, in a virtual machine: what a fault's check costs beside mmu_interval_notifier's,
- * and an invalidation that concerns nobody. Ratios only: an emulated machine's nanoseconds are
- * no machine's.
+ * Measures the kernel module in a virtual machine: how long the begin and commit of a fault take,
+ * compared with mmu_interval_notifier, and how long an invalidation takes that misses the device.
+ * Only ratios count, because the machine is emulated.
  */
 #include <sys/wait.h>
 
@@ -10,7 +10,7 @@
 #include "tests/vm/drill_device.h"
 
 #define LOOPS	200
-/* the fastest of so many: the others were interrupted by what else this machine does */
+/* the fastest of this many tries counts: the machine interrupts the others */
 #define TRIES	25
 
 static double least(double a, double b)
@@ -18,7 +18,7 @@ static double least(double a, double b)
 	return !a || b < a ? b : a;
 }
 
-/* begin and commit, in the same frame for both: see drill.c */
+/* Begin and commit: drill.c does the same work around both. */
 static void measure_sections(void)
 {
 	char *p = map_aligned(2 * MIB);
@@ -43,25 +43,25 @@ static void measure_sections(void)
 	bench_target("begin, commit", "invlock", "begin, commit", "interval", 1.0);
 }
 
-static const struct watcher {
+static const struct cost_watcher {
 	const char *name;
-	const char *device;	/* NULL: nobody watches */
+	const char *device;	/* NULL = nobody watches */
 	enum { AS_OPENED, ELSEWHERE, IDLE } how;
 } watchers[] = {
 	{ "nobody", NULL, AS_OPENED },
 	{ "invlock", "/dev/invlock_mirror", AS_OPENED },
-	/* for another range than what is invalidated */
+	/* watches another range than the one that is invalidated */
 	{ "interval", "/dev/invlock_interval", ELSEWHERE },
 	{ "interval, whole mm", "/dev/invlock_interval", AS_OPENED },
-	/* its start and its end count under its lock: with no less can one know what runs */
+	/* its start and end only count under a lock, which is the least that any driver must do */
 	{ "idle notifier", "/dev/invlock_drill", IDLE },
 	{ "the feed", "/dev/invlock", AS_OPENED },
 };
 
 #define NR_WATCHERS	(sizeof(watchers) / sizeof(watchers[0]))
 
-/* Return: an open device, or -1 */
-static int watch(const struct watcher *w)
+/* Return: an open device, or -1. */
+static int watch(const struct cost_watcher *w)
 {
 	struct invlock_mirror_pin range = {
 		.size = sizeof(range), .addr = (unsigned long)map_aligned(2 * MIB), .len = PAGE,
@@ -75,8 +75,11 @@ static int watch(const struct watcher *w)
 	return fd;
 }
 
-/* in a process that this watcher watches: nanoseconds to discard a page, and to touch it before */
-static double discard_in_a_child(const struct watcher *w, bool touch)
+/*
+ * Return: how many nanoseconds it takes to discard a page in a process that @w watches. With
+ * @touch, this includes a write to the page before.
+ */
+static double discard_in_a_child(const struct cost_watcher *w, bool touch)
 {
 	int result[2];
 	double ns = 0, start;
@@ -113,7 +116,7 @@ static void measure_invalidations(void)
 
 	for (int round = 0; round < bench_rounds; round++) {
 		for (unsigned int i = 0; i < NR_WATCHERS; i++) {
-			const struct watcher *w = &watchers[i];
+			const struct cost_watcher *w = &watchers[i];
 
 			bench_add(untouched, w->name, discard_in_a_child(w, false));
 			bench_add(touched, w->name, discard_in_a_child(w, true));
@@ -133,6 +136,6 @@ int main(int argc, char **argv)
 	bench_begin("kernel cost", "ns", argc, argv);
 	measure_sections();
 	measure_invalidations();
-	bench_note("measured in a virtual machine without hardware support: only ratios count");
+	bench_note("measured in a virtual machine without hardware support, so only ratios count");
 	return bench_end();
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
- * In the kernel, in a virtual machine: rounds and waits of a fault while a storm goes on, with
- * mmu_invlock and with mmu_interval_notifier on the same mirror. tests/vm/test_progress.c
- * asserts what of this does not depend on time.
+ * Measures the kernel module in a virtual machine: how many rounds and how much waiting a fault
+ * needs during a storm of invalidations, on the mirror with mmu_invlock and on the mirror with
+ * mmu_interval_notifier. tests/vm/test_progress.c asserts what does not depend on time.
  */
 #include "bench/bench.h"
 #include "tests/vm/progress.h"
@@ -38,7 +38,7 @@ static void measure(unsigned int nr, enum contender contender, int drill)
 		.hold_us = cases[nr].hold_us,
 		.faults = FAULTS,
 		.max_ms = MAX_MS,
-		/* invlock's fault has as long again in its slow path */
+		/* the slow path of invlock has the same time again, so both have 100 ms */
 		.time_ns = contender == INVLOCK ? 50000000 : 100000000,
 	};
 	double faults;
@@ -56,12 +56,13 @@ int main(int argc, char **argv)
 {
 	int drill = drill_open();
 
-	bench_begin("kernel progress", "as it says", argc, argv);
-	/* a long story: one round, of many faults each */
+	bench_begin("kernel progress", "as each case says", argc, argv);
+	/* one round only, because each takes long and has many faults */
 	for (unsigned int nr = 0; nr < sizeof(cases) / sizeof(cases[0]); nr++)
 		for (enum contender c = 0; c < NR_CONTENDERS; c++)
 			measure(nr, c, drill);
-	bench_note("storm of %u threads, at most %u faults or %u ms each; a wait that is as long "
-		   "as that ended with the storm only", STORM_THREADS, FAULTS, MAX_MS);
+	bench_note("%u threads make the storm; each case has at most %u faults and takes at most "
+		   "%u ms; a wait of that length ended only because the storm did", STORM_THREADS,
+		   FAULTS, MAX_MS);
 	return bench_end();
 }
