@@ -12,7 +12,7 @@
 #define BPF_NR_CALLS		16384
 /* Of one process: files mapped since the monitor was opened, or still mapped then; the same. */
 #define BPF_NR_FILES		8192
-/* io_uring MADVISE requests that may run at once, of all processes. */
+/* Of one process: io_uring MADVISE requests that may run at once; a power of two. */
 #define BPF_NR_REQUESTS		4096
 
 /* A thread that may be inside a call which began before the monitor was armed. */
@@ -72,7 +72,6 @@ struct bpf_set_header {
 struct bpf_set {
 	struct bpf_set_header header;
 	__u64 serial;		/* of the user armed last */
-	__u64 nr_requests;	/* io_uring requests that run */
 	__u64 blind;		/* not 0: calls may be missed, so every feed is closed */
 	__u64 reach;		/* no mm sits this far from its home, or further */
 	__u64 mm[BPF_NR_USERS] __attribute__((aligned(64)));	/* who is armed where */
@@ -111,6 +110,15 @@ struct bpf_call {
 	__u64 end[2];
 };
 
+/* An io_uring MADVISE request that runs. */
+struct bpf_request {
+	__u64 req;		/* struct io_kiocb *; 0 = free; claimed by compare-exchange */
+	__u64 ring;
+	__u64 user_data;
+	__u64 start;
+	__u64 end;
+};
+
 /* Where a file is mapped: within [~not_lo, hi), so that both only grow, from 0. */
 struct bpf_file {
 	__u64 mapping;		/* struct address_space *; 0 = free; claimed by compare-exchange */
@@ -132,6 +140,7 @@ struct bpf_user {
 	struct invlock_event events[INVLOCK_NR_EVENTS];
 	struct bpf_state state;
 	struct bpf_call calls[BPF_NR_CALLS];
+	struct bpf_request requests[BPF_NR_REQUESTS];
 	struct bpf_file files[BPF_NR_FILES];
 };
 

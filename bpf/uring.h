@@ -2,9 +2,12 @@
 /*
  * io_uring: MADVISE without a system call of its own.
  *
- * It starts when it is submitted, by whichever thread of this mm, and ends when its
- * completion is posted. A request that will post none, or whose completion overflows, has
- * no end: that degrades the feed.
+ * It starts when it is submitted, by whichever thread of this mm, and ends when its completion is
+ * posted, or when a request that it waits for has failed: then it will never run, and it may be
+ * that no completion is posted for it. A request of which the program wants no completion, or
+ * whose completion overflows, has no end: that degrades the feed.
+ *
+ * Requests are kept with their user, so that nobody's fill the table of another.
  */
 #ifndef INVLOCK_BPF_URING_H
 #define INVLOCK_BPF_URING_H
@@ -15,46 +18,58 @@
 /* the low bits of a request's flags are those of its submission */
 #define IOSQE_CQE_SKIP_SUCCESS	(1ULL << 6)
 
-struct request {
-	u64 ring;
-	u64 user_data;
-	u64 start;
-	u64 end;
-	u64 serial;	/* of the user whose it is, */
-	u32 index;	/* and its seat then: another may sit there now */
-};
+#define REQUEST_PROBES	32
 
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, BPF_NR_REQUESTS);
-	__type(key, u64);		/* struct io_kiocb * */
-	__type(value, struct request);
-} requests SEC(".maps");
-
-static inline struct bpf_user *user_of_request(const struct request *r)
+static inline struct bpf_request *request_at(struct bpf_user *u, u64 req, u32 i)
 {
-	struct bpf_user *u = user_at(r->index);
+	u32 home = (u32)(req * 0x9e3779b97f4a7c15ULL >> 32);
 
-	return u && port_load(&u->state.serial) == r->serial ? u : NULL;
+	return &u->requests[(home + i) & (BPF_NR_REQUESTS - 1)];
 }
 
-/* Return: false when its end is still to be marked: nobody who is there now saw its start */
-static inline bool request_end(u64 key)
+/* Return: is it one of this user's? */
+__noinline int user_ends_request(struct bpf_user *u, u64 req)
 {
-	struct request *r = bpf_map_lookup_elem(&requests, &key);
-	struct bpf_set *set = get_set();
-	struct bpf_user *u;
+	if (!u || !port_load(&u->state.nr_requests))
+		return 0;
+	for (u32 i = 0; i < REQUEST_PROBES; i++) {
+		struct bpf_request *r = request_at(u, req, i);
 
-	if (!r || !set)
-		return false;
-	u = user_of_request(r);
-	if (u) {
+		if (port_load(&r->req) != req)
+			continue;
 		feed_end_long(u, r->start, r->end);
+		r->ring = 0;
 		port_fetch_add(&u->state.nr_requests, -1ULL);
+		port_store_release(&r->req, 0);
+		return 1;
 	}
-	bpf_map_delete_elem(&requests, &key);
-	port_fetch_add(&set->nr_requests, -1ULL);
-	return u;
+	return 0;
+}
+
+/* Return: 0 when its end is still to be marked: nobody who is there now saw its start */
+static __noinline int request_end(u64 req)
+{
+	struct bpf_set *set = get_set();
+
+	if (!set)
+		return 0;
+	/* it may end on any thread of any mm, or of none */
+	for (u32 i = 0; i < BPF_NR_USERS; i++)
+		if (port_load(&set->mm[i]) && user_ends_request(user_at(i), req))
+			return 1;
+	return 0;
+}
+
+/* NULL: too many run */
+static inline struct bpf_request *claim_request(struct bpf_user *u, u64 req)
+{
+	for (u32 i = 0; i < REQUEST_PROBES; i++) {
+		struct bpf_request *r = request_at(u, req, i);
+
+		if (!port_load(&r->req) && !port_cmpxchg(&r->req, 0, req))
+			return r;
+	}
+	return NULL;
 }
 
 /* the call's own arguments, which lie in the request */
@@ -79,13 +94,12 @@ static inline void decode_request(struct change *c, struct io_kiocb *req)
 
 static inline int request_start(struct io_kiocb *req)
 {
-	struct bpf_set *set = get_set();
+	u64 key = number_of(req), flags = 0;
+	struct bpf_request *r;
 	struct change c = {};
-	struct request r = {};
-	u64 key = (u64)req, flags = 0;
 	struct bpf_user *u;
 
-	if (BPF_CORE_READ(req, opcode) != IORING_OP_MADVISE || !set)
+	if (BPF_CORE_READ(req, opcode) != IORING_OP_MADVISE)
 		return 0;
 	u = user_of(mm_of(bpf_get_current_task_btf()));
 	if (!u)
@@ -95,21 +109,18 @@ static inline int request_start(struct io_kiocb *req)
 		return 0;
 	/* the struct is used again: its last request is over */
 	request_end(key);
-	r.ring = (u64)BPF_CORE_READ(req, ctx);
-	r.user_data = BPF_CORE_READ(req, cqe.user_data);
-	r.start = c.range[0].start;
-	r.end = c.range[0].end;
-	r.serial = u->state.serial;
-	r.index = u->state.index;
 	bpf_core_read(&flags, bpf_core_field_size(req->flags), &req->flags);
-	if ((flags & IOSQE_CQE_SKIP_SUCCESS) ||
-	    bpf_map_update_elem(&requests, &key, &r, BPF_ANY)) {
+	r = flags & IOSQE_CQE_SKIP_SUCCESS ? NULL : claim_request(u, key);
+	if (!r) {
 		feed_close(u, INVLOCK_FEED_DEGRADED);
 		return 0;
 	}
-	port_fetch_add(&set->nr_requests, 1);
+	r->user_data = BPF_CORE_READ(req, cqe.user_data);
+	r->start = c.range[0].start;
+	r->end = c.range[0].end;
+	r->ring = (u64)BPF_CORE_READ(req, ctx);
 	port_fetch_add(&u->state.nr_requests, 1);
-	feed_start_long(u, r.start, r.end, INVLOCK_KIND_URING, (u32)bpf_get_current_pid_tgid());
+	feed_start_long(u, r->start, r->end, INVLOCK_KIND_URING, (u32)bpf_get_current_pid_tgid());
 	return 0;
 }
 
@@ -148,27 +159,52 @@ int request_completed(struct bpf_raw_tracepoint_args *ctx)
 	return 0;
 }
 
+/* a request that waits for one that has failed */
+SEC("?raw_tp/io_uring_fail_link")
+int link_fails(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct io_kiocb *link = (void *)ctx->args[1];
+
+	if (BPF_CORE_READ(link, opcode) == IORING_OP_MADVISE)
+		request_end((u64)link);
+	return 0;
+}
+
 struct overflow {
+	struct bpf_user *u;
 	u64 ring;
 	u64 user_data;
 };
 
-static long overflow_hits(void *map, u64 *key, struct request *r, struct overflow *o)
+static long overflow_hits(u32 i, struct overflow *o)
 {
-	if (r->ring != o->ring || r->user_data != o->user_data)
+	struct bpf_request *r = &o->u->requests[i & (BPF_NR_REQUESTS - 1)];
+
+	if (!port_load(&r->req) || r->ring != o->ring || r->user_data != o->user_data)
 		return 0;
-	feed_close(user_of_request(r), INVLOCK_FEED_DEGRADED);
+	feed_close(o->u, INVLOCK_FEED_DEGRADED);
 	return 1;
+}
+
+__noinline int user_overflows(struct bpf_user *u, u64 ring, u64 user_data)
+{
+	struct overflow o = { u, ring, user_data };
+
+	if (u && port_load(&u->state.nr_requests))
+		bpf_loop(BPF_NR_REQUESTS, overflow_hits, &o, 0);
+	return 0;
 }
 
 SEC("?raw_tp/io_uring_cqe_overflow")
 int completion_overflows(struct bpf_raw_tracepoint_args *ctx)
 {
-	struct overflow o = { ctx->args[0], ctx->args[1] };
 	struct bpf_set *set = get_set();
 
-	if (set && port_load(&set->nr_requests))
-		bpf_for_each_map_elem(&requests, overflow_hits, &o, 0);
+	if (!set)
+		return 0;
+	for (u32 i = 0; i < BPF_NR_USERS; i++)
+		if (port_load(&set->mm[i]))
+			user_overflows(user_at(i), ctx->args[0], ctx->args[1]);
 	return 0;
 }
 

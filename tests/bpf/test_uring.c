@@ -114,6 +114,87 @@ TEST(a_completion_that_overflows_degrades_the_feed)
 	ring_close();
 }
 
+/* the kernel posts nothing for a request that fails with a link of which no completion is wanted */
+TEST(a_request_that_never_runs_as_its_link_failed_ends)
+{
+	struct invlock_snapshot snap;
+	struct io_uring_sqe *sqe;
+
+	ring_open(8, 0);
+	if (!(ring.features & IORING_FEAT_CQE_SKIP)) {
+		ring_close();
+		TEST_SKIP("this kernel has no IOSQE_CQE_SKIP_SUCCESS");
+	}
+	sqe = io_uring_get_sqe(&ring);
+	io_uring_prep_read(sqe, -1, stripe, 1, 0);
+	io_uring_sqe_set_flags(sqe, IOSQE_IO_LINK | IOSQE_CQE_SKIP_SUCCESS);
+	sqe = io_uring_get_sqe(&ring);
+	io_uring_prep_madvise(sqe, stripe + VICTIM, GROUP, MADV_DONTNEED);
+	assert_int_equal(io_uring_submit(&ring), 2);
+	for (int i = 0; i < 5000 && watch_state(&mm).nr_requests; i++)
+		nap_ms(1);
+	assert_int_equal(watch_state(&mm).nr_requests, 0);
+	assert_true(feed_quiet(&mm));
+	assert_int_equal(invlock_sample(&mm.il, (u64)stripe, (u64)stripe + STRIPE, &snap), 0);
+	ring_close();
+}
+
+/* more requests than there is room for, behind a read of a pipe that nobody writes to */
+static void queue_too_many(void)
+{
+	static struct io_uring rings[3];
+	static char byte;
+	struct io_uring_sqe *sqe;
+	int fds[2];
+
+	if (pipe(fds))
+		_exit(1);
+	for (int i = 0; i < 3; i++) {
+		if (io_uring_queue_init(BPF_NR_REQUESTS / 2, &rings[i], 0))
+			_exit(1);
+		sqe = io_uring_get_sqe(&rings[i]);
+		io_uring_prep_read(sqe, fds[0], &byte, 1, 0);
+		io_uring_sqe_set_flags(sqe, IOSQE_IO_LINK);
+		while ((sqe = io_uring_get_sqe(&rings[i]))) {
+			io_uring_prep_madvise(sqe, stripe, GROUP, MADV_DONTNEED);
+			io_uring_sqe_set_flags(sqe, IOSQE_IO_LINK);
+		}
+		io_uring_submit(&rings[i]);
+	}
+}
+
+TEST(requests_that_fill_the_table_of_one_process_are_no_matter_to_another)
+{
+	int ready[2], status;
+	pid_t child;
+	char byte;
+
+	ring_open(8, 0);
+	assert_int_equal(pipe(ready), 0);
+	child = fork();
+	if (!child) {
+		struct invlock_mm own;
+
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		watch_open(&own);
+		queue_too_many();
+		byte = port_load(&own.il.feed->flags) == INVLOCK_FEED_DEGRADED;
+		if (write(ready[1], &byte, 1) == 1)
+			pause();
+		_exit(1);
+	}
+	assert_int_equal(read(ready[0], &byte, 1), 1);
+	assert_int_equal(byte, 1);
+	assert_int_equal(mm.il.feed->flags, 0);
+	expect_victim_stale();
+	assert_int_equal(mm.il.feed->flags, 0);
+	kill(child, SIGKILL);
+	waitpid(child, &status, 0);
+	close(ready[0]);
+	close(ready[1]);
+	ring_close();
+}
+
 /*
  * A request that waits, until the userfaultfd that asked for it is read, outlives the monitor
  * that saw it start; its end is marked for the next one, and taken from nobody.

@@ -58,6 +58,7 @@ static int choose_programs(struct invlock_bpf *skel, struct invlock_why *why)
 					  skel->progs.request_submitted_old, true);
 		bpf_program__set_autoload(skel->progs.request_completed, true);
 		bpf_program__set_autoload(skel->progs.completion_overflows, true);
+		bpf_program__set_autoload(skel->progs.link_fails, true);
 	}
 	btf__free(btf);
 	return err;
@@ -97,7 +98,7 @@ static void choose_links(struct invlock_bpf *skel)
 /* nobody in user space writes these maps from here on, whoever inherits a descriptor */
 static int seal(struct invlock_bpf *skel, struct bpf_set_header *header, struct invlock_why *why)
 {
-	const struct bpf_map *sealed[] = { skel->maps.invlock_set, skel->maps.requests };
+	const struct bpf_map *sealed[] = { skel->maps.invlock_set };
 	struct bpf_set *head = aligned_alloc(64, sizeof(*head));
 	struct bpf_program *prog;
 	u32 zero = 0;
