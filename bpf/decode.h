@@ -4,6 +4,11 @@
  *
  * A range may be larger than what the call will change, never smaller. What cannot be
  * decoded is everything: [0, INVLOCK_ADDRESS_END).
+ *
+ * Only registers are read, which are the thread's own while its call runs. Arguments that lie in
+ * memory are not: another thread can change them between our look and the kernel's. What the
+ * kernel keeps of the mm (the end of the heap, a segment) is believed only while the mm has a
+ * single user, for the same reason.
  */
 #ifndef INVLOCK_BPF_DECODE_H
 #define INVLOCK_BPF_DECODE_H
@@ -25,6 +30,8 @@ enum call_class {
 	CALL_IPC,		/* i386: shmat and shmdt among others */
 	CALL_REMAP_FILE_PAGES,
 	CALL_IO_DESTROY,	/* unmaps the ring of the old aio calls */
+	CALL_IO_SETUP,		/* maps it, and unmaps it again when it fails late */
+	CALL_PRCTL,		/* PR_SET_MM can move the heap */
 };
 
 /* x86-64 numbers, and x32's, which have bit 30 set */
@@ -48,11 +55,15 @@ static const u8 call_classes[NR_MASK + 1] = {
 	[91]	= COMPAT(CALL_MUNMAP),
 	[117]	= COMPAT(CALL_IPC),
 	[125]	= COMPAT(CALL_MPROTECT),
+	[157]	= NATIVE(CALL_PRCTL),
 	[163]	= COMPAT(CALL_MREMAP),
+	[172]	= COMPAT(CALL_PRCTL),
 	[192]	= COMPAT(CALL_MMAP),
+	[206]	= NATIVE(CALL_IO_SETUP),
 	[207]	= NATIVE(CALL_IO_DESTROY),
 	[216]	= NATIVE(CALL_REMAP_FILE_PAGES),
 	[219]	= COMPAT(CALL_MADVISE),
+	[245]	= COMPAT(CALL_IO_SETUP),
 	[246]	= COMPAT(CALL_IO_DESTROY),
 	[257]	= COMPAT(CALL_REMAP_FILE_PAGES),
 	[329]	= NATIVE(CALL_MPROTECT),
@@ -64,7 +75,6 @@ static const u8 call_classes[NR_MASK + 1] = {
 
 struct call {
 	u32 class;
-	bool foreign;	/* i386 or x32: structs in memory have another layout */
 	u64 arg[6];
 };
 
@@ -91,11 +101,15 @@ struct change {
 #define IPC_SHMAT		21
 #define IPC_SHMDT		22
 #define X32_BIT			(1ULL << 30)
+#define SET_MM			35	/* of prctl(), and these of SET_MM */
+#define SET_MM_START_BRK	6
+#define SET_MM_BRK		7
+#define SET_MM_MAP		14
 
 /* The kernel ignores the tag of a pointer (LAM) in most of these calls. */
 #define ADDRESS_MASK		((1ULL << 57) - 1)
 
-/* No heap grows by more than this while a call runs. */
+/* By brk() no heap grows by more than this while another thread's brk() runs. */
 #define BRK_REACH		(1ULL << 40)
 
 static inline void set_range(struct range *r, u64 start, u64 end, u32 kind)
@@ -133,22 +147,27 @@ static inline u64 huge_end(u64 addr, u64 len)
 	return end;
 }
 
+/*
+ * Advice that drops no page, or none that is pinned: NORMAL to WILLNEED, DONTFORK to POPULATE_WRITE
+ * (COLD and PAGEOUT are in there), and COLLAPSE.
+ */
+#define HARMLESS_ADVICE		(0xfULL | 0x3fffULL << 10 | 1ULL << 25)
+
+/* 0: changes nothing. Advice that is not known, as of a newer kernel, is taken for the worst. */
 static inline u32 advice_kind(u32 advice)
 {
 	switch (advice) {
-	case 4:		/* MADV_DONTNEED */
-	case 24:	/* MADV_DONTNEED_LOCKED */
-	case 100:	/* MADV_HWPOISON */
-		return INVLOCK_KIND_DISCARD;
 	case 8:
 		return INVLOCK_KIND_FREE;
 	case 9:
 		return INVLOCK_KIND_REMOVE;
+	case 101:	/* MADV_SOFT_OFFLINE moves a page, and no pinned one */
+	case 103:	/* MADV_GUARD_REMOVE */
+		return 0;
 	case 102:	/* MADV_GUARD_INSTALL */
 		return INVLOCK_KIND_GUARD;
-	default:
-		/* COLD, PAGEOUT, COLLAPSE leave pinned pages where they are; others drop none */
-		return 0;
+	default:	/* MADV_DONTNEED, MADV_DONTNEED_LOCKED, MADV_HWPOISON */
+		return advice < 64 && HARMLESS_ADVICE >> advice & 1 ? 0 : INVLOCK_KIND_DISCARD;
 	}
 }
 
@@ -158,7 +177,7 @@ static inline void decode_mmap(struct change *c, u64 addr, u64 len, u64 flags)
 
 	if (!(flags & MAP_FIXED) || (flags & MAP_FIXED_NOREPLACE) || !len)
 		return;
-	addr &= VM_PAGE_MASK;
+	addr &= ADDRESS_MASK & VM_PAGE_MASK;
 	set_range(&c->range[0], addr, small ? addr + page_up(len) : huge_end(addr, len),
 		  INVLOCK_KIND_FIXED);
 	c->nr = 1;
@@ -179,78 +198,84 @@ static inline void decode_mremap(struct change *c, const u64 *arg)
 		set_range(&c->range[c->nr++ & 1], to, huge_end(to, len), INVLOCK_KIND_REMAP_TO);
 }
 
-static inline void decode_process_madvise(struct change *c, const struct call *call)
+/* does a thread alone have this mm, so that nobody changes it behind our look? */
+static inline bool is_alone(struct task_struct *task)
 {
-	/*
-	 * Of another process, only advice that drops nothing is allowed, so the pidfd is not
-	 * looked at: what is not for us costs a false event.
-	 */
-	u32 kind = advice_kind(call->arg[3]);
-	struct {
-		u64 base;
-		u64 len;
-	} vec;
-
-	if (!kind || !call->arg[2])
-		return;
-	if (call->arg[2] != 1 || call->foreign ||
-	    bpf_probe_read_user(&vec, sizeof(vec), (void *)call->arg[1]))
-		change_everything(c, kind);
-	else
-		change_pages(c, vec.base, vec.len, kind);
+	return task->mm->mm_users.counter == 1;
 }
 
 static inline void decode_brk(struct change *c, struct task_struct *task, u64 to)
 {
 	struct mm_struct *mm = task->mm;
-	u64 from = mm->brk;
+	u64 from = page_up(mm->brk), low = page_up(to);
+	bool alone = is_alone(task);
 
-	/* below the heap: only asks where its end is */
-	if (to < mm->end_data)
+	/* below the heap: only asks where its end is. Which of the two the kernel asks depends */
+	if (to < VM_PAGE_SIZE || (alone && to < mm->start_brk && to < mm->end_data))
 		return;
-	if (mm->mm_users.counter > 1)
-		/* another thread may move the end before this call does: open above */
-		set_range(&c->range[0], page_up(to), page_up(to) + BRK_REACH, INVLOCK_KIND_BRK);
-	else if (page_up(to) < page_up(from))
-		set_range(&c->range[0], page_up(to), page_up(from), INVLOCK_KIND_BRK);
-	else
+	if (alone && low >= from)
 		return;
+	/* another thread may move the end before this call does: open above */
+	set_range(&c->range[0], low, alone ? from : (low > from ? low : from) + BRK_REACH,
+		  INVLOCK_KIND_BRK);
 	c->nr = 1;
 }
 
-/* from addr on, all of a segment, of which parts may be gone or covered by others */
+/*
+ * Does it move the heap's end? Then the ranges of brk() calls that run are wrong: nothing is
+ * right while it runs, and after it only if it turns out to have moved nothing: see end_call().
+ */
+static inline void decode_prctl(struct change *c, const u64 *arg)
+{
+	u32 what = arg[1];
+
+	if ((u32)arg[0] == SET_MM &&
+	    (what == SET_MM_START_BRK || what == SET_MM_BRK || what == SET_MM_MAP))
+		change_everything(c, INVLOCK_KIND_BRK);
+}
+
+/*
+ * Looks at nothing but a segment of System V's shared memory: the file of an attached segment
+ * stands before the segment's own, and knows its namespace.
+ */
+static long look_at_segment(struct task_struct *task, struct vm_area_struct *vma,
+			    struct vma_look *look)
+{
+	struct file *file = vma->vm_file;
+	struct shm_file_data *data = file ? BPF_CORE_READ(file, private_data) : NULL;
+
+	if (data && BPF_CORE_READ(data, ns) == BPF_CORE_READ(task, nsproxy, ipc_ns) &&
+	    BPF_CORE_READ(data, file, f_mapping) == BPF_CORE_READ(file, f_mapping))
+		look_at_vma(task, vma, look);
+	return 0;
+}
+
+/*
+ * From addr on, all of a segment, of which parts may be gone or covered by others. It is the first
+ * segment of which a part lies as far from addr as it lies in the segment: which that is, and where
+ * it ends, is known when the segment's beginning is at addr.
+ */
 static inline void decode_shmdt(struct change *c, struct task_struct *task, u64 addr, bool after)
 {
-	struct vma_look look;
+	struct vma_look look = {};
 	u64 end = INVLOCK_ADDRESS_END;
 
 	addr &= ADDRESS_MASK;
-	if (!after && !find_vma(task, addr, &look) && look.mapping && look.start == addr &&
-	    !look.offset)
+	if (!after && is_alone(task) && !bpf_find_vma(task, addr, look_at_segment, &look, 0) &&
+	    look.start == addr && look.mapping && !look.offset) {
 		end = addr + page_up(look.file_size);
+		/* mremap() makes a mapping longer than the segment */
+		if (end < look.end)
+			end = look.end;
+	}
 	set_range(&c->range[0], addr, end, INVLOCK_KIND_SHMDT);
 	c->nr = 1;
 }
 
-static inline void decode_io_destroy(struct change *c, struct task_struct *task, u64 ring,
-				     bool after)
+/* from addr on, as far as can be known: sizes of segments and rings are behind locks */
+static inline void change_above(struct change *c, u64 addr, u32 kind)
 {
-	struct vma_look look;
-
-	/* the context's number is the address of its ring; any other number fails */
-	if (!after && !find_vma(task, ring, &look))
-		set_range(&c->range[0], look.start, look.end, INVLOCK_KIND_UNMAP);
-	else
-		set_range(&c->range[0], ring, INVLOCK_ADDRESS_END, INVLOCK_KIND_UNMAP);
-	c->nr = 1;
-}
-
-static inline void decode_shmat(struct change *c, u64 addr, u64 flags)
-{
-	if (!(flags & SHM_REMAP))
-		return;
-	/* the segment's size is behind a lock */
-	set_range(&c->range[0], addr & VM_PAGE_MASK, INVLOCK_ADDRESS_END, INVLOCK_KIND_SHM_REMAP);
+	set_range(&c->range[0], addr & ADDRESS_MASK & VM_PAGE_MASK, INVLOCK_ADDRESS_END, kind);
 	c->nr = 1;
 }
 
@@ -283,7 +308,13 @@ static inline void decode(struct change *c, const struct call *call, struct task
 			change_pages(c, arg[0], arg[1], kind);
 		break;
 	case CALL_PROCESS_MADVISE:
-		decode_process_madvise(c, call);
+		/*
+		 * Its ranges lie in memory. Of another process, only advice that drops nothing is
+		 * allowed, so the pidfd is not looked at.
+		 */
+		kind = advice_kind(arg[3]);
+		if (kind && arg[2])
+			change_everything(c, kind);
 		break;
 	case CALL_MPROTECT:
 		change_pages(c, arg[0], arg[1], INVLOCK_KIND_PROTECT);
@@ -295,19 +326,32 @@ static inline void decode(struct change *c, const struct call *call, struct task
 		decode_shmdt(c, task, arg[0], after);
 		break;
 	case CALL_SHMAT:
-		decode_shmat(c, arg[1], arg[2]);
+		if (arg[2] & SHM_REMAP)
+			change_above(c, arg[1], INVLOCK_KIND_SHM_REMAP);
 		break;
 	case CALL_IPC:
 		if ((arg[0] & 0xffff) == IPC_SHMDT)
 			decode_shmdt(c, task, arg[4], after);
-		else if ((arg[0] & 0xffff) == IPC_SHMAT)
-			decode_shmat(c, arg[4], arg[2]);
+		else if ((arg[0] & 0xffff) == IPC_SHMAT && arg[2] & SHM_REMAP)
+			change_above(c, arg[4], INVLOCK_KIND_SHM_REMAP);
 		break;
 	case CALL_REMAP_FILE_PAGES:
 		change_pages(c, arg[0], arg[1], INVLOCK_KIND_REORDER);
 		break;
 	case CALL_IO_DESTROY:
-		decode_io_destroy(c, task, arg[0], after);
+		/* a context's number is the address of its ring, all of which goes */
+		change_above(c, arg[0], INVLOCK_KIND_UNMAP);
+		break;
+	case CALL_OLD_MMAP:
+		/* its arguments lie in memory */
+		change_everything(c, INVLOCK_KIND_FIXED);
+		break;
+	case CALL_IO_SETUP:
+		/* when it cannot store the context's number, the ring that it has mapped goes */
+		change_everything(c, INVLOCK_KIND_UNMAP);
+		break;
+	case CALL_PRCTL:
+		decode_prctl(c, arg);
 		break;
 	}
 }

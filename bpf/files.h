@@ -6,8 +6,16 @@
  * leaves the page cache: until it has left, nobody can fault in what comes after. So one
  * start and end at that moment are exact.
  *
- * A file is recorded when it is mapped, and never forgotten: an entry too many costs a
- * false event, one too few a stale translation.
+ * The table of files holds each file that is mapped, and where: an entry too many costs a false
+ * event, one too few a stale translation. Whether it does is not known
+ * - while a call runs that may map a file: see mapping.h, and
+ * - from then on, when the call's result was not what it asked for, until all mappings have been
+ *   looked at.
+ * Until it is known, any file's page is ours, everywhere.
+ *
+ * Whether anybody maps a file cannot be asked of the file (i_mmap): the kernel takes a mapping
+ * from there for a moment when it moves, merges or splits it. But nobody maps a file that is
+ * being freed, for a mapping holds it.
  */
 #ifndef INVLOCK_BPF_FILES_H
 #define INVLOCK_BPF_FILES_H
@@ -20,10 +28,24 @@
 
 #define FILE_PROBES	32
 
+static inline u32 file_hash(u64 mapping)
+{
+	return (u32)(mapping * 0x9e3779b97f4a7c15ULL >> 32);
+}
+
+/* the bit of a file in the set's filter, and the word that it is in */
+static inline u64 *filter_of(struct bpf_set *set, u64 mapping, u64 *ret_bit)
+{
+	u32 hash = file_hash(mapping) >> 13;
+
+	*ret_bit = 1ULL << (hash & 63);
+	return &set->filter[hash >> 6 & (BPF_FILTER_WORDS - 1)];
+}
+
 /* the entry of a file, or, if it has none and claim, a free one that is now its own */
 static inline struct bpf_file *file_of(struct bpf_user *u, u64 mapping, bool claim)
 {
-	u32 home = (u32)(mapping * 0x9e3779b97f4a7c15ULL >> 32);
+	u32 home = file_hash(mapping);
 
 	for (u32 i = 0; i < FILE_PROBES; i++) {
 		struct bpf_file *f = &u->files[(home + i) & (u->state.nr_files - 1) &
@@ -43,16 +65,19 @@ static inline struct bpf_file *file_of(struct bpf_user *u, u64 mapping, bool cla
 
 /*
  * [start, end) maps the file from byte offset on. An event of the file between the claim of
- * its entry and the end of this is not seen, nor need it be: the call that maps has not yet
- * returned.
+ * its entry and the end of this may not be seen: until then the table is not known.
  */
 __noinline int file_mapped(struct bpf_user *u, u64 mapping, u64 start, u64 end, u64 offset)
 {
-	u64 base = (start - offset) | BASE_KNOWN;
+	u64 base = (start - offset) | BASE_KNOWN, bit, *word;
+	struct bpf_set *set = get_set();
 	struct bpf_file *f;
 
-	if (!u || !mapping)
+	if (!u || !mapping || !set)
 		return 0;
+	word = filter_of(set, mapping, &bit);
+	if (!(port_load(word) & bit))
+		__sync_fetch_and_or(word, bit);
 	f = file_of(u, mapping, true);
 	if (!f) {
 		/* the table is full: from now on all files count */
@@ -113,18 +138,33 @@ static inline u64 folio_pages(struct folio *folio)
 	return 0;
 }
 
+/*
+ * Is each file that this mm maps in the table? Asked before the table, as the call that maps adds
+ * to the table first, then to nr_unknown, and takes itself from nr_mapping last.
+ */
+static inline bool files_known(const struct bpf_user *u)
+{
+	u64 found;
+
+	if (port_load(&u->state.nr_mapping))
+		return false;
+	found = port_load(&u->state.nr_found);
+	return port_load(&u->state.nr_unknown) == found;
+}
+
 /* one user; folio is a number here, as a global function takes it */
 __noinline int user_loses_page(struct bpf_user *u, u64 mapping, u64 folio_at)
 {
 	struct folio *folio = (void *)folio_at;
-	u64 lo, hi, base, first, last, pages, found;
+	u64 lo, hi, base, first, last, pages;
 	struct bpf_file *f;
+	bool known;
 
 	if (!u || !port_load(&u->state.mm))
 		return 0;
+	known = files_known(u);
 	f = file_of(u, mapping, false);
-	found = port_load(&u->state.nr_found);
-	if (port_load(&u->state.nr_unknown) != found || (!f && u->state.files_full)) {
+	if (!known || (!f && u->state.files_full)) {
 		feed_bump(u, 0, INVLOCK_ADDRESS_END, INVLOCK_KIND_TRUNCATE);
 		return 0;
 	}
@@ -154,24 +194,54 @@ __noinline int user_loses_page(struct bpf_user *u, u64 mapping, u64 folio_at)
 	return 0;
 }
 
+/* a file is freed: its entry is for the next that is put in its place, and mapped nowhere yet */
+__noinline int user_loses_file(struct bpf_user *u, u64 mapping)
+{
+	struct bpf_file *f;
+
+	if (!u || !port_load(&u->state.mm))
+		return 0;
+	f = file_of(u, mapping, false);
+	if (!f)
+		return 0;
+	port_store(&f->not_lo, 0);
+	port_store(&f->hi, 0);
+	port_store(&f->base, 0);
+	return 0;
+}
+
+/* the page of a file that is being freed, as most pages are that leave one */
+static __noinline int file_goes(struct bpf_set *set, u64 mapping)
+{
+	u64 bit, *word = filter_of(set, mapping, &bit);
+
+	/* never mapped by anybody who is watched */
+	if (!(port_load(word) & bit))
+		return 0;
+	for (u32 i = 0; i < BPF_NR_USERS; i++)
+		if (port_load(&set->mm[i]))
+			user_loses_file(user_at(i), mapping);
+	return 0;
+}
+
 SEC("tp_btf/mm_filemap_delete_from_page_cache")
 int BPF_PROG(page_leaves, struct folio *folio)
 {
-	struct address_space *mapping = BPF_CORE_READ(folio, mapping);
+	struct address_space *mapping = folio->mapping;
+	u64 at = number_of(mapping);
 	struct bpf_set *set;
 
-	/* mapped by anybody? */
-	if (!mapping || !BPF_CORE_READ(mapping, i_mmap.rb_root.rb_node))
-		return 0;
 	/* reclaim takes only pages that nobody holds, having made sure that nobody will */
-	if (!BPF_CORE_READ(folio, _refcount.counter))
+	if (!at || !folio->_refcount.counter)
 		return 0;
 	set = get_set();
 	if (!set)
 		return 0;
+	if (mapping->flags >> bpf_core_enum_value(enum mapping_flags, AS_EXITING) & 1)
+		return file_goes(set, at);
 	for (u32 i = 0; i < BPF_NR_USERS; i++)
 		if (port_load(&set->mm[i]))
-			user_loses_page(user_at(i), (u64)mapping, number_of(folio));
+			user_loses_page(user_at(i), at, number_of(folio));
 	return 0;
 }
 

@@ -12,6 +12,7 @@
  *
  * Whatever cannot be recorded closes the feed: see feed_close().
  */
+#include "mapping.h"
 #include "uring.h"
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";
@@ -46,18 +47,25 @@ static inline struct bpf_call *find_call(struct bpf_user *u, u32 tid)
 
 static inline void end_ranges(struct bpf_user *u, struct bpf_call *s)
 {
-	feed_end(u, s->start[0], s->end[0]);
+	if (likely(s->nr))
+		feed_end(u, s->start[0], s->end[0]);
 	if (unlikely(s->nr > 1))
 		feed_end_long(u, s->start[1], s->end[1]);
+	/* what it has mapped is in the table of files, or counted in nr_unknown */
+	if (s->maps)
+		port_fetch_add(&u->state.nr_mapping, -1ULL);
 }
 
 /* Return: false when this thread has no call that runs */
-static inline bool end_call(struct bpf_user *u, u32 tid)
+static inline bool end_call(struct bpf_user *u, struct task_struct *task)
 {
-	struct bpf_call *s = find_call(u, tid);
+	struct bpf_call *s = find_call(u, task->pid);
 
 	if (!s)
 		return false;
+	/* brk() calls of other threads that run have ranges around another heap */
+	if (unlikely(s->brk && s->brk != task->mm->brk && !is_alone(task)))
+		feed_close(u, INVLOCK_FEED_DEGRADED);
 	end_ranges(u, s);
 	port_store_release(&s->owner, 0);
 	return true;
@@ -70,6 +78,8 @@ static __noinline struct bpf_call *claim_call_further(struct bpf_user *u, u32 ti
 
 	if (s) {
 		/* the exit of this thread's last call was not seen, but it is over */
+		if (s->maps)
+			files_unknown(u);
 		end_ranges(u, s);
 		port_fetch_add(&u->state.nr_healed, 1);
 		return s;
@@ -103,6 +113,9 @@ static inline u32 class_of(u64 nr, struct task_struct *task)
 {
 	u8 both = call_classes[nr & NR_MASK];
 
+	/* x32's own, none of which changes a map */
+	if (nr & ~(X32_BIT | NR_MASK))
+		return CALL_NONE;
 	return is_compat(task) ? both >> 4 : both & 15;
 }
 
@@ -110,34 +123,13 @@ static inline void read_call(struct call *call, struct pt_regs *regs, u32 class,
 {
 	call->class = class;
 	if (compat) {
-		u32 vec[6];
-
-		call->foreign = true;
 		call->arg[0] = (u32)regs->bx;
 		call->arg[1] = (u32)regs->cx;
 		call->arg[2] = (u32)regs->dx;
 		call->arg[3] = (u32)regs->si;
 		call->arg[4] = (u32)regs->di;
-		call->arg[5] = (u64)(u32)regs->bp << VM_PAGE_SHIFT;
-		if (class != CALL_OLD_MMAP)
-			return;
-		call->class = CALL_MMAP;
-		if (bpf_probe_read_user(vec, sizeof(vec), (void *)call->arg[0])) {
-			/* not known: as if it mapped a file over everything */
-			call->arg[0] = 0;
-			call->arg[1] = INVLOCK_ADDRESS_END & VM_PAGE_MASK;
-			call->arg[3] = MAP_FIXED;
-			call->arg[4] = ~0U;
-			return;
-		}
-		call->arg[0] = vec[0];
-		call->arg[1] = vec[1];
-		call->arg[2] = vec[2];
-		call->arg[3] = vec[3];
-		call->arg[4] = vec[4];
-		call->arg[5] = vec[5];
+		call->arg[5] = (u32)regs->bp;
 	} else {
-		call->foreign = regs->orig_ax & X32_BIT;
 		call->arg[0] = regs->di;
 		call->arg[1] = regs->si;
 		call->arg[2] = regs->dx;
@@ -161,12 +153,14 @@ static inline int call_starts(struct bpf_user *u, struct task_struct *task, stru
 	struct change c = {};
 	struct bpf_call *s;
 	struct call call;
+	bool maps;
 
 	if (!wanted(u, class))
 		return 0;
 	read_call(&call, regs, class, compat);
 	decode(&c, &call, task, false);
-	if (!c.nr)
+	maps = may_map_file(&call);
+	if (!c.nr && !maps)
 		return 0;
 	s = claim_call(u, tid);
 	if (unlikely(!s)) {
@@ -174,6 +168,12 @@ static inline int call_starts(struct bpf_user *u, struct task_struct *task, stru
 		return 0;
 	}
 	s->nr = c.nr;
+	s->maps = maps;
+	s->brk = class == CALL_PRCTL ? task->mm->brk : 0;
+	if (maps)
+		port_fetch_add(&u->state.nr_mapping, 1);
+	if (!c.nr)
+		return 0;
 	s->start[0] = c.range[0].start;
 	s->end[0] = c.range[0].end;
 	feed_start(u, c.range[0].start, c.range[0].end, c.range[0].kind, tid);
@@ -185,78 +185,21 @@ static inline int call_starts(struct bpf_user *u, struct task_struct *task, stru
 	return 0;
 }
 
-/* may a call of this class map a file? */
-static inline bool maps_file(u32 class)
-{
-	return (1U << CALL_MMAP | 1U << CALL_OLD_MMAP | 1U << CALL_MREMAP | 1U << CALL_SHMAT |
-		1U << CALL_IPC | 1U << CALL_REMAP_FILE_PAGES) >> class & 1;
-}
-
-/* remember the file that this call has mapped; before its invalidation ends */
-static inline void note_file(struct bpf_user *u, struct task_struct *task,
-			     const struct call *call, u64 ret)
-{
-	u64 addr = ret;
-	struct vma_look look;
-	long err;
-
-	switch (call->class) {
-	case CALL_MMAP:
-		/* shared anonymous memory is a file that others may have mapped, too */
-		if ((call->arg[3] & MAP_ANONYMOUS) && !(call->arg[3] & MAP_SHARED_BIT))
-			return;
-		break;
-	case CALL_MREMAP:
-	case CALL_SHMAT:
-		break;
-	case CALL_IPC:
-		/* the address is not in ret but somewhere in the caller's memory */
-		if ((call->arg[0] & 0xffff) != IPC_SHMAT)
-			return;
-		port_fetch_add(&u->state.nr_unknown, 1);
-		return;
-	case CALL_REMAP_FILE_PAGES:
-		addr = call->arg[0] & ADDRESS_MASK;
-		break;
-	default:
-		return;
-	}
-
-	err = find_vma(task, addr, &look);
-	if (!err) {
-		file_mapped(u, look.mapping, look.start, look.end, look.offset);
-		/* a move of several mappings at once */
-		if (call->class == CALL_MREMAP && look.end < addr + page_up(call->arg[2]))
-			port_fetch_add(&u->state.nr_unknown, 1);
-		return;
-	}
-	/* the descriptor that was mapped would not do: it may be another file's by now */
-	if (err == -16 /* EBUSY */)
-		port_fetch_add(&u->state.nr_unknown, 1);
-}
-
 /* the same call exits */
 static inline int call_ends(struct bpf_user *u, struct task_struct *task, struct pt_regs *regs,
 			    u32 class, bool compat, u64 ret)
 {
 	struct change c = {};
 	struct call call;
-	bool maps;
 
 	if (!wanted(u, class))
 		return 0;
-	maps = maps_file(class);
-	if (maps) {
-		read_call(&call, regs, class, compat);
-		/* an address, not an error */
-		if (ret < -4095ULL)
-			note_file(u, task, &call, ret);
-	}
-	if (likely(end_call(u, task->pid)))
+	read_call(&call, regs, class, compat);
+	if (may_map_file(&call))
+		note_file(u, task, &call, ret);
+	if (likely(end_call(u, task)))
 		return 0;
 	/* it changes nothing, or its enter was not seen: made before we were armed, or skipped */
-	if (!maps)
-		read_call(&call, regs, class, compat);
 	decode(&c, &call, task, true);
 	if (!c.nr)
 		return 0;

@@ -26,6 +26,7 @@ struct thread_info {
 struct mm_struct {
 	atomic_t mm_users;
 	unsigned long end_data;
+	unsigned long start_brk;
 	unsigned long brk;
 };
 
@@ -51,24 +52,30 @@ struct inode {
 	long long i_size;
 };
 
-struct rb_node;
-
-struct rb_root {
-	struct rb_node *rb_node;
-};
-
-struct rb_root_cached {
-	struct rb_root rb_root;
+enum mapping_flags {
+	AS_EXITING,
 };
 
 struct address_space {
 	struct inode *host;
-	struct rb_root_cached i_mmap;
+	unsigned long flags;
 };
 
 struct file {
 	struct address_space *f_mapping;
 	struct inode *f_inode;
+	void *private_data;
+};
+
+struct ipc_namespace;
+
+struct nsproxy {
+	struct ipc_namespace *ipc_ns;
+};
+
+struct shm_file_data {
+	struct ipc_namespace *ns;
+	struct file *file;
 };
 
 struct task_struct {
@@ -77,6 +84,7 @@ struct task_struct {
 	unsigned int flags;
 	int pid;
 	int tgid;
+	struct nsproxy *nsproxy;
 	struct signal_struct *signal;
 	struct pid *thread_pid;
 	void *worker_private;

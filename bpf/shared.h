@@ -12,6 +12,8 @@
 #define BPF_NR_CALLS		16384
 /* Of one process: files mapped since the monitor was opened, or still mapped then; the same. */
 #define BPF_NR_FILES		8192
+/* Words of the filter of files: 64 in each. A power of two. */
+#define BPF_FILTER_WORDS	1024
 /* Of one process: io_uring MADVISE requests that may run at once; a power of two. */
 #define BPF_NR_REQUESTS		4096
 
@@ -76,6 +78,7 @@ struct bpf_set {
 	__u64 reach;		/* no mm sits this far from its home, or further */
 	__u64 mm[BPF_NR_USERS] __attribute__((aligned(64)));	/* who is armed where */
 	struct bpf_seat seat[BPF_NR_USERS];
+	__u64 filter[BPF_FILTER_WORDS];	/* a bit is set: one of these files may be in a table */
 };
 
 /* The state of one watched process. */
@@ -90,10 +93,11 @@ struct bpf_state {
 	__u32 files_full;	/* the table is: events of files that are not in it count */
 	__u32 reserved;
 	/*
-	 * Mappings that could not be looked up when they were made, and so many of these as a
-	 * later look at all mappings has found. Until they are equal, each file's events are
-	 * everywhere.
+	 * Calls that run and may map a file; calls whose result could not be looked up when they
+	 * exited, and so many of these as a later look at all mappings has found. Until the first
+	 * is 0 and the others are equal, each file's events are everywhere.
 	 */
+	__u64 nr_mapping;
 	__u64 nr_unknown;
 	__u64 nr_found;
 	__u64 nr_requests;	/* io_uring requests that run */
@@ -108,6 +112,8 @@ struct bpf_call {
 	__u64 nr;		/* ranges that were started */
 	__u64 start[2];
 	__u64 end[2];
+	__u64 maps;		/* it may map a file, and is counted in nr_mapping */
+	__u64 brk;		/* not 0: it may move the heap's end from here */
 };
 
 /* An io_uring MADVISE request that runs. */

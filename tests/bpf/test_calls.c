@@ -184,6 +184,7 @@ static const struct way {
 	long (*change)(char *victim);
 	void (*prepare)(char *victim);
 	bool new_kernels;	/* may fail with EINVAL on older ones */
+	bool wide;		/* its arguments lie in memory: everything is stale */
 } ways[] = {
 	{ "munmap", INVLOCK_KIND_UNMAP, libc_munmap },
 	{ "munmap, syscall()", INVLOCK_KIND_UNMAP, raw_munmap },
@@ -193,7 +194,8 @@ static const struct way {
 	{ "MAP_FIXED", INVLOCK_KIND_FIXED, libc_fixed },
 	{ "MAP_FIXED, syscall()", INVLOCK_KIND_FIXED, raw_fixed },
 	{ "MAP_FIXED, int 0x80", INVLOCK_KIND_FIXED, i386_fixed },
-	{ "MAP_FIXED, old mmap, int 0x80", INVLOCK_KIND_FIXED, i386_old_fixed, other_there },
+	{ "MAP_FIXED, old mmap, int 0x80", INVLOCK_KIND_FIXED, i386_old_fixed, other_there,
+	  .wide = true },
 	{ "mremap away", INVLOCK_KIND_REMAP_FROM, remap_away },
 	{ "mremap that grows and moves", INVLOCK_KIND_REMAP_FROM, remap_grow },
 	{ "mremap that shrinks", INVLOCK_KIND_REMAP_FROM, remap_shrink },
@@ -209,7 +211,8 @@ static const struct way {
 	{ "FREE", INVLOCK_KIND_FREE, free_lazily },
 	{ "REMOVE", INVLOCK_KIND_REMOVE, remove_pages, shared_there },
 	{ "GUARD_INSTALL", INVLOCK_KIND_GUARD, guard, NULL, true },
-	{ "process_madvise of ourselves", INVLOCK_KIND_DISCARD, advise_self, NULL, true },
+	{ "process_madvise of ourselves", INVLOCK_KIND_DISCARD, advise_self, NULL, true,
+	  .wide = true },
 	{ "shmdt", INVLOCK_KIND_SHMDT, detach, shm_there },
 	{ "shmdt, int 0x80", INVLOCK_KIND_SHMDT, i386_detach, shm_there },
 	{ "shmdt, ipc, int 0x80", INVLOCK_KIND_SHMDT, i386_ipc_detach, shm_there },
@@ -228,6 +231,8 @@ static void check_way(const struct way *way)
 	other = stripe_new();
 	if (way->prepare)
 		way->prepare(stripe + VICTIM);
+	/* after some of these calls any file's event is everywhere, until somebody has looked */
+	assert_int_equal(monitor_bpf_note_missed(&mm), 0);
 	watched_sample(&victim, &mm, stripe + VICTIM);
 	watched_sample(&bystander, &mm, stripe + BYSTANDER);
 	word = bystander.snap.words;
@@ -239,9 +244,9 @@ static void check_way(const struct way *way)
 	}
 	if (watched_verdict(&victim) != INVLOCK_STALE)
 		fail_msg("%s: not seen", way->name);
-	if (watched_verdict(&bystander) != INVLOCK_VALID)
-		fail_msg("%s: the bystander is stale", way->name);
-	if (bystander.snap.words == word)
+	if (watched_verdict(&bystander) != (way->wide ? INVLOCK_STALE : INVLOCK_VALID))
+		fail_msg("%s: the bystander is %s", way->name, way->wide ? "valid" : "stale");
+	if (!way->wide && bystander.snap.words == word)
 		fail_msg("%s: the bystander's words did not move: nothing is proved", way->name);
 	if (!feed_quiet(&mm))
 		fail_msg("%s: never ends", way->name);

@@ -20,8 +20,6 @@
  * - io_uring MADVISE requests that were queued before the open and run after it are marked
  *   when they complete, not when they start.
  * - An ioctl of a driver that takes its own mapping away.
- * - The iovec of process_madvise() is read when the call enters: another thread that rewrites
- *   it in that moment hides its range.
  *
  * process_madvise() of another process cannot drop our pages: the kernel allows it only COLD,
  * PAGEOUT, WILLNEED and COLLAPSE, which leave pinned pages alone.

@@ -1,0 +1,483 @@
+// SPDX-License-Identifier: MIT
+/* Files that come to be mapped in ways that are not plain to see: their pages count all the same. */
+#include <fcntl.h>
+#include <linux/aio_abi.h>
+#include <linux/userfaultfd.h>
+#include <pthread.h>
+#include <sys/ioctl.h>
+#include <sys/shm.h>
+#include <sys/wait.h>
+#include "rig.h"
+
+#ifndef UFFD_USER_MODE_ONLY
+#define UFFD_USER_MODE_ONLY	1
+#endif
+
+static struct invlock_mm mm;
+static int fd = -1;
+static char *stripe;	/* a file of one stripe, mapped shared */
+static char *elsewhere;	/* private memory that nobody changes */
+
+static void map_file(char *at, size_t len, off_t offset)
+{
+	assert_ptr_equal(mmap(at, len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, offset),
+			 at);
+	memset(at, 1, len);
+}
+
+static void open_rig(void)
+{
+	watch_open(&mm);
+	fd = memfd_create("invlock-test", MFD_CLOEXEC);
+	assert_int_equal(ftruncate(fd, STRIPE), 0);
+	stripe = stripe_new();
+	elsewhere = stripe_new();
+	map_file(stripe, STRIPE, 0);
+}
+
+static int close_rig(void **state)
+{
+	(void)state;
+	/* it was skipped, as there is no monitor */
+	if (!mm.data)
+		return 0;
+	stripe_free(stripe);
+	stripe_free(elsewhere);
+	close(fd);
+	watch_close(&mm);
+	mm.data = NULL;
+	return 0;
+}
+
+/* from now on the table of files is known */
+static void find_files(void)
+{
+	assert_int_equal(monitor_bpf_note_missed(&mm), 0);
+	assert_int_equal(watch_state(&mm).nr_mapping, 0);
+	assert_int_equal(watch_state(&mm).nr_unknown, watch_state(&mm).nr_found);
+}
+
+static void punch(off_t offset)
+{
+	assert_int_equal(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, GROUP),
+			 0);
+}
+
+/* the file's group at an offset is punched, and stale where it is mapped */
+static void expect_stale(char *at, off_t offset)
+{
+	struct watched w;
+
+	watched_sample(&w, &mm, at);
+	punch(offset);
+	assert_int_equal(watched_verdict(&w), INVLOCK_STALE);
+}
+
+/* a page leaves a file that a child alone maps: stale is then only what may be any file's */
+static bool any_file_counts(void)
+{
+	int other = memfd_create("invlock-other", MFD_CLOEXEC);
+	struct watched w;
+	char *page;
+
+	watched_sample(&w, &mm, elsewhere);
+	assert_int_equal(ftruncate(other, PAGE), 0);
+	if (!fork()) {
+		page = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, other, 0);
+		page[0] = 1;
+		_exit(ftruncate(other, 0));
+	}
+	wait(NULL);
+	close(other);
+	return watched_verdict(&w) == INVLOCK_STALE;
+}
+
+TEST(where_all_files_are_known_only_those_that_are_mapped_count)
+{
+	open_rig();
+	find_files();
+	assert_false(any_file_counts());
+	expect_stale(stripe + VICTIM, VICTIM);
+}
+
+/* ---- while the call that maps it still runs ---- */
+
+/* from now on an mremap() of this memory stays in its call, after the move, until it is read */
+static int hold_moves(char *at, size_t len)
+{
+	struct uffdio_api api = { .api = UFFD_API, .features = UFFD_FEATURE_EVENT_REMAP };
+	struct uffdio_register reg = {
+		.range = { .start = (u64)at, .len = len },
+		.mode = UFFDIO_REGISTER_MODE_MISSING,
+	};
+	int uffd = syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY);
+
+	if (uffd < 0 || ioctl(uffd, UFFDIO_API, &api) || ioctl(uffd, UFFDIO_REGISTER, &reg))
+		return -1;
+	return uffd;
+}
+
+static void *move_away(void *to)
+{
+	return mremap(stripe, STRIPE, STRIPE, MREMAP_MAYMOVE | MREMAP_FIXED, to);
+}
+
+TEST(a_file_counts_at_its_new_place_before_mremap_returns)
+{
+	struct uffd_msg msg;
+	struct watched moved;
+	pthread_t mover;
+	char *to;
+	int uffd;
+
+	open_rig();
+	to = stripe_new();
+	find_files();
+	uffd = hold_moves(stripe, STRIPE);
+	if (uffd < 0) {
+		stripe_free(to);
+		TEST_SKIP("userfaultfd: %s", strerror(errno));
+	}
+	assert_int_equal(pthread_create(&mover, NULL, move_away, to), 0);
+	await_discard(uffd);
+	assert_int_equal(watch_state(&mm).nr_mapping, 1);
+	assert_true(any_file_counts());
+	assert_int_equal(read(uffd, &msg, sizeof(msg)), sizeof(msg));
+	assert_int_equal(msg.event, UFFD_EVENT_REMAP);
+	pthread_join(mover, NULL);
+	close(uffd);
+	stripe = to;
+	assert_int_equal(watch_state(&mm).nr_mapping, 0);
+	assert_false(any_file_counts());
+	watched_sample(&moved, &mm, stripe + VICTIM);
+	punch(VICTIM);
+	assert_int_equal(watched_verdict(&moved), INVLOCK_STALE);
+}
+
+/* ---- what was split, replaced or moved until the call returned ---- */
+
+enum { BIG = 16384 };	/* pages: they are read from disk while another thread splits them */
+static char *big;
+static volatile bool populating, split_early;
+
+static void *split_big(void *unused)
+{
+	(void)unused;
+	while (!populating)
+		;
+	while (!*(volatile char *)big)
+		;
+	split_early = !mprotect(big + BIG / 2 * PAGE, PAGE, PROT_READ);
+	return NULL;
+}
+
+/* Return: another thread has split the mapping before mmap() returned */
+static bool populate_and_split(int file)
+{
+	pthread_t thread;
+	bool early;
+
+	big = mmap(NULL, BIG * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	assert_ptr_not_equal(big, MAP_FAILED);
+	populating = split_early = false;
+	assert_int_equal(pthread_create(&thread, NULL, split_big, NULL), 0);
+	populating = true;
+	assert_ptr_equal(mmap(big, BIG * PAGE, PROT_READ | PROT_WRITE,
+			      MAP_SHARED | MAP_FIXED | MAP_POPULATE, file, 0), big);
+	early = split_early;
+	pthread_join(thread, NULL);
+	return early;
+}
+
+static int open_big_file(void)
+{
+	char path[] = "/var/tmp/invlock-test-XXXXXX";
+	int file = mkostemp(path, O_CLOEXEC);
+	static char bytes[1 << 20];
+
+	assert_true(file >= 0);
+	unlink(path);
+	memset(bytes, 1, sizeof(bytes));
+	for (unsigned long done = 0; done < BIG * PAGE; done += sizeof(bytes))
+		assert_int_equal(write(file, bytes, sizeof(bytes)), sizeof(bytes));
+	assert_int_equal(fsync(file), 0);
+	return file;
+}
+
+TEST(a_mapping_that_was_split_while_it_was_populated_counts_as_a_whole)
+{
+	struct watched last;
+	bool early = false;
+	int file;
+
+	open_rig();
+	file = open_big_file();
+	for (int i = 0; i < 20 && !early; i++) {
+		posix_fadvise(file, 0, 0, POSIX_FADV_DONTNEED);
+		early = populate_and_split(file);
+		if (!early)
+			munmap(big, BIG * PAGE);
+	}
+	if (!early) {
+		close(file);
+		TEST_SKIP("no thread came between the first page and the last");
+	}
+	watched_sample(&last, &mm, big + BIG * 3 / 4 * PAGE);
+	assert_int_equal(ftruncate(file, BIG * PAGE / 2), 0);
+	assert_int_equal(watched_verdict(&last), INVLOCK_STALE);
+	/* and once all mappings were looked at, it is known where */
+	find_files();
+	assert_false(any_file_counts());
+	munmap(big, BIG * PAGE);
+	close(file);
+}
+
+TEST(of_several_mappings_that_move_at_once_each_counts)
+{
+	char *to;
+
+	open_rig();
+	to = stripe_new();
+	find_files();
+	/* another file in the middle, so that there are three */
+	assert_ptr_not_equal(mmap(stripe + GROUP, GROUP, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS |
+				  MAP_FIXED, -1, 0), MAP_FAILED);
+	if (mremap(stripe, STRIPE, STRIPE, MREMAP_MAYMOVE | MREMAP_FIXED, to) == MAP_FAILED) {
+		stripe_free(to);
+		TEST_SKIP("this kernel moves one mapping at a time");
+	}
+	stripe = to;
+	expect_stale(stripe + VICTIM, VICTIM);
+	find_files();
+	assert_false(any_file_counts());
+	expect_stale(stripe + VICTIM + GROUP, VICTIM + GROUP);
+}
+
+/* the kernel moves the first, then finds one that it may not move */
+TEST(what_a_failed_mremap_has_moved_counts)
+{
+	char *to, *secret;
+
+	open_rig();
+	to = stripe_new();
+	find_files();
+	secret = stripe + STRIPE - GROUP;
+	assert_ptr_not_equal(mmap(secret, GROUP, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED,
+				  -1, 0), MAP_FAILED);
+	if (hold_moves(secret, GROUP) < 0) {
+		stripe_free(to);
+		TEST_SKIP("userfaultfd: %s", strerror(errno));
+	}
+	assert_ptr_equal(mremap(stripe, STRIPE, STRIPE, MREMAP_MAYMOVE | MREMAP_FIXED, to),
+			 MAP_FAILED);
+	assert_true(any_file_counts());
+	find_files();
+	assert_false(any_file_counts());
+	stripe_free(to);
+}
+
+/* ---- calls that do not say where, or how long ---- */
+
+TEST(a_segment_that_shmat_attached_counts)
+{
+	int shm = shmget(IPC_PRIVATE, GROUP, IPC_CREAT | 0600);
+	struct watched w;
+	char *at;
+
+	open_rig();
+	at = shmat(shm, NULL, 0);
+	assert_ptr_not_equal(at, MAP_FAILED);
+	shmctl(shm, IPC_RMID, NULL);
+	memset(at, 1, GROUP);
+	for (int i = 0; i < 2; i++) {
+		watched_sample(&w, &mm, at);
+		if (!fork())
+			_exit(madvise(at, GROUP, MADV_REMOVE));
+		wait(NULL);
+		assert_int_equal(watched_verdict(&w), INVLOCK_STALE);
+		memset(at, 1, GROUP);
+		find_files();
+		assert_false(any_file_counts());
+	}
+	shmdt(at);
+}
+
+TEST(a_file_whose_pages_were_reordered_counts_at_its_new_place)
+{
+	open_rig();
+	find_files();
+	assert_int_equal(syscall(SYS_remap_file_pages, stripe + BYSTANDER, GROUP, 0,
+				 VICTIM / PAGE, 0), 0);
+	expect_stale(stripe + BYSTANDER, VICTIM);
+	memset(stripe + BYSTANDER, 1, GROUP);
+	find_files();
+	expect_stale(stripe + BYSTANDER, VICTIM);
+}
+
+TEST(a_shared_mapping_that_mremap_doubles_counts_at_both_places)
+{
+	struct watched first, second;
+	char *again;
+
+	open_rig();
+	find_files();
+	again = mremap(stripe, 0, STRIPE, MREMAP_MAYMOVE);
+	assert_ptr_not_equal(again, MAP_FAILED);
+	watched_sample(&first, &mm, stripe + VICTIM);
+	watched_sample(&second, &mm, again + VICTIM);
+	punch(VICTIM);
+	assert_int_equal(watched_verdict(&first), INVLOCK_STALE);
+	assert_int_equal(watched_verdict(&second), INVLOCK_STALE);
+	munmap(again, STRIPE);
+}
+
+/* the ring of aio is a file, which root can open in /proc and cut */
+TEST(the_ring_of_an_aio_context_counts)
+{
+	aio_context_t ctx = 0;
+	struct watched ring;
+	char path[64];
+	int file;
+
+	open_rig();
+	if (syscall(SYS_io_setup, 1024, &ctx))
+		TEST_SKIP("io_setup: %s", strerror(errno));
+	watched_sample(&ring, &mm, (char *)ctx);
+	for (unsigned long pages = 1; pages < 100; pages++) {
+		snprintf(path, sizeof(path), "/proc/self/map_files/%llx-%llx",
+			 (unsigned long long)ctx, (unsigned long long)ctx + pages * PAGE);
+		file = open(path, O_RDWR | O_CLOEXEC);
+		if (file >= 0)
+			break;
+	}
+	if (file < 0 || ftruncate(file, 0)) {
+		syscall(SYS_io_destroy, ctx);
+		TEST_SKIP("%s: %s", path, strerror(errno));
+	}
+	assert_int_equal(watched_verdict(&ring), INVLOCK_STALE);
+	close(file);
+	syscall(SYS_io_destroy, ctx);
+}
+
+/* ---- files that seem to be mapped by nobody, or are not the file that they were ---- */
+
+static volatile bool stop;
+
+/* the kernel takes a mapping out of its file's tree while it makes it longer */
+static void *grow(void *unused)
+{
+	(void)unused;
+	while (!stop) {
+		mmap(stripe + STRIPE - GROUP, PAGE, PROT_READ | PROT_WRITE,
+		     MAP_SHARED | MAP_FIXED_NOREPLACE, fd, STRIPE - GROUP);
+		munmap(stripe + STRIPE - GROUP, PAGE);
+	}
+	return NULL;
+}
+
+/* the other thread's calls change the stripe's words all the time */
+static void sample(struct watched *w, char *at)
+{
+	*w = (struct watched){ .mm = &mm, .at = at };
+	while (invlock_sample(&mm.il, (u64)at, (u64)at + GROUP, &w->snap) == -EAGAIN)
+		;
+}
+
+TEST(a_hole_is_seen_while_the_only_mapping_of_its_file_grows)
+{
+	pthread_t grower;
+	int punches[2], done[2], valid = 0;
+	pid_t child;
+	char byte;
+
+	open_rig();
+	munmap(stripe + STRIPE - GROUP, GROUP);
+	assert_int_equal(pipe(punches), 0);
+	assert_int_equal(pipe(done), 0);
+	child = fork();
+	if (!child) {
+		/* this mapping of the file would be there all the time */
+		munmap(stripe, STRIPE);
+		close(punches[1]);
+		while (read(punches[0], &byte, 1) == 1) {
+			fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, VICTIM);
+			if (write(done[1], &byte, 1) != 1)
+				break;
+		}
+		_exit(0);
+	}
+	stop = false;
+	assert_int_equal(pthread_create(&grower, NULL, grow, NULL), 0);
+	for (int round = 0; round < 200; round++) {
+		struct watched group[VICTIM / GROUP];
+
+		memset(stripe, 1, VICTIM);
+		for (unsigned int i = 0; i < VICTIM / GROUP; i++)
+			sample(&group[i], stripe + i * GROUP);
+		if (write(punches[1], "", 1) != 1 || read(done[0], &byte, 1) != 1)
+			break;
+		for (unsigned int i = 0; i < VICTIM / GROUP; i++)
+			valid += watched_verdict(&group[i]) != INVLOCK_STALE;
+	}
+	stop = true;
+	pthread_join(grower, NULL);
+	close(punches[1]);
+	waitpid(child, NULL, 0);
+	close(punches[0]);
+	close(done[0]);
+	close(done[1]);
+	assert_int_equal(valid, 0);
+}
+
+/* maps a page of a new file, and cuts it: it may lie where a file of ours was */
+static void cut_new_files(void)
+{
+	for (int i = 0; i < 20; i++) {
+		int file = memfd_create("invlock-other", MFD_CLOEXEC);
+		char *page;
+
+		if (ftruncate(file, PAGE))
+			_exit(1);
+		page = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+		page[0] = 1;
+		if (ftruncate(file, 0))
+			_exit(1);
+	}
+	_exit(0);
+}
+
+TEST(a_file_that_is_gone_is_not_taken_for_one_that_comes_after_it)
+{
+	cpu_set_t one, all;
+	int lost = 0;
+
+	open_rig();
+	assert_int_equal(sched_getaffinity(0, sizeof(all), &all), 0);
+	CPU_ZERO(&one);
+	CPU_SET(sched_getcpu(), &one);
+	/* what one CPU has freed it gives out again */
+	sched_setaffinity(0, sizeof(one), &one);
+	for (int i = 0; i < 20; i++) {
+		int file = memfd_create("invlock-gone", MFD_CLOEXEC);
+		struct watched w;
+
+		assert_int_equal(ftruncate(file, GROUP), 0);
+		assert_ptr_equal(mmap(stripe, GROUP, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
+				      file, 0), stripe);
+		stripe[0] = 1;
+		assert_ptr_equal(mmap(stripe, GROUP, PROT_READ | PROT_WRITE,
+				      MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0), stripe);
+		close(file);
+		/* the kernel frees it a grace period later */
+		nap_ms(30);
+		watched_sample(&w, &mm, stripe);
+		if (!fork())
+			cut_new_files();
+		wait(NULL);
+		lost += watched_verdict(&w) != INVLOCK_VALID;
+	}
+	sched_setaffinity(0, sizeof(all), &all);
+	assert_int_equal(lost, 0);
+}
+
+TEST_MAIN(.teardown = close_rig)
