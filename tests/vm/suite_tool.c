@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* What test_tool.c asks of the command with the module, with the BPF monitor alone. */
+/* The tests of test_tool.c, on a kernel without the module: the command uses the BPF monitor. */
 #include "tests/test.h"
 #include "tool_rig.h"
 

@@ -93,14 +93,14 @@ static void mount_disk(void)
 	mounted = true;
 }
 
-void check_prove(const char *monitor, const char *device)
+/* Return: did the naive cache use stale registrations, and did invlock hit, in so many seconds? */
+static bool prove_shows_something(const char *monitor, const char *device, const char *seconds)
 {
 	struct json_object *o, *columns;
 	int64_t invlock, naive, hits;
 
-	mount_disk();
 	RUN(TOOL, "invlock", "prove", "--json", "--monitor", (char *)monitor, "--device",
-	    (char *)device, "--seconds", "4", "--threads", "2");
+	    (char *)device, "--seconds", (char *)seconds, "--threads", "2");
 	o = answer();
 	columns = member(o, "columns");
 	invlock = json_object_get_int64(member(member(columns, "invlock"), "stale"));
@@ -112,8 +112,16 @@ void check_prove(const char *monitor, const char *device)
 	assert_string_equal(json_object_get_string(member(o, "monitor")), monitor);
 	assert_string_equal(json_object_get_string(member(o, "device")), device);
 	assert_int_equal(invlock, 0);
-	assert_true(naive > 0);
-	/* a slow machine may have few hits, and then the exit code is 1: do not look at it */
-	assert_true(hits > 0);
 	json_object_put(o);
+	/* a slow machine may have few hits, and then the exit code is 1: do not look at it */
+	return naive > 0 && hits > 0;
+}
+
+void check_prove(const char *monitor, const char *device)
+{
+	mount_disk();
+	/* give a slow machine more time */
+	assert_true(prove_shows_something(monitor, device, "4") ||
+		    prove_shows_something(monitor, device, "20") ||
+		    prove_shows_something(monitor, device, "100"));
 }

@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: MIT */
-/* What is asked of the command in the guest, whichever its monitor is. */
+/* Tests of the command in the guest, which several programs run with different monitors. */
 #ifndef INVLOCK_TESTS_VM_TOOL_RIG_H
 #define INVLOCK_TESTS_VM_TOOL_RIG_H
 
 #include "tests/tool/rig.h"
 
-/* doctor's self-test of this monitor passes */
+/* `invlock doctor` must find that this monitor passes its self-test. */
 void check_doctor(const char *monitor);
 
-/* doctor chooses this monitor */
+/* `invlock doctor` must choose this monitor. */
 void check_chosen(const char *monitor);
 
-/* on this device, prove finds stale uses without the library and none with it */
+/* `invlock prove` must find stale uses of the naive cache, and none of invlock. */
 void check_prove(const char *monitor, const char *device);
 
 #endif /* INVLOCK_TESTS_VM_TOOL_RIG_H */
