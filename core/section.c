@@ -47,17 +47,39 @@ void invlock_undo(struct invlock_section *s)
 		s->error = -EBUSY;
 }
 
+/* what was made may be good: to wait for the answer is cheaper than to make it once more */
+static enum invlock_verdict settled_verdict(struct invlock_section *s)
+{
+	enum invlock_verdict verdict;
+	u32 waits_in_a_row = 0;
+
+	while ((verdict = invlock_validate(s->il, &s->snap, s->start, s->end)) ==
+	       INVLOCK_UNSETTLED) {
+		s->error = invlock_section_wait(s, waits_in_a_row++);
+		if (s->error)
+			break;
+	}
+	return verdict;
+}
+
 bool invlock_commit_slow(struct invlock_section *s)
 {
 	if (!s->sampled) {
 		s->error = -EINVAL;
 		return false;
 	}
-	if (invlock_validate(s->il, &s->snap, s->start, s->end) == INVLOCK_VALID) {
-		s->sampled = false;
+	switch (settled_verdict(s)) {
+	case INVLOCK_VALID:
 		s->done = true;
-		return true;
+		break;
+	case INVLOCK_STALE:
+		invlock_undo(s);
+		break;
+	case INVLOCK_UNSETTLED:
+		/* there will be no other round: s->error */
+		s->collisions++;
+		break;
 	}
-	invlock_undo(s);
-	return false;
+	s->sampled = false;
+	return s->done;
 }

@@ -129,8 +129,10 @@ void invlock_undo(struct invlock_section *s);
  * invlock_commit() - did nothing collide with the work?
  * @s: the section; the attempt before this returned true
  *
- * Context: any, never sleeps. Locks: the one under which the result is published,
- * if there is one; without, every use must validate with the snapshot again.
+ * Context: any; where the writer of the feed can be blind, or marks changes late (il->settle),
+ * it may wait for the answer, out of the budget. Never for a kernel's feed.
+ * Locks: the one under which the result is published, if there is one; without, every use
+ * must validate with the snapshot again.
  * Ordering: acquire; pairs with invlock_inv_start().
  * Return: true = publish and leave; false = undo and go round. Since: 0.1
  */

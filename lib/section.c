@@ -87,6 +87,7 @@ bool invlock_read_valid(struct invlock_read *rd)
 {
 	struct read *r = read_of(rd);
 	struct invlock_section *s;
+	u64 begun = 0;
 
 	if (!r || !r->section.done || r->section.error || !mm_alive(r->mm))
 		return false;
@@ -96,7 +97,11 @@ bool invlock_read_valid(struct invlock_read *rd)
 
 		if (verdict != INVLOCK_UNSETTLED)
 			return verdict == INVLOCK_VALID;
-		/* a change that is in flight elsewhere: short, and it ends without us */
+		/* the section is shared: its own clock is not for us */
+		if (!begun)
+			begun = port_now();
+		else if (port_now() - begun >= s->left.time_ns)
+			return false;
 		port_wait(waits, false);
 	}
 }

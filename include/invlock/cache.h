@@ -119,7 +119,7 @@ int invlock_cache_open(struct invlock_mm *mm, const struct invlock_cache_options
 int invlock_cache_close(struct invlock_cache *cache);
 
 #define INVLOCK_GET_BYPASS	1u	/* register for this pin alone and keep nothing */
-#define INVLOCK_GET_CACHED	2u	/* return a hit or -ENOENT, never register */
+#define INVLOCK_GET_CACHED	2u	/* return a hit or -ENOENT, never register or wait */
 
 /**
  * invlock_cache_get() - get a valid registration that covers [addr, addr + len)

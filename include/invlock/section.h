@@ -73,7 +73,8 @@ bool invlock_read_attempt(struct invlock_read *rd);
  * invlock_read_commit() - did nothing collide?
  * @rd: the section; the last attempt returned true
  *
- * Context: any, never sleeps. Ordering: acquire.
+ * Context: may sleep, out of the budget: while the monitor cannot know yet whether anything
+ * collided. Ordering: acquire.
  * Return: true = the translation is good; false = undo it and go round. Since: 0.1
  */
 bool invlock_read_commit(struct invlock_read *rd);
@@ -83,10 +84,12 @@ bool invlock_read_commit(struct invlock_read *rd);
  * @rd: the section, after a commit that returned true; may be asked from several
  *	threads at once
  *
- * Context: any; with the uffd monitor it waits for a change of the watched memory that is
- * in flight. Ordering: acquire: an invalidation that happened before this call is seen. Loads
- * before this call are not ordered with it: a caller that reads data first and asks afterwards,
- * as a sequence count's reader does, loads the data with acquire.
+ * Context: may sleep while the monitor cannot know yet: with uffd a change of the watched memory
+ * is in flight, with bpf the kernel skips its programs for a moment. It waits no longer than the
+ * time of the section's budget, then says no.
+ * Ordering: acquire: an invalidation that happened before this call is seen. Loads before this
+ * call are not ordered with it: a caller that reads data first and asks afterwards, as a sequence
+ * count's reader does, loads the data with acquire.
  * Return: true = it was good at the time of the call; false = discard it, for good.
  * Also false in a forked child. Since: 0.1
  */

@@ -53,9 +53,12 @@ static void kill_stale(struct invlock_cache *cache, struct pin_slot *slot, struc
 	port_store_release(&slot->region, NULL);
 }
 
-/* a valid region; the stale ones that are met on the way are killed. Locks: none */
-static bool find(struct invlock_cache *cache, struct pin_thread *self, struct pin_slot *slot,
-		 u64 start, u64 end, struct invlock_pin *ret_pin)
+/*
+ * A valid region; the stale ones that are met on the way are killed. Locks: none.
+ * Return: 0; -ENOENT; -EAGAIN: of one that would do, nobody knows yet whether it is valid
+ */
+static int find(struct invlock_cache *cache, struct pin_thread *self, struct pin_slot *slot,
+		u64 start, u64 end, struct invlock_pin *ret_pin)
 {
 	struct region *r;
 
@@ -63,16 +66,16 @@ static bool find(struct invlock_cache *cache, struct pin_thread *self, struct pi
 		switch (invlock_validate(&cache->il, &r->snap, r->start, r->end)) {
 		case INVLOCK_VALID:
 			hit(cache, self, slot, r, ret_pin);
-			return true;
+			return 0;
 		case INVLOCK_STALE:
 			kill_stale(cache, slot, r);
 			break;
 		case INVLOCK_UNSETTLED:
 			port_store_release(&slot->region, NULL);
-			return false;
+			return -EAGAIN;
 		}
 	}
-	return false;
+	return -ENOENT;
 }
 
 /* did another thread file the like while we registered? Locks: held */
@@ -246,15 +249,35 @@ static void count_refused(struct invlock_cache *cache, int err)
 	cache_unlock(cache);
 }
 
-/* a hit that takes longer; 0 or -errno, -ENOENT for none */
-static int get_cached(struct invlock_cache *cache, u64 start, u64 end, struct invlock_pin *ret_pin)
+/*
+ * A hit that takes longer. While nobody knows whether a region is valid, this waits, out of the
+ * budget: most likely it is, and another registration is dear. Return: 0; -ENOENT for none;
+ * -EBUSY when the time is spent; -errno
+ */
+static int get_cached(struct invlock_cache *cache, u64 start, u64 end, bool may_wait,
+		      struct invlock_pin *ret_pin)
 {
 	struct pin_thread *self = thread_get();
 	struct pin_slot *slot = self ? thread_slot(self) : NULL;
+	struct invlock_section s;
+	u32 waits = 0;
+	int err;
 
 	if (!slot)
 		return -ENOMEM;
-	return find(cache, self, slot, start, end, ret_pin) ? 0 : -ENOENT;
+	invlock_section_init(&s, &cache->il, start, end, &cache->budget, 0);
+	for (;;) {
+		err = find(cache, self, slot, start, end, ret_pin);
+		if (err != -EAGAIN)
+			return err;
+		if (!may_wait)
+			return -ENOENT;
+		err = invlock_section_wait(&s, waits++);
+		if (err) {
+			count_refused(cache, err);
+			return err;
+		}
+	}
 }
 
 /* whatever is not a hit at once; never inlined, so that a hit saves no registers for it */
@@ -273,7 +296,7 @@ static int get_slow(struct invlock_cache *cache, const void *addr, size_t len,
 	if (!cache_alive(cache))
 		return -EOWNERDEAD;
 	if (!bypass)
-		err = get_cached(cache, start, end, ret_pin);
+		err = get_cached(cache, start, end, !(flags & INVLOCK_GET_CACHED), ret_pin);
 	if (err != -ENOENT || flags & INVLOCK_GET_CACHED)
 		return err;
 	/* reg() must not be cancelled half-way, nor we with a lock held */

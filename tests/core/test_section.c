@@ -237,7 +237,59 @@ TEST(an_unsettled_writer_is_waited_for_before_the_sample)
 	assert_true(invlock_attempt(&s));
 	assert_int_equal(turns, -1);
 	assert_int_equal(s.waits, 5);
-	turns = 1;
+	/* nor is anything undone for it afterwards */
+	turns = 2;
+	assert_true(invlock_commit(&s));
+	assert_int_equal(s.waits, 7);
+	assert_int_equal(s.collisions, 0);
+	feed_free(&f);
+}
+
+static bool see_again_after_2(void *arg)
+{
+	u32 *asked = arg;
+
+	if (++*asked == 3)
+		invlock_blind_end(&f.il, 1, false);
+	return true;
+}
+
+/* the settle hook is asked each time the commit asks */
+TEST(a_commit_waits_for_the_end_of_a_window_and_makes_nothing_twice)
+{
+	struct invlock_section s;
+	u32 asked = 0, rounds = 0;
+
+	feed_make(&f, 4096, 64);
+	invlock_section_init(&s, &f.il, 0x10000, 0x20000, NULL, 0);
+	while (invlock_attempt(&s)) {
+		rounds++;
+		assert_int_equal(invlock_blind_start(&f.il), 1);
+		f.il.settle = see_again_after_2;
+		f.il.settle_arg = &asked;
+		if (invlock_commit(&s))
+			break;
+	}
+	assert_int_equal(invlock_section_error(&s), 0);
+	assert_int_equal(rounds, 1);
+	assert_int_equal(s.collisions, 0);
+	assert_int_equal(s.waits, 2);
+	feed_free(&f);
+}
+
+TEST(a_commit_waits_no_longer_than_the_budget)
+{
+	const struct invlock_budget budget = { .rounds = 64, .time_ns = 3000000 };
+	struct invlock_section s;
+
+	feed_make(&f, 4096, 64);
+	invlock_section_init(&s, &f.il, 0x10000, 0x20000, &budget, 0);
+	assert_true(invlock_attempt(&s));
+	invlock_blind_start(&f.il);
+	assert_false(invlock_commit(&s));
+	assert_int_equal(invlock_section_error(&s), -EBUSY);
+	assert_false(invlock_attempt(&s));
+	/* it was undone, and there is nothing to commit any more */
 	assert_false(invlock_commit(&s));
 	feed_free(&f);
 }
