@@ -33,7 +33,8 @@ FLAGS = ['-std=gnu11', '-D_GNU_SOURCE', '-DINVLOCK_PORT_SIM', '-Wall', '-Wextra'
 # a changed core may leave something unused
 MUTANT_FLAGS = ['-Wno-unused', '-Wno-unused-parameter']
 ENGINE = ['sim.c', 'sim_memory.c', 'sim_plain.c', 'sim_map.c', 'main.c']
-CASES = ['cases_lock.c', 'cases_cache.c', 'serial.c']
+CASES = ['cases_lock.c', 'cases_blind.c', 'cases_cache.c', 'serial.c']
+GUARD = 'tests/sim/guard.h'     # stands for a program: what it does is changed as core is
 
 
 def read_table(path):
@@ -48,7 +49,7 @@ def pure_files(root):
 
 
 def copy_core(root, directory):
-    for path in pure_files(root):
+    for path in [*pure_files(root), GUARD]:
         copy = os.path.join(directory, path)
         os.makedirs(os.path.dirname(copy), exist_ok=True)
         shutil.copyfile(os.path.join(root, path), copy)

@@ -6,7 +6,7 @@
 #include "sim.h"
 
 /* end with an entry without a name */
-extern const struct sim_case lock_cases[], cache_cases[];
+extern const struct sim_case lock_cases[], blind_cases[], cache_cases[];
 
 /* without atomics; under a lock of the writers */
 void serial_inv_start(const struct invlock *il, u64 start, u64 end);

@@ -1,62 +1,10 @@
 // SPDX-License-Identifier: MIT
-/*
- * The lock: invalidations against sections, validations and waits.
- *
- * Stripes are pages here, and page p has word p % nr_words.
- */
-#include "cases.h"
-#include "core/invalidate.h"
-#include "core/section.h"
+/* The lock: invalidations against sections, validations and waits. */
+#include "lock_rig.h"
 
-#define AT(page)	((u64)(page) << 12)
-#define WIDE		(INVLOCK_MAX_SPAN + 1)	/* pages: too many for the words */
-
-static struct invlock il;
-static struct invlock_snapshot *shared, *shared_2;	/* of pages 0 and 2, read as version 0 */
-static u32 *flags;
-
-static void make_feed(u32 nr_words, u32 nr_events)
-{
-	u64 bytes = invlock_feed_bytes(nr_words, nr_events);
-	void *feed = sim_alloc(bytes);
-
-	SIM_CHECK(!invlock_feed_format(feed, bytes, nr_words, nr_events, 12));
-	SIM_CHECK(!invlock_attach(&il, feed, bytes));
-	flags = sim_alloc(4 * sizeof(*flags));
-	shared = sim_alloc(sizeof(*shared));
-	SIM_CHECK(!invlock_sample(&il, AT(0), AT(1), shared));
-	shared_2 = sim_alloc(sizeof(*shared_2));
-	SIM_CHECK(!invlock_sample(&il, AT(2), AT(3), shared_2));
-	sim_name(&il.feed->sequence, 8, "sequence");
-	sim_name(&il.feed->wide, 8, "wide");
-	sim_name(&il.feed->flags, 8, "flags");
-	sim_name(il.words, nr_words * 8, "word");
-	sim_name(il.events, nr_events * sizeof(*il.events), "event");
-	sim_name(shared, sizeof(*shared), "snapshot");
-	sim_name(shared_2, sizeof(*shared_2), "snapshot-2");
-	sim_name(flags, 4 * sizeof(*flags), "flag");
-}
-
-static void ring_of_2(void) { make_feed(2, 2); }
 static void ring_of_1(void) { make_feed(2, 1); }
 static void no_ring(void) { make_feed(2, 0); }
 static void four_words(void) { make_feed(4, 0); }
-
-/* one change of the map, as a monitor reports it; it is seen in page @seen */
-static void change_seen_in(u32 page, u32 nr_pages, u32 seen)
-{
-	u32 name;
-
-	invlock_inv_start(&il, AT(page), AT(page + nr_pages), INVLOCK_KIND_UNMAP, 1, 0);
-	name = sim_change_begins(seen);
-	sim_change_made(name, SIM_FENCED);
-	invlock_inv_end(&il, AT(page), AT(page + nr_pages));
-}
-
-static void change(u32 page, u32 nr_pages)
-{
-	change_seen_in(page, nr_pages, page);
-}
 
 static void change_0(void) { change(0, 1); }
 static void change_1(void) { change(1, 1); }
@@ -176,58 +124,6 @@ static void close_and_change(u64 flag)
 static void degrade(void) { close_and_change(INVLOCK_FEED_DEGRADED); }
 static void die(void) { close_and_change(INVLOCK_FEED_DEAD); }
 
-static bool still_valid(struct invlock_snapshot *snap, u32 page, u32 nr_pages,
-			const u32 *versions)
-{
-	u32 known = sim_known_changes();
-	enum invlock_verdict verdict = invlock_validate(&il, snap, AT(page), AT(page + nr_pages));
-
-	sim_note("validate says %s", verdict == INVLOCK_VALID ? "valid" : "stale");
-	for (u32 i = 0; verdict == INVLOCK_VALID && i < nr_pages; i++)
-		sim_must_be_current(known, page + i, versions[i]);
-	return verdict == INVLOCK_VALID;
-}
-
-/* translate nr_pages from page; then look at the page and ask again */
-static void translate(u32 page, u32 nr_pages, const struct invlock_budget *budget,
-		      bool locked)
-{
-	u32 versions[2], known = 0, rounds = 0;
-	struct invlock_section s;
-	bool committed = false;
-	int err;
-
-	invlock_section_init(&s, &il, AT(page), AT(page + nr_pages), budget, 0);
-	while (invlock_attempt(&s)) {
-		rounds++;
-		if (locked)
-			sim_lock(&flags[0]);
-		for (u32 i = 0; i < nr_pages; i++)
-			versions[i] = sim_map_read(page + i);
-		if (locked)
-			sim_unlock(&flags[0]);
-		known = sim_known_changes();
-		committed = invlock_commit(&s);
-		sim_note("commit says %s", committed ? "publish" : "again");
-		if (committed)
-			break;
-	}
-	err = invlock_section_error(&s);
-	SIM_CHECK(committed == !err);
-	SIM_CHECK(!budget || rounds <= budget->rounds);
-	SIM_CHECK(!budget || budget->time_ns > 1000000 || s.waits <= 2);
-	SIM_CHECK(!err || err == -EBUSY || err == -EOWNERDEAD || err == -ENOTRECOVERABLE);
-	SIM_CHECK(err != -EOWNERDEAD || port_load(&il.feed->flags) & INVLOCK_FEED_DEAD);
-	SIM_CHECK(err != -ENOTRECOVERABLE || port_load(&il.feed->flags) & INVLOCK_FEED_DEGRADED);
-	if (!committed)
-		return;
-	for (u32 i = 0; i < nr_pages; i++)
-		sim_must_be_current(known, page + i, versions[i]);
-	/* the program looks at its memory; what it sees there, the next answer must know */
-	sim_map_read(page + nr_pages - 1);
-	still_valid(&s.snap, page, nr_pages, versions);
-}
-
 /* the work comes to nothing each time: that costs rounds as a collision does */
 static void undo_0(void)
 {
@@ -243,7 +139,6 @@ static void undo_0(void)
 	SIM_CHECK(!invlock_commit(&s) && invlock_section_error(&s) == -EINVAL);
 }
 
-static const struct invlock_budget three_rounds = { .rounds = 3, .time_ns = 1ULL << 60 };
 static const struct invlock_budget one_round = { .rounds = 1, .time_ns = 1ULL << 60 };
 static const struct invlock_budget short_time = { .rounds = 9, .time_ns = 1000000 };
 
@@ -253,15 +148,6 @@ static void translate_0_in_time(void) { translate(0, 1, &short_time, false); }
 static void translate_0_locked(void) { translate(0, 1, &three_rounds, true); }
 static void translate_1(void) { translate(1, 1, &three_rounds, false); }
 static void translate_0_1(void) { translate(0, 2, &three_rounds, false); }
-
-/* a hit on a cached translation of page 0, made before the run, by one of several threads */
-static void hit(void)
-{
-	u32 version = 0;
-
-	sim_map_read(0);
-	still_valid(shared, 0, 1, &version);
-}
 
 static void hit_2(void)
 {
@@ -286,25 +172,6 @@ static void hit_surely(void)
 		sim_fail("a translation was called stale for no reason");
 }
 
-static void nothing_runs(void)
-{
-	SIM_CHECK(!(il.feed->wide & INVLOCK_RUNNING_MASK));
-	for (u32 i = 0; i <= il.word_mask; i++)
-		SIM_CHECK(!(il.words[i] & INVLOCK_RUNNING_MASK));
-}
-
-/* everything is visible now: what still validates must be true, and no word is running */
-static void all_quiet(void)
-{
-	u32 known = sim_known_changes();
-
-	nothing_runs();
-	if (invlock_validate(&il, shared, AT(0), AT(1)) == INVLOCK_VALID)
-		sim_must_be_current(known, 0, 0);
-	if (invlock_validate(&il, shared_2, AT(2), AT(3)) == INVLOCK_VALID)
-		sim_must_be_current(known, 2, 0);
-}
-
 /* whatever happened around it, page 0 did not change: an entry is not dropped for nothing */
 static void kept(void)
 {
@@ -326,11 +193,6 @@ static void closed_for_both_reasons(void)
 	closed();
 	SIM_CHECK(il.feed->flags == (INVLOCK_FEED_DEAD | INVLOCK_FEED_DEGRADED));
 }
-
-/* two threads: everything. Three: this much in the quick run, everything in the deep one */
-#define FULLY	SIM_ALL, -1, -1
-#define BOUNDED	SIM_ALL, 3, 2
-#define NARROWLY SIM_ALL, 2, 2
 
 const struct sim_case lock_cases[] = {
 	{ "section", "a section never publishes what a running change makes stale",

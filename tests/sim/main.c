@@ -2,11 +2,12 @@
 /*
  * sim [-d] [-f] [-m sc|tso|weak] [-n STATES] [CASE...]
  *
- * Explore the cases, one TAP line for each and each model. -d: deep, without the bounds of the
- * quick run; -f: stop at the first that does not hold; -n: no more states than this for each,
- * and say so where that was not the end: a failure, but not with -d.
+ * Explore the cases, one TAP line for each and each model; CASE may be a pattern. -d: deep,
+ * without the bounds of the quick run; -f: stop at the first that does not hold; -n: no more
+ * states than this for each, and say so where that was not the end: a failure, but not with -d.
  * Exit: 0 all hold, 1 one does not, 2 wrong use.
  */
+#include <fnmatch.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,7 +27,7 @@ static bool is_wanted(const char *name)
 	if (!*wanted)
 		return true;
 	for (char **w = wanted; *w; w++)
-		if (!strcmp(*w, name))
+		if (!fnmatch(*w, name, 0))
 			return true;
 	return false;
 }
@@ -83,6 +84,7 @@ int main(int argc, char **argv)
 	}
 	wanted = argv + optind;
 	test_all(lock_cases);
+	test_all(blind_cases);
 	test_all(cache_cases);
 	if (!nr_tests) {
 		fprintf(stderr, "sim: no such case\n");

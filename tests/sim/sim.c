@@ -154,11 +154,14 @@ static void describe(const struct thread *t, u32 choice);
 u64 sim_step(const struct op *op)
 {
 	struct thread *t = sim.self;
+	bool alone = op->p && sim_use(op->p, op->size) && op->kind <= OP_STORE;
 
+	if (!alone)
+		sim_interrupt();
 	t->op = *op;
 	if (++sim.steps > MAX_STEPS)
 		sim_fail("%s never ends", t->code->name);
-	if (!sim.failed && op->p && sim_use(op->p, op->size) && op->kind <= OP_STORE) {
+	if (!sim.failed && alone) {
 		memory_step(t, 0);
 		describe(t, 0);
 		return t->result;
@@ -263,6 +266,28 @@ void sim_await(u32 *p)
 	sim_step(&(struct op){ OP_AWAIT, SIM_ACQUIRE, sizeof(*p), p, 0, 0 });
 }
 
+u32 sim_choose(u32 n)
+{
+	return (u32)sim_step(&(struct op){ .kind = OP_CHOOSE, .a = n });
+}
+
+void sim_interrupt(void)
+{
+	struct thread *t = sim.self;
+	void (*interrupt)(void) = t->interrupt;
+
+	if (!interrupt || sim.failed)
+		return;
+	t->interrupt = NULL;
+	interrupt();
+	t->interrupt = interrupt;
+}
+
+void sim_interrupts(void (*hook)(void))
+{
+	sim.self->interrupt = hook;
+}
+
 /* ---- coroutines ---- */
 
 /* comes here once for each thread of the process, then runs the code of case after case */
@@ -332,6 +357,7 @@ static void begin_run(void)
 		memset(&t->view, 0, sizeof(t->view));
 		memset(&t->fence, 0, sizeof(t->fence));
 		t->observed = 0;
+		t->interrupt = NULL;
 		resume(t, true);
 	}
 }
@@ -340,7 +366,7 @@ static void describe(const struct thread *t, u32 choice)
 {
 	static const char * const verbs[] = {
 		"load", "store", "add", "cmpxchg", "heavy barrier", "wait", "lock", "unlock",
-		"await",
+		"await", "choose",
 	};
 	static const char * const orders[] = { "", " acquire", " release", " acq_rel", "", "" };
 	const struct op *op = &t->op;
@@ -363,7 +389,7 @@ static void describe(const struct thread *t, u32 choice)
 struct option {
 	__u16 thread;
 	u32 choice;
-	bool preempts, stale;
+	bool preempts, stale, chooses;
 };
 
 static u32 options_now(struct option *options, u32 last)
@@ -373,6 +399,16 @@ static u32 options_now(struct option *options, u32 last)
 			      memory_nr_choices(&sim.threads[last]);
 	u32 nr = 0;
 
+	/* nobody else sees a choice: when it is made does not matter */
+	for (u32 i = 0; i < sim.nr_threads; i++) {
+		const struct thread *t = &sim.threads[i];
+		bool chooses = !t->done && t->op.kind == OP_CHOOSE;
+
+		for (u32 choice = 0; chooses && choice < t->op.a; choice++)
+			options[nr++] = (struct option){ (__u16)i, choice, .chooses = true };
+		if (nr)
+			return nr;
+	}
 	/* the thread that ran last comes first: a run with few switches is easy to read */
 	for (u32 i = 0; i < sim.nr_threads; i++) {
 		u32 who = (last + i) % sim.nr_threads;
@@ -524,7 +560,7 @@ static void run_once(void)
 		}
 		preemptions += options[nr].preempts;
 		stale += options[nr].stale;
-		if (options[nr].choice != FLUSH)
+		if (options[nr].choice != FLUSH && !options[nr].chooses)
 			last = options[nr].thread;
 		do_option(&options[nr]);
 	}

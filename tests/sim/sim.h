@@ -87,6 +87,11 @@ void sim_unlock(u32 *lock);
 /* wait until *p is not 0, and see what was done before it was set */
 void sim_await(u32 *p);
 
+/* one of n; each is tried */
+u32 sim_choose(u32 n);
+/* run @hook before each step that this thread makes from now on, but for its own; NULL = none */
+void sim_interrupts(void (*hook)(void));
+void sim_interrupt(void);	/* and here */
 /* how often this thread has spun */
 u32 sim_relaxed(void);
 

@@ -27,6 +27,7 @@ struct view {
 
 enum op_kind {
 	OP_LOAD, OP_STORE, OP_ADD, OP_CMPXCHG, OP_HEAVY, OP_WAIT, OP_LOCK, OP_UNLOCK, OP_AWAIT,
+	OP_CHOOSE,
 };
 
 struct op {
@@ -58,6 +59,7 @@ struct thread {
 	struct buffered buffer[MAX_BUFFERED];	/* TSO */
 	u32 nr_buffered, nr_fenced;	/* the first so many lie before a light barrier */
 	u32 nr_changes;
+	void (*interrupt)(void);	/* NULL: nothing interrupts */
 };
 
 struct sim {

@@ -341,6 +341,8 @@ u32 memory_nr_choices(const struct thread *t)
 		return !value_at(op->p, op->size);
 	case OP_AWAIT:
 		return value_at(op->p, op->size) != 0;
+	case OP_CHOOSE:
+		return (u32)op->a;
 	default:
 		return 1;
 	}
@@ -417,6 +419,9 @@ void memory_step(struct thread *t, u32 choice)
 		break;
 	case OP_AWAIT:
 		t->result = load_newest(t, &op);
+		break;
+	case OP_CHOOSE:
+		t->result = choice;
 		break;
 	}
 	t->history = mix(t->history, t->result + 1);
