@@ -15,17 +15,6 @@
 #include "port.h"
 #include <invlock/feed.h>
 
-/*
- * How much of the check is done. Everything but INVLOCK_CHECK_FULL is wrong on
- * purpose: tests and `invlock prove` use the rest to show what each part is for.
- */
-enum invlock_check {
-	INVLOCK_CHECK_FULL = 0,
-	INVLOCK_CHECK_NONE,		/* every translation is valid for ever */
-	INVLOCK_CHECK_START_ONLY,	/* the generation, but not what is running */
-	INVLOCK_CHECK_END_ONLY,		/* only invalidations that have ended */
-};
-
 /**
  * struct invlock - a view of one feed
  * @feed: its header
@@ -36,7 +25,6 @@ enum invlock_check {
  * @word_mask: number of words - 1
  * @event_mask: number of events - 1
  * @stripe_shift: log2 of a stripe's bytes
- * @check: INVLOCK_CHECK_FULL, except where a test plants a fault
  * @settle: asked before the words are trusted, for a writer that marks a change
  *	only after it was made: false while such a change is in flight. NULL when
  *	the writer marks every change before it is made.
@@ -50,7 +38,6 @@ struct invlock {
 	u32 word_mask;
 	u32 event_mask;
 	u32 stripe_shift;
-	u32 check;
 	bool (*settle)(void *arg);
 	void *settle_arg;
 };
@@ -79,7 +66,7 @@ int invlock_feed_format(void *mem, u64 bytes, u32 nr_words, u32 nr_events, u32 s
 
 /**
  * invlock_attach() - look at a feed
- * @il: filled on success only, with the full check and no settle hook
+ * @il: filled on success only, with no settle hook
  * @mem: the feed
  * @bytes: how much of it is mapped
  *

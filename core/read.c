@@ -12,26 +12,10 @@
 
 const u64 invlock_unquiet = 1;
 
-/* what one word contributes, under the check in force */
-static u64 word_value(const struct invlock *il, u64 word)
-{
-	if (likely(il->check == INVLOCK_CHECK_FULL))
-		return word;
-	switch (il->check) {
-	case INVLOCK_CHECK_START_ONLY:
-		return word & ~INVLOCK_RUNNING_MASK;
-	case INVLOCK_CHECK_END_ONLY:
-		return (word & ~INVLOCK_RUNNING_MASK) -
-		       (word & INVLOCK_RUNNING_MASK) * INVLOCK_GENERATION;
-	default:
-		return word;
-	}
-}
-
-static u64 load_word(const struct invlock *il, const u64 *word, u64 *running)
+static u64 load_word(const u64 *word, u64 *running)
 {
 	/* pairs with the RMWs in invlock_words_add() */
-	u64 value = word_value(il, port_load_acquire(word));
+	u64 value = port_load_acquire(word);
 
 	*running |= value & INVLOCK_RUNNING_MASK;
 	return value;
@@ -44,15 +28,15 @@ static inline u64 words_sum(const struct invlock *il, u64 start, u64 end, bool *
 	u64 first = start >> il->stripe_shift;
 	u64 nr = invlock_nr_stripes(start, end, il->stripe_shift);
 	u64 running = 0;
-	u64 sum = load_word(il, &il->feed->wide, &running);
+	u64 sum = load_word(&il->feed->wide, &running);
 
 	if (nr > il->word_mask) {
 		/* as many stripes as words, or more: every word once */
 		for (u64 i = 0; i <= il->word_mask; i++)
-			sum += load_word(il, &il->words[i], &running);
+			sum += load_word(&il->words[i], &running);
 	} else {
 		for (u64 i = 0; i < nr; i++)
-			sum += load_word(il, &il->words[invlock_stripe_word(first + i,
+			sum += load_word(&il->words[invlock_stripe_word(first + i,
 						il->word_mask)], &running);
 	}
 	*ret_quiet = !running;
@@ -127,8 +111,6 @@ enum invlock_verdict invlock_validate_slow(const struct invlock *il,
 	bool quiet;
 	u64 words;
 
-	if (unlikely(il->check == INVLOCK_CHECK_NONE))
-		return INVLOCK_VALID;
 	/* since we loaded sequence, another thread has proved as much and more */
 	if (from - sequence < MAX_LAG)
 		return INVLOCK_VALID;
@@ -142,8 +124,6 @@ enum invlock_verdict invlock_validate_slow(const struct invlock *il,
 			port_store(&snap->sequence, sequence);
 		return INVLOCK_VALID;
 	}
-	if (il->check != INVLOCK_CHECK_FULL)
-		return INVLOCK_STALE;
 
 	/* While the writer is blind, its event is not written: to wait for that here is vain. */
 	if (is_blind(il))

@@ -50,13 +50,12 @@ extern const u64 invlock_unquiet;
  * @start: first byte
  * @end: the byte after the last
  *
- * Return: the word of the range's only stripe; &invlock_unquiet for
- * several stripes, a feed that has to settle, and a check that is planted. Since: 0.1
+ * Return: the word of the range's only stripe; &invlock_unquiet for several stripes and for a
+ * feed that has to settle. Since: 0.1
  */
 static inline const u64 *invlock_only_word(const struct invlock *il, u64 start, u64 end)
 {
-	if (unlikely(il->settle || il->check != INVLOCK_CHECK_FULL ||
-		     !invlock_in_one_stripe(start, end, il->stripe_shift)))
+	if (unlikely(il->settle || !invlock_in_one_stripe(start, end, il->stripe_shift)))
 		return &invlock_unquiet;
 	return &il->words[invlock_stripe_word(start >> il->stripe_shift, il->word_mask)];
 }
@@ -104,7 +103,7 @@ static inline bool invlock_unmoved(const struct invlock *il, const struct invloc
 
 	if (!lag)
 		return true;
-	if (unlikely(lag > il->max_lag || il->check != INVLOCK_CHECK_FULL ||
+	if (unlikely(lag > il->max_lag ||
 		     !invlock_in_one_stripe(start, end, il->stripe_shift)))
 		return false;
 	/* both pair with the RMWs in invlock_words_add() */

@@ -70,8 +70,8 @@ int mm_sees(const struct monitor *monitor, u64 need, struct invlock_why *why)
 		       "or need fewer kinds if they cannot happen", monitor->name, names);
 }
 
-static int create(const struct monitor *monitor, unsigned int flags,
-		  struct invlock_mm **ret_mm, struct invlock_why *why)
+int mm_create(const struct monitor *monitor, unsigned int flags, struct invlock_mm **ret_mm,
+	      struct invlock_why *why)
 {
 	struct invlock_mm *mm = calloc(1, sizeof(*mm));
 	int err;
@@ -117,7 +117,7 @@ static int open_one(unsigned int nr, const struct invlock_mm_options *options,
 		return err;
 	/* what a forked child inherited is its holders' to close; it gets a new one */
 	if (!opened[nr] || !mm_alive(opened[nr])) {
-		err = create(monitors[nr], options->flags, ret_mm, why);
+		err = mm_create(monitors[nr], options->flags, ret_mm, why);
 		if (!err)
 			opened[nr] = *ret_mm;
 		return err;

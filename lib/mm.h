@@ -36,6 +36,10 @@ static inline bool mm_alive(const struct invlock_mm *mm)
 void mm_lock(void);
 void mm_unlock(void);
 
+/* one that nobody else gets; for invlock_mm_close(). @flags: INVLOCK_MM_* */
+int mm_create(const struct monitor *monitor, unsigned int flags, struct invlock_mm **ret_mm,
+	      struct invlock_why *why);
+
 /* one more user; the caller is one already */
 void mm_hold(struct invlock_mm *mm);
 

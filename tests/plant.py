@@ -3,8 +3,10 @@
 """Plants a fault: copies sources and changes one place in the copy, to show that a test sees it.
 
     plant.py list  TABLE [FIELD...]              prints the name and these fields of each entry
-    plant.py check TABLE ROOT                    does the old text of every entry still fit ROOT?
+    plant.py check TABLE ROOT [STAMP]            does the old text of every entry still fit ROOT?
+                                                 Then STAMP is made
     plant.py copy  TABLE NAME ROOT OUT FOLDER... copies these folders of ROOT to OUT and plants NAME
+    plant.py file  TABLE NAME ROOT FILE OUT      copies FILE to OUT and plants NAME's part of it
 
 A copy writes only the files that differ, and removes none: a build of one copy after the other
 in the same OUT compiles what has changed.
@@ -82,6 +84,16 @@ def find(path, name):
     return found[0]
 
 
+def _changed(text, name, file, old, new):
+    # whole lines: "x" must not match inside "xy"
+    pattern = re.compile('^' + re.escape(old) + '$', re.M)
+    found = len(pattern.findall(text)) if old else 0
+    if found != 1:
+        raise Misfit(f'{name}: its old text occurs in {file} {found} times, not once: '
+                     'bring the table up to date')
+    return pattern.sub(lambda _: new, text, count=1)
+
+
 def apply(entry, root):
     """Change the sources below @root as @entry says."""
     for file, old, new in entry['changes']:
@@ -91,14 +103,19 @@ def apply(entry, root):
                 text = f.read()
         except FileNotFoundError:
             raise Misfit(f'{entry["name"]}: there is no {file}: bring the table up to date')
-        # whole lines: "x" must not match inside "xy"
-        pattern = re.compile('^' + re.escape(old) + '$', re.M)
-        found = len(pattern.findall(text)) if old else 0
-        if found != 1:
-            raise Misfit(f'{entry["name"]}: its old text occurs in {file} {found} times, not '
-                         'once: bring the table up to date')
         with open(path, 'w', encoding='utf-8') as f:
-            f.write(pattern.sub(lambda _: new, text, count=1))
+            f.write(_changed(text, entry['name'], file, old, new))
+
+
+def copy_file(entry, root, path, out):
+    """Copy the one file @path to @out, with what @entry changes in it."""
+    with open(path, encoding='utf-8') as f:
+        text = f.read()
+    for file, old, new in entry['changes']:
+        if os.path.realpath(os.path.join(root, file)) == os.path.realpath(path):
+            text = _changed(text, entry['name'], file, old, new)
+    with open(out, 'w', encoding='utf-8') as f:
+        f.write(text)
 
 
 def copy(root, out, folders):
@@ -133,13 +150,18 @@ def main(argv):
         if argv[1:2] == ['list'] and len(argv) >= 3:
             for entry in read_table(argv[2]):
                 print('\t'.join([entry['name']] + [entry.get(f, '-') for f in argv[3:]]))
-        elif argv[1:2] == ['check'] and len(argv) == 4:
+        elif argv[1:2] == ['check'] and len(argv) in (4, 5):
             with tempfile.TemporaryDirectory() as scratch:
                 check(argv[2], argv[3], scratch)
+            if len(argv) == 5:
+                with open(argv[4], 'w', encoding='utf-8'):
+                    pass
         elif argv[1:2] == ['copy'] and len(argv) >= 7:
             entry = find(argv[2], argv[3])
             copy(argv[4], argv[5], argv[6:])
             apply(entry, argv[5])
+        elif argv[1:2] == ['file'] and len(argv) == 7:
+            copy_file(find(argv[2], argv[3]), *argv[4:])
         else:
             sys.exit(__doc__)
     except Misfit as why:

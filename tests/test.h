@@ -8,6 +8,9 @@
  * A TEST registers itself. TEST_MAIN() runs those of its program in the order of their source;
  * TEST_MAIN(.setup = f, .teardown = g) runs f before and g after each of them.
  *
+ * TEST_PLANTED(no_check, ...) shows that a test can fail: it runs in another program of the same
+ * source, whose copy of the library has the fault of that name in it (planted.txt).
+ *
  * cmocka 1.1.5 writes a skip as "not ok N # SKIP name", which TAP readers take for a
  * failure. stdout is therefore a stream that puts it right, and adds the reason.
  *
@@ -28,8 +31,14 @@
 #include <unistd.h>
 #include <cmocka.h>
 
+/* the fault that is planted in this program's copy of the library: meson.build */
+#ifndef PLANTED
+#define PLANTED	""
+#endif
+
 struct test {
 	const char *name;
+	const char *planted;	/* runs in the program with this fault; "" or NULL = none */
 	CMUnitTestFunction run;
 	void *state;		/* what *state is when the test begins */
 	int order;
@@ -57,17 +66,21 @@ static inline void test_add(struct test *t)
 	*at = t;
 }
 
-#define TEST(test_name)							\
+#define TEST_WITH(fault, test_name)					\
 static void test_name(void **state);					\
 __attribute__((constructor)) static void add_##test_name(void)		\
 {									\
 	static struct test t = {					\
-		.name = #test_name, .run = test_name, .order = __COUNTER__, \
+		.name = #test_name, .planted = fault, .run = test_name,	\
+		.order = __COUNTER__,					\
 	};								\
 									\
 	test_add(&t);							\
 }									\
 static void test_name(__attribute__((unused)) void **state)
+
+#define TEST(test_name)			TEST_WITH("", test_name)
+#define TEST_PLANTED(fault, test_name)	TEST_WITH(#fault, test_name)
 
 /* one for all files of a program: a rig in another one may skip */
 __attribute__((weak)) char test_skip_reason[200];
@@ -118,7 +131,7 @@ static inline int test_run(const struct test_fixtures *f)
 	int failed;
 
 	for (const struct test *t = test_first; t; t = t->next) {
-		if (f->wanted && !f->wanted(t->name))
+		if (strcmp(t->planted ?: "", PLANTED) || (f->wanted && !f->wanted(t->name)))
 			continue;
 		tests = realloc(tests, (nr + 1) * sizeof(*tests));
 		if (!tests)

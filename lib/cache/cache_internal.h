@@ -30,7 +30,7 @@ struct invlock_cache {
 	/* what a hit reads is the first line; constant after open, but for the index */
 	struct index index;	/* changed under lock, slowly */
 	u32 id;			/* counter of hits in each thread's record */
-	struct invlock il;	/* the mm's, with this cache's check */
+	struct invlock il;	/* a copy of the mm's: a hit reads it on this line */
 
 	/* the rest of what is constant after open */
 	const u32 *alive;	/* the mm's: 0 in a forked child */
@@ -69,9 +69,6 @@ static inline void cache_unlock(struct invlock_cache *cache)
 {
 	pthread_mutex_unlock(&cache->lock);
 }
-
-/* test only: break this cache's check on purpose; before its first get */
-void cache_plant_check(struct invlock_cache *cache, enum invlock_check check);
 
 /*
  * Take a region for [start, end), evicting if need be. It counts, is not in the index, and

@@ -276,8 +276,3 @@ int invlock_cache_stats(const struct invlock_cache *cache, struct invlock_cache_
 	stats.hits = count_hits(cache);
 	return options_out(ret_stats, sizeof(stats), &stats, sizeof(stats));
 }
-
-void cache_plant_check(struct invlock_cache *cache, enum invlock_check check)
-{
-	cache->il.check = check;
-}

@@ -281,31 +281,4 @@ TEST(nested_and_overlapping_invalidations_count)
 	feed_free(&f);
 }
 
-TEST(the_broken_checks_are_broken_in_the_way_they_say)
-{
-	struct invlock_snapshot snap;
-
-	feed_make(&f, 4096, 64);
-	f.il.check = INVLOCK_CHECK_NONE;
-	sample(0x10000, 0x20000, &snap);
-	feed_change(&f, 0x10000, 0x20000);
-	assert_valid(&snap, 0x10000, 0x20000);
-
-	f.il.check = INVLOCK_CHECK_START_ONLY;
-	invlock_inv_start(&f.il, 0x10000, 0x20000, INVLOCK_KIND_UNMAP, 0, 0);
-	sample(0x10000, 0x20000, &snap);
-	invlock_inv_end(&f.il, 0x10000, 0x20000);
-	assert_valid(&snap, 0x10000, 0x20000);
-	feed_change(&f, 0x10000, 0x20000);
-	assert_stale(&snap, 0x10000, 0x20000);
-
-	f.il.check = INVLOCK_CHECK_END_ONLY;
-	sample(0x10000, 0x20000, &snap);
-	invlock_inv_start(&f.il, 0x10000, 0x20000, INVLOCK_KIND_UNMAP, 0, 0);
-	assert_valid(&snap, 0x10000, 0x20000);
-	invlock_inv_end(&f.il, 0x10000, 0x20000);
-	assert_stale(&snap, 0x10000, 0x20000);
-	feed_free(&f);
-}
-
 TEST_MAIN()

@@ -286,8 +286,6 @@ static void open_and_use(struct life *l)
 	if (!check(l, "mm open", invlock_mm_open(&mo, &l->mm, &why), &why))
 		return;
 	if (check(l, "cache open", invlock_cache_open(l->mm, &co, &l->cache, &why), &why)) {
-		if (job_options.plant_none)
-			cache_plant_check(l->cache, INVLOCK_CHECK_NONE);
 		inject_window(false);
 		for (unsigned int nr = 0; is_manual() && nr < NR_FILLED; nr++)
 			use(l, NR_PAGES - 1 - nr, 0);

@@ -20,7 +20,6 @@ struct job_options {
 	const char *monitor;
 	bool reaper;
 	bool selftest;		/* it maps and unmaps in ways that are not counted as mapped */
-	bool plant_none;	/* no check: the job must complain */
 };
 
 extern struct job_options job_options;

@@ -247,13 +247,12 @@ TEST(a_leak_a_crash_and_a_hang_are_found)
 	}
 }
 
-TEST(a_cache_that_does_not_check_is_found)
+TEST_PLANTED(no_check, a_cache_that_does_not_check_is_found)
 {
 	struct fault none = {};
 	struct outcome out;
 
 	with("manual", false);
-	job_options.plant_none = true;
 	assert_int_equal(inject(&none, job_cache, &out), 0);
 	assert_non_null(strstr(out.wrong, "a stale hit"));
 }

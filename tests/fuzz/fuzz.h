@@ -13,7 +13,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-/* faults that the target can plant, each a check taken out; ends with NULL */
+/* faults that the target can plant in itself; ends with NULL. planted.txt has the library's */
 extern const char *const fuzz_plants[];
 
 /* plant one, for all inputs from now on; libFuzzer's build takes it from INVLOCK_FUZZ_PLANT */

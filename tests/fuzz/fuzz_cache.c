@@ -19,7 +19,6 @@
 #include <invlock/section.h>
 
 #include "fuzz.h"
-#include "lib/cache/cache_internal.h"
 #include "lib/monitor/monitor.h"
 
 #define PAGE4K		4096UL
@@ -48,7 +47,6 @@ struct open_change {
 
 static struct invlock_mm *mm;
 static bool manual, exact_files;
-static enum invlock_check planted;
 static char *mem;
 static int file;
 static uint64_t last_stamp;
@@ -65,12 +63,10 @@ static struct open_change open_change;
 static struct open_change during_reg;	/* made by the next reg() */
 static int fail_reg;
 
-const char *const fuzz_plants[] = { "none", "start", "end", NULL };
+const char *const fuzz_plants[] = { NULL };
 
-void fuzz_plant(const char *name)
+void fuzz_plant(__attribute__((unused)) const char *name)
 {
-	planted = !strcmp(name, "none") ? INVLOCK_CHECK_NONE :
-		  !strcmp(name, "start") ? INVLOCK_CHECK_START_ONLY : INVLOCK_CHECK_END_ONLY;
 }
 
 static char *page(unsigned int nr)
@@ -474,7 +470,6 @@ static void begin(struct bytes *b)
 	memset(pinned, 0, sizeof(pinned));
 	if (invlock_cache_open(mm, &o, &cache, NULL))
 		abort();
-	cache_plant_check(cache, planted);
 	map(NR_PAGES, 0, ANON, 0);
 }
 
@@ -502,14 +497,18 @@ static void end(void)
 
 static void set_up(void)
 {
-	const char *name = getenv("INVLOCK_FUZZ_MONITOR"), *plant = getenv("INVLOCK_FUZZ_PLANT");
+	const char *name = getenv("INVLOCK_FUZZ_MONITOR");
 	struct invlock_mm_options o = {
-		.size = sizeof(o), .monitor = name ? name : "manual", .need = INVLOCK_BIT(UNMAP),
+		.size = sizeof(o),
+		.monitor = name ? name : "manual",
+		.need = INVLOCK_BIT(UNMAP),
+#ifdef PLANTED
+		/* what is planted would be found at once */
+		.flags = INVLOCK_MM_NO_SELFTEST,
+#endif
 	};
 	struct invlock_why why;
 
-	if (plant)
-		fuzz_plant(plant);
 	if (invlock_mm_open(&o, &mm, &why)) {
 		fprintf(stderr, "%s\n", why.text);
 		exit(77);

@@ -21,17 +21,13 @@
 #define NR_PAGES	64u
 
 static bool no_bounds;
-static enum invlock_check planted;
 static u8 *guard;	/* the page behind the feed */
 
-const char *const fuzz_plants[] = { "bounds", "none", "start", "end", NULL };
+const char *const fuzz_plants[] = { "bounds", NULL };
 
 void fuzz_plant(const char *name)
 {
 	no_bounds = !strcmp(name, "bounds");
-	planted = !strcmp(name, "none") ? INVLOCK_CHECK_NONE :
-		  !strcmp(name, "start") ? INVLOCK_CHECK_START_ONLY :
-		  !strcmp(name, "end") ? INVLOCK_CHECK_END_ONLY : INVLOCK_CHECK_FULL;
 }
 
 /* ---- hostile ---- */
@@ -299,7 +295,6 @@ static void torn(struct bytes *b)
 	if (invlock_feed_format(mem, bytes, nr_words, nr_events, 12 + byte(b) % 8) ||
 	    invlock_attach(&il, mem, bytes))
 		abort();
-	il.check = planted;
 	/* an old feed: counters may be anywhere, and a word's generation wraps */
 	il.feed->sequence = word(b) >> 2;
 	il.feed->wide = word(b) & ~INVLOCK_RUNNING_MASK;

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
 /*
- * replay CORPUS NR [PLANT...] - run a fuzz target without libFuzzer
+ * replay CORPUS NR - run a fuzz target without libFuzzer
  *
  * Every input of the corpus, in order of name; NR mutations of them, always the same ones;
- * then, for each fault that the target can plant, or for those named, the corpus again, which
- * must find it. Each in a child, which dies where libFuzzer would report.
+ * then, for each fault that the target can plant, the corpus again, which must find it. Each in a
+ * child, which dies where libFuzzer would report.
  */
 #include <dirent.h>
 #include <signal.h>
@@ -21,7 +21,6 @@
 #define PATIENCE_S	300	/* of all inputs together: an endless loop ends here */
 
 static const char *corpus;
-static const char *const *plants = fuzz_plants;
 static unsigned int nr_mutations;
 
 struct input {
@@ -133,8 +132,8 @@ static void run_mutations(void)
 	}
 }
 
-/* Return: as from waitpid(). What a child that is to die says is not shown */
-static int in_child(void (*run)(void), const char *plant)
+/* Return: as from waitpid(). With a @fault the child is to die, and what it says is not shown */
+static int in_child(void (*run)(void), const char *fault)
 {
 	static const int crashes[] = { SIGSEGV, SIGBUS, SIGILL, SIGFPE };
 	struct rlimit no_core = {};
@@ -148,9 +147,9 @@ static int in_child(void (*run)(void), const char *plant)
 		/* cmocka would go on behind a crash */
 		for (unsigned int i = 0; i < sizeof(crashes) / sizeof(crashes[0]); i++)
 			signal(crashes[i], SIG_DFL);
-		if (plant) {
+		if (fault) {
 			setrlimit(RLIMIT_CORE, &no_core);
-			fuzz_plant(plant);
+			fuzz_plant(fault);
 			freopen("/dev/null", "w", stderr);
 		}
 		alarm(PATIENCE_S);
@@ -171,6 +170,16 @@ static void passes(void (*run)(void))
 		fail_msg("%s: %s (status %#x)", corpus, now, status);
 }
 
+static void finds(const char *fault)
+{
+	int status = in_child(run_corpus, fault);
+
+	/* a sanitizer may be the one who finds it */
+	if (!status || (WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM))
+		fail_msg("with %s planted the corpus passes all the same", fault);
+	print_message("# %s: found by %s\n", fault, now);
+}
+
 TEST(every_input_of_the_corpus_passes)
 {
 	passes(run_corpus);
@@ -183,32 +192,45 @@ TEST(mutations_of_the_corpus_pass)
 	print_message("# %u mutations\n", nr_mutations);
 }
 
-TEST(each_planted_fault_is_found_by_the_corpus)
+TEST(the_corpus_finds_each_fault_that_the_target_plants)
 {
-	for (unsigned int i = 0; plants[i]; i++) {
-		int status = in_child(run_corpus, plants[i]);
+	for (unsigned int i = 0; fuzz_plants[i]; i++)
+		finds(fuzz_plants[i]);
+}
 
-		/* a sanitizer may be the one who finds it */
-		if (!status || (WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM))
-			fail_msg("without %s the corpus passes all the same", plants[i]);
-		print_message("# without %s: found by %s\n", plants[i], now);
-	}
+TEST_PLANTED(no_check, the_corpus_finds_that_nothing_is_checked)
+{
+	finds(PLANTED);
+}
+
+TEST_PLANTED(start_only, the_corpus_finds_that_a_running_change_does_not_count)
+{
+	finds(PLANTED);
+}
+
+TEST_PLANTED(end_only, the_corpus_finds_that_a_change_counts_only_when_it_has_ended)
+{
+	finds(PLANTED);
+}
+
+/* the library's faults are enough for a target that plants none */
+static bool can_fail(const char *name)
+{
+	return fuzz_plants[0] || strcmp(name, "the_corpus_finds_each_fault_that_the_target_plants");
 }
 
 int main(int argc, char **argv)
 {
 	if (argc < 3) {
-		fprintf(stderr, "usage: %s CORPUS NR-OF-MUTATIONS [PLANT...]\n", argv[0]);
+		fprintf(stderr, "usage: %s CORPUS NR-OF-MUTATIONS\n", argv[0]);
 		return 2;
 	}
-	if (argc > 3)
-		plants = (const char *const *)argv + 3;
 	corpus = argv[1];
 	nr_mutations = strtoul(argv[2], NULL, 10);
 	/* slow, and made for more than one thread */
 	if (getenv("INVLOCK_TEST_TIER") && !strcmp(getenv("INVLOCK_TEST_TIER"), "tsan"))
 		nr_mutations /= 20;
 	return test_run(&(struct test_fixtures){
-		.before_all = load_corpus, .after_all = free_corpus,
+		.before_all = load_corpus, .after_all = free_corpus, .wanted = can_fail,
 	});
 }

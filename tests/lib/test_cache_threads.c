@@ -16,7 +16,6 @@
 
 #include "tests/test.h"
 #include "tests/lib/rig.h"
-#include "lib/cache/cache_internal.h"
 
 #define PAGE		4096UL
 #define NR_PAGES	64
@@ -151,10 +150,9 @@ TEST(no_hit_is_stale_or_deregistered_while_entries_are_evicted)
 	toy_close(&toy);
 }
 
-TEST(the_storm_finds_stale_hits_when_the_check_is_off)
+TEST_PLANTED(no_check, the_storm_finds_stale_hits_when_the_check_is_off)
 {
 	open_versioned(0, 0);
-	cache_plant_check(toy.cache, INVLOCK_CHECK_NONE);
 	for (int storms = 0; !nr_stale && storms < 100; storms++)
 		storm();
 	assert_true(nr_stale > 0);

@@ -45,8 +45,6 @@ TEST(unknown_names_are_refused_and_the_known_ones_named)
 	refused(2, "manual");
 	PROVE(&said, NULL, "--device", "abacus");
 	refused(2, "soft");
-	PROVE(&said, NULL, "--plant", "tree");
-	refused(2, "none, start or end");
 	PROVE(&said, NULL, "--wish");
 	refused(2, "--wish");
 	PROVE(&said, NULL, "--file");

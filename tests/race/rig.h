@@ -13,8 +13,6 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "core/invlock.h"
-
 #define PAGE	4096UL
 
 struct race {
@@ -27,7 +25,7 @@ struct race {
 };
 
 /* skips the test, saying why, where the bpf monitor cannot be had */
-void race_open(struct race *race, enum invlock_check check);
+void race_open(struct race *race);
 void race_close(struct race *race);
 
 /* a number that was never used before */
@@ -51,7 +49,7 @@ extern unsigned long race_rounds;
 
 /* uring_race.c: registrations are io_uring fixed buffers, uses are real writes */
 enum uring_change { CHANGE_DISCARD, CHANGE_FIXED, CHANGE_REMAP };
-unsigned long uring_race(enum uring_change change, enum invlock_check check,
-			 unsigned long rounds, unsigned long *ret_writes);
+unsigned long uring_race(enum uring_change change, unsigned long rounds,
+			 unsigned long *ret_writes);
 
 #endif /* INVLOCK_TESTS_RACE_RIG_H */

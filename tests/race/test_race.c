@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * The races, each with the full check, where nothing may be stale, and with a part of the
- * check switched off, where something must be: a race that cannot fail proves nothing.
+ * The races. With the library as it is nothing may be stale; with a part of its check taken out
+ * something must be: a race that cannot fail proves nothing.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -31,12 +31,12 @@ static void write_number(void *page)
 
 /* ---- one thread: unmap, map, look up ---- */
 
-static unsigned long same_thread(enum invlock_check check)
+static unsigned long same_thread(void)
 {
 	struct race race = {};
 	char *p = race_map(PAGE);
 
-	race_open(&race, check);
+	race_open(&race);
 	write_number(p);
 	for (unsigned long i = 0; i < race_rounds; i++) {
 		race_use(&race, p, PAGE);
@@ -61,12 +61,12 @@ struct handed {
 };
 
 /* a thread that changes what is handed to it, in turn with this one */
-static pthread_t begin_turns(struct race *race, struct handed *h, enum invlock_check check,
+static pthread_t begin_turns(struct race *race, struct handed *h,
 			     void *(*each_turn)(void *handed))
 {
 	pthread_t t;
 
-	race_open(race, check);
+	race_open(race);
 	gate.turn = 0;
 	write_number(h->addr);
 	if (pthread_create(&t, NULL, each_turn, h))
@@ -109,14 +109,14 @@ static void take_over(char *addr)
 	}
 }
 
-static unsigned long handed_in_munmap(enum invlock_check check)
+static unsigned long handed_in_munmap(void)
 {
 	struct race race = {};
 	struct handed h = { race_map(BIG), race_rounds };
 	unsigned long rounds = race_rounds;
 	pthread_t t;
 
-	t = begin_turns(&race, &h, check, unmap_each_turn);
+	t = begin_turns(&race, &h, unmap_each_turn);
 	for (unsigned int i = 0; i < rounds; i++) {
 		madvise(h.addr, BIG, MADV_POPULATE_WRITE);
 		race_use(&race, h.addr, PAGE);
@@ -170,14 +170,14 @@ static void let_unmap_go(int uffd)
 		abort();
 }
 
-static unsigned long held_in_munmap(enum invlock_check check)
+static unsigned long held_in_munmap(void)
 {
 	struct race race = {};
 	struct handed h = { race_map(BIG), HELD_ROUNDS };
 	int uffd = open_uffd();
 	pthread_t t;
 
-	t = begin_turns(&race, &h, check, unmap_each_turn);
+	t = begin_turns(&race, &h, unmap_each_turn);
 	for (unsigned int i = 0; i < h.rounds; i++) {
 		hold_unmaps(uffd, h.addr);
 		race_use(&race, h.addr, PAGE);
@@ -210,13 +210,13 @@ static void *discard_each_turn(void *arg)
 	return NULL;
 }
 
-static unsigned long new_memory_seen(enum invlock_check check)
+static unsigned long new_memory_seen(void)
 {
 	struct race race = {};
 	struct handed h = { race_map(BIG), race_rounds };
 	pthread_t t;
 
-	t = begin_turns(&race, &h, check, discard_each_turn);
+	t = begin_turns(&race, &h, discard_each_turn);
 	for (unsigned int i = 0; i < h.rounds; i++) {
 		madvise(h.addr, BIG, MADV_POPULATE_WRITE);
 		race_use(&race, h.addr, PAGE);
@@ -262,7 +262,7 @@ static pid_t start_other(struct gate *shared, unsigned long rounds, int fd, void
 	_exit(0);
 }
 
-static unsigned long other_process(void (*change)(int), enum invlock_check check)
+static unsigned long other_process(void (*change)(int))
 {
 	struct gate *shared = mmap(NULL, PAGE, PROT_READ | PROT_WRITE,
 				   MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -272,7 +272,7 @@ static unsigned long other_process(void (*change)(int), enum invlock_check check
 	pid_t pid;
 
 	assert_true(fd >= 0 && shared != MAP_FAILED && !ftruncate(fd, PAGE));
-	race_open(&race, check);
+	race_open(&race);
 	pid = start_other(shared, race_rounds, fd, change);
 	p = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	assert_true(pid > 0 && p != MAP_FAILED);
@@ -320,27 +320,27 @@ do {										\
 
 TEST(unmap_then_lookup_on_one_thread_is_never_stale)
 {
-	assert_int_equal(same_thread(INVLOCK_CHECK_FULL), 0);
+	assert_int_equal(same_thread(), 0);
 }
 
-TEST(unmap_then_lookup_is_stale_without_the_check)
+TEST_PLANTED(no_check, unmap_then_lookup_is_stale_without_the_check)
 {
-	assert_control_fails(same_thread(INVLOCK_CHECK_NONE));
+	assert_control_fails(same_thread());
 }
 
 TEST(an_address_handed_over_inside_munmap_is_never_stale)
 {
-	assert_int_equal(handed_in_munmap(INVLOCK_CHECK_FULL), 0);
+	assert_int_equal(handed_in_munmap(), 0);
 }
 
-TEST(an_address_handed_over_inside_munmap_is_stale_without_the_check)
+TEST_PLANTED(no_check, an_address_handed_over_inside_munmap_is_stale_without_the_check)
 {
-	assert_control_fails(handed_in_munmap(INVLOCK_CHECK_NONE));
+	assert_control_fails(handed_in_munmap());
 }
 
-TEST(an_address_handed_over_inside_munmap_is_stale_with_the_end_only)
+TEST_PLANTED(end_only, an_address_handed_over_inside_munmap_is_stale_with_the_end_only)
 {
-	unsigned long stale = held_in_munmap(INVLOCK_CHECK_END_ONLY);
+	unsigned long stale = held_in_munmap();
 
 	/* in a munmap that goes on, the moment is too short to be met for certain */
 	print_message("# %lu of %d uses stale, as they must be\n", stale, HELD_ROUNDS);
@@ -349,37 +349,37 @@ TEST(an_address_handed_over_inside_munmap_is_stale_with_the_end_only)
 
 TEST(new_memory_seen_by_another_thread_is_never_stale)
 {
-	assert_int_equal(new_memory_seen(INVLOCK_CHECK_FULL), 0);
+	assert_int_equal(new_memory_seen(), 0);
 }
 
-TEST(new_memory_seen_by_another_thread_is_stale_without_the_check)
+TEST_PLANTED(no_check, new_memory_seen_by_another_thread_is_stale_without_the_check)
 {
-	assert_control_fails(new_memory_seen(INVLOCK_CHECK_NONE));
+	assert_control_fails(new_memory_seen());
 }
 
-TEST(new_memory_seen_by_another_thread_is_stale_with_the_end_only)
+TEST_PLANTED(end_only, new_memory_seen_by_another_thread_is_stale_with_the_end_only)
 {
-	assert_control_fails(new_memory_seen(INVLOCK_CHECK_END_ONLY));
+	assert_control_fails(new_memory_seen());
 }
 
 TEST(a_hole_punched_by_another_process_is_never_stale)
 {
-	assert_int_equal(other_process(punch, INVLOCK_CHECK_FULL), 0);
+	assert_int_equal(other_process(punch), 0);
 }
 
-TEST(a_hole_punched_by_another_process_is_stale_without_the_check)
+TEST_PLANTED(no_check, a_hole_punched_by_another_process_is_stale_without_the_check)
 {
-	assert_control_fails(other_process(punch, INVLOCK_CHECK_NONE));
+	assert_control_fails(other_process(punch));
 }
 
 TEST(a_truncation_by_another_process_is_never_stale)
 {
-	assert_int_equal(other_process(truncate_and_grow, INVLOCK_CHECK_FULL), 0);
+	assert_int_equal(other_process(truncate_and_grow), 0);
 }
 
-TEST(a_truncation_by_another_process_is_stale_without_the_check)
+TEST_PLANTED(no_check, a_truncation_by_another_process_is_stale_without_the_check)
 {
-	assert_control_fails(other_process(truncate_and_grow, INVLOCK_CHECK_NONE));
+	assert_control_fails(other_process(truncate_and_grow));
 }
 
 #define URING_RACE(name, change)						\
@@ -387,20 +387,22 @@ TEST(a_real_write_after_##name##_raced_a_registration_is_never_stale)		\
 {										\
 	unsigned long writes = 0;						\
 										\
-	assert_int_equal(uring_race(change, INVLOCK_CHECK_FULL, race_rounds, &writes), 0); \
+	assert_int_equal(uring_race(change, race_rounds, &writes), 0);		\
 	assert_true(writes > race_rounds / 2);					\
 }										\
-TEST(a_real_write_after_##name##_raced_a_registration_is_stale_without_the_check) \
+TEST_PLANTED(no_check,								\
+	     a_real_write_after_##name##_raced_a_registration_is_stale_without_the_check) \
 {										\
 	unsigned long writes;							\
 										\
-	assert_control_fails(uring_race(change, INVLOCK_CHECK_NONE, race_rounds, &writes)); \
+	assert_control_fails(uring_race(change, race_rounds, &writes));		\
 }										\
-TEST(a_real_write_after_##name##_raced_a_registration_is_stale_with_the_start_only) \
+TEST_PLANTED(start_only,							\
+	     a_real_write_after_##name##_raced_a_registration_is_stale_with_the_start_only) \
 {										\
 	unsigned long writes;							\
 										\
-	assert_control_fails(uring_race(change, INVLOCK_CHECK_START_ONLY, race_rounds, &writes)); \
+	assert_control_fails(uring_race(change, race_rounds, &writes));		\
 }
 
 URING_RACE(discard, CHANGE_DISCARD)

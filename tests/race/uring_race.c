@@ -14,7 +14,6 @@
 
 #include "tests/test.h"
 #include "tests/race/rig.h"
-#include "lib/cache/cache_internal.h"
 
 #define NR_PAGES	64
 #define LEN		(NR_PAGES * PAGE)
@@ -71,7 +70,7 @@ static void buffer_dereg(void *ctx, void *addr, size_t len, uint64_t handle)
 	pthread_mutex_unlock(&rig->lock);
 }
 
-static void rig_open(struct rig *rig, enum invlock_check check)
+static void rig_open(struct rig *rig)
 {
 	struct invlock_cache_options co = {
 		.size = sizeof(co), .ops = { buffer_reg, buffer_dereg }, .ctx = rig,
@@ -81,7 +80,7 @@ static void rig_open(struct rig *rig, enum invlock_check check)
 	int err;
 
 	/* skips where there is no bpf; its cache is not used */
-	race_open(&plain, INVLOCK_CHECK_FULL);
+	race_open(&plain);
 	invlock_cache_close(plain.cache);
 	rig->race.mm = plain.mm;
 	err = io_uring_queue_init(8, &rig->ring, 0);
@@ -91,7 +90,6 @@ static void rig_open(struct rig *rig, enum invlock_check check)
 	}
 	assert_int_equal(io_uring_register_buffers_sparse(&rig->ring, NR_SLOTS), 0);
 	assert_int_equal(invlock_cache_open(rig->race.mm, &co, &rig->race.cache, NULL), 0);
-	cache_plant_check(rig->race.cache, check);
 	pthread_mutex_init(&rig->lock, NULL);
 	rig->free_slots = ~0ULL;
 	rig->memfd = memfd_create("race", MFD_CLOEXEC);
@@ -185,13 +183,13 @@ static bool write_is_stale(struct rig *rig)
 	return stale;
 }
 
-unsigned long uring_race(enum uring_change change, enum invlock_check check,
-			 unsigned long rounds, unsigned long *ret_writes)
+unsigned long uring_race(enum uring_change change, unsigned long rounds,
+			 unsigned long *ret_writes)
 {
 	struct rig rig = { .rounds = rounds };
 	pthread_t t;
 
-	rig_open(&rig, check);
+	rig_open(&rig);
 	if (pthread_create(&t, NULL, register_each_turn, &rig))
 		abort();
 	for (unsigned int i = 0; i < rounds; i++) {

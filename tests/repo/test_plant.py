@@ -91,13 +91,32 @@ def a_copy_leaves_the_build_of_what_did_not_change_alone():
     assert os.stat(g).st_mtime == 1 and os.stat(f).st_mtime > 1
 
 
+def a_single_file_is_copied_with_what_changes_in_it():
+    tree = Tree()
+    for name, text in (('f', SOURCE.replace('x;', 'y;')), ('g', '\nint h;\n')):
+        assert tree.plant('file', 'table', 'two-places', '.', f'src/{name}.c', 'new.c') == (0, '')
+        assert tree.read('new.c') == text
+    assert tree.plant('file', 'table', 'unlocked', '.', 'src/g.c', 'new.c') == (0, '')
+    assert tree.read('new.c') == tree.read('src/g.c')
+
+
+def a_single_file_that_has_changed_is_named():
+    tree = Tree()
+    tree.write('src/g.c', 'int i;\n')
+    status, said = tree.plant('file', 'table', 'two-places', '.', 'src/g.c', 'new.c')
+    assert status == 1 and 'src/g.c 0 times' in said, said
+
+
 def a_list_has_the_fields_that_are_asked_for():
     status, said = Tree().plant('list', 'table', 'test')
     assert (status, said) == (0, 'unlocked\ta b\ntwo-places\t-\n'), said
 
 
 def a_table_that_fits_passes_the_check():
-    assert Tree().plant('check', 'table', '.') == (0, '')
+    tree = Tree()
+    assert tree.plant('check', 'table', '.') == (0, '')
+    assert tree.plant('check', 'table', '.', 'stamp') == (0, '')
+    assert tree.read('stamp') == ''
 
 
 def a_text_that_is_missing_is_named():

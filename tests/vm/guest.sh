@@ -129,7 +129,7 @@ guest_suites()
 {
 	local build program name
 	local programs=(tests/bpf/test_bpf_{calls,files,functions,late,life,shared,uring,verifier}
-			tests/race/test_race{,_storm})
+			tests/race/test_race{,_storm}{,_no_check})
 
 	mkdir -p "$work"/guest/{bin,suites} && built "${programs[@]}" || return
 	for program in "${programs[@]}"; do

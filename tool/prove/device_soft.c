@@ -18,7 +18,6 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#include "lib/cache/cache_internal.h"
 #include "lib/monitor/monitor.h"
 #include "prove.h"
 
@@ -119,12 +118,8 @@ static int soft_open(const struct prove *p, struct engine *e, struct invlock_why
 	}
 	if (madvise(s->bounce, PIPE_BYTES, MADV_POPULATE_WRITE))
 		return explain(why, -EOPNOTSUPP, "the soft device needs Linux 5.14 or newer");
-	for (unsigned int column = COLUMN_INVLOCK; column < NR_COLUMNS && !err; column++) {
-		err = invlock_cache_open(p->mm, &options, &s->caches[column], why);
-		if (!err)
-			cache_plant_check(s->caches[column], column == COLUMN_NAIVE ?
-					  INVLOCK_CHECK_NONE : p->options.plant);
-	}
+	for (unsigned int column = COLUMN_INVLOCK; column < NR_COLUMNS && !err; column++)
+		err = invlock_cache_open(monitor_of(p, column), &options, &s->caches[column], why);
 	return err;
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
  * The real device: io_uring, with one ring for each column. The two columns with a cache differ
- * only in whether the cache checks. The plain column has no registered buffers.
+ * only in whether the cache is told of changes. The plain column has no registered buffers.
  */
 #include <errno.h>
 #include <liburing.h>
@@ -9,7 +9,6 @@
 #include <string.h>
 
 #include <invlock/uring.h>
-#include "lib/cache/cache_internal.h"
 #include "lib/monitor/monitor.h"
 #include "prove.h"
 
@@ -63,12 +62,8 @@ static int open_column(struct uring_engine *u, const struct prove *p, enum colum
 	u->nr_rings++;
 	if (column == COLUMN_PLAIN)
 		return 0;
-	err = invlock_uring_open(&u->rings[column], p->mm, &options, &u->urings[column], why);
-	if (err)
-		return err;
-	cache_plant_check(invlock_uring_cache(u->urings[column]),
-			  column == COLUMN_NAIVE ? INVLOCK_CHECK_NONE : p->options.plant);
-	return 0;
+	return invlock_uring_open(&u->rings[column], monitor_of(p, column), &options,
+				  &u->urings[column], why);
 }
 
 static int uring_open(const struct prove *p, struct engine *e, struct invlock_why *why)

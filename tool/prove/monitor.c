@@ -99,10 +99,19 @@ static int open_named(struct prove *p, struct invlock_why *why)
 		       p->options.monitor, names);
 }
 
+struct invlock_mm *monitor_of(const struct prove *p, enum column column)
+{
+	return column == COLUMN_NAIVE ? p->deaf : p->mm;
+}
+
 int monitor_choose(struct prove *p, struct invlock_why *why)
 {
-	int err = -EOPNOTSUPP;
+	int err;
 
+	/* not the manual monitor that the process shares, and that may be told of changes */
+	err = mm_create(&monitor_manual, 0, &p->deaf, why);
+	if (err)
+		return err;
 	storms_probe(p);
 	if (p->options.monitor)
 		return open_named(p, why);

@@ -26,11 +26,11 @@ static volatile sig_atomic_t signalled;
 
 static const char usage[] =
 	"usage: invlock prove [--file F] [--seconds N] [--threads N] [--monitor M]\n"
-	"                     [--device uring|soft] [--plant none|start|end] [--json]\n"
+	"                     [--device uring|soft] [--json]\n"
 	"\n"
 	"Does direct I/O while other threads unmap, remap, discard and truncate the memory.\n"
 	"The I/O goes three ways side by side: without a cache (plain), through an invlock cache,\n"
-	"and through a cache that never checks its registrations (naive). Every byte is compared\n"
+	"and through a cache that is told of no change (naive). Every byte is compared\n"
 	"with the file, so a stale registration shows as wrong data.\n"
 	"\n"
 	"  --file F      read the first 64 MiB of this file; default: a file made for the run\n"
@@ -40,8 +40,6 @@ static const char usage[] =
 	"  --monitor M   use monitor kmod, bpf, uffd or manual; default: the first that works\n"
 	"  --device D    use the device uring, which is io_uring, or soft, which is software and\n"
 	"                needs no privilege; default: uring if it works, else soft\n"
-	"  --plant C     break invlock's check on purpose, so that the run must fail: none = no\n"
-	"                check, start or end = only this half of the check\n"
 	"  --json        write one JSON object instead of text\n"
 	"  -h, --help    print this help\n"
 	"\n"
@@ -105,19 +103,6 @@ static int parse_number(const char *name, const char *text, unsigned int most, u
 	return 0;
 }
 
-static int parse_plant(const char *text, enum invlock_check *ret)
-{
-	if (!strcmp(text, "none"))
-		*ret = INVLOCK_CHECK_NONE;
-	else if (!strcmp(text, "start"))
-		*ret = INVLOCK_CHECK_START_ONLY;
-	else if (!strcmp(text, "end"))
-		*ret = INVLOCK_CHECK_END_ONLY;
-	else
-		return complain(PROVE_USAGE, "--plant needs none, start or end, not '%s'", text);
-	return 0;
-}
-
 static int parse_device(const char *text, const struct device **ret)
 {
 	if (!strcmp(text, device_uring.name))
@@ -139,7 +124,6 @@ static int parse(struct prove *p, int argc, char **argv)
 		{ "threads", required_argument, NULL, 't' },
 		{ "monitor", required_argument, NULL, 'm' },
 		{ "device", required_argument, NULL, 'd' },
-		{ "plant", required_argument, NULL, 'p' },
 		{ "json", no_argument, NULL, 'j' },
 		{ "help", no_argument, NULL, 'h' },
 		{}
@@ -166,9 +150,6 @@ static int parse(struct prove *p, int argc, char **argv)
 			break;
 		case 'd':
 			err = parse_device(optarg, &p->device);
-			break;
-		case 'p':
-			err = parse_plant(optarg, &o->plant);
 			break;
 		case 'j':
 			o->json = true;
@@ -290,6 +271,7 @@ static void tear_down(struct prove *p)
 	close_engines(p);
 	areas_close(p);
 	invlock_mm_close(p->mm);
+	invlock_mm_close(p->deaf);
 	data_close(&p->data);
 	free(p->workers);
 	pthread_mutex_destroy(&p->failure_lock);

@@ -2,7 +2,7 @@
 /*
  * `invlock prove` does direct I/O through cached registrations of memory while other threads change
  * the mappings of that memory. It compares three columns: plain I/O without a cache, an invlock
- * cache, and a naive cache, which never checks its registrations.
+ * cache, and a naive cache, which is told of no change.
  *
  *	prove.c		parses the options, runs the threads, judges the result
  *	monitor.c	chooses the monitor, and leaves out the changes that it does not see
@@ -202,7 +202,6 @@ struct prove_options {
 	unsigned int threads;
 	const char *monitor;
 	const char *device;
-	enum invlock_check plant;
 	bool json;
 };
 
@@ -211,6 +210,7 @@ struct prove {
 	struct data data;
 	const struct device *device;
 	struct invlock_mm *mm;
+	struct invlock_mm *deaf;	/* the naive column's: nobody tells it of a change */
 	struct invlock_mm_info info;
 	bool manual;			/* the threads report the changes that they make */
 	u64 need;			/* a mask of the kinds that the caches need */
@@ -262,6 +262,8 @@ static inline u64 next_random(u64 *state)
 
 /* Choose and open the monitor. Return: 0, or -errno and a sentence in @why. */
 int monitor_choose(struct prove *p, struct invlock_why *why);
+/* what the caches of a column hear of changes by */
+struct invlock_mm *monitor_of(const struct prove *p, enum column column);
 bool storm_is_attempted(const struct prove *p, unsigned int nr);
 /* Write the names of a set of kinds, such as "unmap, truncate". */
 void name_kinds(char *text, size_t size, u64 kinds);

@@ -72,10 +72,6 @@ static void quarantine(struct uffd *u, u64 start, u64 end)
 	struct uffd_thread *t = u->thread;
 	struct quarantined *q = &t->quarantine[0], old = *q;
 
-	if (port_load(&u->plant) & UFFD_PLANT_NO_QUARANTINE) {
-		mark(u, start, end, INVLOCK_KIND_DISCARD);
-		return;
-	}
 	if (t->nr_quarantined < UFFD_QUARANTINE) {
 		q = &t->quarantine[t->nr_quarantined];
 		port_store(&t->nr_quarantined, t->nr_quarantined + 1);
@@ -156,21 +152,15 @@ static void feed_message(struct uffd *u, const struct uffd_msg *m)
 
 static void take_events(struct uffd *u)
 {
-	u32 plant = port_load(&u->plant);
-	bool mark_early = !(plant & UFFD_PLANT_LATE_MARK);
 	struct uffd_msg messages[NR_MESSAGES];
 	ssize_t nr;
 
 	/* a full barrier; pairs with the load in settle() through the kernel's locks */
-	if (mark_early)
-		port_fetch_add(&u->thread->reading, 1);
+	port_fetch_add(&u->thread->reading, 1);
 	nr = read(u->uffd.fd, messages, sizeof(messages)) / (ssize_t)sizeof(messages[0]);
-	if (unlikely(plant & UFFD_PLANT_SLOW_MARK))
-		port_wait(UFFD_DAWDLE, false);
 	for (ssize_t i = 0; i < nr; i++)
 		feed_message(u, &messages[i]);
-	if (mark_early)
-		port_fetch_add(&u->thread->reading, -1u);
+	port_fetch_add(&u->thread->reading, -1u);
 	/* takes as long as the range is large: after reading has let the readers go */
 	for (ssize_t i = 0; i < nr; i++)
 		if (messages[i].event == UFFD_EVENT_REMAP)

@@ -86,29 +86,14 @@ static void forget(struct uffd *u)
 static bool settle(void *arg)
 {
 	struct uffd *u = arg;
-	u32 plant = port_load(&u->plant);
 	int saved_errno = errno;
-	enum uffd_probe probe;
+	enum uffd_probe probe = uffd_probe(u);
 
-	if (unlikely(plant & UFFD_PLANT_EARLY_LOOK)) {
-		if (port_load_acquire(&u->thread->reading))
-			return false;
-		port_wait(UFFD_DAWDLE_LESS, false);
-		return uffd_probe(u) != UFFD_CHANGING;
-	}
-	probe = plant & UFFD_PLANT_NO_PROBE ? UFFD_CALM : uffd_probe(u);
 	errno = saved_errno;
 	if (unlikely(probe == UFFD_GONE))
 		invlock_close_feed(&u->il, INVLOCK_FEED_DEGRADED);
 	/* pairs with the RMWs in take_events(): 0 again, and the marks are seen */
 	return probe != UFFD_CHANGING && !port_load_acquire(&u->thread->reading);
-}
-
-void uffd_plant(struct invlock_mm *mm, u32 plant)
-{
-	struct uffd *u = mm->data;
-
-	port_store(&u->plant, plant);
 }
 
 /* ---- open and close ---- */

@@ -61,16 +61,6 @@ bool ranges_gap(const struct ranges *r, u64 start, u64 end, struct gap *ret);
 /* the first stretch with a count above 0 that begins at from or above */
 bool ranges_run(const struct ranges *r, u64 from, u64 *ret_start, u64 *ret_end);
 
-/* faults that tests plant, to show what each part is for */
-#define UFFD_PLANT_LATE_MARK	1u	/* do not mark before the event is read */
-#define UFFD_PLANT_NO_PROBE	2u	/* do not ask the kernel for changes in flight */
-#define UFFD_PLANT_NO_QUARANTINE 4u	/* a discard ends when its event is read */
-#define UFFD_PLANT_SLOW_MARK	8u	/* no fault: dawdle between the event and its mark */
-#define UFFD_PLANT_EARLY_LOOK	16u	/* ask the thread first, dawdle, then the kernel */
-
-#define UFFD_DAWDLE		100	/* a sleep, for port_wait() */
-#define UFFD_DAWDLE_LESS	98	/* a shorter one */
-
 #define UFFD_QUARANTINE		64
 
 /* a discard whose event was read; the caller may still be on its way to make it */
@@ -105,7 +95,6 @@ struct uffd {
 	u64 page;
 	u64 huge;		/* bit k: there are huge pages of 2^k bytes */
 	u32 max_runs;
-	u32 plant;		/* UFFD_PLANT_*; tests */
 	bool stop;		/* the thread is to end */
 	pthread_t id;
 	void *stack;		/* thread and its stack, and three pages to try the map limit */
@@ -128,8 +117,5 @@ void uffd_unwatch_all(struct uffd *u);
 
 /* one turn of the thread, which waits for something to do if @wait; false = stop */
 bool uffd_turn(struct uffd *u, bool wait);
-
-/* test only */
-void uffd_plant(struct invlock_mm *mm, u32 plant);
 
 #endif /* INVLOCK_LIB_MONITOR_UFFD_UFFD_H */
