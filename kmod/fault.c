@@ -69,7 +69,7 @@ static void mmu_invlock_fault_unlock_mm(struct mmu_invlock_fault *f)
 		mmap_read_unlock(f->walk.mm);
 }
 
-/* Count rounds and time from the first wait or collision on: a fault without either is cheaper. */
+/* Start to count rounds and time, at the first wait or collision: most faults need no counts. */
 static void mmu_invlock_fault_count(struct mmu_invlock_fault *f)
 {
 	if (f->counting)
@@ -122,10 +122,10 @@ static bool mmu_invlock_stripes_are_quiet(const struct invlock *il, u64 start, u
 }
 
 /*
- * Locks: inv->lock. Return: 0; -EAGAIN while an invalidation of the range is running; or the error
- * with which every fault fails.
+ * May the fault enter? Locks: inv->lock. Return: 0 if it may; -EAGAIN while an invalidation of the
+ * range is running; or the error with which every fault fails.
  */
-static int mmu_invlock_fault_may_enter(const struct mmu_invlock_fault *f)
+static int mmu_invlock_fault_check_quiet(const struct mmu_invlock_fault *f)
 {
 	const struct mmu_invlock *inv = f->inv;
 
@@ -144,7 +144,7 @@ static int mmu_invlock_fault_wait_until_quiet(struct mmu_invlock_fault *f)
 
 	do {
 		spin_lock(f->inv->lock);
-		err = mmu_invlock_fault_may_enter(f);
+		err = mmu_invlock_fault_check_quiet(f);
 		spin_unlock(f->inv->lock);
 		if (err == -EAGAIN)
 			err = mmu_invlock_fault_wait(f, nr_waits++) ?: -EAGAIN;
@@ -154,7 +154,7 @@ static int mmu_invlock_fault_wait_until_quiet(struct mmu_invlock_fault *f)
 
 /*
  * Locks: the mmap lock, which is dropped unless the result is 0. Return: as
- * mmu_invlock_fault_may_enter().
+ * mmu_invlock_fault_check_quiet().
  */
 static int mmu_invlock_fault_try_enter(struct mmu_invlock_fault *f)
 {
@@ -165,7 +165,7 @@ static int mmu_invlock_fault_try_enter(struct mmu_invlock_fault *f)
 	 * Ask again: an invalidation may have started while this task waited for the mmap lock.
 	 * Its start is over, so nothing would undo this fault.
 	 */
-	err = mmu_invlock_fault_may_enter(f);
+	err = mmu_invlock_fault_check_quiet(f);
 	if (!err)
 		mmu_invlock_fault_enter(f);
 	spin_unlock(f->inv->lock);
@@ -224,8 +224,8 @@ static bool mmu_invlock_fault_look_up_pages(struct mmu_invlock_fault *f)
 			return false;
 		*pfn = page_to_pfn(page) | HMM_PFN_VALID | (write ? HMM_PFN_WRITE : 0);
 		/*
-		 * This is not the last reference: the page table has one, and it cannot be
-		 * cleared before inv->lock drops.
+		 * This is not the last reference: the page table has one, and nothing can remove
+		 * that before inv->lock drops.
 		 */
 		put_page(page);
 	}
@@ -240,7 +240,7 @@ static bool mmu_invlock_fault_walk_locked(struct mmu_invlock_fault *f)
 {
 	/* get_user_pages_fast_only() can walk the page table of the current task only */
 	f->walked_locked = f->range.hmm_pfns && current->mm == f->walk.mm &&
-			   !mmu_invlock_fault_may_enter(f) && mmu_invlock_fault_look_up_pages(f);
+			   !mmu_invlock_fault_check_quiet(f) && mmu_invlock_fault_look_up_pages(f);
 	return f->walked_locked;
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * mmu_invlock helps a driver that mirrors a process's page table. It is used together with
- * struct mmu_notifier, and with it the driver never publishes a stale translation.
+ * A driver that mirrors the page table of a process uses mmu_invlock together with struct
+ * mmu_notifier, so that it never publishes a stale translation.
  *
  *	struct my_mirror {
  *		struct mmu_invlock inv;
@@ -93,7 +93,7 @@ struct mmu_invlock {
 
 /**
  * struct mmu_invlock_geometry - the size of the lock
- * @nr_words: stripes, a power of two
+ * @nr_words: the words of the lock, a power of two
  * @nr_events: events that the ring keeps, a power of two, or 0 for no ring
  */
 struct mmu_invlock_geometry {
@@ -104,8 +104,8 @@ struct mmu_invlock_geometry {
 /**
  * mmu_invlock_init() - prepare a lock before its notifier is registered
  * @inv: the lock, in zeroed memory
- * @lock: the driver's lock. It must be a spinlock: a callback that is not allowed to block must
- *	not sleep, and a callback that will get an end must not fail.
+ * @lock: the driver's lock. It must be a spinlock: the kernel makes some invalidations where
+ *	nothing may sleep, and the start of an invalidation that has an end must not fail.
  * @ops: NULL for a driver that calls mmu_invlock_inv_start() and mmu_invlock_inv_end() itself
  * @geometry: NULL for the default, which has no ring
  *
@@ -234,7 +234,7 @@ struct mmu_invlock_fault {
 	bool mm_held;			/* mmget_not_zero() was called; mmput() is due */
 	bool counting;			/* section is initialized */
 	enum mmu_invlock_fault_state state;
-	int error;
+	int error;			/* what mmu_invlock_fault_end() will return */
 	struct mmu_invlock *inv;
 	const struct invlock_budget *budget;
 	struct hlist_node in_flight;	/* on inv->faults; guarded by inv->lock */
@@ -284,7 +284,7 @@ static inline void mmu_invlock_fault_init(struct mmu_invlock_fault *f, struct mm
 	f->inv = inv;
 	f->budget = budget;
 	f->walk.mm = inv->notifier.mm;
-	/* the mm of the current task cannot go away in this call */
+	/* the current task's own mm stays as long as the task is here, so it needs no reference */
 	if (unlikely(f->walk.mm != current->mm || start >= end || (start | end) & ~PAGE_MASK))
 		mmu_invlock_fault_init_slow(f);
 }

@@ -116,7 +116,7 @@ static inline uint64_t now_ms(void)
 	return t.tv_sec * 1000ULL + t.tv_nsec / 1000000;
 }
 
-struct storm_thread {
+struct progress_thread {
 	pthread_t thread;
 	struct progress *p;
 	char *page;
@@ -124,7 +124,7 @@ struct storm_thread {
 
 static inline void *storm_until_stopped(void *arg)
 {
-	struct storm_thread *t = arg;
+	struct progress_thread *t = arg;
 
 	while (!port_load(&t->p->stop) && now_ms() < t->p->end_ms) {
 		invalidate_once(t->p, t->page);
@@ -177,7 +177,7 @@ static inline void hold_storm(const struct progress *p, int drill)
 	drill_hold(drill, first, last - first + PAGE, p->hold_us);
 }
 
-static inline void storm_begin(struct progress *p, int drill, struct storm_thread *threads)
+static inline void storm_begin(struct progress *p, int drill, struct progress_thread *threads)
 {
 	/* map the reader's page first: the storm's pages then lie together and apart from it */
 	p->page = map_aligned(2 * MIB);
@@ -188,7 +188,7 @@ static inline void storm_begin(struct progress *p, int drill, struct storm_threa
 		hold_storm(p, drill);
 	p->end_ms = now_ms() + p->max_ms;
 	for (unsigned int i = 0; i < STORM_THREADS; i++) {
-		threads[i] = (struct storm_thread){
+		threads[i] = (struct progress_thread){
 			.p = p,
 			.page = p->storm == STORM_SAME ? p->page :
 				p->storm == STORM_NEAR ? p->page + MIB : p->storm_pages[i],
@@ -200,7 +200,7 @@ static inline void storm_begin(struct progress *p, int drill, struct storm_threa
 		sleep_ms(1);
 }
 
-static inline void storm_end(struct progress *p, int drill, struct storm_thread *threads)
+static inline void storm_end(struct progress *p, int drill, struct progress_thread *threads)
 {
 	port_store(&p->stop, true);
 	for (unsigned int i = 0; i < STORM_THREADS; i++)
@@ -213,7 +213,7 @@ static inline void storm_end(struct progress *p, int drill, struct storm_thread 
 /* @drill: an open file of drill.ko, which holds the storm's invalidations */
 static inline void progress_run(struct progress *p, int drill)
 {
-	struct storm_thread threads[STORM_THREADS];
+	struct progress_thread threads[STORM_THREADS];
 
 	storm_begin(p, drill, threads);
 	fault_until_done(p);

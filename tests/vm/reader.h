@@ -7,7 +7,7 @@
 
 #include <pthread.h>
 
-struct reader {
+struct device_reader {
 	pthread_t thread;
 	int fd;
 	struct invlock_mirror_access access;
@@ -17,15 +17,16 @@ struct reader {
 
 static inline void *read_once(void *arg)
 {
-	struct reader *r = arg;
+	struct device_reader *r = arg;
 
 	r->result = mirror_do(r->fd, &r->access);
 	return NULL;
 }
 
-static inline void start_read(struct reader *r, int fd, const void *addr, unsigned int rounds)
+static inline void start_read(struct device_reader *r, int fd, const void *addr,
+			      unsigned int rounds)
 {
-	*r = (struct reader){
+	*r = (struct device_reader){
 		.fd = fd,
 		.access = {
 			.op = INVLOCK_MIRROR_READ,
@@ -40,7 +41,7 @@ static inline void start_read(struct reader *r, int fd, const void *addr, unsign
 	assert_int_equal(pthread_create(&r->thread, NULL, read_once, r), 0);
 }
 
-static inline void finish_read(struct reader *r)
+static inline void finish_read(struct device_reader *r)
 {
 	assert_int_equal(pthread_join(r->thread, NULL), 0);
 }

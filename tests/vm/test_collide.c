@@ -38,7 +38,7 @@ static char *page_of_a(void)
 	return p;
 }
 
-static void check_collided_once(struct reader *r)
+static void check_collided_once(struct device_reader *r)
 {
 	struct invlock_mirror_stats stats = mirror_stats(r->fd);
 
@@ -57,7 +57,7 @@ static void check_collided_once(struct reader *r)
 TEST(a_discard_between_walk_and_commit_forces_one_retry)
 {
 	char *p = page_of_a();
-	struct reader r;
+	struct device_reader r;
 
 	start_read(&r, mirror_open(), p, 0);
 	wait_for_walk(r.fd, 1);
@@ -70,7 +70,7 @@ TEST(a_truncation_between_walk_and_commit_forces_one_retry)
 {
 	int memfd = make_memfd(PAGE, 0);
 	char *p = map_fd(memfd, PAGE, MAP_SHARED);
-	struct reader r;
+	struct device_reader r;
 
 	p[0] = 'a';
 	start_read(&r, mirror_open(), p, 0);
@@ -87,7 +87,7 @@ TEST(a_truncation_between_walk_and_commit_forces_one_retry)
 TEST(a_change_elsewhere_between_walk_and_commit_forces_nothing)
 {
 	char *p = page_of_a(), *other = page_of_a();
-	struct reader r;
+	struct device_reader r;
 
 	start_read(&r, mirror_open(), p, 0);
 	wait_for_walk(r.fd, 1);
@@ -107,7 +107,7 @@ TEST(a_change_of_mirrored_memory_elsewhere_forces_nothing)
 {
 	char *p = page_of_a(), *other = page_of_a(), byte;
 	int fd = mirror_open();
-	struct reader r;
+	struct device_reader r;
 
 	set_delay_ms(0);
 	assert_int_equal(mirror_read(fd, other, &byte, 1), 0);
@@ -126,7 +126,7 @@ TEST(a_collision_beyond_the_budget_takes_the_slow_path)
 {
 	char *p = page_of_a();
 	struct invlock_mirror_stats stats;
-	struct reader r;
+	struct device_reader r;
 
 	start_read(&r, mirror_open(), p, 1);
 	wait_for_walk(r.fd, 1);
@@ -146,7 +146,7 @@ TEST(the_slow_path_checks_too)
 {
 	int memfd = make_memfd(PAGE, 0);
 	char *p = map_fd(memfd, PAGE, MAP_SHARED);
-	struct reader r;
+	struct device_reader r;
 
 	p[0] = 'a';
 	start_read(&r, mirror_open(), p, 1);
@@ -175,7 +175,7 @@ static int read_what_never_stays_still(unsigned int delay_ms)
 {
 	int memfd = make_memfd(PAGE, 0);
 	char *p = map_fd(memfd, PAGE, MAP_SHARED);
-	struct reader r;
+	struct device_reader r;
 	unsigned int walks = 0;
 
 	set_delay_ms(delay_ms);

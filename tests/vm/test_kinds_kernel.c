@@ -294,7 +294,7 @@ TEST(collapse_by_khugepaged_is_seen)
 }
 
 /* What the parent must know to read the feed of a child out of the child's memory. */
-struct victim {
+struct reaped_process {
 	void *feed;
 	size_t feed_bytes;
 	char *page;
@@ -312,14 +312,14 @@ static void *fault_slowly(void *arg)
 /* Become a process that cannot die at once, because one of its threads is in a fault. */
 static void be_a_victim(int out)
 {
-	struct victim v;
+	struct reaped_process v;
 	pthread_t thread;
 	int fd;
 
 	feed_close(&feed);
 	/* the reaper skips a shared mapping only if its file was opened for writing */
 	feed_open_as(&feed, 0, O_RDWR);
-	v = (struct victim){ feed.il.feed, feed.bytes, small_pages(LEN) };
+	v = (struct reaped_process){ feed.il.feed, feed.bytes, small_pages(LEN) };
 	fd = mirror_open();
 	if (pthread_create(&thread, NULL, fault_slowly, v.page))
 		_exit(99);
@@ -335,7 +335,7 @@ static void be_a_victim(int out)
 static bool is_reaped(unsigned int delay_ms)
 {
 	struct invlock_feed *copy;
-	struct victim v;
+	struct reaped_process v;
 	char path[64];
 	int pipefd[2], mem, pidfd;
 	bool found = false;

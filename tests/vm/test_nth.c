@@ -20,7 +20,7 @@ static char *memory;
 static void *mapped;
 
 /* One system call, and how to undo it. Both run many times. */
-struct call {
+struct failing_call {
 	const char *what;
 	int (*make)(void);
 	void (*take_back)(void);
@@ -109,7 +109,7 @@ static bool set_nth(unsigned int nth)
 }
 
 /* Return: the result of the call. @ret_met: did the call make at least @nth allocations? */
-static int call_with_failure(const struct call *call, unsigned int nth, bool *ret_met)
+static int call_with_failure(const struct failing_call *call, unsigned int nth, bool *ret_met)
 {
 	char left[16] = "";
 	int err;
@@ -122,7 +122,7 @@ static int call_with_failure(const struct call *call, unsigned int nth, bool *re
 	return err;
 }
 
-static void fail_each(const struct call *call)
+static void fail_each(const struct failing_call *call)
 {
 	unsigned int nth = 0, refused = 0;
 	bool met;
@@ -174,7 +174,7 @@ do {									\
 
 TEST(an_open_without_memory_is_refused_and_the_next_one_works)
 {
-	const struct call calls[] = {
+	const struct failing_call calls[] = {
 		{ "open of the feed", open_feed, close_it },
 		{ "open of the mirror", open_mirror, close_it },
 		{ "open of the other mirror", open_interval, close_it },
@@ -188,7 +188,7 @@ TEST(an_open_without_memory_is_refused_and_the_next_one_works)
 TEST(a_feed_that_could_not_be_opened_is_not_counted)
 {
 	static const char limit[] = "/sys/module/invlock/parameters/user_feeds";
-	const struct call call = { "open by nobody", open_feed, close_it };
+	const struct failing_call call = { "open by nobody", open_feed, close_it };
 	int err = -ENOSPC;
 
 	NEEDS_FAILURES();
@@ -210,7 +210,7 @@ TEST(a_feed_that_could_not_be_opened_is_not_counted)
 
 TEST(a_map_without_memory_is_refused_and_the_next_one_works)
 {
-	const struct call call = { "map of the feed", map_feed, unmap_feed };
+	const struct failing_call call = { "map of the feed", map_feed, unmap_feed };
 
 	NEEDS_FAILURES();
 	assert_int_equal(open_feed(), 0);
@@ -220,7 +220,7 @@ TEST(a_map_without_memory_is_refused_and_the_next_one_works)
 
 TEST(a_read_without_memory_is_refused_and_the_next_one_works)
 {
-	const struct call call = { "first read of a page", read_page, forget_page };
+	const struct failing_call call = { "first read of a page", read_page, forget_page };
 
 	NEEDS_FAILURES();
 	forget_page();
@@ -236,7 +236,7 @@ TEST(a_read_without_memory_is_refused_and_the_next_one_works)
 
 TEST(a_pin_without_memory_is_refused_and_the_next_one_works)
 {
-	const struct call call = { "pin", pin_pages, unpin_pages };
+	const struct failing_call call = { "pin", pin_pages, unpin_pages };
 
 	NEEDS_FAILURES();
 	assert_int_equal(open_mirror(), 0);

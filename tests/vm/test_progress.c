@@ -159,7 +159,7 @@ static void check_that_a_faulting_task_can_be_killed(enum storm storm, unsigned 
 		.max_ms = FOR_EVER, .rounds = ~0U, .time_ns = AN_HOUR_NS,
 	};
 	struct progress of_the_reader;
-	struct storm_thread threads[STORM_THREADS];
+	struct progress_thread threads[STORM_THREADS];
 	char *stack = map_anon(64 * PAGE);
 	int status;
 	pid_t reader;

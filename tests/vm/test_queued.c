@@ -15,9 +15,9 @@
 #define HOLD_US		60000000	/* longer than the test takes; the test releases both */
 
 /* Work for a thread that is created before the lock is taken. */
-struct work {
+struct queued_work {
 	pthread_t thread;
-	void (*run)(struct work *w);
+	void (*run)(struct queued_work *w);
 	char *page;
 	int fd;
 	pid_t tid;
@@ -28,7 +28,7 @@ struct work {
 
 static void *run_when_told(void *arg)
 {
-	struct work *w = arg;
+	struct queued_work *w = arg;
 
 	__atomic_store_n(&w->tid, gettid(), __ATOMIC_RELEASE);
 	while (!__atomic_load_n(&w->go, __ATOMIC_ACQUIRE))
@@ -38,41 +38,41 @@ static void *run_when_told(void *arg)
 	return NULL;
 }
 
-static void begin(struct work *w)
+static void begin(struct queued_work *w)
 {
 	assert_int_equal(pthread_create(&w->thread, NULL, run_when_told, w), 0);
 	while (!__atomic_load_n(&w->tid, __ATOMIC_ACQUIRE))
 		sleep_ms(1);
 }
 
-static void tell(struct work *w)
+static void tell(struct queued_work *w)
 {
 	__atomic_store_n(&w->go, 1, __ATOMIC_RELEASE);
 }
 
-static void finish(struct work *w)
+static void finish(struct queued_work *w)
 {
 	assert_int_equal(pthread_join(w->thread, NULL), 0);
 	assert_int_equal(w->result, 0);
 }
 
-static void take_mmap_lock(struct work *w)
+static void take_mmap_lock(struct queued_work *w)
 {
 	w->result = mprotect(w->page, PAGE, PROT_READ);
 }
 
-static void punch_hole(struct work *w)
+static void punch_hole(struct queued_work *w)
 {
 	w->result = fallocate(w->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, PAGE);
 }
 
-static void read_by_device(struct work *w)
+static void read_by_device(struct queued_work *w)
 {
 	w->result = mirror_read(w->fd, w->page, &w->byte, 1);
 }
 
 /* Wait until the thread is in state D: it can only be waiting for the mmap lock then. */
-static void wait_until_blocked(const struct work *w)
+static void wait_until_blocked(const struct queued_work *w)
 {
 	char path[64], stat[256] = "";
 	const char *state;
@@ -96,9 +96,9 @@ TEST(a_change_that_started_while_a_fault_waited_for_the_mmap_lock_is_seen)
 	/* the kernel calls the newest notifier first: the mirror's, before a drill can hold it */
 	int fd = mirror_open(), memfd = make_memfd(PAGE, 0);
 	char *page = page_alone(memfd);
-	struct work locker = { .run = take_mmap_lock, .page = map_aligned(2 * MIB) };
-	struct work puncher = { .run = punch_hole, .fd = memfd };
-	struct work reader = { .run = read_by_device, .fd = fd, .page = page };
+	struct queued_work locker = { .run = take_mmap_lock, .page = map_aligned(2 * MIB) };
+	struct queued_work puncher = { .run = punch_hole, .fd = memfd };
+	struct queued_work reader = { .run = read_by_device, .fd = fd, .page = page };
 	char byte;
 
 	*page = 'a';

@@ -18,7 +18,7 @@
 #define MAX_SECONDS	60
 #define READERS		2
 
-static struct storm {
+static struct {
 	uint64_t *page;			/* where, always the same address */
 	int memfd;
 	int fd;

@@ -15,7 +15,7 @@
 #define AN_HOUR_NS	3600000000000ULL
 
 /* A discard or a fault on its own thread. */
-struct work {
+struct drill_work {
 	pthread_t thread;
 	int fd;
 	int memfd;		/* the file to discard the first len bytes of */
@@ -26,7 +26,7 @@ struct work {
 
 static void *discard(void *arg)
 {
-	struct work *w = arg;
+	struct drill_work *w = arg;
 
 	/*
 	 * This takes no mmap lock, so it does not block the test. It makes one invalidation;
@@ -38,7 +38,7 @@ static void *discard(void *arg)
 
 static void *fault(void *arg)
 {
-	struct work *w = arg;
+	struct drill_work *w = arg;
 
 	w->result = drill_do(w->fd, DRILL_FAULT, &w->drill);
 	return NULL;
@@ -46,26 +46,26 @@ static void *fault(void *arg)
 
 static void *unregister(void *arg)
 {
-	struct work *w = arg;
+	struct drill_work *w = arg;
 
 	w->result = drill_do(w->fd, DRILL_UNREGISTER, &w->drill);
 	return NULL;
 }
 
-static void start(struct work *w, void *(*how)(void *))
+static void start(struct drill_work *w, void *(*how)(void *))
 {
 	assert_int_equal(pthread_create(&w->thread, NULL, how, w), 0);
 }
 
-static int finish(struct work *w)
+static int finish(struct drill_work *w)
 {
 	assert_int_equal(pthread_join(w->thread, NULL), 0);
 	return w->result;
 }
 
-static struct work fault_over(int fd, const void *page, unsigned int hold_us)
+static struct drill_work fault_over(int fd, const void *page, unsigned int hold_us)
 {
-	return (struct work){
+	return (struct drill_work){
 		.fd = fd,
 		.drill = {
 			.addr = (unsigned long)page,
@@ -83,11 +83,11 @@ static void wait_until_faulting(int fd)
 }
 
 /* Start a discard that is held in its invalidation. Return: the memory that it discards. */
-static char *start_held_discard_of(struct work *w, int fd, size_t len)
+static char *start_held_discard_of(struct drill_work *w, int fd, size_t len)
 {
 	char *p;
 
-	*w = (struct work){ .memfd = make_memfd(len, 0), .len = len };
+	*w = (struct drill_work){ .memfd = make_memfd(len, 0), .len = len };
 	p = memory_alone(w->memfd, len);
 	drill_hold(fd, p, len, HOLD_US);
 	start(w, discard);
@@ -95,7 +95,7 @@ static char *start_held_discard_of(struct work *w, int fd, size_t len)
 	return p;
 }
 
-static char *start_held_discard(struct work *w, int fd)
+static char *start_held_discard(struct drill_work *w, int fd)
 {
 	return start_held_discard_of(w, fd, PAGE);
 }
@@ -103,7 +103,7 @@ static char *start_held_discard(struct work *w, int fd)
 TEST(a_fault_waits_for_a_running_invalidation_and_is_not_undone_by_it)
 {
 	int fd = drill_open();
-	struct work w, f;
+	struct drill_work w, f;
 
 	f = fault_over(fd, start_held_discard(&w, fd), 0);
 	start(&f, fault);
@@ -123,7 +123,7 @@ TEST(a_fault_elsewhere_does_not_wait_for_a_running_invalidation)
 {
 	int fd = drill_open();
 	char *other = page_alone(make_memfd(PAGE, 0));
-	struct work w, f;
+	struct drill_work w, f;
 
 	start_held_discard(&w, fd);
 	f = fault_over(fd, other, 0);
@@ -142,7 +142,7 @@ TEST(a_fault_elsewhere_does_not_wait_for_a_running_huge_invalidation)
 {
 	int fd = drill_open();
 	char *other = page_alone(make_memfd(PAGE, 0)), *huge;
-	struct work w, f;
+	struct drill_work w, f;
 
 	huge = start_held_discard_of(&w, fd, HUGE_LEN);
 	f = fault_over(fd, other, 0);
@@ -165,7 +165,7 @@ TEST(a_fault_elsewhere_does_not_wait_for_a_running_huge_invalidation)
 TEST(unregistering_during_a_fault_ends_it_with_ownerdead)
 {
 	int fd = drill_open();
-	struct work f = fault_over(fd, page_alone(make_memfd(PAGE, 0)), HOLD_US);
+	struct drill_work f = fault_over(fd, page_alone(make_memfd(PAGE, 0)), HOLD_US);
 	struct drill none = {};
 
 	start(&f, fault);
@@ -184,7 +184,7 @@ TEST(unregistering_during_a_fault_ends_it_with_ownerdead)
 TEST(unregistering_in_the_middle_of_an_invalidation_leaves_it_without_an_end)
 {
 	int fd = drill_open();
-	struct work w, u = { .fd = fd };
+	struct drill_work w, u = { .fd = fd };
 
 	start_held_discard(&w, fd);
 	/* the kernel waits for the start to return, then removes the notifier: no end will come */
@@ -200,7 +200,7 @@ TEST(unregistering_in_the_middle_of_an_invalidation_leaves_it_without_an_end)
 TEST(a_fault_that_waits_ends_when_its_notifier_is_unregistered)
 {
 	int fd = drill_open();
-	struct work w, f, u = { .fd = fd };
+	struct drill_work w, f, u = { .fd = fd };
 
 	f = fault_over(fd, start_held_discard(&w, fd), 0);
 	start(&f, fault);
@@ -220,7 +220,7 @@ TEST(a_fault_that_waits_ends_when_its_notifier_is_unregistered)
 /* Each round is undone, and none has to wait. */
 static void go_round_for_ever(int fd)
 {
-	struct work f = fault_over(fd, page_alone(make_memfd(PAGE, 0)), 1000);
+	struct drill_work f = fault_over(fd, page_alone(make_memfd(PAGE, 0)), 1000);
 
 	f.drill.how = DRILL_COLLIDE;
 	f.drill.rounds = ~0U;
@@ -231,7 +231,7 @@ static void go_round_for_ever(int fd)
 /* One thread is held in an invalidation, and another waits for it. */
 static void wait_for_another(int fd)
 {
-	struct work w, f = fault_over(fd, start_held_discard(&w, fd), 0);
+	struct drill_work w, f = fault_over(fd, start_held_discard(&w, fd), 0);
 
 	fault(&f);
 	/* only a fault that did not wait gets here while the invalidation is held */
@@ -372,7 +372,7 @@ static void wait_for_ever(int fd)
 static void expect_release(void (*be)(int fd))
 {
 	int pidfd, fd;
-	struct work f;
+	struct drill_work f;
 	pid_t child;
 
 	assert_int_equal(pipe(go), 0);

@@ -121,7 +121,7 @@ static void *adder(void *arg)
 	return NULL;
 }
 
-struct storm_thread {
+struct torture_thread {
 	pthread_t thread;
 	const struct torture_storm *storm;
 	unsigned int made;
@@ -130,7 +130,7 @@ struct storm_thread {
 
 static void *storm(void *arg)
 {
-	struct storm_thread *t = arg;
+	struct torture_thread *t = arg;
 
 	while (!port_load(&torture.stop)) {
 		if (!t->storm->make(t->made)) {
@@ -189,7 +189,7 @@ void torture_unmap(void)
 unsigned int torture_run(const struct torture_storm *storms, unsigned int nr,
 			 unsigned int seconds)
 {
-	struct storm_thread threads[32] = { 0 };
+	struct torture_thread threads[32] = { 0 };
 	pthread_t adders[NR_ADDERS];
 	unsigned int unable = 0;
 	time_t end = time(NULL) + seconds;

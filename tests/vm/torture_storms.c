@@ -17,21 +17,21 @@
 
 static __thread unsigned int seed;
 
-struct range {
+struct storm_range {
 	char *start;
 	size_t len;
 	size_t offset;
 };
 
-static struct range choose(char *region)
+static struct storm_range choose(char *region)
 {
 	size_t len = (rand_r(&seed) % (MAX_STORM / PAGE) + 1) * PAGE;
 	size_t offset = rand_r(&seed) % ((REGION - TAIL - len) / PAGE + 1) * PAGE;
 
-	return (struct range){ region + offset, len, offset };
+	return (struct storm_range){ region + offset, len, offset };
 }
 
-static struct range choose_any(unsigned int nr)
+static struct storm_range choose_any(unsigned int nr)
 {
 	return choose(nr & 1 ? torture.shared : torture.private);
 }
@@ -46,7 +46,7 @@ void torture_join_cgroup(bool join)
 	write_file(join ? CGROUP "/cgroup.procs" : "/sys/fs/cgroup/cgroup.procs", text);
 }
 
-static bool map_back(const struct range *r)
+static bool map_back(const struct storm_range *r)
 {
 	return mmap(r->start, r->len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
 		    torture.memfd, r->offset) == r->start;
@@ -54,7 +54,7 @@ static bool map_back(const struct range *r)
 
 static bool by_munmap(unsigned int nr)
 {
-	struct range r = choose(torture.shared);
+	struct storm_range r = choose(torture.shared);
 
 	(void)nr;
 	return !munmap(r.start, r.len) && map_back(&r);
@@ -62,7 +62,7 @@ static bool by_munmap(unsigned int nr)
 
 static bool by_mapping_over(unsigned int nr)
 {
-	struct range r = choose(torture.shared);
+	struct storm_range r = choose(torture.shared);
 
 	(void)nr;
 	return map_back(&r);
@@ -71,7 +71,7 @@ static bool by_mapping_over(unsigned int nr)
 static bool by_mremap(unsigned int nr)
 {
 	char *away = torture.away;
-	struct range r = choose(torture.private);
+	struct storm_range r = choose(torture.private);
 	unsigned int tries = 0;
 
 	/* fails with EFAULT where two mappings meet, which another storm may have caused */
@@ -87,7 +87,7 @@ static bool by_mremap(unsigned int nr)
 
 static bool by_mprotect(unsigned int nr)
 {
-	struct range r = choose_any(nr);
+	struct storm_range r = choose_any(nr);
 
 	/* another storm may have unmapped a part for a moment */
 	if (mprotect(r.start, r.len, PROT_READ) && errno != ENOMEM)
@@ -103,7 +103,7 @@ static void all_writable(void)
 
 static bool by_dontneed(unsigned int nr)
 {
-	struct range r = choose(torture.shared);
+	struct storm_range r = choose(torture.shared);
 
 	(void)nr;
 	return !madvise(r.start, r.len, MADV_DONTNEED) || errno == ENOMEM;
@@ -155,7 +155,7 @@ static bool by_huge_pages(unsigned int nr)
 
 static bool by_move_pages(unsigned int nr)
 {
-	struct range r = choose_any(nr);
+	struct storm_range r = choose_any(nr);
 	void *pages[MAX_STORM / PAGE];
 	int nodes[MAX_STORM / PAGE], status[MAX_STORM / PAGE];
 	unsigned long n = r.len / PAGE;
@@ -182,7 +182,7 @@ static bool by_reclaim(unsigned int nr)
 
 static bool by_swapping(unsigned int nr)
 {
-	struct range r = choose_any(nr);
+	struct storm_range r = choose_any(nr);
 
 	return !madvise(r.start, r.len, MADV_PAGEOUT) || errno == ENOMEM;
 }
@@ -196,7 +196,7 @@ static bool by_soft_dirty(unsigned int nr)
 static bool by_uffd_wp(unsigned int nr)
 {
 	struct uffdio_api api = { .api = UFFD_API, .features = UFFD_FEATURE_PAGEFAULT_FLAG_WP };
-	struct range r = choose(torture.private);
+	struct storm_range r = choose(torture.private);
 	struct uffdio_range range = { (unsigned long)r.start, r.len };
 	struct uffdio_register reg = { .range = range, .mode = UFFDIO_REGISTER_MODE_WP };
 	struct uffdio_writeprotect wp = { .range = range, .mode = UFFDIO_WRITEPROTECT_MODE_WP };
