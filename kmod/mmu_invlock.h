@@ -191,8 +191,9 @@ void mmu_invlock_release(struct mmu_invlock *inv);
  * @range: the argument of the notifier's callback
  *
  * The kernel tells fewer kinds apart than a program can. The answer is UNMAP, PROTECT,
- * SOFT_DIRTY or RELEASE where the kernel says so, MIGRATE for a migration and for page table
- * entries that reclaim clears, DISCARD for entries that are cleared otherwise, or UNKNOWN.
+ * SOFT_DIRTY or RELEASE where the kernel says so; MIGRATE for a migration to a device and for
+ * page table entries that reclaim clears; DISCARD for entries that are cleared otherwise; or
+ * UNKNOWN.
  *
  * Context: the task that makes the change. Return: enum invlock_kind. Since: 0.1
  */

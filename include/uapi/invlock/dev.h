@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: (GPL-2.0-only WITH Linux-syscall-note) OR MIT */
 /*
- * The devices of invlock.ko.
+ * The devices of invlock.ko. invlock.ko(4) explains them.
  *
- *	/dev/invlock		the feed of the process that opened it: mmap() it, shared and
- *				read-only, from offset 0. read() of 8 bytes gives the sequence;
- *				poll() tells when it has moved since.
- *	/dev/invlock_mirror	a software device with a page table of its own, which mirrors
+ *	/dev/invlock		gives a process the feed of its own address space. mmap() it
+ *				shared and read-only, from offset 0. A read() of 8 bytes returns
+ *				the sequence; poll() tells when it has moved since then.
+ *	/dev/invlock_mirror	a device in software with a page table of its own, which mirrors
  *				the memory of the process that opened it
- *	/dev/invlock_interval	the same on mainline's mmu_interval_notifier, to compare with;
- *				only where the module was loaded with interval=1
+ *	/dev/invlock_interval	the same device, built on the kernel's mmu_interval_notifier, for
+ *				comparison. It exists if the module was loaded with interval=1.
  *
- * Every struct begins with its size, which is checked, and reserved fields must be zero:
- * -EINVAL else. An unknown request is -ENOTTY. A process that did not open the file itself
- * gets -EPERM, one whose address space is gone -EOWNERDEAD.
+ * Every struct begins with its size. A request with a wrong size, or with a reserved field that is
+ * not zero, fails with -EINVAL. An unknown request fails with -ENOTTY. A process that did not open
+ * the file itself gets -EPERM, and one whose address space is gone gets -EOWNERDEAD.
  */
 #ifndef _INVLOCK_DEV_H
 #define _INVLOCK_DEV_H
@@ -22,10 +22,10 @@
 #include <linux/types.h>
 
 /*
- * The kinds that are in every feed: those that can take a pinned page out of the map. The
- * kernel does not tell more than this: UNMAP is munmap, MAP_FIXED, mremap, brk and shmdt;
- * DISCARD is whatever clears page table entries, by the program or for it; MIGRATE is the
- * same when reclaim does it, which leaves pinned pages where they are.
+ * Every feed records these kinds, because they can remove a pinned page from the map. The kernel
+ * does not tell more kinds apart. UNMAP stands for munmap, MAP_FIXED, mremap, brk and shmdt.
+ * DISCARD stands for everything else that clears page table entries. If reclaim clears them, the
+ * kind is MIGRATE, which is not in this list: reclaim leaves pinned pages where they are.
  */
 #define INVLOCK_FEED_PINNED_KINDS	(1ULL << INVLOCK_KIND_UNKNOWN |	\
 					 1ULL << INVLOCK_KIND_UNMAP |	\
@@ -33,12 +33,12 @@
 					 1ULL << INVLOCK_KIND_RELEASE)
 
 /**
- * struct invlock_feed_see - ask for more kinds of change, and for the feed's size
- * @size: of this struct
+ * struct invlock_feed_see - add kinds of change to the feed, and ask for its size
+ * @size: the size of this struct
  * @reserved: zero
- * @kinds: in: a mask to add for this process, 0 = none; PROTECT, SOFT_DIRTY and MIGRATE are
- *	those that are not there by themselves. Out: all that are in its feed now.
- * @feed_size: in: zero; out: bytes to map
+ * @kinds: a mask of kinds to add, or 0. By default a feed does not record PROTECT, SOFT_DIRTY and
+ *	MIGRATE. On return: a mask of all kinds that the feed records now
+ * @feed_size: zero. On return: how many bytes to map
  */
 struct invlock_feed_see {
 	__u32 size;
@@ -49,28 +49,29 @@ struct invlock_feed_see {
 
 #define INVLOCK_FEED_SEE	_IOWR('v', 0x01, struct invlock_feed_see)
 
-#define INVLOCK_MIRROR_READ	0	/* device to buffer */
-#define INVLOCK_MIRROR_WRITE	1	/* buffer to device */
-/* atomic: 8 bytes, aligned; buffer: the addend, then the old value */
+/* values of struct invlock_mirror_access.op */
+#define INVLOCK_MIRROR_READ	0	/* the device reads addr; the data goes to buffer */
+#define INVLOCK_MIRROR_WRITE	1	/* the device writes the data of buffer to addr */
+/* add buffer's number to 8 aligned bytes at addr, atomically; buffer then has the old value */
 #define INVLOCK_MIRROR_ADD	2
 
 #define INVLOCK_MIRROR_MAX_LEN	(1 << 24)
 
 /**
- * struct invlock_mirror_access - the device reads or writes memory of the process
- * @size: of this struct
- * @op: INVLOCK_MIRROR_READ, _WRITE or _ADD
- * @addr: where in the process
- * @len: bytes, 1 to INVLOCK_MIRROR_MAX_LEN
- * @buffer: the process's buffer for the other side of the transfer
- * @rounds: budget of one fault; 0 = the default
+ * struct invlock_mirror_access - let the device read or write memory of the process
+ * @size: the size of this struct
+ * @op: INVLOCK_MIRROR_READ, INVLOCK_MIRROR_WRITE or INVLOCK_MIRROR_ADD
+ * @addr: the memory that the device accesses
+ * @len: how many bytes, from 1 to INVLOCK_MIRROR_MAX_LEN
+ * @buffer: memory of the process for the other side of the transfer
+ * @rounds: how many rounds each fault may take; 0 = the default
  * @flags: INVLOCK_MIRROR_PINNED, or 0
- * @time_ns: the same
+ * @time_ns: how much time each fault may take; 0 = the default
  * @reserved: zero
  *
- * -EFAULT where nothing is mapped, or it is not for the device; -EPERM for a write to memory
- * that is not writable; -EBUSY when the range would not stay still within the budget; -EINTR
- * when killed.
+ * Errors: -EFAULT if nothing is mapped, or the device cannot use it; -EPERM for a write to memory
+ * that is not writable; -EBUSY if the range kept changing until the budget was spent; -EINTR if the
+ * task was killed.
  */
 struct invlock_mirror_access {
 	__u32 size;
@@ -84,17 +85,17 @@ struct invlock_mirror_access {
 	__u64 reserved;
 };
 
-/* through the pages that INVLOCK_MIRROR_PIN fixed, whatever was mapped since: goes stale */
+/* read the pages that INVLOCK_MIRROR_PIN has pinned, although they may be stale by now */
 #define INVLOCK_MIRROR_PINNED	1u
 
 /**
- * struct invlock_mirror_pin - fix the pages of a range, as a registration does
- * @size: of this struct
+ * struct invlock_mirror_pin - pin the pages of a range, as a registration does
+ * @size: the size of this struct
  * @reserved: zero
- * @addr: on a page boundary
- * @len: whole pages, up to INVLOCK_MIRROR_MAX_LEN; 0 = unpin
+ * @addr: the first byte, on a page boundary
+ * @len: a multiple of the page size, up to INVLOCK_MIRROR_MAX_LEN; 0 = unpin
  *
- * What is pinned counts against RLIMIT_MEMLOCK: -ENOMEM beyond it.
+ * Pinned pages count against RLIMIT_MEMLOCK; beyond it, the error is -ENOMEM.
  */
 struct invlock_mirror_pin {
 	__u32 size;
@@ -104,23 +105,23 @@ struct invlock_mirror_pin {
 };
 
 /**
- * struct invlock_mirror_stats - what this process's mirror did
- * @size: of this struct
- * @running: invalidations running now
- * @accesses: requests
- * @faults: fault loops begun
- * @walks: of the page table; more than @faults when rounds were undone
- * @collisions: rounds that were undone
- * @waits: times a fault found its range busy
- * @slow: faults that took the slow path
- * @locked_walks: faults that ended with the walk under the device's lock
- * @failed: faults that ended with an error
- * @starts: invalidations begun, of any range
- * @zapped: of those, the ones that found a translation in the device's table
- * @entries: translations in the table now
- * @wait_ns: nanoseconds that faults waited before their walks, for invalidations and locks
- * @longest_wait_ns: the most of it in one fault
- * @most_walks: the most walks in one fault
+ * struct invlock_mirror_stats - statistics of this process's mirror
+ * @size: the size of this struct
+ * @running: the invalidations that are running now
+ * @accesses: the valid requests INVLOCK_MIRROR_ACCESS
+ * @faults: the faults
+ * @walks: the walks of the page table; more than @faults if rounds were undone
+ * @collisions: the rounds that were undone
+ * @waits: how often a fault found its range busy
+ * @slow: the faults that took the slow path
+ * @locked_walks: the faults that looked up their pages under the device's lock
+ * @failed: the faults that ended with an error
+ * @starts: the invalidations that have started, of any range
+ * @zapped: those of them that found a translation in the device's table
+ * @entries: the translations that are in the table now
+ * @wait_ns: the nanoseconds that faults waited for invalidations and locks before their walks
+ * @longest_wait_ns: the longest wait of one fault
+ * @most_walks: the most walks of one fault
  */
 struct invlock_mirror_stats {
 	__u32 size;
@@ -144,7 +145,7 @@ struct invlock_mirror_stats {
 #define INVLOCK_MIRROR_ACCESS	_IOW('v', 0x40, struct invlock_mirror_access)
 #define INVLOCK_MIRROR_PIN	_IOW('v', 0x41, struct invlock_mirror_pin)
 #define INVLOCK_MIRROR_STATS	_IOWR('v', 0x42, struct invlock_mirror_stats)
-/* /dev/invlock_interval: watch this range only, with one notifier; @len is not 0 */
+/* only for /dev/invlock_interval: watch this range only; its len must not be 0 */
 #define INVLOCK_MIRROR_RANGE	_IOW('v', 0x43, struct invlock_mirror_pin)
 
 #endif /* _INVLOCK_DEV_H */
