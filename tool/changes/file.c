@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* Truncation where it takes longer than a memfd of our own: on disk, and by others. */
+/* Truncation of a file on disk, and truncation by another process. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -10,7 +10,7 @@
 #include "process.h"
 #include "lib/selftest/truncate.h"
 
-/* a file without a name, where memory is least likely to be the disk */
+/* Open a file without a name in /var/tmp, which is less often in memory than /tmp. */
 static int open_on_disk(void)
 {
 	char name[] = "/var/tmp/invlock-change-XXXXXX";
@@ -49,9 +49,9 @@ static void by_other(struct trial *t, int fd)
 	struct order order = { fd, t->len, t->change->how };
 	struct other_process other;
 
-	/* it exists before the memory is mapped: it has the fd and nothing else of it */
+	/* fork before the memory is mapped, so that the child has the file but not the mapping */
 	if (other_start(&other, obey, &order)) {
-		trial_unknown(t, "no other process: %s", strerror(errno));
+		trial_unknown(t, "cannot fork another process: %s", strerror(errno));
 		return;
 	}
 	truncate_trial(t, fd, make_by_other, &other);
@@ -67,7 +67,7 @@ static void on_file(struct trial *t)
 	else
 		fd = memfd_create("invlock-change", MFD_CLOEXEC);
 	if (fd < 0) {
-		trial_unknown(t, "no file to try it on: %s", strerror(errno));
+		trial_unknown(t, "cannot make a file: %s", strerror(errno));
 		return;
 	}
 	if (t->change->how & TRUNCATE_BY_OTHER)

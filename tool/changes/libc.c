@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 /*
- * Changes that no one asked for: libc gives memory back in the middle of free().
+ * Changes that libc makes by itself, for example when free() gives memory back to the kernel.
  *
- * An allocator may keep what it is given. Then there was no change and nothing to see, so
- * each of these looks whether the page is still there.
+ * An allocator may also keep the memory. Then nothing changes, and a monitor can see nothing. So
+ * each of these checks whether the page is still there.
  */
 #include <dirent.h>
 #include <dlfcn.h>
@@ -18,16 +18,16 @@
 #include "lib/selftest/trial.h"
 
 #define MIB		(1UL << 20)
-/* libc maps blocks of this size for themselves alone, whatever it has learned before */
+/* libc always gives a block of this size a mapping of its own */
 #define LARGEST_BLOCK	(64 * MIB)
 
-/* a page that is in the block and holds nothing but the caller's bytes */
+/* Return: a page that lies inside the block, away from the data of the allocator. */
 static u8 *page_inside(const struct trial *t, void *block)
 {
 	return (u8 *)(((unsigned long)block + 2 * t->page) & ~(t->page - 1));
 }
 
-/* true = it did change, or was not to be tried: the result is final */
+/* Return: true if the result is final; false if the allocator kept the memory. */
 static bool free_and_malloc(struct trial *t, size_t size)
 {
 	void *block = malloc(size), *again;
@@ -35,7 +35,7 @@ static bool free_and_malloc(struct trial *t, size_t size)
 	u8 *page;
 
 	if (!block) {
-		trial_unknown(t, "no memory to try it on");
+		trial_unknown(t, "out of memory");
 		return true;
 	}
 	page = page_inside(t, block);
@@ -48,7 +48,7 @@ static bool free_and_malloc(struct trial *t, size_t size)
 	kept = page_is_present(page);
 	again = malloc(size);
 	if (kept)
-		trial_unknown(t, "this allocator kept the memory");
+		trial_unknown(t, "this allocator kept the memory, so nothing changed");
 	else
 		trial_end(t, 0);
 	free(again);
@@ -58,13 +58,13 @@ static bool free_and_malloc(struct trial *t, size_t size)
 static void reallocate(struct trial *t)
 {
 	size_t size = LARGEST_BLOCK;
-	/* the later block lies below the earlier one, and cannot grow where it is */
+	/* "block" lies directly below "above", so realloc() has to move it */
 	void *above = malloc(size), *block = malloc(size), *larger = NULL;
 	unsigned long before = (unsigned long)block;
 	u8 *page;
 
 	if (!above || !block) {
-		trial_unknown(t, "no memory to try it on");
+		trial_unknown(t, "out of memory");
 		goto free_blocks;
 	}
 	page = page_inside(t, block);
@@ -73,12 +73,12 @@ static void reallocate(struct trial *t)
 		goto free_blocks;
 	larger = realloc(block, 2 * size);
 	if (!larger) {
-		trial_unknown(t, "no memory to try it on");
+		trial_unknown(t, "out of memory");
 		goto free_blocks;
 	}
 	block = NULL;
 	if ((unsigned long)larger == before || page_is_present(page))
-		trial_unknown(t, "this allocator did not move the memory");
+		trial_unknown(t, "this allocator did not move the memory, so nothing changed");
 	else
 		trial_end(t, 0);
 free_blocks:
@@ -89,7 +89,7 @@ free_blocks:
 
 static void free_then_malloc(struct trial *t)
 {
-	/* libc learns to keep a size that comes back to it: then a larger one goes */
+	/* libc may have learned to keep blocks of this size: then try a larger one */
 	for (size_t size = MIB; size <= LARGEST_BLOCK; size *= 2)
 		if (free_and_malloc(t, size))
 			break;
@@ -110,19 +110,19 @@ static void trim(struct trial *t)
 			break;
 		memset(blocks[nr], 1, BLOCK);
 	}
-	/* stays, so that what is below it is not at the heap's end */
+	/* this block stays, so that the others are not at the end of the heap */
 	last = malloc(BLOCK);
 	page = page_inside(t, blocks[NR_BLOCKS / 2]);
 	for (unsigned int i = 0; i < nr; i++)
 		free(blocks[i]);
 	if (nr < NR_BLOCKS || !last) {
-		trial_unknown(t, "no memory to try it on");
+		trial_unknown(t, "out of memory");
 	} else if (!page_is_present(page)) {
 		trial_unknown(t, "this allocator gives memory back without being told to trim");
 	} else if (trial_begin(t, page, t->page)) {
 		malloc_trim(0);
 		if (page_is_present(page))
-			trial_unknown(t, "this allocator kept the memory");
+			trial_unknown(t, "this allocator kept the memory, so nothing changed");
 		else
 			trial_end(t, 0);
 	}
@@ -136,9 +136,9 @@ static void trim(struct trial *t)
 #endif
 
 /*
- * May another thread allocate? It could take memory above the break that we raise, which
- * lowering the break again would destroy. The threads of our own monitor, and the kernel's
- * that work for io_uring, allocate nothing.
+ * May another thread allocate memory? It could get memory between the old break and the break that
+ * we raise, and we would destroy that memory when we lower the break again. The threads of our own
+ * monitor, and the kernel's threads for io_uring, do not allocate.
  */
 static bool others_may_allocate(void)
 {
@@ -182,7 +182,7 @@ static void lower_break(struct trial *t)
 	memset((void *)page, 1, t->len);
 	if (trial_begin(t, (void *)page, t->len)) {
 		if ((unsigned long)sbrk(0) != page + t->len) {
-			trial_unknown(t, "something else uses the break");
+			trial_unknown(t, "another part of the program moved the break");
 			return;
 		}
 		trial_end(t, brk((void *)top));
@@ -191,7 +191,7 @@ static void lower_break(struct trial *t)
 	}
 }
 
-/* small ones that come with libc and that hardly a program loads */
+/* small libraries that come with libc, and that few programs load */
 static const char *const libraries[] = {
 	"libBrokenLocale.so.1", "libanl.so.1", "libutil.so.1", "libpcprofile.so",
 	"libthread_db.so.1", "libmvec.so.1",
@@ -219,7 +219,7 @@ static void unload_library(struct trial *t)
 	u8 *page;
 
 	if (!library || dlinfo(library, RTLD_DI_LINKMAP, &map)) {
-		trial_unknown(t, "no library to try it on");
+		trial_unknown(t, "cannot find a small library to load");
 		if (library)
 			dlclose(library);
 		return;
@@ -231,7 +231,7 @@ static void unload_library(struct trial *t)
 	}
 	dlclose(library);
 	if (page_is_present(page))
-		trial_unknown(t, "the library stayed loaded");
+		trial_unknown(t, "the library stayed loaded, so nothing changed");
 	else
 		trial_end(t, 0);
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* Changes that another task makes, or that come in by an unusual door. */
+/* Changes that another task makes, or that are made by an unusual kind of system call. */
 #include "process.h"
 
 #include <errno.h>
@@ -128,12 +128,12 @@ static int int80(int nr, unsigned long arg1, unsigned long arg2)
 static int try_int80(void *arg)
 {
 	(void)arg;
-	/* no dump and no message when this kernel answers with a signal */
+	/* if this kernel answers with a signal, die without the message of a signal handler */
 	signal(SIGSEGV, SIG_DFL);
 	return int80(I386_GETPID, 0, 0) > 0 ? 0 : -1;
 }
 
-/* the door of 32-bit programs, which 64-bit ones can use as well; it sees the low 4 GiB */
+/* int 0x80 is for 32-bit programs, but works in 64-bit ones, too. Its addresses have 32 bits. */
 static void unmap_by_int80(struct trial *t)
 {
 	struct other_process probe;
@@ -141,7 +141,7 @@ static void unmap_by_int80(struct trial *t)
 	u8 *p;
 
 	if (other_start(&probe, try_int80, NULL) || other_act(&probe)) {
-		trial_unknown(t, "this kernel takes no 32-bit system calls");
+		trial_unknown(t, "this kernel accepts no 32-bit system calls");
 		return;
 	}
 	p = trial_map(t, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1);
@@ -158,11 +158,11 @@ static void unmap_by_int80(struct trial *t)
 #else
 static void unmap_by_int80(struct trial *t)
 {
-	trial_unknown(t, "only x86-64 has this door");
+	trial_unknown(t, "only x86-64 has this kind of system call");
 }
 #endif
 
-/* younger than the headers that we build with */
+/* older headers than Linux 6.8 lack this */
 #define FEATURE_MOVE	(1ULL << 16)
 
 struct move {
@@ -186,7 +186,7 @@ static int open_uffd_for_move(void)
 	return -1;
 }
 
-/* a move goes to a hole in a range that its userfaultfd handles */
+/* Return: an empty range that is registered with the userfaultfd, which a move needs; or NULL. */
 static u8 *map_destination(struct trial *t, int uffd)
 {
 	u8 *p = mmap(NULL, t->len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -197,7 +197,7 @@ static u8 *map_destination(struct trial *t, int uffd)
 
 	if (p != MAP_FAILED && !ioctl(uffd, UFFDIO_REGISTER, &reg))
 		return p;
-	trial_unknown(t, "no place to move to: %s", strerror(errno));
+	trial_unknown(t, "cannot make a range to move to: %s", strerror(errno));
 	if (p != MAP_FAILED)
 		munmap(p, t->len);
 	return NULL;
@@ -210,7 +210,8 @@ static void move_pages_away(struct trial *t)
 	int uffd = open_uffd_for_move();
 
 	if (uffd < 0) {
-		trial_unknown(t, "no userfaultfd that can move pages: %s", strerror(errno));
+		trial_unknown(t, "cannot open a userfaultfd that can move pages: %s",
+			      strerror(errno));
 		return;
 	}
 	to = map_destination(t, uffd);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * Thread stacks: libc discards most of one when its thread ends, and later hands it to
- * another thread, or unmaps it when it keeps too many.
+ * Thread stacks. When a thread ends, libc discards most of its stack. Later it gives the stack to
+ * another thread, or unmaps it if it keeps too many stacks.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -13,16 +13,16 @@
 
 #include "lib/selftest/trial.h"
 
-/* more than libc keeps, so that it is gone for good when the thread is joined */
+/* libc does not keep a stack of this size, but unmaps it when the thread is joined */
 #define STACK_BYTES	(64UL << 20)
-/* the thread's own, guard page included, is at the other end */
+/* how far our page is from the low end of the stack; the thread uses the high end */
 #define OFFSET		(1UL << 20)
 
 struct stack_victim {
 	pthread_t thread;
 	pid_t tid;
 	sem_t ready, leave;
-	u8 *page;		/* of its stack; NULL = could not be found */
+	u8 *page;		/* a page of its stack; NULL = unknown */
 };
 
 static void *live_and_die(void *arg)
@@ -36,7 +36,7 @@ static void *live_and_die(void *arg)
 	return NULL;
 }
 
-/* asked by us, not by the thread itself: its first malloc() would map a heap for good */
+/* Another thread must call this: the first malloc() of a thread would map a heap that stays. */
 static u8 *page_of_stack(pthread_t thread)
 {
 	pthread_attr_t attr;
@@ -50,7 +50,7 @@ static u8 *page_of_stack(pthread_t thread)
 	return low ? (u8 *)(((unsigned long)low + OFFSET) & ~0xffffUL) : NULL;
 }
 
-/* Return: it lives; else the trial says why not */
+/* Start the thread. Return: false if that failed; the trial then says why. */
 static bool start(struct trial *t, struct stack_victim *v)
 {
 	pthread_attr_t attr;
@@ -64,7 +64,7 @@ static bool start(struct trial *t, struct stack_victim *v)
 	err = pthread_create(&v->thread, &attr, live_and_die, v);
 	pthread_attr_destroy(&attr);
 	if (err) {
-		trial_unknown(t, "no thread: %s", strerror(err));
+		trial_unknown(t, "cannot create a thread: %s", strerror(err));
 		return false;
 	}
 	while (sem_wait(&v->ready))
@@ -75,7 +75,7 @@ static bool start(struct trial *t, struct stack_victim *v)
 	return true;
 }
 
-/* until nothing of it runs any more, in the kernel neither */
+/* Tell the thread to end, and wait until it has fully ended, in the kernel, too. */
 static void let_die(struct stack_victim *v)
 {
 	sem_post(&v->leave);
@@ -86,12 +86,12 @@ static void let_die(struct stack_victim *v)
 static void finish(struct trial *t, const struct stack_victim *v)
 {
 	if (page_is_present(v->page))
-		trial_unknown(t, "this libc kept the memory");
+		trial_unknown(t, "this libc kept the memory, so nothing changed");
 	else
 		trial_end(t, 0);
 }
 
-/* the thread ends, and is not joined yet: its stack stays mapped, and is discarded */
+/* When a thread ends and is not joined yet, libc discards its stack and keeps it mapped. */
 static void exit_thread(struct trial *t)
 {
 	struct stack_victim v;
@@ -106,7 +106,7 @@ static void exit_thread(struct trial *t)
 	pthread_join(v.thread, NULL);
 }
 
-/* nobody runs on the stack any more; join gives it back, and libc unmaps it */
+/* When a thread that has ended is joined, libc unmaps its stack. */
 static void join_thread(struct trial *t)
 {
 	struct stack_victim v;
