@@ -263,11 +263,11 @@ static void nap_ms(unsigned int ms)
 	nanosleep(&t, NULL);
 }
 
-static double seconds(void)
+static double seconds_of(clockid_t clock)
 {
 	struct timespec t;
 
-	clock_gettime(CLOCK_MONOTONIC, &t);
+	clock_gettime(clock, &t);
 	return t.tv_sec + t.tv_nsec * 1e-9;
 }
 
@@ -276,7 +276,7 @@ static unsigned long storm_of(unsigned int nr_threads)
 {
 	struct one all[MOST + 2] = {};
 	struct storm s = { .owners = true };
-	double begun = seconds();
+	double begun = seconds_of(CLOCK_MONOTONIC);
 	unsigned int nr;
 	unsigned long calls;
 
@@ -287,7 +287,7 @@ static unsigned long storm_of(unsigned int nr_threads)
 	calls = end_all(all, &s, nr);
 	print_message("# %u threads: %lu lookups, %lu stale, %lu refused; %lu calls in %.1f s\n",
 		      nr_threads, s.race.hits, s.race.stale, s.race.refused, calls,
-		      seconds() - begun);
+		      seconds_of(CLOCK_MONOTONIC) - begun);
 	/* what is refused all the time is never stale */
 	assert_true(s.race.hits > s.race.refused);
 	race_close(&s.race);
@@ -311,7 +311,10 @@ TEST_PLANTED(no_check, lookups_in_a_storm_are_stale_without_the_check)
 
 /* ---- a thread on another CPU, whose memory nobody changes ---- */
 
-/* lookups a second of this thread, while so many threads change maps on the other CPU */
+/*
+ * Lookups of this thread in a second of its own time, whoever else wants its CPU, while so many
+ * threads change maps on the other
+ */
 static double rate_beside(struct race *race, char *memory, unsigned int nr_threads)
 {
 	struct one all[MOST] = {};
@@ -320,7 +323,7 @@ static double rate_beside(struct race *race, char *memory, unsigned int nr_threa
 	unsigned long nr = 0;
 
 	start_all(all, &s, nr_threads);
-	begun = seconds();
+	begun = seconds_of(CLOCK_THREAD_CPUTIME_ID);
 	do {
 		struct invlock_pin pin;
 
@@ -332,7 +335,7 @@ static double rate_beside(struct race *race, char *memory, unsigned int nr_threa
 			else
 				invlock_cache_put(&pin);
 		}
-		now = seconds();
+		now = seconds_of(CLOCK_THREAD_CPUTIME_ID);
 	} while (now - begun < SLICE_MS / 1e3);
 	end_all(all, &s, nr_threads);
 	return nr / (now - begun);
@@ -345,7 +348,11 @@ static int by_value(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-/* one thread makes as many calls as many do, but nobody is there to be skipped */
+/*
+ * One thread makes as many calls as many do, but nobody is there to be skipped. A file that another
+ * process shortens may make all regions stale, too, when the monitor could not look at a mapping
+ * that was moved in the storm.
+ */
 TEST(a_storm_on_one_cpu_leaves_the_lookups_on_another_alone)
 {
 	struct invlock_cache_stats before = { .size = sizeof(before) }, after = before;
