@@ -131,7 +131,8 @@ guest_suites()
 	local programs=(tests/bpf/test_bpf_{calls,files,functions,late,life,shared,uring,verifier}
 			tests/race/test_race{,_storm}{,_no_check})
 
-	mkdir -p "$work"/guest/{bin,suites} && built "${programs[@]}" || return
+	mkdir -p "$work"/guest/{bin,suites} && built tests/bpf/hold_bpf "${programs[@]}" &&
+	cp "$build/tests/bpf/hold_bpf" "$work/guest/bin/" || return
 	for program in "${programs[@]}"; do
 		name=${program##*/}
 		cp "$build/$program" "$work/guest/suites/${name#test_}" || return
