@@ -8,8 +8,8 @@
 #	make proof	the tests that take as long as they take
 #	make fuzz	libFuzzer, for TIME seconds on each target
 #	make lint	the checks that need no build
-#	make vm-test	the kernel module in virtual machines (K=6.1, 6.12, newest,
-#			debug, kcsan or all; TORTURE=seconds)
+#	make vm-test	the kernel module, the BPF monitor and the races in virtual
+#			machines (K=6.1, 6.12, newest, debug, kcsan or all; TORTURE=seconds)
 #	make bench	the measurements
 #	make bench-kernel	the kernel's, in a virtual machine (K=6.1 or 6.12), as JSON
 #	make install	DESTDIR= and PREFIX= as usual
@@ -55,7 +55,7 @@ lint:
 	@scripts/lint.py
 
 vm-test:
-	@tests/vm/run.sh $(if $(K),-k $(K)) $(if $(TORTURE),-t $(TORTURE))
+	@tests/vm/run.sh -w all $(if $(K),-k $(K)) $(if $(TORTURE),-t $(TORTURE))
 
 bench:
 	@scripts/deps.sh build bench

@@ -10,7 +10,7 @@ set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 
 results=build/results
-every_tier=(lint plain asan tsan valgrind jemalloc mimalloc tcmalloc vm)
+every_tier=(lint plain asan tsan valgrind jemalloc mimalloc tcmalloc vm suites newest newest_full)
 # who allocates, hooks and races: what another allocator can upset
 allocator_areas="lib bpf uffd race uring"
 
@@ -146,9 +146,30 @@ tier_tcmalloc()
 	with_allocator tcmalloc libtcmalloc_minimal.so.4 TCMALLOC_RELEASE_RATE=10000
 }
 
+# guest TIER ARGUMENT... - a virtual machine
+guest()
+{
+	tests/vm/run.sh "${@:2}" >"$results/$1.tap" </dev/null
+}
+
 tier_vm()
 {
-	tests/vm/run.sh >"$results/vm.tap" </dev/null
+	guest vm
+}
+
+tier_suites()
+{
+	guest suites -w suites
+}
+
+tier_newest()
+{
+	guest newest -w suites -k newest
+}
+
+tier_newest_full()
+{
+	guest newest_full -w full -k newest
 }
 
 main()

@@ -128,9 +128,12 @@ guest_tool()
 guest_suites()
 {
 	local build program name
-	local programs=(tests/bpf/test_bpf_{calls,files,functions,late,life,shared,uring,verifier}
-			tests/race/test_race{,_storm}{,_no_check})
+	local programs=(tests/race/test_race{,_storm}{,_no_check})
 
+	for program in "$root"/tests/bpf/test_*.c; do
+		name=$(basename "$program" .c)
+		programs+=("tests/bpf/test_bpf_${name#test_}")
+	done
 	mkdir -p "$work"/guest/{bin,suites} && built tests/bpf/hold_bpf "${programs[@]}" &&
 	cp "$build/tests/bpf/hold_bpf" "$work/guest/bin/" || return
 	for program in "${programs[@]}"; do

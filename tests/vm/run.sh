@@ -15,6 +15,7 @@
 #	-b	measure instead: print the JSON of bench/kernel's programs; -n selects one
 #	-c	time is instructions, on one CPU: a nanosecond each, whatever else runs here
 #
+# INVLOCK_STORM is so many lookups for each number of threads in the storm on one CPU.
 # Kernels are cached in $INVLOCK_CACHE, or $XDG_CACHE_HOME/invlock, or /var/cache/invlock.
 # Exit status: 0 green, 1 red, 77 skipped with the reason.
 set -u -o pipefail
@@ -172,7 +173,7 @@ build guest_tool "the command"
 guest_pack
 
 echo "# kernel $kernel_version, $what"
-boot "only=$only measure=$measure torture=$torture"
+boot "only=$only measure=$measure torture=$torture storm=${INVLOCK_STORM:-}"
 clean=$?
 if [ $measure = 1 ]; then
 	grep -v '^#' "$work/tap"
