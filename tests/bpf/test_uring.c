@@ -48,6 +48,16 @@ static void reap(void)
 	io_uring_cqe_seen(&ring, cqe);
 }
 
+/* the completion is there for all to see a moment before the program hears of it */
+static void await_end(void)
+{
+	for (int i = 0; i < 10000; i++) {
+		if (feed_quiet(&mm) && !watch_state(&mm).nr_requests)
+			break;
+		nap_ms(1);
+	}
+}
+
 static void expect_victim_stale(void)
 {
 	struct watched victim, bystander;
@@ -58,6 +68,7 @@ static void expect_victim_stale(void)
 		submit_discard(0);
 		reap();
 	}
+	await_end();
 	assert_int_equal(watched_verdict(&victim), INVLOCK_STALE);
 	assert_int_equal(watched_verdict(&bystander), INVLOCK_VALID);
 	assert_non_null(last_event(&mm, INVLOCK_KIND_URING, stripe + VICTIM));
