@@ -2,7 +2,7 @@
 /*
  * `invlock prove` does direct I/O through cached registrations of memory while other threads change
  * the mappings of that memory. It compares three columns: plain I/O without a cache, an invlock
- * cache, and a naive cache, which is told of no change.
+ * cache, and a naive cache, which never learns of changes.
  *
  *	prove.c		parses the options, runs the threads, judges the result
  *	monitor.c	chooses the monitor, and leaves out the changes that it does not see

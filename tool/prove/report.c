@@ -220,7 +220,8 @@ static void print_text(const struct prove *p, const char *sentence)
 	       p->data.path ? p->data.path : "made for this run", p->data.bytes >> 10,
 	       p->data.block);
 	puts("plain: I/O without a cache; invlock: through an invlock cache; naive: through a "
-	     "cache that never\nchecks. A stale use is an I/O that delivered wrong data.\n");
+	     "cache that never\nlearns of changes. A stale use is an I/O that delivered wrong "
+	     "data.\n");
 	print_table(p);
 	print_storms(p);
 	for (unsigned int i = 0; i < p->nr_notes; i++)
