@@ -62,7 +62,7 @@ static const char *const contender_names[] = { "invlock", "interval", "interval,
 /* Return: a page that shares neither its stripe nor its word with the @nr_taken pages so far. */
 static inline char *progress_page(const struct progress *p, unsigned int nr_taken)
 {
-	const uint32_t mask = 255;	/* the words of a lock of default geometry */
+	const uint32_t mask = 255;	/* the default number of words, less 1 */
 	char *page;
 
 	for (;;) {

@@ -39,7 +39,7 @@ TEST(no_more_than_the_feed_can_be_mapped)
 	feed_close(&f);
 }
 
-TEST(an_event_says_who_and_what)
+TEST(an_event_names_its_thread_range_and_time)
 {
 	struct feed f;
 	const struct invlock_event *e;
@@ -60,7 +60,7 @@ TEST(an_event_says_who_and_what)
 	feed_close(&f);
 }
 
-TEST(protection_is_left_out_until_it_is_asked_for)
+TEST(changes_of_protection_are_left_out_until_they_are_asked_for)
 {
 	struct invlock_feed_see see = {
 		.size = sizeof(see),
@@ -111,7 +111,7 @@ TEST(poll_wakes_when_something_changed_and_read_arms_it_again)
 static struct {
 	struct feed feed;
 	pid_t tid;
-	uint64_t woken;		/* atomic: how many times poll() came back */
+	uint64_t woken;		/* how often poll() has returned; atomic */
 	bool stop;
 } sleeper;
 

@@ -99,7 +99,7 @@ TEST(ranges_that_make_no_sense_are_refused)
 		expect("unaligned atomic", fd, INVLOCK_MIRROR_ADD, page + 4, 8, -EINVAL);
 		expect("short atomic", fd, INVLOCK_MIRROR_ADD, page, 4, -EINVAL);
 		expect("long atomic", fd, INVLOCK_MIRROR_ADD, page, 16, -EINVAL);
-		/* the end of the address space, exactly */
+		/* this range crosses the end of user space */
 		expect_read("runs out of it", fd, 0x7ffffffff000ULL - 1, 2, -EFAULT);
 	}
 	fd = mirror_open();
@@ -122,7 +122,7 @@ TEST(ranges_that_make_no_sense_are_refused)
 	munmap(p, PAGE);
 }
 
-TEST(a_range_with_a_hole_in_it_is_refused_and_its_front_is_not_harmed)
+TEST(a_range_with_a_hole_is_refused_and_its_front_still_works)
 {
 	char *p = map_anon(3 * PAGE);
 	int fd;

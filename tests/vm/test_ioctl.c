@@ -20,7 +20,7 @@
 #define BIT(err)	(1ULL << (err))
 
 static struct {
-	char *arena;		/* the only memory that requests may write to */
+	char *arena;		/* requests may write to this memory only */
 	struct feed feed;
 	int mirror, interval;
 	uint64_t seed;

@@ -83,7 +83,7 @@ TEST(mprotect_is_seen)
 	expect_exactly(p, LEN, INVLOCK_KIND_PROTECT);
 }
 
-TEST(dontneed_is_seen)
+TEST(madvise_dontneed_is_seen)
 {
 	char *p = small_pages(LEN);
 
@@ -92,7 +92,7 @@ TEST(dontneed_is_seen)
 	expect_exactly(p, LEN, INVLOCK_KIND_DISCARD);
 }
 
-TEST(dontneed_of_a_part_of_a_huge_page_is_seen)
+TEST(madvise_dontneed_of_a_part_of_a_huge_page_is_seen)
 {
 	char *p = huge_page();
 
@@ -102,7 +102,7 @@ TEST(dontneed_of_a_part_of_a_huge_page_is_seen)
 	expect(p + PAGE, PAGE, INVLOCK_KIND_DISCARD);
 }
 
-TEST(free_is_seen)
+TEST(madvise_free_is_seen)
 {
 	char *p = small_pages(LEN);
 
@@ -111,7 +111,7 @@ TEST(free_is_seen)
 	expect_exactly(p, LEN, INVLOCK_KIND_DISCARD);
 }
 
-TEST(remove_is_seen)
+TEST(madvise_remove_is_seen)
 {
 	int memfd = make_memfd(LEN, 0);
 	char *p = map_fd(memfd, LEN, MAP_SHARED);

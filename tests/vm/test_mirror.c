@@ -138,7 +138,7 @@ TEST(atomic_adds_of_device_and_program_are_all_counted)
 	close(fd);
 }
 
-TEST(memory_that_is_not_there_or_not_writable_is_refused)
+TEST(memory_that_is_not_mapped_or_not_writable_is_refused)
 {
 	int fd = mirror_open();
 	char *p = map_anon(3 * PAGE), buffer[2 * PAGE];

@@ -172,7 +172,7 @@ do {									\
 		TEST_SKIP("this kernel cannot make allocations fail; K=debug can");	\
 } while (0)
 
-TEST(an_open_without_memory_is_refused_and_the_next_one_works)
+TEST(an_open_that_gets_no_memory_fails_and_the_next_one_works)
 {
 	const struct failing_call calls[] = {
 		{ "open of the feed", open_feed, close_it },
@@ -208,7 +208,7 @@ TEST(a_feed_that_could_not_be_opened_is_not_counted)
 	assert_int_equal(err, 0);
 }
 
-TEST(a_map_without_memory_is_refused_and_the_next_one_works)
+TEST(a_map_that_gets_no_memory_fails_and_the_next_one_works)
 {
 	const struct failing_call call = { "map of the feed", map_feed, unmap_feed };
 
@@ -218,7 +218,7 @@ TEST(a_map_without_memory_is_refused_and_the_next_one_works)
 	close_it();
 }
 
-TEST(a_read_without_memory_is_refused_and_the_next_one_works)
+TEST(a_read_that_gets_no_memory_fails_and_the_next_one_works)
 {
 	const struct failing_call call = { "first read of a page", read_page, forget_page };
 
@@ -234,7 +234,7 @@ TEST(a_read_without_memory_is_refused_and_the_next_one_works)
 	close_it();
 }
 
-TEST(a_pin_without_memory_is_refused_and_the_next_one_works)
+TEST(a_pin_that_gets_no_memory_fails_and_the_next_one_works)
 {
 	const struct failing_call call = { "pin", pin_pages, unpin_pages };
 
@@ -260,7 +260,7 @@ static bool is_lost(void)
 	return lost;
 }
 
-TEST(nothing_is_left_of_what_failed)
+TEST(calls_that_failed_leave_no_memory_behind)
 {
 	NEEDS_FAILURES();
 	/* kmemleak leaves out memory that is younger than 5 s */

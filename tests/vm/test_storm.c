@@ -19,7 +19,7 @@
 #define READERS		2
 
 static struct {
-	uint64_t *page;			/* where, always the same address */
+	uint64_t *page;			/* always at the same address */
 	int memfd;
 	int fd;
 	uint64_t change;

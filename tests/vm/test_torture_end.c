@@ -144,25 +144,25 @@ static int teardown(void **state)
 	return 0;
 }
 
-TEST(a_process_exits_in_the_storms)
+TEST(nothing_is_lost_when_a_process_exits_in_the_storms)
 {
 	for (unsigned int ms = 0; ms < 30; ms += 10)
 		assert_int_equal(judge(begin_life(by_exit, ms)), 0);
 }
 
-TEST(a_process_execs_in_the_storms)
+TEST(nothing_is_lost_when_a_process_execs_in_the_storms)
 {
 	for (unsigned int ms = 0; ms < 30; ms += 10)
 		assert_int_equal(judge(begin_life(by_exec, ms)), 0);
 }
 
-TEST(a_process_closes_the_device_in_the_storms)
+TEST(nothing_is_lost_when_a_process_closes_the_device_in_the_storms)
 {
 	for (unsigned int ms = 0; ms < 30; ms += 10)
 		assert_int_equal(judge(begin_life(by_closing, ms)), 0);
 }
 
-TEST(a_process_is_killed_in_the_storms)
+TEST(nothing_is_lost_when_a_process_is_killed_in_the_storms)
 {
 	for (unsigned int ms = 0; ms < 30; ms += 10) {
 		pid_t child = begin_life(by_waiting_to_be_killed, 0);
@@ -173,7 +173,7 @@ TEST(a_process_is_killed_in_the_storms)
 	}
 }
 
-TEST(a_process_is_killed_and_reaped_in_the_storms)
+TEST(nothing_is_lost_when_a_process_is_killed_and_reaped_in_the_storms)
 {
 	for (unsigned int ms = 0; ms < 30; ms += 10) {
 		pid_t child = begin_life(by_waiting_to_be_killed, 0);

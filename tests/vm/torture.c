@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* The oracle: see torture.h. */
+/* Adds to the counters, runs the storms, and finds lost additions: see torture.h. */
 #include "torture.h"
 
 #include <pthread.h>
