@@ -33,7 +33,7 @@ struct ratio {
 int bench_rounds = BENCH_ROUNDS;
 bool bench_quick;
 
-/* One of the threads of bench_at_once(). */
+/* One of the threads of bench_concurrent_ns(). */
 struct runner {
 	pthread_barrier_t *begin;
 	void (*body)(void *arg, int thread, unsigned int times);
@@ -203,8 +203,8 @@ static void *run_body(void *arg)
 	return NULL;
 }
 
-double bench_at_once(int nr_threads, void (*body)(void *arg, int thread, unsigned int times),
-		     void *arg)
+double bench_concurrent_ns(int nr_threads,
+			   void (*body)(void *arg, int thread, unsigned int times), void *arg)
 {
 	struct runner runners[MAX_THREADS];
 	pthread_t threads[MAX_THREADS];

@@ -48,8 +48,8 @@ __attribute__((format(printf, 1, 2))) void bench_note(const char *format, ...);
  * if there are enough. Only the CPU time of each thread counts, so other programs may run on its
  * CPU, but an operation must never wait.
  */
-double bench_at_once(int nr_threads, void (*body)(void *arg, int thread, unsigned int times),
-		     void *arg);
+double bench_concurrent_ns(int nr_threads,
+			   void (*body)(void *arg, int thread, unsigned int times), void *arg);
 
 /* Print everything as JSON. Return: the exit code of the program. */
 int bench_end(void);

@@ -89,5 +89,6 @@ static void hit_often(void *arg, int thread, unsigned int times)
 
 double contender_hit_ns(const struct contender *c, unsigned int nr_regions, int nr_threads)
 {
-	return bench_at_once(nr_threads, hit_often, &(struct hits){ c, nr_regions });
+	return bench_concurrent_ns(nr_threads, hit_often,
+				   &(struct hits){ c, nr_regions });
 }

@@ -99,7 +99,7 @@ int main(int argc, char **argv)
 		for (int i = 0; i < 2; i++)
 			for (size_t lock = 0; lock < NR; lock++)
 				bench_add(cases[i], locks[lock].name,
-					  bench_at_once(i + 1, read_often, &lock));
+					  bench_concurrent_ns(i + 1, read_often, &lock));
 	for (int i = 0; i < 2; i++) {
 		bench_limit(cases[i], "invlock", 25);
 		bench_target(cases[i], "invlock", cases[i], "pthread rwlock", 0);
