@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
 /*
- * How long does an uncontended read section take, compared with locks that could replace it?
+ * How long does an uncontended read section take, compared with simpler locks?
  *
- * All threads read, and none writes. None of the locks could really replace it: with a read-write
- * lock the writer has to wait, and a sequence count does not know ranges and may sample in the
- * middle of a change.
+ * All threads read, and none writes. The simpler locks could not replace a read section: a
+ * read-write lock makes the writer wait, and a sequence count neither knows ranges nor waits until
+ * no change is running.
  */
 #include <invlock/section.h>
 #include <pthread.h>

@@ -23,7 +23,7 @@
 struct drill_file {
 	struct mmu_invlock inv;
 	spinlock_t lock;
-	struct mm_struct *mm;		/* held with mmgrab(); notifier.mm is cleared too early */
+	struct mm_struct *mm;		/* held with mmgrab(), for use after unregistering */
 	struct mutex life;		/* guards registered and idle_registered */
 	bool registered;
 	struct mmu_notifier idle;
