@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* Files that come to be mapped in ways that are not plain to see: their pages count all the same. */
+/* Files that come to be mapped in ways that are not plain to see: their pages count, too. */
 #include <fcntl.h>
 #include <linux/aio_abi.h>
 #include <linux/userfaultfd.h>
