@@ -141,7 +141,11 @@ int page_out(void) { return madvise(page, PAGE, MADV_PAGEOUT); }
 static int cool(void) { return madvise(page, PAGE, MADV_COLD); }
 int collapse_pages(void) { return madvise((void *)((long)page & ~(HUGE - 1)), HUGE, 25); }
 int offline_softly(void) { return madvise(page, PAGE, 101); }
-static int wipe_on_fork(void) { return madvise(page, PAGE, MADV_WIPEONFORK) ? -1 : fork_and_write(); }
+
+static int wipe_on_fork(void)
+{
+	return madvise(page, PAGE, MADV_WIPEONFORK) ? -1 : fork_and_write();
+}
 
 static int guard_and_back(void)
 {
