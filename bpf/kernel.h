@@ -44,10 +44,12 @@ struct signal_struct {
 };
 
 struct super_block {
+	unsigned long s_flags;
 	unsigned long s_magic;
 };
 
 struct inode {
+	unsigned int i_flags;
 	struct super_block *i_sb;
 	long long i_size;
 };
@@ -61,9 +63,22 @@ struct address_space {
 	unsigned long flags;
 };
 
+struct qstr {
+	const unsigned char *name;
+};
+
+struct dentry {
+	struct qstr d_name;
+};
+
+struct path {
+	struct dentry *dentry;
+};
+
 struct file {
 	struct address_space *f_mapping;
 	struct inode *f_inode;
+	struct path f_path;
 	void *private_data;
 };
 
@@ -90,9 +105,15 @@ struct task_struct {
 	void *worker_private;
 };
 
+struct vm_operations_struct {
+	void *map_pages;
+};
+
 struct vm_area_struct {
 	unsigned long vm_start;
 	unsigned long vm_end;
+	unsigned long vm_flags;
+	const struct vm_operations_struct *vm_ops;	/* NULL: anonymous */
 	unsigned long vm_pgoff;
 	struct file *vm_file;
 };

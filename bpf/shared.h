@@ -32,12 +32,15 @@ enum bpf_what {
 	BPF_ASK_GIVE_BACK,	/* it is cleared */
 	BPF_ASK_NOTE_MISSED,	/* the kernel skipped runs */
 	BPF_ASK_NOTE_FOUND,	/* all mappings were looked at */
+	BPF_ASK_LOOK,		/* what is mapped in a range: look_at_range() */
 };
 
 struct bpf_ask {
 	__u32 what;
 	__u32 index;
-	__u64 nr;		/* MISSED: skipped runs so far; FOUND: nr_unknown before the look */
+	__u64 nr;		/* NOTE_MISSED: skipped runs so far; NOTE_FOUND: nr_unknown */
+				/* before the look; LOOK: mask of enum mapped that is good */
+	__u64 start, end;	/* LOOK */
 };
 
 /* A seat: the place of one process in a set. */

@@ -19,6 +19,7 @@
 #define INVLOCK_BPF_USERS_H
 
 #include "feed.h"
+#include "look.h"
 
 #define EEXIST	17
 #define EINVAL	22
@@ -296,6 +297,8 @@ int ask(struct bpf_ask *q)
 		return note_missed(user_of(mm), q->nr);
 	case BPF_ASK_NOTE_FOUND:
 		return note_found(user_of(mm), q->nr);
+	case BPF_ASK_LOOK:
+		return look_at_range(q);
 	}
 	/* of a seat that this process holds */
 	if (set->seat[index].state != BPF_SEAT_TAKEN || set->seat[index].tgid != tgid)

@@ -55,7 +55,8 @@ void *map_wiped_on_fork(size_t bytes)
 
 int mm_sees(const struct monitor *monitor, u64 need, struct invlock_why *why)
 {
-	u64 missing = monitor->sees_what_it_is_told ? 0 : need & ~monitor->seen;
+	u64 covered = monitor->seen | monitor->refused;
+	u64 missing = monitor->sees_what_it_is_told ? 0 : need & ~covered;
 	char names[300] = "";
 	size_t len = 0;
 
@@ -237,13 +238,56 @@ int invlock_mm_info(const struct invlock_mm *mm, struct invlock_mm_info *ret_inf
 		.missed = port_load(&feed->missed),
 		.feed = feed,
 		.feed_size = mm->feed_bytes,
+		.refused = mm->monitor->refused,
 	};
 	return options_out(ret_info, sizeof(info), &info, sizeof(info));
 }
 
-int mm_watch(struct invlock_mm *mm, u64 start, u64 end)
+bool mm_has_to_watch(const struct invlock_mm *mm)
 {
-	return mm->monitor->watch ? mm->monitor->watch(mm, start, end) : 0;
+	return mm->monitor->look || mm->monitor->watch;
+}
+
+int mm_watch(struct invlock_mm *mm, u64 start, u64 end, struct look *ret_look)
+{
+	const struct monitor *monitor = mm->monitor;
+	int mapped = 0;
+
+	ret_look->mapped = MAPPED_GOOD;
+	if (monitor->look)
+		mapped = monitor->look(mm, start, end, ret_look);
+	if (mapped)
+		return mapped < 0 ? mapped : look_error(mapped);
+	return monitor->watch ? monitor->watch(mm, start, end) : 0;
+}
+
+int invlock_mm_explain(struct invlock_mm *mm, const void *addr, size_t len,
+		       struct invlock_why *why)
+{
+	u64 start = (unsigned long)addr, end = start + len;
+	struct look look;
+	int err, old_state;
+
+	if (why)
+		why->text[0] = '\0';
+	if (!mm || !user_range_ok(start, end))
+		return explain(why, -EINVAL, !mm ? "mm is NULL" :
+			       "the range is empty, wraps, or begins at NULL");
+	if (!mm_alive(mm))
+		return explain(why, -EOWNERDEAD, "this mm is the parent's: open another one in "
+			       "the forked child");
+	/* not cancelled with a descriptor open */
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old_state);
+	err = mm_watch(mm, start, end, &look);
+	if (!err)
+		mm_unwatch(mm, start, end);
+	else if (look.mapped != MAPPED_GOOD)
+		look_explain(&look, mm->monitor->name, why);
+	else
+		explain(why, err, "monitor %s cannot watch this range: %s", mm->monitor->name,
+			strerror(-err));
+	pthread_setcancelstate(old_state, NULL);
+	return err;
 }
 
 void mm_unwatch(struct invlock_mm *mm, u64 start, u64 end)

@@ -6,6 +6,7 @@
 #include <invlock/mm.h>
 #include "core/invlock.h"
 
+struct look;
 struct monitor;
 
 struct invlock_mm {
@@ -21,6 +22,15 @@ struct invlock_mm {
 	u32 *alive;
 	unsigned int users;	/* guarded by mm_lock() */
 };
+
+/* the first page is nobody's: it holds NULL, which no rounding must reach */
+#define FIRST_ADDRESS	4096ULL
+
+/* may a caller name this range? */
+static inline bool user_range_ok(u64 start, u64 end)
+{
+	return start >= FIRST_ADDRESS && start < end;
+}
 
 /* Context: any; a load. Return: false in a forked child */
 static inline bool mm_alive(const struct invlock_mm *mm)
@@ -46,8 +56,15 @@ void mm_hold(struct invlock_mm *mm);
 /* 0, or -EOPNOTSUPP and a sentence that names the kinds in @need that are not seen */
 int mm_sees(const struct monitor *monitor, u64 need, struct invlock_why *why);
 
-/* begin to watch a range, where the monitor needs to be told; 0 or -errno */
-int mm_watch(struct invlock_mm *mm, u64 start, u64 end);
+/* is a monitor looking at memory, or told of it, before it is cached? */
+bool mm_has_to_watch(const struct invlock_mm *mm);
+
+/*
+ * Between the sample and the translation: refuse what can change unseen, and begin to watch the
+ * range where the monitor needs to be told. 0; -EFAULT, -EMEDIUMTYPE, and then ret_look says why;
+ * -errno
+ */
+int mm_watch(struct invlock_mm *mm, u64 start, u64 end, struct look *ret_look);
 void mm_unwatch(struct invlock_mm *mm, u64 start, u64 end);
 
 /* let the monitor find out whether it missed something; see struct monitor */

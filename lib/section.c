@@ -10,6 +10,7 @@ struct read {
 	struct invlock_section section;
 	struct invlock_mm *mm;	/* NULL: there is no section, and its error says so */
 	bool watched;
+	bool unwatched;		/* INVLOCK_READ_UNWATCHED */
 };
 
 _Static_assert(sizeof(struct read) <= sizeof(struct invlock_read), "struct invlock_read is ABI");
@@ -41,10 +42,13 @@ void invlock_read_init(struct invlock_read *rd, struct invlock_mm *mm, const voi
 	if (budget)
 		b = (struct invlock_budget){ budget->rounds, budget->time_ns };
 	forget(r);
-	if (!mm || flags & ~INVLOCK_READ_INTERRUPTIBLE)
+	if (!mm || flags & ~(INVLOCK_READ_INTERRUPTIBLE | INVLOCK_READ_UNWATCHED) ||
+	    !user_range_ok(start, start + len))
 		return;
 	r->mm = mm;
-	invlock_section_init(&r->section, &mm->il, start, start + len, budget ? &b : NULL, flags);
+	r->unwatched = flags & INVLOCK_READ_UNWATCHED || !mm_has_to_watch(mm);
+	invlock_section_init(&r->section, &mm->il, start, start + len, budget ? &b : NULL,
+			     flags & INVLOCK_READ_INTERRUPTIBLE);
 }
 
 /* a section that can go on; in a forked child none can */
@@ -59,7 +63,9 @@ static inline bool can_go_on(struct read *r)
 
 static bool watch(struct read *r)
 {
-	r->section.error = mm_watch(r->mm, r->section.start, r->section.end);
+	struct look look;
+
+	r->section.error = mm_watch(r->mm, r->section.start, r->section.end, &look);
 	if (r->watched)
 		mm_unwatch(r->mm, r->section.start, r->section.end);
 	r->watched = !r->section.error;
@@ -73,7 +79,7 @@ bool invlock_read_attempt(struct invlock_read *rd)
 	if (!can_go_on(r) || !invlock_attempt(&r->section))
 		return false;
 	/* after the sample, in each round: a mapping that replaced another is not watched */
-	return likely(!r->mm->monitor->watch) || watch(r);
+	return likely(r->unwatched) || watch(r);
 }
 
 bool invlock_read_commit(struct invlock_read *rd)

@@ -5,7 +5,7 @@
  *	adapter.c	open, close, stats
  *	prep.c		a request: which way it goes, and its end
  *	slots.c		the fixed-buffer table: how the cache registers memory
- *	refused.c	memory that the kernel does not register, so as not to ask each time
+ *	refused.c	memory that is not registered here, so as not to ask each time
  *
  * Lock order: slots.lock is the innermost, and never held across a system call.
  */

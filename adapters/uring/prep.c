@@ -4,7 +4,8 @@
  *
  * What has been tried in vain is not tried again for each request, since a failed
  * registration costs as much as a good one:
- *	memory refused		until the map changes there (refused.h)
+ *	memory refused		until the map changes there (refused.h), by the kernel or by
+ *				the monitor
  *	all in use		until a fixed request is done
  *	RLIMIT_MEMLOCK		for 1, 2, 4, ... MEMLOCK_SKIP_MAX registrations
  */
@@ -57,6 +58,7 @@ static int way_of(int err)
 		return INVLOCK_URING_COLLIDED;
 	case -EEXIST:
 		return INVLOCK_URING_THREAD;
+	case -EMEDIUMTYPE:
 	case -ENOTRECOVERABLE:
 		return INVLOCK_URING_UNWATCHED;
 	default:
@@ -101,7 +103,9 @@ static int register_range(struct invlock_uring *uring, u64 start, u64 end,
 	void *addr = (void *)(unsigned long)start;
 	int way;
 
-	invlock_read_init(read, uring->mm, addr, end - start, &uring->budget, 0);
+	/* all that is kept of it is that the range is refused, which is no worse for being old */
+	invlock_read_init(read, uring->mm, addr, end - start, &uring->budget,
+			  INVLOCK_READ_UNWATCHED);
 	if (!invlock_read_attempt(read)) {
 		int err = invlock_read_error(read);
 
@@ -111,7 +115,8 @@ static int register_range(struct invlock_uring *uring, u64 start, u64 end,
 	way = way_of(invlock_cache_get(uring->cache, addr, end - start, 0, pin));
 	remember(uring, way, done);
 	/* refused as the map was at the sample: only then is it known for later */
-	if (way == INVLOCK_URING_REFUSED && invlock_read_commit(read))
+	if ((way == INVLOCK_URING_REFUSED || way == INVLOCK_URING_UNWATCHED) &&
+	    invlock_read_commit(read))
 		refused_keep(&uring->refused, start, end);
 	else
 		invlock_read_end(read);

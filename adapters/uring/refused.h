@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Memory that the kernel refused to register.
+ * Memory that the kernel refused to register, or the monitor to watch.
  *
  * "Cannot be registered" is a translation like any other: sampled before the kernel was
- * asked, good until the map changes there. A request that covers a refused range is
+ * asked, good until the map changes there. It is not watched, so a monitor that has to be told of
+ * a range (uffd) does not see that change. A request that covers a refused range is
  * refused too, and not tried.
  *
- * New memory in a hole is no invalidation, so a range is also tried again after it was
+ * New memory in a hole is no invalidation either, so a range is also tried again after it was
  * met REFUSED_RETRY times. The oldest range makes room for a new one.
  */
 #ifndef INVLOCK_URING_REFUSED_H

@@ -133,11 +133,17 @@ int invlock_cache_close(struct invlock_cache *cache);
  * It is not deregistered before the pin is put. A change after this call is the caller's own
  * race with its device, as it would be without a cache.
  *
+ * A miss looks at what is mapped there. Memory that can change without the monitor seeing it is
+ * refused, wherever it lies in the range: docs/monitors.md has what each monitor refuses,
+ * invlock_mm_explain() says in a sentence why a range is, the statistics count it by cause.
+ *
  * Context: a hit never waits; a miss may sleep, allocates, calls reg() and perhaps dereg().
  * Not in a signal handler; a signal handler may change the map during any call.
  * Not a cancellation point.
- * Return: 0; -EINVAL for NULL, an empty range, one that wraps, unknown flags; -ENOENT for
- * INVLOCK_GET_CACHED; -ENOSPC when the limits are reached and all is in use; -EBUSY when
+ * Return: 0; -EINVAL for NULL, also as @addr (and all of the first page of memory), an empty
+ * range, one that wraps, unknown flags; -ENOENT for INVLOCK_GET_CACHED; -EMEDIUMTYPE for memory
+ * that the monitor refuses; -EFAULT when nothing is mapped in a part of it, from a monitor that
+ * looks, or from reg(); -ENOSPC when the limits are reached and all is in use; -EBUSY when
  * the map changed too often meanwhile; -EOWNERDEAD in a forked child; -ENOTRECOVERABLE when
  * the monitor can no longer say; -ENOMEM; whatever reg() returned. Nothing is kept on
  * error: use the memory unregistered. Since: 0.1
@@ -203,6 +209,11 @@ int invlock_cache_fd(const struct invlock_cache *cache);
  * @refused_full: of these, -ENOSPC
  * @refused_busy: of these, -EBUSY
  * @refused_reg: of these, all others: errors of reg() or of the monitor
+ * @refused_memory: of these, -EMEDIUMTYPE: memory that could change without the monitor seeing it
+ * @refused_private: of refused_memory, private mappings of files
+ * @refused_shared: of refused_memory, shared memory
+ * @refused_dax: of refused_memory, files mapped with DAX
+ * @refused_foreign: of refused_memory, mappings of drivers, sockets and the kernel
  * @reg_calls: calls of reg() that succeeded
  * @dereg_calls: calls of dereg()
  */
@@ -223,6 +234,11 @@ struct invlock_cache_stats {
 	uint64_t refused_reg;
 	uint64_t reg_calls;
 	uint64_t dereg_calls;
+	uint64_t refused_memory;
+	uint64_t refused_private;
+	uint64_t refused_shared;
+	uint64_t refused_dax;
+	uint64_t refused_foreign;
 };
 
 /**

@@ -31,8 +31,11 @@ extern "C" {
 /* The same for memfds, shared memory and shared mapped files: truncation too. */
 #define INVLOCK_KINDS_SHARED	(INVLOCK_KINDS_ANON | INVLOCK_BIT(TRUNCATE))
 
-/* What a cache asks for unless it is told otherwise. */
-#define INVLOCK_KINDS_DEFAULT	INVLOCK_KINDS_SHARED
+/*
+ * What a cache asks for unless it is told otherwise: the same for private mappings of files, too.
+ * A monitor that does not see a kind which happens to one sort of memory alone refuses that memory.
+ */
+#define INVLOCK_KINDS_DEFAULT	(INVLOCK_KINDS_SHARED | INVLOCK_BIT(TRUNCATE_PRIVATE))
 
 /**
  * invlock_kind_name() - the name of a kind, as tools print it

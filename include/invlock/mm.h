@@ -39,7 +39,8 @@ struct invlock_why {
  * @flags: INVLOCK_MM_*
  * @monitor: "kmod", "bpf", "uffd", "manual"; NULL = the first in this order, manual never,
  *	that works and sees every kind in @need
- * @need: mask of kinds that must be seen; 0 = INVLOCK_KINDS_DEFAULT. "manual" sees
+ * @need: mask of kinds that must be seen, or kept away: a monitor need not see what can only
+ *	happen to memory that it refuses. 0 = INVLOCK_KINDS_DEFAULT. "manual" sees
  *	what the program reports, so it is held to none.
  */
 struct invlock_mm_options {
@@ -88,6 +89,8 @@ void invlock_mm_close(struct invlock_mm *mm);
  * @missed: runs of the monitor that the kernel skipped
  * @feed: the feed, read-only; valid until the mm is closed
  * @feed_size: its bytes
+ * @refused: mask of kinds that it need not see, since they can only happen to memory of which it
+ *	refuses every translation, range by range
  */
 struct invlock_mm_info {
 	size_t size;
@@ -100,6 +103,7 @@ struct invlock_mm_info {
 	uint64_t missed;
 	const struct invlock_feed *feed;
 	size_t feed_size;
+	uint64_t refused;
 };
 
 /**
@@ -111,6 +115,23 @@ struct invlock_mm_info {
  * -EOWNERDEAD in a forked child. Since: 0.1
  */
 int invlock_mm_info(const struct invlock_mm *mm, struct invlock_mm_info *ret_info);
+
+/**
+ * invlock_mm_explain() - would this memory be watched, and if not, why not?
+ * @mm: the mm
+ * @addr: first byte
+ * @len: bytes, not 0
+ * @why: NULL, or filled with a sentence that names the mapping and what can happen to it unseen
+ *
+ * Asks as a miss of a cache does, and decides as it: when invlock_cache_get() or a read section
+ * has said -EMEDIUMTYPE or -EFAULT, this says what of. The answer holds as long as the map does.
+ * Context: some system calls. Return: 0 = watched; -EMEDIUMTYPE = refused, because the monitor
+ * would not surely see what can happen there; -EFAULT = nothing is mapped in a part of it; -EINVAL
+ * for NULL, an empty range or one that wraps; -EOWNERDEAD in a forked child; others as the monitor
+ * failed. A monitor that refuses nothing says 0. Since: 0.1
+ */
+int invlock_mm_explain(struct invlock_mm *mm, const void *addr, size_t len,
+		       struct invlock_why *why);
 
 /**
  * invlock_version() - the version of the library

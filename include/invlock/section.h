@@ -44,6 +44,11 @@ struct invlock_read_budget {
 };
 
 #define INVLOCK_READ_INTERRUPTIBLE	1u	/* let a signal end a wait, with -EINTR */
+/*
+ * The range is neither looked at nor watched, so a change of it may go unseen. Not for a
+ * translation, but for what is no worse than slow when it is old: that this range is refused.
+ */
+#define INVLOCK_READ_UNWATCHED		2u
 
 /**
  * invlock_read_init() - prepare the loop
@@ -61,9 +66,11 @@ void invlock_read_init(struct invlock_read *rd, struct invlock_mm *mm, const voi
 		       size_t len, const struct invlock_read_budget *budget, unsigned int flags);
 
 /**
- * invlock_read_attempt() - wait until the range is quiet, sample, and have it watched
+ * invlock_read_attempt() - wait until the range is quiet, sample, look, and have it watched
  * @rd: the section
  *
+ * Looks at what is mapped there, and refuses memory that can change without the monitor seeing
+ * it: docs/monitors.md has what each refuses, invlock_mm_explain() says it of a range.
  * Context: may sleep. Locks: none that a thread may hold while it unmaps.
  * Return: true = translate; false = leave, invlock_read_error() says why. Since: 0.1
  */
@@ -108,10 +115,12 @@ void invlock_read_end(struct invlock_read *rd);
  * invlock_read_error() - ask how the loop ended
  * @rd: the section
  *
- * Return: 0 = committed; -EINVAL for NULL, an empty range or one that wraps, or a
- * commit without an attempt; -EBUSY = the budget was spent; -EINTR = a signal came;
+ * Return: 0 = committed; -EINVAL for NULL (the first page of memory, too), an empty range or one
+ * that wraps, or a commit without an attempt; -EMEDIUMTYPE = refused: the monitor would not surely
+ * see what can happen to this memory; -EFAULT = nothing is mapped in a part of it, where the
+ * monitor looks; -EBUSY = the budget was spent; -EINTR = a signal came;
  * -EOWNERDEAD = the mm is gone (a forked child); -ENOTRECOVERABLE = the monitor can no
- * longer say; others as the monitor refused the range. Since: 0.1
+ * longer say; others as the monitor failed. Since: 0.1
  */
 int invlock_read_error(const struct invlock_read *rd);
 

@@ -53,12 +53,13 @@ enum invlock_uring_way {
 	INVLOCK_URING_LARGE	= 2,	/* longer than 1 GiB, or than max_bytes */
 	INVLOCK_URING_REFUSED	= 3,	/* the kernel does not register this memory: a hole, */
 					/* read-only, a mapped file; asked now */
-	INVLOCK_URING_KNOWN	= 4,	/* the same, remembered from an earlier request */
+	INVLOCK_URING_KNOWN	= 4,	/* refused or unwatched, as an earlier request found */
 	INVLOCK_URING_FULL	= 5,	/* every slot, or max_bytes, is in use by requests */
 	INVLOCK_URING_MEMLOCK	= 6,	/* RLIMIT_MEMLOCK is reached, or memory is short */
 	INVLOCK_URING_COLLIDED	= 7,	/* the memory map changed too often meanwhile */
 	INVLOCK_URING_THREAD	= 8,	/* a SINGLE_ISSUER ring, and not its thread */
-	INVLOCK_URING_UNWATCHED	= 9,	/* the monitor cannot watch this range, or not any more */
+	INVLOCK_URING_UNWATCHED	= 9,	/* the monitor refuses this memory, of which it would not */
+					/* see all changes; or it cannot say any more */
 	INVLOCK_URING_OTHER	= 10,	/* another error of the registration */
 	INVLOCK_URING_UNALIGNED	= 11,	/* the memory is not aligned to options.align */
 	INVLOCK_URING_NR_WAYS

@@ -4,6 +4,7 @@
 #include <pthread.h>
 
 #include "cache_internal.h"
+#include "lib/monitor/look.h"
 #include "thread.h"
 
 #define MAX_ADDRESS	(1ULL << 57)	/* user addresses are below, everywhere */
@@ -184,11 +185,11 @@ static int register_once(struct invlock_cache *cache, struct invlock_section *s,
 }
 
 /* what a monitor can watch has a limit, too: what is dead or idle may go */
-static int watch(struct invlock_cache *cache, u64 start, u64 end)
+static int watch(struct invlock_cache *cache, u64 start, u64 end, struct look *look)
 {
 	int err;
 
-	while ((err = mm_watch(cache->mm, start, end)) == -ENOSPC) {
+	while ((err = mm_watch(cache->mm, start, end, look)) == -ENOSPC) {
 		cache_evict(cache, MAKE_ROOM);
 		if (!cache_bury(cache))
 			break;
@@ -197,7 +198,7 @@ static int watch(struct invlock_cache *cache, u64 start, u64 end)
 }
 
 /* the read section around reg(), for whole pages [start, end) */
-static int register_range(struct invlock_cache *cache, u64 start, u64 end,
+static int register_range(struct invlock_cache *cache, u64 start, u64 end, struct look *look,
 			  struct region **ret_region)
 {
 	struct invlock_section s;
@@ -208,7 +209,7 @@ static int register_range(struct invlock_cache *cache, u64 start, u64 end,
 		if (!invlock_attempt(&s))
 			return invlock_section_error(&s);
 		/* after the sample, each round: a mapping that replaced another is not watched */
-		err = watch(cache, start, end);
+		err = watch(cache, start, end, look);
 		if (err)
 			return err;
 		err = register_once(cache, &s, ret_region);
@@ -219,28 +220,39 @@ static int register_range(struct invlock_cache *cache, u64 start, u64 end,
 	return err;
 }
 
-static int miss(struct invlock_cache *cache, u64 start, u64 end, bool bypass,
+static int miss(struct invlock_cache *cache, u64 start, u64 end, bool bypass, struct look *look,
 		struct invlock_pin *ret_pin)
 {
 	u64 granule = cache->options.granule;
 	u64 first = start & ~(granule - 1), last = (end + granule - 1) & ~(granule - 1);
 	struct region *r;
-	int err = register_range(cache, first, last, &r);
+	int err = register_range(cache, first ? first : FIRST_ADDRESS, last, look, &r);
 
 	if (err && err != -ENOSPC && granule > CACHE_PAGE) {
 		/* the rounding may have reached into memory that cannot be registered */
 		first = start & ~(CACHE_PAGE - 1);
 		last = (end + CACHE_PAGE - 1) & ~(CACHE_PAGE - 1);
-		err = register_range(cache, first, last, &r);
+		err = register_range(cache, first, last, look, &r);
 	}
 	return err ? err : publish(cache, r, bypass, start, end, ret_pin);
 }
 
-static void count_refused(struct invlock_cache *cache, int err)
+static void count_refused_memory(struct invlock_cache_stats *stats, enum mapped mapped)
+{
+	stats->refused_memory++;
+	stats->refused_shared += mapped == MAPPED_SHARED;
+	stats->refused_private += mapped == MAPPED_PRIVATE_FILE;
+	stats->refused_dax += mapped == MAPPED_DAX;
+	stats->refused_foreign += mapped == MAPPED_FOREIGN;
+}
+
+static void count_refused(struct invlock_cache *cache, int err, enum mapped mapped)
 {
 	cache_lock(cache);
 	cache->stats.refused++;
-	if (err == -ENOSPC)
+	if (err == -EMEDIUMTYPE)
+		count_refused_memory(&cache->stats, mapped);
+	else if (err == -ENOSPC)
 		cache->stats.refused_full++;
 	else if (err == -EBUSY)
 		cache->stats.refused_busy++;
@@ -274,7 +286,7 @@ static int get_cached(struct invlock_cache *cache, u64 start, u64 end, bool may_
 			return -ENOENT;
 		err = invlock_section_wait(&s, waits++);
 		if (err) {
-			count_refused(cache, err);
+			count_refused(cache, err, MAPPED_GOOD);
 			return err;
 		}
 	}
@@ -286,10 +298,11 @@ static int get_slow(struct invlock_cache *cache, const void *addr, size_t len,
 			 unsigned int flags, struct invlock_pin *ret_pin)
 {
 	u64 start = (unsigned long)addr, end = start + len;
+	struct look look = { .mapped = MAPPED_GOOD };
 	bool bypass = flags & INVLOCK_GET_BYPASS;
 	int err = -ENOENT, old_state;
 
-	if (!cache || !ret_pin || end <= start || end > MAX_ADDRESS ||
+	if (!cache || !ret_pin || !user_range_ok(start, end) || end > MAX_ADDRESS ||
 	    flags & ~(INVLOCK_GET_BYPASS | INVLOCK_GET_CACHED) ||
 	    flags == (INVLOCK_GET_BYPASS | INVLOCK_GET_CACHED))
 		return -EINVAL;
@@ -301,9 +314,9 @@ static int get_slow(struct invlock_cache *cache, const void *addr, size_t len,
 		return err;
 	/* reg() must not be cancelled half-way, nor we with a lock held */
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old_state);
-	err = miss(cache, start, end, bypass, ret_pin);
+	err = miss(cache, start, end, bypass, &look, ret_pin);
 	if (err)
-		count_refused(cache, err);
+		count_refused(cache, err, look.mapped);
 	pthread_setcancelstate(old_state, NULL);
 	return err;
 }

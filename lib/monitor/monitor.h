@@ -6,12 +6,14 @@
 #define INVLOCK_LIB_MONITOR_MONITOR_H
 
 #include "lib/mm.h"
+#include "lib/monitor/look.h"
 
 /**
  * struct monitor - one way to learn of changes
  * @name: as users select it
  * @seen: mask of the kinds of change that reach the feed
  * @exact: those of them that are marked before the change is made, for every thread
+ * @refused: kinds that it need not see, for they can only happen to memory that it refuses
  * @sees_what_it_is_told: the program reports; no kind is demanded, no self-test is run
  * @open: make or attach the feed, fill mm->il, mm->feed_bytes, mm->data, and begin to watch;
  *	late: other threads may run and be in the middle of changing the map. On return every
@@ -19,6 +21,9 @@
  *	in why (never NULL). Unwinds completely on error.
  * @close: stop and free all; @mine is false in a forked child, whose copies of memory and file
  *	descriptors are freed without touching what the parent still uses
+ * @look: NULL = no memory is refused; or called between the sample and the translation of a range,
+ *	in each round: what is mapped there that can change unseen? No memory of it is cached then.
+ *	MAPPED_GOOD, or another kind and ret_look; -errno
  * @watch: NULL, or called between the sample and the translation of a range, in each round,
  *	for monitors that must ask the kernel for each range: a mapping that replaced another
  *	before the sample is not watched. Cheap when it is watched already. 0, or -errno: then
@@ -34,9 +39,11 @@ struct monitor {
 	const char *name;
 	u64 seen;
 	u64 exact;
+	u64 refused;
 	bool sees_what_it_is_told;
 	int (*open)(struct invlock_mm *mm, struct invlock_why *why);
 	void (*close)(struct invlock_mm *mm, bool mine);
+	int (*look)(const struct invlock_mm *mm, u64 start, u64 end, struct look *ret_look);
 	int (*watch)(struct invlock_mm *mm, u64 start, u64 end);
 	void (*unwatch)(struct invlock_mm *mm, u64 start, u64 end);
 	int (*note_missed)(const struct invlock_mm *mm);

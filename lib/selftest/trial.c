@@ -79,6 +79,9 @@ bool trial_begin(struct trial *t, const void *addr, size_t len)
 		trial_unknown(t, "disturbed: the memory never became quiet");
 	} else if (err == -EOWNERDEAD || err == -ENOTRECOVERABLE) {
 		trial_unknown(t, "the monitor has stopped: %s", strerror(-err));
+	} else if (err == -EMEDIUMTYPE) {
+		trial_unknown(t, "the monitor refuses such memory, so nothing of it can be stale");
+		t->ret->verdict = CHANGE_REFUSED;
 	} else if (err) {
 		trial_unknown(t, "the monitor does not watch such memory: %s", strerror(-err));
 		t->ret->verdict = CHANGE_REFUSED;

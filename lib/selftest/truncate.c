@@ -65,5 +65,7 @@ static void on_memfd(struct trial *t)
 const struct change truncate_changes[] = {
 	{ "ftruncate (memfd)", INVLOCK_KIND_TRUNCATE, on_memfd },
 	{ "punch hole (memfd)", INVLOCK_KIND_TRUNCATE, on_memfd, .how = TRUNCATE_PUNCH },
+	{ "ftruncate (private copy of memfd)", INVLOCK_KIND_TRUNCATE_PRIVATE, on_memfd,
+		.how = TRUNCATE_PRIVATE },
 	{ NULL }
 };

@@ -304,7 +304,7 @@ static void check_pin(const struct invlock_pin *pin, unsigned int first, unsigne
 
 static bool is_typed(int err, int may_fail)
 {
-	return err == -EBUSY || err == -ENOSPC || err == -EFAULT || err == -EOPNOTSUPP ||
+	return err == -EBUSY || err == -ENOSPC || err == -EFAULT || err == -EMEDIUMTYPE ||
 	       err == may_fail;
 }
 
@@ -393,7 +393,8 @@ static void check_stats(void)
 
 	FUZZ_CHECK(!invlock_cache_stats(cache, &s), "stats");
 	FUZZ_CHECK(s.entries + s.dead == nr_live && s.reg_calls - s.dereg_calls == nr_live &&
-		   s.refused == s.refused_full + s.refused_busy + s.refused_reg,
+		   s.refused == s.refused_full + s.refused_busy + s.refused_reg +
+				s.refused_memory,
 		   "%lu entries, %lu dead, %u registered", s.entries, s.dead, nr_live);
 }
 

@@ -124,7 +124,7 @@ TEST(one_false_claim_of_bpf_among_true_ones_is_found)
 
 TEST(one_false_claim_of_uffd_among_true_ones_is_found)
 {
-	one_false_claim_among_true_ones("uffd", INVLOCK_BIT(UNMAP), INVLOCK_KIND_TRUNCATE);
+	one_false_claim_among_true_ones("uffd", INVLOCK_BIT(UNMAP), INVLOCK_KIND_GUARD);
 }
 
 TEST_MAIN()

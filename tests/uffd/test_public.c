@@ -18,13 +18,13 @@ do {									\
 		.size = sizeof(mm_options), .monitor = "uffd",		\
 		.need = monitor_uffd.seen,				\
 	};								\
-	struct invlock_why why;						\
-	int open_err = invlock_mm_open(&mm_options, &mm, &why);		\
+	struct invlock_why open_why;					\
+	int open_err = invlock_mm_open(&mm_options, &mm, &open_why);	\
 									\
 	if (open_err == -ENOSYS || open_err == -EPERM || open_err == -EOPNOTSUPP) \
-		TEST_SKIP("%.190s", why.text);				\
+		TEST_SKIP("%.190s", open_why.text);			\
 	if (open_err)							\
-		fail_msg("open: %d, %s", open_err, why.text);		\
+		fail_msg("open: %d, %s", open_err, open_why.text);	\
 } while (0)
 
 TEST(a_section_watches_the_mapping_that_it_samples)
@@ -121,6 +121,56 @@ TEST(a_cached_range_is_registered_anew_after_each_change_and_never_without)
 	assert_int_equal(invlock_cache_close(cache), 0);
 	assert_false(kernel_watches(p));
 	munmap(p, PAGE);
+	invlock_mm_close(mm);
+}
+
+#define NEED	(INVLOCK_KINDS_DEFAULT & ~(INVLOCK_BIT(GUARD) | INVLOCK_BIT(SHM_REMAP)))
+
+static int get_and_put(struct invlock_cache *cache, void *p)
+{
+	struct invlock_pin pin;
+	int err = invlock_cache_get(cache, p, PAGE, 0, &pin);
+
+	return err ? err : invlock_cache_put(&pin);
+}
+
+TEST(all_but_private_anonymous_memory_is_refused_and_so_nothing_else_need_be_seen)
+{
+	struct invlock_mm_options m = { .size = sizeof(m), .monitor = "uffd", .need = NEED };
+	struct invlock_cache_options o = {
+		.size = sizeof(o), .ops = { reg, dereg }, .need = NEED,
+	};
+	struct invlock_cache_stats stats = { .size = sizeof(stats) };
+	int fd = memfd_create("refused", MFD_CLOEXEC);
+	struct invlock_cache *cache;
+	struct invlock_why why;
+	char *p;
+
+	OPEN_MM();
+	invlock_mm_close(mm);
+	assert_int_equal(invlock_mm_open(&m, &mm, NULL), 0);
+	assert_int_equal(invlock_cache_open(mm, &o, &cache, NULL), 0);
+	assert_int_equal(ftruncate(fd, PAGE), 0);
+	p = map_at(NULL, 3 * PAGE, 0);
+	assert_ptr_equal(mmap(p, PAGE, PROT_READ, MAP_SHARED | MAP_FIXED, fd, 0), p);
+	assert_ptr_equal(mmap(p + PAGE, PAGE, PROT_READ, MAP_PRIVATE | MAP_FIXED, fd, 0),
+			 p + PAGE);
+	assert_int_equal(get_and_put(cache, p), -EMEDIUMTYPE);
+	assert_int_equal(invlock_mm_explain(mm, p, PAGE, &why), -EMEDIUMTYPE);
+	assert_non_null(strstr(why.text, "memfd:refused"));
+	assert_int_equal(get_and_put(cache, p + PAGE), -EMEDIUMTYPE);
+	assert_int_equal(get_and_put(cache, p + 2 * PAGE), 0);
+	assert_int_equal(get_and_put(cache, p + 2 * PAGE - 1), -EMEDIUMTYPE);
+	assert_int_equal(get_and_put(cache, NULL), -EINVAL);
+	assert_int_equal(invlock_cache_stats(cache, &stats), 0);
+	assert_int_equal(stats.refused_shared, 1);
+	assert_int_equal(stats.refused_private, 2);
+	assert_int_equal(stats.refused_memory, 3);
+	/* the stack, and what malloc gives */
+	assert_int_equal(get_and_put(cache, &why), 0);
+	assert_int_equal(invlock_cache_close(cache), 0);
+	munmap(p, 3 * PAGE);
+	close(fd);
 	invlock_mm_close(mm);
 }
 

@@ -232,6 +232,47 @@ TEST(a_monitor_that_can_no_longer_say_means_plain)
 	munmap(other, BUF);
 }
 
+/* a private mapping of a file, at this place */
+static void map_private_file(unsigned char *buf)
+{
+	int fd = memfd_create("refused", MFD_CLOEXEC);
+
+	assert_int_equal(ftruncate(fd, BUF), 0);
+	assert_ptr_equal(mmap(buf, BUF, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED, fd, 0),
+			 buf);
+	close(fd);
+}
+
+TEST(memory_that_the_monitor_refuses_means_plain_and_is_not_asked_for_each_time)
+{
+	unsigned char *buf = memory(2 * BUF, 0);
+	struct rig rig;
+	int way;
+
+	map_private_file(buf);
+	RIG_OPEN(&rig, "bpf", 0, NULL);
+	assert_int_equal(read_one(&rig, rig.fd, buf, BUF, 0, &way), BUF);
+	assert_int_equal(way, INVLOCK_URING_UNWATCHED);
+	assert_true(holds(buf, 0, BUF));
+	for (int i = 0; i < 100; i++) {
+		assert_int_equal(read_one(&rig, rig.fd, buf, BUF, MIB, &way), BUF);
+		assert_int_equal(way, INVLOCK_URING_KNOWN);
+		assert_true(holds(buf, MIB, BUF));
+	}
+	assert_int_equal(cache_stats(&rig).refused_private, 1);
+	assert_int_equal(cache_stats(&rig).reg_calls, 0);
+	assert_int_equal(read_one(&rig, rig.fd, buf + BUF, BUF, MIB, &way), BUF);
+	assert_int_equal(way, INVLOCK_URING_FIXED);
+	/* other memory there is another matter */
+	assert_ptr_equal(mmap(buf, BUF, PROT_READ | PROT_WRITE,
+			      MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0), buf);
+	assert_int_equal(read_one(&rig, rig.fd, buf, BUF, 0, &way), BUF);
+	assert_int_equal(way, INVLOCK_URING_FIXED);
+	assert_true(holds(buf, 0, BUF));
+	rig_close(&rig);
+	munmap(buf, 2 * BUF);
+}
+
 TEST(a_registration_that_fails_otherwise_means_plain)
 {
 	unsigned char *buf = memory(BUF, 0);

@@ -31,7 +31,7 @@ static int help(void)
 
 u64 finding_lacks(const struct finding *f)
 {
-	return INVLOCK_KINDS_DEFAULT & ~f->monitor->seen;
+	return INVLOCK_KINDS_DEFAULT & ~(f->monitor->seen | f->monitor->refused);
 }
 
 /* Return: how many changes the monitor missed although it claims to see their kind. */
@@ -60,8 +60,6 @@ static const char *harm(enum invlock_kind kind)
 		       "the right pages";
 	case INVLOCK_KIND_MOVE:
 		return "this is harmless, because the kernel never moves a pinned page";
-	case INVLOCK_KIND_TRUNCATE_PRIVATE:
-		return "do not cache private mappings of files that may be truncated";
 	default:
 		return "caches need this kind by default, so they refuse this monitor unless "
 		       "the program needs fewer kinds";

@@ -10,8 +10,8 @@
 
 #define COLUMNS		100
 #define LABEL		16	/* width of the label beside a paragraph */
-#define NAME		46
-#define KIND		18
+#define NAME		44
+#define KIND		20
 #define VERDICT		9
 
 /* escape sequences for a terminal */

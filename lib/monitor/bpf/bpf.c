@@ -3,9 +3,9 @@
  * The BPF monitor: a program in the kernel marks the feed at the enter and the exit of every
  * system call that can change our map. Exact, but for these holes:
  *
- * TRUNCATE_PRIVATE	not seen: when a file is truncated, copies that a MAP_PRIVATE mapping
- *			made of its pages are dropped without an event, if the page itself is no
- *			longer in the page cache
+ * TRUNCATE_PRIVATE	not seen, so such memory is refused: when a file is truncated, copies that
+ *			a MAP_PRIVATE mapping made of its pages are dropped without an event, if
+ *			the page itself is no longer in the page cache
  * PROTECT		not seen unless asked for: allocators call mprotect all the time, and
  *			no pinned registration goes stale by it
  * MOVE			not seen: UFFDIO_MOVE is an ioctl, on a descriptor like any other; the
@@ -14,12 +14,13 @@
  *			pages alone
  * SOFT_DIRTY		not seen: written to a file of /proc; changes no page
  *
- * and for these cases within the kinds that are seen:
+ * Refused are also DAX files, which have no pages in the page cache that could leave it, and what
+ * drivers, sockets and the kernel map, who can put other pages there in any call: bpf/look.h.
  *
- * - A file mapped with DAX has no pages in the page cache that could leave it.
+ * This case is missed within the kinds that are seen:
+ *
  * - io_uring MADVISE requests that were queued before the open and run after it are marked
  *   when they complete, not when they start.
- * - An ioctl of a driver that takes its own mapping away.
  *
  * process_madvise() of another process cannot drop our pages: the kernel allows it only COLD,
  * PAGEOUT, WILLNEED and COLLAPSE, which leave pinned pages alone.
@@ -340,6 +341,62 @@ static void find_unknown_files(const struct invlock_mm *mm)
 	pthread_setcancelstate(old_state, NULL);
 }
 
+/* of port_wait(): first no longer than a microsecond or so, then up to a millisecond each */
+#define LOOK_TRIES_FAST	72
+#define LOOK_TRIES	250
+
+/* memory that no call or removal which the program sees can change */
+static u64 good_memory(const struct invlock_mm *mm)
+{
+	return MAPPED_BIT(ANON) | MAPPED_BIT(SHARED) |
+	       (mm->monitor->seen & INVLOCK_BIT(TRUNCATE_PRIVATE) ? MAPPED_BIT(PRIVATE_FILE) : 0);
+}
+
+/* we have no descriptor of the program any more, or may not ask: /proc knows what is anonymous */
+static enum mapped look_without(u64 start, u64 end, struct look *ret_look)
+{
+	enum mapped mapped = look_at_maps(start, end, ret_look);
+
+	if (mapped != MAPPED_GOOD && mapped != MAPPED_HOLE)
+		ret_look->mapped = mapped = MAPPED_UNKNOWN;
+	return mapped;
+}
+
+/* the program cannot wait for the mmap lock: -EBUSY when so many tries found it taken */
+static int look_by_program(const struct set *set, struct bpf_ask *q, u32 nr_tries)
+{
+	int mapped = MAPPED_GOOD;
+
+	for (u32 tries = 0; q->start < q->end && tries < nr_tries; tries++) {
+		mapped = set_run(set, q);
+		if (mapped == -EBUSY)
+			port_wait(tries, false);
+		else if (mapped)
+			break;
+	}
+	return mapped;
+}
+
+static int bpf_look(const struct invlock_mm *mm, u64 start, u64 end, struct look *ret_look)
+{
+	const struct watch *w = mm->data;
+	struct bpf_ask q = {
+		.what = BPF_ASK_LOOK, .nr = good_memory(mm), .start = start, .end = end,
+	};
+	int mapped = look_by_program(&w->set, &q, LOOK_TRIES_FAST);
+
+	if (unlikely(mapped == -EBUSY)) {
+		/* threads that map and unmap take turns: /proc waits for its own */
+		if (look_at_maps(q.start, end, ret_look) == MAPPED_GOOD)
+			return MAPPED_GOOD;
+		mapped = look_by_program(&w->set, &q, LOOK_TRIES);
+	}
+	if (unlikely(mapped < 0))
+		return mapped == -EBUSY ? mapped : look_without(q.start, end, ret_look);
+	*ret_look = (struct look){ mapped, q.start, q.end };
+	return mapped;
+}
+
 /* each range is watched as it is; but whoever misses has the time */
 static int bpf_watch(struct invlock_mm *mm, u64 start, u64 end)
 {
@@ -377,13 +434,16 @@ static void describe(const struct invlock_mm *mm, struct invlock_why *ret_how)
 }
 
 #define SEEN	(INVLOCK_KINDS_SHARED | INVLOCK_BIT(RELEASE))
+#define REFUSED	INVLOCK_BIT(TRUNCATE_PRIVATE)
 
 const struct monitor monitor_bpf = {
 	.name = "bpf",
 	.seen = SEEN,
 	.exact = SEEN,
+	.refused = REFUSED,
 	.open = bpf_open,
 	.close = bpf_close,
+	.look = bpf_look,
 	.watch = bpf_watch,
 	.note_missed = monitor_bpf_note_missed,
 	.describe = describe,

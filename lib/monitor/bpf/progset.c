@@ -206,13 +206,19 @@ int set_join(struct set *set, u64 object, int user)
 	return err;
 }
 
-static int set_ask_of(const struct set *set, enum bpf_what what, u32 index, u64 nr)
+int set_run(const struct set *set, struct bpf_ask *q)
 {
-	struct bpf_ask q = { .what = what, .index = index, .nr = nr };
-	LIBBPF_OPTS(bpf_test_run_opts, run, .ctx_in = &q, .ctx_size_in = sizeof(q));
+	LIBBPF_OPTS(bpf_test_run_opts, run, .ctx_in = q, .ctx_size_in = sizeof(*q));
 	int err = bpf_prog_test_run_opts(set->ask, &run);
 
 	return err ? err : (int)run.retval;
+}
+
+static int set_ask_of(const struct set *set, enum bpf_what what, u32 index, u64 nr)
+{
+	struct bpf_ask q = { .what = what, .index = index, .nr = nr };
+
+	return set_run(set, &q);
 }
 
 int set_ask(const struct set *set, enum bpf_what what, u64 nr)

@@ -57,6 +57,9 @@ int set_sit(struct set *set, int user);
 /* ask the program; what it answers, or -errno */
 int set_ask(const struct set *set, enum bpf_what what, u64 nr);
 
+/* the same with all that can be asked; the program answers in q, too */
+int set_run(const struct set *set, struct bpf_ask *q);
+
 /* runs of the set's programs that the kernel skipped so far; 0 or -errno */
 int set_missed(const struct set *set, u64 *ret_missed);
 

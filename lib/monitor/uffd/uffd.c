@@ -369,13 +369,28 @@ static void uffd_close(struct invlock_mm *mm, bool mine)
 #define EXACT	(INVLOCK_BIT(UNMAP) | INVLOCK_BIT(FIXED) | INVLOCK_BIT(REMAP_FROM) | \
 		 INVLOCK_BIT(REMAP_TO) | INVLOCK_BIT(BRK))
 
+/*
+ * GUARD and SHM_REMAP are missed as well, and can happen to any memory: who opens this monitor has
+ * to know that they do not.
+ */
+#define REFUSED	(INVLOCK_BIT(SHMDT) | INVLOCK_BIT(REORDER) | INVLOCK_BIT(TRUNCATE) | \
+		 INVLOCK_BIT(TRUNCATE_PRIVATE))
+
+static int look(const struct invlock_mm *mm, u64 start, u64 end, struct look *ret_look)
+{
+	(void)mm;
+	return look_at_maps(start, end, ret_look);
+}
+
 const struct monitor monitor_uffd = {
 	.name = "uffd",
 	.seen = EXACT | INVLOCK_BIT(DISCARD) | INVLOCK_BIT(FREE) | INVLOCK_BIT(REMOVE) |
 		INVLOCK_BIT(URING),
 	.exact = EXACT,
+	.refused = REFUSED,
 	.open = uffd_open,
 	.close = uffd_close,
+	.look = look,
 	.watch = uffd_watch,
 	.unwatch = uffd_unwatch,
 };

@@ -7,7 +7,7 @@
  *
  * What watch returns:
  *	-EFAULT		part of the range is not mapped
- *	-EOPNOTSUPP	the kernel does not watch this memory: a read-only shared file, memory
+ *	-EMEDIUMTYPE	the kernel does not watch this memory: a read-only shared file, memory
  *			that another userfaultfd watches, ...
  *	-ENOSPC		too many mappings: each range that stands alone costs two, and we use
  *			half of vm.max_map_count at most. Raise it, or watch fewer ranges.
@@ -124,7 +124,7 @@ static int register_locked(const struct uffd *u, u64 start, u64 end)
 	case -ENOTTY:
 		return -ENOTRECOVERABLE;
 	default:
-		return has_hole(start, end) ? -EFAULT : -EOPNOTSUPP;
+		return has_hole(start, end) ? -EFAULT : -EMEDIUMTYPE;
 	}
 }
 
@@ -183,7 +183,7 @@ int uffd_watch(struct invlock_mm *mm, u64 start, u64 end)
 	if (end <= start)
 		return -EFAULT;
 	/* again: a change under way may have made it fail, or what was watched may be gone */
-	for (int tries = 0; tries < TRIES && (err == -EBUSY || err == -EOPNOTSUPP); tries++) {
+	for (int tries = 0; tries < TRIES && (err == -EBUSY || err == -EMEDIUMTYPE); tries++) {
 		pthread_mutex_lock(&u->lock);
 		err = watch_locked(u, start, end);
 		pthread_mutex_unlock(&u->lock);

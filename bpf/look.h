@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR MIT */
+/*
+ * What is mapped in a range: asked by the library before memory is cached, since some memory can
+ * get other pages without a call or a removal that these programs see.
+ *
+ * What is not known to be good is MAPPED_FOREIGN. A file is known to have its pages in the page
+ * cache, and nowhere else, when its mappings have map_pages(), which maps pages of the page cache
+ * and is of no use to a driver; or when it lies in tmpfs or hugetlbfs, for System V's shared memory
+ * and huge pages come without.
+ */
+#ifndef INVLOCK_BPF_LOOK_H
+#define INVLOCK_BPF_LOOK_H
+
+#include "core/mapped.h"
+#include "feed.h"
+
+#define LOOK_MAPPINGS	32	/* in one run; the library asks again for the rest */
+
+/* constants that BTF does not hold */
+#define VM_MAYSHARE_BIT		0x00000080
+#define VM_PFNMAP_BIT		0x00000400
+#define VM_IO_BIT		0x00004000
+#define VM_MIXEDMAP_BIT		0x10000000
+#define S_DAX_BIT		(1U << 13)
+#define SB_KERNMOUNT_BIT	(1UL << 22)
+#define TMPFS_MAGIC		0x01021994
+#define LOOK_ENOENT		2
+
+/* MAP_ANONYMOUS of huge pages is a file that no program can open, and a memfd is not it */
+static inline bool is_anon_hugepage(struct file *file, struct super_block *sb)
+{
+	static const char anon[] = "anon_hugepage";
+	const unsigned char *at = BPF_CORE_READ(file, f_path.dentry, d_name.name);
+	char name[sizeof(anon)] = {};
+
+	if (!(BPF_CORE_READ(sb, s_flags) & SB_KERNMOUNT_BIT))
+		return false;
+	bpf_probe_read_kernel_str(name, sizeof(name), at);
+	return !bpf_strncmp(name, sizeof(name), anon);
+}
+
+static inline enum mapped file_memory(struct vm_area_struct *vma, struct file *file, bool shared)
+{
+	struct inode *host = BPF_CORE_READ(file, f_mapping, host);
+	struct super_block *sb = BPF_CORE_READ(host, i_sb);
+	u64 magic = BPF_CORE_READ(sb, s_magic);
+
+	if (BPF_CORE_READ(host, i_flags) & S_DAX_BIT)
+		return MAPPED_DAX;
+	if (vma->vm_flags & (VM_PFNMAP_BIT | VM_IO_BIT | VM_MIXEDMAP_BIT))
+		return MAPPED_FOREIGN;
+	if (magic == HUGETLBFS_MAGIC && !shared && is_anon_hugepage(file, sb))
+		return MAPPED_ANON;
+	if (magic != HUGETLBFS_MAGIC && magic != TMPFS_MAGIC &&
+	    !BPF_CORE_READ(vma, vm_ops, map_pages))
+		return MAPPED_FOREIGN;
+	return shared ? MAPPED_SHARED : MAPPED_PRIVATE_FILE;
+}
+
+struct memory_look {
+	u64 start;
+	u64 end;
+	u64 mapped;	/* enum mapped */
+};
+
+static long look_at_memory(struct task_struct *task, struct vm_area_struct *vma,
+			   struct memory_look *look)
+{
+	struct file *file = vma->vm_file;
+
+	look->start = vma->vm_start;
+	look->end = vma->vm_end;
+	/* a file alone says nothing: a private mapping of /dev/zero is anonymous */
+	if (file && vma->vm_ops)
+		look->mapped = file_memory(vma, file, vma->vm_flags & VM_MAYSHARE_BIT);
+	else if (vma->vm_ops ||
+		 vma->vm_flags & (VM_PFNMAP_BIT | VM_IO_BIT | VM_MIXEDMAP_BIT))
+		look->mapped = MAPPED_FOREIGN;
+	else
+		look->mapped = MAPPED_ANON;
+	return 0;
+}
+
+/*
+ * Is all of [q->start, q->end) of a kind in the mask q->nr? Return: enum mapped, of a mapping that
+ * is not, whose ends are then in q; MAPPED_GOOD = none up to q->start, which has moved; -EBUSY =
+ * the mmap lock is taken.
+ */
+static inline int look_at_range(struct bpf_ask *q)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	u64 at = q->start, end = q->end, good = q->nr;
+	long err = 0;
+
+	for (u32 i = 0; i < LOOK_MAPPINGS && at < end; i++) {
+		struct memory_look look = {};
+
+		err = bpf_find_vma(task, at, look_at_memory, &look, 0);
+		if (err == -LOOK_ENOENT) {
+			q->start = at;
+			q->end = at + VM_PAGE_SIZE;
+			return MAPPED_HOLE;
+		}
+		if (err)
+			break;
+		if (!(good >> (look.mapped & 31) & 1)) {
+			q->start = look.start;
+			q->end = look.end;
+			return look.mapped;
+		}
+		at = look.end;
+	}
+	q->start = at;
+	return err ? err : MAPPED_GOOD;
+}
+
+#endif /* INVLOCK_BPF_LOOK_H */
