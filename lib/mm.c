@@ -57,15 +57,11 @@ int mm_sees(const struct monitor *monitor, u64 need, struct invlock_why *why)
 {
 	u64 covered = monitor->seen | monitor->refused;
 	u64 missing = monitor->sees_what_it_is_told ? 0 : need & ~covered;
-	char names[300] = "";
-	size_t len = 0;
+	char names[300];
 
 	if (!missing)
 		return 0;
-	for (unsigned int kind = 0; kind < 64 && len < sizeof(names); kind++)
-		if (missing >> kind & 1)
-			len += snprintf(names + len, sizeof(names) - len, "%s%s", len ? ", " : "",
-					invlock_kind_name(kind));
+	name_kinds(names, sizeof(names), missing);
 	return explain(why, -EOPNOTSUPP,
 		       "monitor %s does not see these kinds of change: %s; name another monitor, "
 		       "or need fewer kinds if they cannot happen", monitor->name, names);
@@ -215,6 +211,11 @@ void invlock_mm_close(struct invlock_mm *mm)
 	}
 	mm_unlock();
 	pthread_setcancelstate(old_state, NULL);
+}
+
+bool invlock_mm_alive(const struct invlock_mm *mm)
+{
+	return mm && mm_alive(mm);
 }
 
 int invlock_mm_info(const struct invlock_mm *mm, struct invlock_mm_info *ret_info)

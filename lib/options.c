@@ -2,11 +2,7 @@
 #include "options.h"
 
 #include <errno.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
-
-#include "lib/monitor/monitor.h"
 
 static size_t size_of(const void *struct_with_size)
 {
@@ -41,16 +37,4 @@ int options_out(void *dst, size_t min, const void *src, size_t size)
 	memcpy((char *)dst + sizeof(size_t), (const char *)src + sizeof(size_t),
 	       (given < size ? given : size) - sizeof(size_t));
 	return 0;
-}
-
-int explain(struct invlock_why *why, int err, const char *format, ...)
-{
-	va_list args;
-
-	if (why) {
-		va_start(args, format);
-		vsnprintf(why->text, sizeof(why->text), format, args);
-		va_end(args);
-	}
-	return err;
 }

@@ -115,6 +115,15 @@ def core_includes(root, files):
             yield f'{path}:{nr}: {found[2]}'
 
 
+def adapter_includes(root, files):
+    """adapters include what is installed and their own, nothing of the inside of the library"""
+    for path, nr, line in lines_of(files, C, 'adapters/'):
+        found = INCLUDE.match(line)
+        if found and found[1] == '"' and not found[2].startswith('adapters/') and (
+                os.path.join(os.path.dirname(path), found[2]) not in files):
+            yield f'{path}:{nr}: {found[2]}'
+
+
 def length(root, files):
     """no source file is too long to read"""
     for path, text in sorted(files.items()):
@@ -180,7 +189,7 @@ def cppcheck(root, files):
                 *folders], root) if folders else []
 
 
-CHECKS = (spdx, kernel_macro, fences, core_includes, length, layout, unfinished,
+CHECKS = (spdx, kernel_macro, fences, core_includes, adapter_includes, length, layout, unfinished,
           lint_prose.links, lint_prose.subjects, shellcheck, cppcheck)
 
 

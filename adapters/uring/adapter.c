@@ -4,14 +4,12 @@
 #include <linux/capability.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "adapter.h"
-#include "lib/monitor/monitor.h"
-#include "lib/options.h"
+#include "adapters/common.h"
 
 #define DEFAULT_SLOTS	1024u
 #define DEFAULT_MIN_LEN	16384
@@ -37,22 +35,6 @@ _Static_assert(sizeof(way_names) / sizeof(way_names[0]) == INVLOCK_URING_NR_WAYS
 const char *invlock_uring_way_name(unsigned int way)
 {
 	return way < INVLOCK_URING_NR_WAYS ? way_names[way] : "unknown";
-}
-
-static int map_alive(struct invlock_uring *uring)
-{
-	void *page = mmap(NULL, uring->page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
-			  -1, 0);
-
-	if (page == MAP_FAILED)
-		return -errno;
-	if (madvise(page, uring->page, MADV_WIPEONFORK)) {
-		munmap(page, uring->page);
-		return -ENOMEM;
-	}
-	uring->alive = page;
-	port_store(uring->alive, 1);
-	return 0;
 }
 
 /* may this process lock more than RLIMIT_MEMLOCK? */
@@ -85,7 +67,7 @@ static int check_options(const struct invlock_uring_options *options,
 	size_t size = sizeof(*ret);
 
 	*ret = (struct invlock_uring_options){ .size = size };
-	if (options && options_in(ret, size, size, options))
+	if (options && options_in(ret, size, options))
 		return explain(why, -EINVAL, "the options have a wrong size, or fields that this "
 			       "library does not know; set size to sizeof(struct "
 			       "invlock_uring_options)");
@@ -151,7 +133,6 @@ static int open_cache(struct invlock_uring *uring, const struct invlock_uring_op
 static void destroy(struct invlock_uring *uring)
 {
 	slots_free(&uring->slots);
-	munmap(uring->alive, uring->page);
 	free(uring);
 }
 
@@ -178,24 +159,13 @@ static int create(struct io_uring *ring, struct invlock_mm *mm,
 	};
 	uring->reap_here = uring->one_thread && o->flags & INVLOCK_URING_REAPER;
 	limit_by_memlock(uring);
-	err = map_alive(uring);
-	if (err) {
-		explain(why, err, "cannot map a page that is wiped on fork");
-		goto free_uring;
-	}
 	err = slots_init(&uring->slots, o->slots);
 	if (err) {
-		explain(why, err, "out of memory");
-		goto unmap_alive;
+		free(uring);
+		return explain(why, err, "out of memory");
 	}
 	*ret_uring = uring;
 	return 0;
-
-unmap_alive:
-	munmap(uring->alive, uring->page);
-free_uring:
-	free(uring);
-	return err;
 }
 
 int invlock_uring_open(struct io_uring *ring, struct invlock_mm *mm,
@@ -279,9 +249,9 @@ int invlock_uring_stats(const struct invlock_uring *uring, struct invlock_uring_
 	pthread_mutex_unlock(&slots->lock);
 	s.max_bytes = uring->max_bytes;
 	/* done first: a request that is done is also counted as prepared */
-	s.in_flight = -port_load_acquire(&uring->done);
+	s.in_flight = -uring_nr_done(uring);
 	for (unsigned int i = 0; i < sizeof(s.ways) / sizeof(s.ways[0]); i++)
-		s.ways[i] = port_load(&uring->ways[i]);
+		s.ways[i] = uring_nr_prepared(uring, i);
 	s.in_flight += s.ways[INVLOCK_URING_FIXED];
-	return options_out(ret_stats, sizeof(s), &s, sizeof(s));
+	return results_out(ret_stats, &s, sizeof(s));
 }

@@ -15,7 +15,6 @@
 #include <invlock/uring.h>
 #include <pthread.h>
 
-#include "core/port.h"
 #include "refused.h"
 
 #define URING_MAX_SLOTS		(1u << 14)	/* the kernel's own limit */
@@ -33,18 +32,17 @@ struct slots {
 
 struct invlock_uring {
 	/* constant after open; first what a hit reads */
-	u32 *alive;		/* 1; on a page that fork wipes, so 0 in a forked child */
 	struct invlock_cache *cache;
 	size_t min_len;
-	u64 align_mask;		/* bits that are 0 in an address that may be fixed */
+	uint64_t align_mask;	/* bits that are 0 in an address that may be fixed */
 
-	u64 ways[16];		/* written by the thread that prepares; stats read it */
+	uint64_t ways[16];	/* written by the thread that prepares; stats read it */
 
 	struct io_uring *ring;
 	struct invlock_mm *mm;	/* the cache's reference */
 	struct invlock_read_budget budget;
-	u64 page;
-	u64 max_bytes;		/* 0 = no limit */
+	uint64_t page;
+	uint64_t max_bytes;	/* 0 = no limit */
 	bool max_is_memlock;
 	bool one_thread;	/* IORING_SETUP_SINGLE_ISSUER */
 	bool reap_here;		/* a reaper was asked for and cannot be had */
@@ -54,11 +52,12 @@ struct invlock_uring {
 	/* the thread that prepares, alone */
 	struct refused refused;
 	bool full;		/* all was in use when this many requests were done: */
-	u64 full_at;
+	uint64_t full_at;
 	unsigned int memlock_skip;	/* registrations not to try, after RLIMIT_MEMLOCK */
 	unsigned int memlock_next;	/* and how many after the next time */
 
-	u64 done __attribute__((aligned(64)));	/* fixed requests that are over; any thread */
+	/* fixed requests that are over; any thread */
+	uint64_t done __attribute__((aligned(64)));
 };
 
 int slots_init(struct slots *slots, unsigned int nr);
@@ -74,7 +73,19 @@ bool ring_is_ours(const struct invlock_uring *uring);
 /* 0, or -EOWNERDEAD in a forked child */
 static inline int uring_alive(const struct invlock_uring *uring)
 {
-	return port_load(uring->alive) ? 0 : -EOWNERDEAD;
+	return invlock_mm_alive(uring->mm) ? 0 : -EOWNERDEAD;
+}
+
+/* acquire: what those requests held is free; pairs with the RMW in invlock_uring_done() */
+static inline uint64_t uring_nr_done(const struct invlock_uring *uring)
+{
+	return __atomic_load_n(&uring->done, __ATOMIC_ACQUIRE);
+}
+
+/* requests that went this way so far */
+static inline uint64_t uring_nr_prepared(const struct invlock_uring *uring, unsigned int way)
+{
+	return __atomic_load_n(&uring->ways[way], __ATOMIC_RELAXED);
 }
 
 #endif /* INVLOCK_URING_ADAPTER_H */

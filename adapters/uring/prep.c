@@ -18,14 +18,14 @@
 #define MOVED_MAX		0x7ffff000u	/* bytes that one request moves, as read(2) */
 #define MEMLOCK_SKIP_MAX	1024u
 
-static u64 in_flight(const struct invlock_uring *uring)
+static uint64_t in_flight(const struct invlock_uring *uring)
 {
-	return port_load(&uring->ways[INVLOCK_URING_FIXED]) - port_load(&uring->done);
+	return uring_nr_prepared(uring, INVLOCK_URING_FIXED) - uring_nr_done(uring);
 }
 
 static bool still_full(struct invlock_uring *uring)
 {
-	if (uring->full && (!in_flight(uring) || port_load_acquire(&uring->done) != uring->full_at))
+	if (uring->full && (!in_flight(uring) || uring_nr_done(uring) != uring->full_at))
 		uring->full = false;
 	return uring->full;
 }
@@ -80,7 +80,7 @@ static void reap_if_due(struct invlock_uring *uring)
 }
 
 /* what this attempt tells about the next ones */
-static void remember(struct invlock_uring *uring, int way, u64 done)
+static void learn_from(struct invlock_uring *uring, int way, uint64_t done)
 {
 	if (way == INVLOCK_URING_FULL) {
 		uring->full = true;
@@ -95,11 +95,11 @@ static void remember(struct invlock_uring *uring, int way, u64 done)
 }
 
 /* [start, end): the request's pages */
-static int register_range(struct invlock_uring *uring, u64 start, u64 end,
+static int register_range(struct invlock_uring *uring, uint64_t start, uint64_t end,
 			  struct invlock_pin *pin)
 {
 	struct invlock_read *read = refused_place(&uring->refused);
-	u64 done = port_load_acquire(&uring->done);
+	uint64_t done = uring_nr_done(uring);
 	void *addr = (void *)(unsigned long)start;
 	int way;
 
@@ -113,11 +113,11 @@ static int register_range(struct invlock_uring *uring, u64 start, u64 end,
 		return err == -EBUSY || err == -EOWNERDEAD ? way_of(err) : INVLOCK_URING_UNWATCHED;
 	}
 	way = way_of(invlock_cache_get(uring->cache, addr, end - start, 0, pin));
-	remember(uring, way, done);
+	learn_from(uring, way, done);
 	/* refused as the map was at the sample: only then is it known for later */
 	if ((way == INVLOCK_URING_REFUSED || way == INVLOCK_URING_UNWATCHED) &&
 	    invlock_read_commit(read))
-		refused_keep(&uring->refused, start, end);
+		refused_add(&uring->refused, start, end);
 	else
 		invlock_read_end(read);
 	return way;
@@ -127,7 +127,7 @@ static int register_range(struct invlock_uring *uring, u64 start, u64 end,
  * [start, end): the pages of the len bytes. Return: why memory like this is never registered;
  * INVLOCK_URING_FIXED = it may be
  */
-static int unfit(const struct invlock_uring *uring, size_t len, u64 start, u64 end)
+static int unfit(const struct invlock_uring *uring, size_t len, uint64_t start, uint64_t end)
 {
 	if (len > URING_MAX_BUFFER || end - start > URING_MAX_BUFFER)
 		return INVLOCK_URING_LARGE;
@@ -140,10 +140,10 @@ static int unfit(const struct invlock_uring *uring, size_t len, u64 start, u64 e
 
 /* the cache said err */
 __attribute__((noinline))
-static int choose_otherwise(struct invlock_uring *uring, u64 first, size_t len, int err,
+static int choose_slow(struct invlock_uring *uring, uint64_t first, size_t len, int err,
 			    struct invlock_pin *pin)
 {
-	u64 start = first & -uring->page, end = (first + len + uring->page - 1) & -uring->page;
+	uint64_t start = first & -uring->page, end = (first + len + uring->page - 1) & -uring->page;
 	int way;
 
 	if (err == -EOWNERDEAD)
@@ -177,7 +177,7 @@ static int choose_plain(const struct invlock_uring *uring, int way)
 static inline int choose(struct invlock_uring *uring, const void *addr, size_t len,
 			 struct invlock_pin *pin)
 {
-	u64 first = (unsigned long)addr;
+	uint64_t first = (unsigned long)addr;
 	int err;
 
 	if (len < uring->min_len)
@@ -185,7 +185,8 @@ static inline int choose(struct invlock_uring *uring, const void *addr, size_t l
 	if (first & uring->align_mask)
 		return choose_plain(uring, INVLOCK_URING_UNALIGNED);
 	err = invlock_cache_get(uring->cache, addr, len, INVLOCK_GET_CACHED, pin);
-	return likely(!err) ? INVLOCK_URING_FIXED : choose_otherwise(uring, first, len, err, pin);
+	return __builtin_expect(!err, 1) ? INVLOCK_URING_FIXED :
+	       choose_slow(uring, first, len, err, pin);
 }
 
 /* decide, and fill op; a way or -errno */
@@ -202,7 +203,7 @@ static int begin(struct invlock_uring *uring, const struct io_uring_sqe *sqe, co
 	op->uring = uring;
 	op->way = way;
 	/* one thread prepares: no RMW */
-	port_store(&uring->ways[way], port_load(&uring->ways[way]) + 1);
+	__atomic_store_n(&uring->ways[way], uring_nr_prepared(uring, way) + 1, __ATOMIC_RELAXED);
 	return way;
 }
 
@@ -248,7 +249,7 @@ int invlock_uring_done(struct invlock_uring_op *op)
 		if (err)
 			return err;
 		/* after the put: who sees this finds the slot free; pairs with still_full() */
-		port_fetch_add(&uring->done, 1);
+		__atomic_fetch_add(&uring->done, 1, __ATOMIC_SEQ_CST);
 	} else {
 		err = uring_alive(uring);
 		if (err)

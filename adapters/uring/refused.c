@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "refused.h"
 
-static void forget(struct refused *refused, unsigned int i)
+static void remove_place(struct refused *refused, unsigned int i)
 {
 	if (!refused->ranges[i].end)
 		return;
@@ -10,7 +10,7 @@ static void forget(struct refused *refused, unsigned int i)
 	refused->nr--;
 }
 
-bool refused_find(struct refused *refused, u64 start, u64 end)
+bool refused_find(struct refused *refused, uint64_t start, uint64_t end)
 {
 	if (!refused->nr)
 		return false;
@@ -20,18 +20,18 @@ bool refused_find(struct refused *refused, u64 start, u64 end)
 			continue;
 		if (++refused->met[i] < REFUSED_RETRY && invlock_read_valid(&refused->reads[i]))
 			return true;
-		forget(refused, i);
+		remove_place(refused, i);
 	}
 	return false;
 }
 
 struct invlock_read *refused_place(struct refused *refused)
 {
-	forget(refused, refused->hand);
+	remove_place(refused, refused->hand);
 	return &refused->reads[refused->hand];
 }
 
-void refused_keep(struct refused *refused, u64 start, u64 end)
+void refused_add(struct refused *refused, uint64_t start, uint64_t end)
 {
 	unsigned int i = refused->hand;
 
@@ -45,5 +45,5 @@ void refused_keep(struct refused *refused, u64 start, u64 end)
 void refused_clear(struct refused *refused)
 {
 	for (unsigned int i = 0; i < NR_REFUSED; i++)
-		forget(refused, i);
+		remove_place(refused, i);
 }

@@ -15,7 +15,6 @@
 
 #include <invlock/section.h>
 
-#include "core/port.h"
 
 #define NR_REFUSED	64
 #define REFUSED_RETRY	1024
@@ -24,30 +23,30 @@ struct refused {
 	unsigned int nr;	/* places not empty */
 	unsigned int hand;	/* the place to be filled next */
 	struct {
-		u64 start;
-		u64 end;	/* 0: the place is empty */
+		uint64_t start;
+		uint64_t end;	/* 0: the place is empty */
 	} ranges[NR_REFUSED];
 	unsigned int met[NR_REFUSED];
 	struct invlock_read reads[NR_REFUSED];
 };
 
 /* does [start, end) cover a range that is still refused? */
-bool refused_find(struct refused *refused, u64 start, u64 end);
+bool refused_find(struct refused *refused, uint64_t start, uint64_t end);
 
 /**
  * refused_place() - where to sample a range that may turn out to be refused
  * @refused: the table
  *
- * The caller initialises the section, and calls either refused_keep() or
+ * The caller initialises the section, and calls either refused_add() or
  * invlock_read_end().
  * Return: an empty place; the oldest range has left it. Since: 0.1
  */
 struct invlock_read *refused_place(struct refused *refused);
 
 /* the section in refused_place() has committed: [start, end) is refused */
-void refused_keep(struct refused *refused, u64 start, u64 end);
+void refused_add(struct refused *refused, uint64_t start, uint64_t end);
 
-/* forget everything */
+/* empty every place */
 void refused_clear(struct refused *refused);
 
 #endif /* INVLOCK_URING_REFUSED_H */

@@ -13,6 +13,7 @@
 #ifndef INVLOCK_MM_H
 #define INVLOCK_MM_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <invlock/kind.h>
@@ -75,6 +76,14 @@ int invlock_mm_open(const struct invlock_mm_options *options, struct invlock_mm 
  * A cache keeps a reference of its own. Context: may sleep. Since: 0.1
  */
 void invlock_mm_close(struct invlock_mm *mm);
+
+/**
+ * invlock_mm_alive() - may this process use what it opened?
+ * @mm: the mm
+ *
+ * Context: any, a load. Return: true; false for NULL, and in a forked child. Since: 0.2
+ */
+bool invlock_mm_alive(const struct invlock_mm *mm);
 
 /**
  * struct invlock_mm_info - what watches, and what it sees

@@ -5,6 +5,7 @@
 #ifndef INVLOCK_LIB_MONITOR_MONITOR_H
 #define INVLOCK_LIB_MONITOR_MONITOR_H
 
+#include "lib/explain.h"
 #include "lib/mm.h"
 #include "lib/monitor/look.h"
 
@@ -57,9 +58,5 @@ extern const struct monitor monitor_manual;
 
 /* every monitor, in the order of preference; ends with NULL */
 extern const struct monitor *const monitors[];
-
-/* format a sentence into why->text, and return err: `return explain(why, -EPERM, "...")` */
-__attribute__((format(printf, 3, 4)))
-int explain(struct invlock_why *why, int err, const char *format, ...);
 
 #endif /* INVLOCK_LIB_MONITOR_MONITOR_H */

@@ -44,6 +44,7 @@ static void everything_is_dead(void)
 	struct invlock_pin pin;
 	struct invlock_read rd;
 
+	CHECK(!invlock_mm_alive(toy.mm));
 	CHECK(invlock_cache_get(toy.cache, mem, PAGE, 0, &pin) == -EOWNERDEAD);
 	CHECK(invlock_cache_get(toy.cache, mem, PAGE, INVLOCK_GET_CACHED, &pin) == -EOWNERDEAD);
 	CHECK(invlock_cache_get(toy.cache, mem, PAGE, INVLOCK_GET_BYPASS, &pin) == -EOWNERDEAD);

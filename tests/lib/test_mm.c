@@ -54,6 +54,8 @@ TEST(one_process_has_one_feed_however_many_open_it)
 	assert_int_equal(invlock_mm_info(a, &i1), 0);
 	assert_int_equal(invlock_mm_info(b, &i2), 0);
 	assert_ptr_equal(i1.feed, i2.feed);
+	assert_true(invlock_mm_alive(a));
+	assert_false(invlock_mm_alive(NULL));
 	invlock_mm_close(a);
 	assert_int_equal(invlock_manual_start(b, &a, 1), 0);
 	assert_int_equal(invlock_manual_end(b, &a, 1), 0);

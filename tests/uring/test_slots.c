@@ -3,6 +3,7 @@
 #include <pthread.h>
 
 #include "adapters/uring/adapter.h"
+#include "core/port.h"
 #include "rig.h"
 
 #define SLOTS 4

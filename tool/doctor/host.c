@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "doctor.h"
+#include "lib/capability.h"
 
 /* older headers than Linux 6.7 lack this */
 #define FEATURE_WP_ASYNC	(1ULL << 15)
@@ -43,16 +44,6 @@ static long count_lines(const char *path)
 	return nr;
 }
 
-static u64 effective_capabilities(void)
-{
-	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
-	struct __user_cap_data_struct data[2] = {};
-
-	if (syscall(SYS_capget, &header, data))
-		return 0;
-	return (u64)data[1].effective << 32 | data[0].effective;
-}
-
 static int try_uring(void)
 {
 	struct io_uring_params params = {};
@@ -78,7 +69,6 @@ static int try_uffd(bool *ret_async)
 
 void probe_host(struct host *host)
 {
-	u64 caps = effective_capabilities();
 	struct rlimit memlock = {};
 
 	uname(&host->kernel);
@@ -87,9 +77,9 @@ void probe_host(struct host *host)
 	host->memlock_most = memlock.rlim_max;
 	host->max_map_count = read_number("/proc/sys/vm/max_map_count");
 	host->mappings = count_lines("/proc/self/maps");
-	host->cap_bpf = caps >> CAP_BPF & 1;
-	host->cap_perfmon = caps >> CAP_PERFMON & 1;
-	host->cap_ipc_lock = caps >> CAP_IPC_LOCK & 1;
+	host->cap_bpf = has_capability(CAP_BPF);
+	host->cap_perfmon = has_capability(CAP_PERFMON);
+	host->cap_ipc_lock = has_capability(CAP_IPC_LOCK);
 	host->uring_disabled = read_number("/proc/sys/kernel/io_uring_disabled");
 	host->uring_error = try_uring();
 	host->uffd_error = try_uffd(&host->uffd_async);

@@ -11,6 +11,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "lib/capability.h"
 #include "lib/monitor/monitor.h"
 #include "prove.h"
 
@@ -200,23 +201,14 @@ static void add_areas(struct prove *p, enum memory memory, size_t len, unsigned 
 	}
 }
 
-static bool may_lock_all(void)
-{
-	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
-	struct __user_cap_data_struct caps[_LINUX_CAPABILITY_U32S_3] = {};
-
-	return !syscall(SYS_capget, &header, caps) &&
-	       caps[CAP_TO_INDEX(CAP_IPC_LOCK)].effective & CAP_TO_MASK(CAP_IPC_LOCK);
-}
-
 /* Return: how many bytes all caches together may pin. */
 static u64 pin_limit(const struct prove *p)
 {
 	struct rlimit limit;
 
 	/* RLIMIT_MEMLOCK does not count the pages in the pipes of the soft device */
-	if (p->device != &device_uring || may_lock_all() || getrlimit(RLIMIT_MEMLOCK, &limit) ||
-	    limit.rlim_cur == RLIM_INFINITY)
+	if (p->device != &device_uring || has_capability(CAP_IPC_LOCK) ||
+	    getrlimit(RLIMIT_MEMLOCK, &limit) || limit.rlim_cur == RLIM_INFINITY)
 		return NO_LIMIT;
 	return limit.rlim_cur;
 }

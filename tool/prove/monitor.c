@@ -14,17 +14,6 @@
 #include "lib/monitor/monitor.h"
 #include "prove.h"
 
-void name_kinds(char *text, size_t size, u64 kinds)
-{
-	size_t len = 0;
-
-	text[0] = '\0';
-	for (unsigned int kind = 0; kind < INVLOCK_NR_KINDS && len < size; kind++)
-		if (kinds >> kind & 1)
-			len += snprintf(text + len, size - len, "%s%s", len ? ", " : "",
-					invlock_kind_name(kind));
-}
-
 bool storm_is_attempted(const struct prove *p, unsigned int nr)
 {
 	return !p->not_attempted[nr][0];

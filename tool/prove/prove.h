@@ -265,8 +265,6 @@ int monitor_choose(struct prove *p, struct invlock_why *why);
 /* what the caches of a column hear of changes by */
 struct invlock_mm *monitor_of(const struct prove *p, enum column column);
 bool storm_is_attempted(const struct prove *p, unsigned int nr);
-/* Write the names of a set of kinds, such as "unmap, truncate". */
-void name_kinds(char *text, size_t size, u64 kinds);
 /* Report a change to the manual monitor, if that is the monitor. */
 void report_start(const struct prove *p, void *addr, size_t len);
 void report_end(const struct prove *p, void *addr, size_t len);

@@ -7,6 +7,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "lib/explain.h"
 #include "prove.h"
 
 #define SECOND		1000000000ULL

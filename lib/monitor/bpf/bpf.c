@@ -44,6 +44,7 @@
 #include "core/invalidate.h"
 #include "drain.h"
 #include "keep.h"
+#include "lib/capability.h"
 #include "lib/monitor/monitor.h"
 #include "bpf.h"
 #include "progset.h"
@@ -62,18 +63,10 @@ struct watch {
 
 #define USER_BYTES	((sizeof(struct bpf_user) + 4095) & ~4095UL)
 
-static bool have_capability(unsigned int cap)
-{
-	struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
-	struct __user_cap_data_struct data[2] = {};
-
-	return !syscall(SYS_capget, &head, data) && data[cap / 32].effective >> cap % 32 & 1;
-}
-
 static int check_privilege(struct invlock_why *why)
 {
-	if (have_capability(CAP_SYS_ADMIN) ||
-	    (have_capability(CAP_BPF) && have_capability(CAP_PERFMON)))
+	if (has_capability(CAP_SYS_ADMIN) ||
+	    (has_capability(CAP_BPF) && has_capability(CAP_PERFMON)))
 		return 0;
 	return explain(why, -EPERM,
 		       "the BPF monitor needs the capabilities CAP_BPF and CAP_PERFMON; "
