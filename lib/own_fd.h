@@ -1,16 +1,32 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A descriptor that the program may close, as closefrom(3) does, and whose number may then be a
- * file of the program's: before it is read, written or closed, it is looked at.
+ * Descriptors that the program may close.
  *
- * For files that have an inode of their own, as pipes, userfaultfds and what lies in /proc; all
- * eventfds and timerfds share one.
+ * closefrom(3) is how a daemon begins, and a number that it closed may then be that of a file of
+ * the program's. So the library neither reads, writes nor closes a descriptor before it knows that
+ * the number still stands for its own file. How it knows depends on the file:
+ *
+ *	pipe, userfaultfd, /proc	struct own_fd: the file has an inode of its own
+ *	timerfd				struct own_timer: all timerfds share an inode, but no
+ *					other timer has the interval of this one
+ *	BPF program, map, link		set_close_fd() asks the kernel whether it is one (progset.h)
+ *
+ * Two files need more than that:
+ *
+ * - A hit asks the userfaultfd, and has no time to look at the file first. So its number is so high
+ *   that the program does not get it by chance: own_fd_set_high().
+ * - The BPF programs must go on when their descriptors are closed. An io_uring that has no
+ *   descriptor either holds them (keep.h).
  */
 #ifndef INVLOCK_LIB_OWN_FD_H
 #define INVLOCK_LIB_OWN_FD_H
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <sys/types.h>
+#include <time.h>
+
+#define OWN_FD_HIGH	960
 
 struct own_fd {
 	int fd;		/* -1 = none */
@@ -18,13 +34,35 @@ struct own_fd {
 	ino_t ino;
 };
 
-/* remember which file a new descriptor is; -1 is none */
+/* note which file a new descriptor is; -1 is none */
 void own_fd_set(struct own_fd *own, int fd);
+
+/* the same, after it got a number of OWN_FD_HIGH or more, if the limit on descriptors allows it */
+void own_fd_set_high(struct own_fd *own, int fd);
 
 /* is it still that file? A system call */
 bool own_fd_is(const struct own_fd *own);
 
 /* close it if it is, and only once */
 void own_fd_close(struct own_fd *own);
+
+struct own_timer {
+	int fd;				/* -1 = the program has closed it; no lock guards it */
+	struct timespec interval;	/* constant */
+};
+
+/* a timer that fires about every @ms milliseconds once it is set; 0 or -errno */
+int own_timer_create(struct own_timer *own, uint64_t ms);
+
+/* its descriptor; -1 when the program has closed it. A system call */
+int own_timer_fd(struct own_timer *own);
+
+/*
+ * @first: when it fires first; 0 = it stops.
+ * Return: false = try again. A timer that the program has closed needs no other try.
+ */
+bool own_timer_set(struct own_timer *own, struct timespec first);
+
+void own_timer_close(struct own_timer *own);
 
 #endif /* INVLOCK_LIB_OWN_FD_H */

@@ -21,8 +21,8 @@ static struct read *read_of(struct invlock_read *rd)
 	return (struct read *)rd;
 }
 
-/* there is no section; what it would be is not looked at then */
-static void forget(struct read *r)
+/* There is no section: the mm is NULL, and nothing else of it is read. */
+static void clear(struct read *r)
 {
 	r->mm = NULL;
 	r->watched = false;
@@ -41,7 +41,7 @@ void invlock_read_init(struct invlock_read *rd, struct invlock_mm *mm, const voi
 		return;
 	if (budget)
 		b = (struct invlock_budget){ budget->rounds, budget->time_ns };
-	forget(r);
+	clear(r);
 	if (!mm || flags & ~(INVLOCK_READ_INTERRUPTIBLE | INVLOCK_READ_UNWATCHED) ||
 	    !user_range_ok(start, start + len))
 		return;
@@ -61,7 +61,7 @@ static inline bool can_go_on(struct read *r)
 	return !r->section.error;
 }
 
-static bool watch(struct read *r)
+static bool watch_again(struct read *r)
 {
 	struct look look;
 
@@ -79,7 +79,7 @@ bool invlock_read_attempt(struct invlock_read *rd)
 	if (!can_go_on(r) || !invlock_attempt(&r->section))
 		return false;
 	/* after the sample, in each round: a mapping that replaced another is not watched */
-	return likely(r->unwatched) || watch(r);
+	return likely(r->unwatched) || watch_again(r);
 }
 
 bool invlock_read_commit(struct invlock_read *rd)
@@ -120,7 +120,7 @@ void invlock_read_end(struct invlock_read *rd)
 		return;
 	if (r->watched && mm_alive(r->mm))
 		mm_unwatch(r->mm, r->section.start, r->section.end);
-	forget(r);
+	clear(r);
 }
 
 int invlock_read_error(const struct invlock_read *rd)

@@ -23,6 +23,7 @@
 #include "index.h"
 #include "core/section.h"
 #include "lib/mm.h"
+#include "lib/own_fd.h"
 
 #define CACHE_PAGE	4096ULL
 
@@ -38,12 +39,11 @@ struct invlock_cache {
 	struct invlock_cache_options options;
 	struct invlock_budget budget;
 	size_t pool_bytes;
-	struct timespec interval;	/* of the timer, and of no other */
 	bool has_reaper;
 	pthread_t reaper;
 
 	/* read and written without a lock */
-	int timer;		/* fd: time to reap; -1 = the program has closed it */
+	struct own_timer timer;	/* time to reap */
 	u32 news;		/* the reaper sleeps on it; another number: it has to look */
 	bool stop;		/* the reaper is to end */
 

@@ -185,7 +185,7 @@ static int register_once(struct invlock_cache *cache, struct invlock_section *s,
 }
 
 /* what a monitor can watch has a limit, too: what is dead or idle may go */
-static int watch(struct invlock_cache *cache, u64 start, u64 end, struct look *look)
+static int watch_range(struct invlock_cache *cache, u64 start, u64 end, struct look *look)
 {
 	int err;
 
@@ -209,7 +209,7 @@ static int register_range(struct invlock_cache *cache, u64 start, u64 end, struc
 		if (!invlock_attempt(&s))
 			return invlock_section_error(&s);
 		/* after the sample, each round: a mapping that replaced another is not watched */
-		err = watch(cache, start, end, look);
+		err = watch_range(cache, start, end, look);
 		if (err)
 			return err;
 		err = register_once(cache, &s, ret_region);

@@ -54,7 +54,7 @@ enum uffd_probe uffd_probe(const struct uffd *u)
 			probe = UFFD_CHANGING;
 		}
 		/* it is still ours, so it was when it answered */
-		if (u->uffd.fd >= UFFD_HIGH_FD || own_fd_is(&u->uffd))
+		if (u->uffd.fd >= OWN_FD_HIGH || own_fd_is(&u->uffd))
 			return probe;
 		break;
 	}

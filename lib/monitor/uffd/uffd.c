@@ -65,7 +65,7 @@ __attribute__((constructor)) static void close_on_fork(void)
 	pthread_atfork(NULL, NULL, close_copies_in_child);
 }
 
-static bool remember(struct uffd *u)
+static bool opened_add(struct uffd *u)
 {
 	for (unsigned int i = 0; i < MAX_OPEN; i++)
 		if (!port_cmpxchg(&opened[i], NULL, u))
@@ -73,7 +73,7 @@ static bool remember(struct uffd *u)
 	return false;
 }
 
-static void forget(struct uffd *u)
+static void opened_remove(struct uffd *u)
 {
 	for (unsigned int i = 0; i < MAX_OPEN; i++)
 		port_cmpxchg(&opened[i], u, NULL);
@@ -107,7 +107,7 @@ static int open_uffd(struct uffd *u, struct invlock_why *why)
 			    UFFD_FEATURE_WP_HUGETLBFS_SHMEM,
 	};
 
-	int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY), high;
+	int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY);
 
 	if (fd < 0 && errno == ENOSYS)
 		return explain(
@@ -126,10 +126,7 @@ static int open_uffd(struct uffd *u, struct invlock_why *why)
 	if (fd < 0)
 		return explain(why, -errno, "userfaultfd failed: %s", strerror(errno));
 	if (!ioctl(fd, UFFDIO_API, &api)) {
-		high = fcntl(fd, F_DUPFD_CLOEXEC, UFFD_HIGH_FD);
-		if (high >= 0)
-			close(fd);
-		own_fd_set(&u->uffd, high < 0 ? fd : high);
+		own_fd_set_high(&u->uffd, fd);
 		return 0;
 	}
 	close(fd);
@@ -311,19 +308,19 @@ static int uffd_open(struct invlock_mm *mm, struct invlock_why *why)
 	err = map_memory(u, mm, why);
 	if (err)
 		goto close_files;
-	if (!remember(u)) {
+	if (!opened_add(u)) {
 		err = explain(why, -EMFILE, "%d userfaultfd monitors are open; close one",
 			      MAX_OPEN);
 		goto unmap_memory;
 	}
 	err = start_thread(u, why);
 	if (err)
-		goto forget;
+		goto remove_opened;
 	mm->data = u;
 	return 0;
 
-forget:
-	forget(u);
+remove_opened:
+	opened_remove(u);
 unmap_memory:
 	unmap_memory(u, mm);
 close_files:
@@ -359,7 +356,7 @@ static void uffd_close(struct invlock_mm *mm, bool mine)
 
 	if (mine)
 		stop(u);
-	forget(u);
+	opened_remove(u);
 	close_files(u);
 	unmap_memory(u, mm);
 	pthread_mutex_destroy(&u->lock);

@@ -80,15 +80,9 @@ struct uffd_thread {
 #define UFFD_MIN_HUGE_SHIFT	16
 #define UFFD_MAX_HUGE_SHIFT	34
 
-/*
- * The userfaultfd's descriptor is up here if it may be: a program that closes it does not get its
- * number for another userfaultfd by chance, and a hit need not ask which file it is.
- */
-#define UFFD_HIGH_FD		960
-
 struct uffd {
 	struct invlock il;	/* the mm's; constant, as is all that names no guard */
-	struct own_fd uffd;	/* non-blocking */
+	struct own_fd uffd;	/* non-blocking; high, so that a hit can trust the number */
 	struct own_fd ear;	/* of the thread: a pipe, written to when there is a reason */
 	struct own_fd bell;	/* its other end */
 	struct own_fd pagemap;	/* /proc/self/pagemap */
