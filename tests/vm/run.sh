@@ -43,7 +43,7 @@ while getopts k:w:n:t:qbc option; do
 		machine="-accel tcg,thread=single -icount shift=0,sleep=off"
 		machine+=" -smp 1,sockets=2,maxcpus=2"
 		;;
-	*) sed -n '6,14s/^# \?//p' "$0" >&2; exit 2 ;;
+	*) sed -n '/^#   tests/,/^set/s/^# \?//p' "$0" >&2; exit 2 ;;
 	esac
 done
 
