@@ -159,9 +159,10 @@ static void nobody_was_skipped(void)
 
 /*
  * Preemptions of tasks on a CPU are choices, which are not bounded. Who leaves a CPU empties its
- * store buffer: what TSO does to the feed is in the cases above.
+ * store buffer, and orders all that was done there: only readers elsewhere can see stores late.
  */
-#define CLOSELY	1u << SIM_SC | 1u << SIM_WEAK, 1, 1
+#define CLOSELY		1u << SIM_SC, 1, 1
+#define CLOSELY_WEAK	1u << SIM_SC | 1u << SIM_WEAK, 1, 1
 
 const struct sim_case blind_cases[] = {
 	{ "blind", "a change that was missed in a window is never hit",
@@ -207,7 +208,7 @@ const struct sim_case blind_cases[] = {
 	  NARROWLY, two_cpus, { { "inside", pass_enter }, { "call", call_0 }, { "hit", hit } },
 	  nobody_is_inside },
 	{ "guard-section", "nor a translation, also when its change comes behind the window",
-	  CLOSELY, two_cpus, { { "inside", pass_enter }, { "call", call_0_preempted },
+	  CLOSELY_WEAK, two_cpus, { { "inside", pass_enter }, { "call", call_0_preempted },
 				{ "translate", translate_0 } }, nobody_is_inside },
 	{ "guard-exit", "a call whose exit was skipped ends nevertheless",
 	  CLOSELY, two_cpus, { { "inside", pass_exit }, { "call", call_0_preempted },
@@ -219,10 +220,10 @@ const struct sim_case blind_cases[] = {
 	  CLOSELY, two_cpus, { { "elsewhere", pass_elsewhere }, { "inside", pass_enter },
 				{ "call", call_0 }, { "hit", hit } }, nobody_is_inside },
 	{ "guard-kept", "where nobody was skipped, no translation is lost",
-	  CLOSELY, two_cpus, { { "inside", pass_enter }, { "other", compute },
+	  CLOSELY_WEAK, two_cpus, { { "inside", pass_enter }, { "other", compute },
 				{ "hit", hit_surely } }, nobody_was_skipped },
 	{ "guard-section-kept", "and nobody translates twice",
-	  CLOSELY, two_cpus, { { "inside", pass_enter }, { "other", compute },
+	  CLOSELY_WEAK, two_cpus, { { "inside", pass_enter }, { "other", compute },
 				{ "translate", translate_0_surely } }, nobody_was_skipped },
 	{ }
 };
