@@ -14,6 +14,7 @@
 
 #include "lock.pml"
 
+byte blind;		/* feed->blind */
 byte under_way;		/* changes whose inv_start has returned, that are not made yet */
 byte current;		/* readers that have read the page, and it did not change since */
 bool closed;		/* feed->flags */
@@ -82,6 +83,29 @@ proctype Close()
 	   under_way++;
 	   change_page()
 	fi
+}
+
+/* windows, in which a change may be missed; one of them may never end */
+proctype Blind()
+{
+end:	do
+	:: blind++;
+#ifndef BLIND_IN_SILENCE
+	   words_add_start();
+	   record();
+#endif
+	   if
+	   :: skip
+	   :: under_way++; change_page()
+	   :: goto for_ever
+	   fi;
+#ifndef BLIND_IN_SILENCE
+	   words_add_end();
+#endif
+	   blind--
+	od;
+for_ever:
+end_for_ever: false
 }
 
 proctype Clock()
@@ -163,10 +187,20 @@ proctype Reader(byte me)
 		sampled = true;
 #endif
 translate:	ADD(current);
-		validate();	/* invlock_commit() */
+ask:		validate();	/* invlock_commit() */
 		if
 		:: valid -> ADD(published); break
-		:: !valid -> undo()
+		:: !valid && blind ->
+			/* INVLOCK_UNSETTLED: port_wait() in settled_verdict() */
+			ADD(clock_runs);
+#ifndef COMMITS_WAIT_FOR_EVER
+			failed = MINE(late);
+#endif
+			if
+			:: failed
+			:: !failed -> goto ask
+			fi
+		:: !valid && !blind -> undo()
 		fi;
 again:		skip
 	od;
@@ -191,6 +225,9 @@ init {
 #endif
 #ifdef CLOSED
 		run Close();
+#endif
+#ifdef BLIND
+		run Blind();
 #endif
 #ifndef CALM
 		run Clock()
