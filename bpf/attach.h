@@ -3,10 +3,9 @@
  * Where the calls are seen: at the two tracepoints that every call of everybody passes, or at the
  * functions that they end in, where every other call costs nothing.
  *
- * A program at a function is skipped while another task is inside of it on the same CPU, which
- * takes a kernel that preempts its own code. So the library uses these only where it does not,
- * and the guards below close every feed before that, or anything else that makes a program miss
- * a call, can change. The programs at the tracepoints have neither problem.
+ * A program is skipped while another task, preempted inside of it, is on the same CPU: the guard
+ * (guard.h) is there where that can be. Before anything else makes a program at a function miss a
+ * call, every feed is closed below.
  *
  * When somebody else's program comes to a function or goes, the kernel skips what we have at its
  * exit for the calls that run at that moment: these stay marked as running until their thread's
@@ -15,7 +14,7 @@
 #ifndef INVLOCK_BPF_ATTACH_H
 #define INVLOCK_BPF_ATTACH_H
 
-#include "users.h"
+#include "guard.h"
 
 /* ---- at the tracepoints: most calls are of no interest, and save no registers ---- */
 
@@ -24,7 +23,12 @@ static __noinline int any_call_starts(struct pt_regs *regs)
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct bpf_user *u = user_of(mm_of(task));
 
-	return u ? call_starts(u, task, regs, class_of(regs->orig_ax, task), is_compat(task)) : 0;
+	if (!u)
+		return 0;
+	run_begins();
+	call_starts(u, task, regs, class_of(regs->orig_ax, task), is_compat(task));
+	run_ends(u);
+	return 0;
 }
 
 SEC("?tp_btf/sys_enter")
@@ -38,8 +42,12 @@ static __noinline int any_call_ends(struct pt_regs *regs, u64 ret)
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct bpf_user *u = user_of(mm_of(task));
 
-	return u ? call_ends(u, task, regs, class_of(regs->orig_ax, task), is_compat(task), ret) :
-		   0;
+	if (!u)
+		return 0;
+	run_begins();
+	call_ends(u, task, regs, class_of(regs->orig_ax, task), is_compat(task), ret);
+	run_ends(u);
+	return 0;
 }
 
 SEC("?tp_btf/sys_exit")
@@ -51,52 +59,18 @@ int BPF_PROG(call_exits, struct pt_regs *regs, long ret)
 /* ---- at the functions that calls end in ---- */
 
 /*
- * The guards come before these, and so are attached first: the kernel is as it was when they were,
- * or the set is blind.
+ * This comes before those at the calls, and so is attached first: the kernel is as it was when it
+ * was, or the set is closed. kernel.ftrace_enabled takes all programs off their functions.
  */
-
-/* from here on calls may be missed */
-static inline int blind_set(void)
-{
-	struct bpf_set *set = get_set();
-
-	if (!set)
-		return 0;
-	/* a full barrier: pairs with that of arm() */
-	port_fetch_add(&set->blind, 1);
-	for (u32 i = 0; i < BPF_NR_USERS; i++) {
-		struct bpf_user *u = user_at(i);
-
-		if (u && port_load(&u->state.mm))
-			feed_close(u, INVLOCK_FEED_DEGRADED);
-	}
-	return 0;
-}
-
-/* root chooses another preemption model */
-SEC("?fentry/sched_dynamic_update")
-int BPF_PROG(preemption_changes)
-{
-	return blind_set();
-}
-
-/* a live patch is complete: for a moment, the kernel preempts its own code */
-SEC("?fentry/sched_dynamic_klp_disable")
-int BPF_PROG(patch_completes)
-{
-	return blind_set();
-}
-
-/* kernel.ftrace_enabled takes all programs off their functions */
 SEC("?fentry/proc_dointvec")
-int BPF_PROG(sysctl_changes, const struct ctl_table *table, int write)
+int BPF_PROG(tracing_changes, const struct ctl_table *table, int write)
 {
 	char name[16] = {};
 
 	if (!write)
 		return 0;
 	bpf_probe_read_kernel_str(name, sizeof(name), table->procname);
-	return bpf_strncmp(name, sizeof(name), "ftrace_enabled") ? 0 : blind_set();
+	return bpf_strncmp(name, sizeof(name), "ftrace_enabled") ? 0 : close_set();
 }
 
 /*
@@ -110,7 +84,12 @@ int BPF_PROG(enters_##function, struct pt_regs *regs)				\
 	struct task_struct *task = bpf_get_current_task_btf();			\
 	struct bpf_user *u = user_of(mm_of(task));				\
 										\
-	return u ? call_starts(u, task, regs, class, compat) : 0;		\
+	if (!u)									\
+		return 0;							\
+	run_begins();								\
+	call_starts(u, task, regs, class, compat);				\
+	run_ends(u);								\
+	return 0;								\
 }										\
 SEC("?fexit/" #function)							\
 int BPF_PROG(exits_##function, struct pt_regs *regs, long ret)			\
@@ -118,7 +97,12 @@ int BPF_PROG(exits_##function, struct pt_regs *regs, long ret)			\
 	struct task_struct *task = bpf_get_current_task_btf();			\
 	struct bpf_user *u = user_of(mm_of(task));				\
 										\
-	return u ? call_ends(u, task, regs, class, compat, ret) : 0;		\
+	if (!u)									\
+		return 0;							\
+	run_begins();								\
+	call_ends(u, task, regs, class, compat, ret);				\
+	run_ends(u);								\
+	return 0;								\
 }
 
 #define NATIVE_CALL(function, class)	CALL(function, class, false)

@@ -103,6 +103,8 @@ struct task_struct {
 	struct signal_struct *signal;
 	struct pid *thread_pid;
 	void *worker_private;
+	void *io_uring;
+	unsigned short migration_disabled;
 };
 
 struct vm_operations_struct {
@@ -159,10 +161,37 @@ struct ctl_table {
 	const char *procname;
 };
 
+typedef struct {
+	u64 v;
+} u64_stats_t;
+
+struct bpf_prog_stats {
+	u64_stats_t misses;
+};
+
+struct bpf_prog_aux {
+	u32 id;
+};
+
+struct bpf_prog {
+	void *active;
+	struct bpf_prog_stats *stats;
+	struct bpf_prog_aux *aux;
+};
+
+struct bpf_array {
+	void *pptrs[1];
+};
+
 struct seq_file;
 
 struct bpf_iter_meta {
 	struct seq_file *seq;
+};
+
+struct bpf_iter__bpf_prog {
+	struct bpf_iter_meta *meta;
+	struct bpf_prog *prog;
 };
 
 struct bpf_iter__task {

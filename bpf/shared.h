@@ -3,6 +3,7 @@
 #ifndef INVLOCK_BPF_SHARED_H
 #define INVLOCK_BPF_SHARED_H
 
+#include "core/blind.h"
 #include <invlock/feed.h>
 #include <linux/types.h>
 
@@ -16,6 +17,11 @@
 #define BPF_FILTER_WORDS	1024
 /* Of one process: io_uring MADVISE requests that may run at once; a power of two. */
 #define BPF_NR_REQUESTS		4096
+
+/* CPUs that the guard can watch: a machine with more has no guard; a power of two. */
+#define BPF_NR_CPUS		1024
+/* Programs that it can watch. */
+#define BPF_NR_GUARDED		96
 
 /* A thread that may be inside a call which began before the monitor was armed. */
 struct bpf_busy {
@@ -33,13 +39,16 @@ enum bpf_what {
 	BPF_ASK_NOTE_MISSED,	/* the kernel skipped runs */
 	BPF_ASK_NOTE_FOUND,	/* all mappings were looked at */
 	BPF_ASK_LOOK,		/* what is mapped in a range: look_at_range() */
+	BPF_ASK_UNMARKED,	/* is CPU nr blind without our feed saying so? 0 or 1 */
 };
 
 struct bpf_ask {
 	__u32 what;
 	__u32 index;
-	__u64 nr;		/* NOTE_MISSED: skipped runs so far; NOTE_FOUND: nr_unknown */
-				/* before the look; LOOK: mask of enum mapped that is good */
+	__u64 nr;		/* NOTE_MISSED: runs skipped since we came; NOTE_FOUND: nr_unknown */
+				/* before the look; LOOK: mask of enum mapped that is good; */
+				/* UNMARKED: a CPU */
+	__u64 total;		/* NOTE_MISSED: runs skipped since the set came */
 	__u64 start, end;	/* LOOK */
 };
 
@@ -62,6 +71,20 @@ enum bpf_attached {
 	BPF_AT_FUNCTIONS,	/* of the calls that can change a map: see attach.h */
 };
 
+/* May a task be preempted inside a program, so that others' runs of it are skipped? */
+enum bpf_guarding {
+	BPF_GUARD_UNNEEDED,	/* no */
+	BPF_GUARD_ON,		/* yes, and the guard sees each time: guard.h */
+	BPF_GUARD_MISSING,	/* yes, and there is no guard: nothing is exact */
+};
+
+/* What the probe finds: probe.bpf.c. */
+enum bpf_probe {
+	BPF_PROBE_UNKNOWN,
+	BPF_PROBE_PREEMPTIBLE,
+	BPF_PROBE_NOT_PREEMPTIBLE,
+};
+
 #define BPF_REASON_SIZE		124
 
 /* How one build of the library knows a set that it can use; written before the set is frozen. */
@@ -70,18 +93,64 @@ struct bpf_set_header {
 	__u32 nr_programs;
 	__u32 nr_links;
 	__u32 attached;		/* enum bpf_attached */
+	__u32 guard;		/* enum bpf_guarding */
 	char reason[BPF_REASON_SIZE];	/* why not to the functions */
+	char no_guard[BPF_REASON_SIZE];	/* why it is missing */
 };
 
 /* What all processes that share a set of programs have in common. */
 struct bpf_set {
 	struct bpf_set_header header;
 	__u64 serial;		/* of the user armed last */
-	__u64 blind;		/* not 0: calls may be missed, so every feed is closed */
+	__u64 closed;		/* not 0: calls may be missed, so every feed is closed */
 	__u64 reach;		/* no mm sits this far from its home, or further */
 	__u64 mm[BPF_NR_USERS] __attribute__((aligned(64)));	/* who is armed where */
 	struct bpf_seat seat[BPF_NR_USERS];
 	__u64 filter[BPF_FILTER_WORDS];	/* a bit is set: one of these files may be in a table */
+};
+
+/* One of our programs, for the guard. */
+struct bpf_guarded {
+	__u64 active;		/* its counter of runs, as a per-CPU address */
+	__u64 stats;		/* the same of its statistics */
+	__u32 id;
+	__u32 role;		/* enum bpf_role */
+};
+
+/* What it means when a run of a program is skipped. */
+enum bpf_role {
+	BPF_ROLE_CALL,		/* a call was not marked */
+	BPF_ROLE_URING,		/* a request was not, and its end may never come */
+	BPF_ROLE_ALL,		/* what was missed may concern everybody */
+	BPF_ROLE_LIFE,		/* a process that is gone still has its seat */
+	BPF_NR_ROLES
+};
+
+/* One CPU. Raised and lowered on this CPU alone: guard.h says by whom. */
+struct bpf_guard_cpu {
+	__u64 window;		/* not 0: it is blind; the number of the newest preemption */
+	__u64 newest;		/* so many preemptions inside a program were there */
+	__u64 settled;		/* runs skipped in its windows that are over */
+	__u64 from[BPF_NR_ROLES];	/* runs skipped before its newest window */
+	__u64 since;		/* when it opened; nanoseconds */
+} __attribute__((aligned(128)));
+
+struct bpf_guard {
+	__u64 nr_blind;		/* CPUs that are blind now */
+	__u64 settled;		/* runs skipped in windows that are over */
+	__u32 own;		/* how often the guard itself disables migration of whom it sees */
+	__u32 nr_programs;
+	__u32 nr_cpus;
+	__u32 reserved;
+	/* for people: windows so far, those in which a run was skipped, how long, calls mended */
+	__u64 nr_windows __attribute__((aligned(64)));
+	__u64 nr_skipping;
+	__u64 nr_mended;
+	__u64 violations;	/* runs skipped outside of any window */
+	__u64 total_ns;
+	__u64 longest_ns;
+	struct bpf_guarded program[BPF_NR_GUARDED];
+	struct bpf_guard_cpu cpu[BPF_NR_CPUS];
 };
 
 /* The state of one watched process. */
@@ -148,6 +217,7 @@ struct bpf_user {
 	__u64 words[INVLOCK_NR_WORDS];
 	struct invlock_event events[INVLOCK_NR_EVENTS];
 	struct bpf_state state;
+	struct invlock_blind blind[BPF_NR_CPUS];	/* the window of each CPU, for this feed */
 	struct bpf_call calls[BPF_NR_CALLS];
 	struct bpf_request requests[BPF_NR_REQUESTS];
 	struct bpf_file files[BPF_NR_FILES];

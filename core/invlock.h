@@ -29,6 +29,9 @@
  *	only after it was made: false while such a change is in flight. NULL when
  *	the writer marks every change before it is made.
  * @settle_arg: its argument
+ * @nudge: NULL, or called now and then while a reader waits for the words to become quiet: a
+ *	writer that is blind may see again, and need to be told to look
+ * @nudge_arg: its argument
  */
 struct invlock {
 	struct invlock_feed *feed;
@@ -40,6 +43,8 @@ struct invlock {
 	u32 stripe_shift;
 	bool (*settle)(void *arg);
 	void *settle_arg;
+	void (*nudge)(void *arg);
+	void *nudge_arg;
 };
 
 /**

@@ -1,6 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 #include "section.h"
 
+/* often enough that nobody waits in vain, seldom enough that it does not become the work */
+#define NUDGE_EVERY	32
+#define NUDGE_ALWAYS	96	/* by then a turn is a sleep */
+
+void invlock_nudge(const struct invlock *il, u32 nr_waits)
+{
+	if (il->nudge && nr_waits && (nr_waits >= NUDGE_ALWAYS || !(nr_waits % NUDGE_EVERY)))
+		il->nudge(il->nudge_arg);
+}
+
 /* the clock starts with the first trouble: a section without any never reads it */
 static bool out_of_time(struct invlock_section *s)
 {
@@ -17,6 +27,7 @@ static bool out_of_time(struct invlock_section *s)
 int invlock_section_wait(struct invlock_section *s, u32 nr_waits)
 {
 	s->waits++;
+	invlock_nudge(s->il, nr_waits);
 	return out_of_time(s) ? -EBUSY :
 	       port_wait(nr_waits, s->flags & INVLOCK_SECTION_INTERRUPTIBLE);
 }

@@ -117,6 +117,9 @@ static inline bool invlock_attempt(struct invlock_section *s)
  */
 int invlock_section_wait(struct invlock_section *s, u32 nr_waits);
 
+/* before each turn of whoever waits by itself: see struct invlock */
+void invlock_nudge(const struct invlock *il, u32 nr_waits);
+
 /**
  * invlock_undo() - the work itself came to nothing: another round, out of the same budget
  * @s: the section; instead of invlock_commit()

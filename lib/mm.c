@@ -67,6 +67,18 @@ int mm_sees(const struct monitor *monitor, u64 need, struct invlock_why *why)
 		       "or need fewer kinds if they cannot happen", monitor->name, names);
 }
 
+int mm_is_exact(const struct invlock_mm *mm, u64 need, struct invlock_why *why)
+{
+	struct invlock_why how = { "" };
+
+	if (!(need & mm->monitor->exact & ~mm->exact))
+		return 0;
+	if (mm->monitor->describe)
+		mm->monitor->describe(mm, &how);
+	return explain(why, -EOPNOTSUPP, "monitor %s can miss changes here: %.250s; name another "
+		       "monitor", mm->monitor->name, how.text);
+}
+
 int mm_create(const struct monitor *monitor, unsigned int flags, struct invlock_mm **ret_mm,
 	      struct invlock_why *why)
 {
@@ -76,6 +88,7 @@ int mm_create(const struct monitor *monitor, unsigned int flags, struct invlock_
 	if (!mm)
 		return explain(why, -ENOMEM, "out of memory");
 	mm->monitor = monitor;
+	mm->exact = monitor->exact;
 	mm->users = 1;
 	mm->alive = map_wiped_on_fork(sizeof(*mm->alive));
 	if (!mm->alive) {
@@ -134,6 +147,32 @@ static int open_named(const struct invlock_mm_options *options, struct invlock_m
 		       "see `invlock doctor` for those there are", options->monitor);
 }
 
+/* one user less. Locks: mm_lock() */
+static void close_locked(struct invlock_mm *mm)
+{
+	bool mine = mm_alive(mm);
+
+	if (--mm->users)
+		return;
+	for (unsigned int i = 0; i < NR_MONITORS; i++)
+		if (opened[i] == mm)
+			opened[i] = NULL;
+	port_store(mm->alive, 0);
+	mm->monitor->close(mm, mine);
+	munmap(mm->alive, sizeof(*mm->alive));
+	free(mm);
+}
+
+/* who names no monitor gets none that can miss what it sees elsewhere. Locks: mm_lock() */
+static int keep_exact(struct invlock_mm *mm, u64 need, struct invlock_why *why)
+{
+	int err = mm_is_exact(mm, need, why);
+
+	if (err)
+		close_locked(mm);
+	return err;
+}
+
 static int open_first(const struct invlock_mm_options *options, struct invlock_mm **ret_mm,
 		      struct invlock_why *why)
 {
@@ -146,6 +185,8 @@ static int open_first(const struct invlock_mm_options *options, struct invlock_m
 			continue;
 		one.text[0] = '\0';
 		err = open_one(i, options, ret_mm, &one);
+		if (!err)
+			err = keep_exact(*ret_mm, options->need, &one);
 		if (!err)
 			return 0;
 		if (why && len < sizeof(why->text))
@@ -198,17 +239,7 @@ void invlock_mm_close(struct invlock_mm *mm)
 		return;
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old_state);
 	mm_lock();
-	if (!--mm->users) {
-		bool mine = mm_alive(mm);
-
-		for (unsigned int i = 0; i < NR_MONITORS; i++)
-			if (opened[i] == mm)
-				opened[i] = NULL;
-		port_store(mm->alive, 0);
-		mm->monitor->close(mm, mine);
-		munmap(mm->alive, sizeof(*mm->alive));
-		free(mm);
-	}
+	close_locked(mm);
 	mm_unlock();
 	pthread_setcancelstate(old_state, NULL);
 }
@@ -232,7 +263,7 @@ int invlock_mm_info(const struct invlock_mm *mm, struct invlock_mm_info *ret_inf
 	info = (struct invlock_mm_info){
 		.monitor = mm->monitor->name,
 		.seen = mm->monitor->seen,
-		.exact = mm->monitor->exact,
+		.exact = mm->exact,
 		.sequence = port_load_acquire(&feed->sequence),
 		.lost = port_load(&feed->lost),
 		.dropped = port_load(&feed->dropped),

@@ -13,6 +13,7 @@ struct invlock_mm {
 	const struct monitor *monitor;
 	struct invlock il;	/* set by monitor->open, then constant */
 	size_t feed_bytes;	/* of il.feed, as mapped; the same */
+	u64 exact;		/* of monitor->exact, what holds on this kernel; the same */
 	void *data;		/* the monitor's own; the same */
 	void *kept;		/* the monitor's files that stay open: keep.h; the same */
 	/*
@@ -55,6 +56,9 @@ void mm_hold(struct invlock_mm *mm);
 
 /* 0, or -EOPNOTSUPP and a sentence that names the kinds in @need that are not seen */
 int mm_sees(const struct monitor *monitor, u64 need, struct invlock_why *why);
+
+/* the same with kinds that the monitor marks before the change elsewhere, but not on this kernel */
+int mm_is_exact(const struct invlock_mm *mm, u64 need, struct invlock_why *why);
 
 /* is a monitor looking at memory, or told of it, before it is cached? */
 bool mm_has_to_watch(const struct invlock_mm *mm);

@@ -108,6 +108,7 @@ bool invlock_read_valid(struct invlock_read *rd)
 			begun = port_now();
 		else if (port_now() - begun >= s->left.time_ns)
 			return false;
+		invlock_nudge(s->il, waits);
 		port_wait(waits, false);
 	}
 }

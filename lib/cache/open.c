@@ -129,6 +129,8 @@ int invlock_cache_open(struct invlock_mm *mm, const struct invlock_cache_options
 	err = check_options(&o, options, why);
 	if (!err)
 		err = mm_sees(mm->monitor, o.need, why);
+	if (!err)
+		err = mm_is_exact(mm, o.need, why);
 	if (err)
 		return err;
 	cache = aligned_alloc(64, sizeof(*cache));

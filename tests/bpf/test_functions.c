@@ -211,7 +211,7 @@ TEST(a_call_during_which_another_tracer_comes_is_ended_by_the_next_of_its_thread
 }
 
 /* how often this set was told that calls may be missed from then on */
-static u64 times_blind(const struct invlock_mm *m)
+static u64 times_closed(const struct invlock_mm *m)
 {
 	struct bpf_set *set = aligned_alloc(64, sizeof(*set));
 	/* the first member of what the monitor keeps there */
@@ -222,7 +222,7 @@ static u64 times_blind(const struct invlock_mm *m)
 
 	assert_true(map >= 0);
 	assert_int_equal(bpf_map_lookup_elem(map, &zero, set), 0);
-	times = set->blind;
+	times = set->closed;
 	free(set);
 	close(map);
 	return times;
@@ -241,7 +241,7 @@ TEST(the_feed_is_closed_when_programs_are_taken_off_their_functions)
 	munmap(page, PAGE);
 	assert_int_equal(mm.il.feed->sequence, seen);
 	assert_true(closed(&mm));
-	assert_int_equal(times_blind(&mm), 1);
+	assert_int_equal(times_closed(&mm), 1);
 	write_setting(FTRACE, "1");
 	seen = mm.il.feed->sequence;
 	munmap(page + PAGE, PAGE);
@@ -254,9 +254,9 @@ TEST(the_feed_is_closed_before_the_kernel_preempts_itself)
 	u64 calls, before;
 
 	need_choice();
-	before = times_blind(&mm);
+	before = times_closed(&mm);
 	write_setting(MODEL, "full");
-	assert_int_equal(times_blind(&mm), before + 1);
+	assert_int_equal(times_closed(&mm), before + 1);
 	assert_true(closed(&mm));
 	assert_true(storm(&mm, &calls) > 0);
 	watch_close(&mm);

@@ -85,9 +85,10 @@ TEST(nobody_can_write_the_feed_but_the_program)
 
 TEST(runs_that_the_kernel_skipped_make_everything_stale_when_they_are_noted)
 {
-	struct bpf_ask skipped = { .what = BPF_ASK_NOTE_MISSED, .nr = 3 };
+	struct bpf_ask skipped = { .what = BPF_ASK_NOTE_MISSED, .nr = 3, .total = 3 };
 	LIBBPF_OPTS(bpf_test_run_opts, run, .ctx_in = &skipped, .ctx_size_in = sizeof(skipped));
 	char *stripe = stripe_new();
+	struct bpf_set_header head;
 	struct watched some;
 
 	watch_open(&mm);
@@ -99,7 +100,12 @@ TEST(runs_that_the_kernel_skipped_make_everything_stale_when_they_are_noted)
 	assert_int_equal(bpf_prog_test_run_opts(prog_fd("ask"), &run), 0);
 	assert_int_equal(run.retval, 0);
 	assert_int_equal(mm.il.feed->missed, 3);
-	assert_int_equal(mm.il.feed->lost, 1);
+	monitor_bpf_set(&mm, &head);
+	if (head.guard == BPF_GUARD_ON)
+		/* it knows of none, so that it cannot be trusted any more */
+		assert_int_equal(mm.il.feed->flags, INVLOCK_FEED_DEGRADED);
+	else
+		assert_int_equal(mm.il.feed->lost, 1);
 	assert_int_equal(watched_verdict(&some), INVLOCK_STALE);
 	stripe_free(stripe);
 	watch_close(&mm);

@@ -48,6 +48,7 @@ static unsigned int broken_claims(const struct finding *f)
 static bool can_be_chosen(const struct finding *f)
 {
 	return !f->err && !f->monitor->sees_what_it_is_told && !finding_lacks(f) &&
+	       !(INVLOCK_KINDS_DEFAULT & f->monitor->exact & ~f->exact) &&
 	       f->selftest == SELFTEST_PASSED;
 }
 

@@ -32,6 +32,7 @@ struct probe_message {
 	unsigned int step;
 	int err;
 	struct invlock_why why;
+	u64 exact;
 	struct change_result result;
 };
 
@@ -54,6 +55,8 @@ static int child_open(const struct monitor *monitor, int fd, struct invlock_mm *
 	struct probe_message m = { .word = WORD_OPENED };
 
 	m.err = invlock_mm_open(&o, ret_mm, &m.why);
+	if (!m.err)
+		m.exact = (*ret_mm)->exact;
 	if (!m.err && monitor->describe)
 		monitor->describe(*ret_mm, &m.why);
 	tell(fd, &m);
@@ -95,6 +98,7 @@ static void take(struct finding *f, struct child_progress *p, const struct probe
 	case WORD_OPENED:
 		p->opened = true;
 		f->err = m->err;
+		f->exact = m->exact;
 		*(m->err ? &f->why : &f->how) = m->why;
 		break;
 	case WORD_BEGIN:

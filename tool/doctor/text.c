@@ -82,6 +82,8 @@ static void print_monitor(const struct finding *f)
 		  f->selftest_why.text);
 	if (f->how.text[0])
 		paragraph("", "%s", f->how.text);
+	if (m->seen & m->exact & ~f->exact)
+		return;
 	if (m->seen & ~m->exact)
 		paragraph("", "Not exact: it learns of some changes only after they were made, "
 			  "so a use in between can be stale");

@@ -99,23 +99,14 @@ static bool read_line(const char *path, char *text, size_t size)
 
 /*
  * Asked before the programs are loaded, which takes long, and again when they are attached:
- * from then on the guards see whatever would change the answer.
+ * from then on one of them sees whatever would change the answer.
  */
-int attach_ask_kernel(bool preemptible, struct invlock_why *why)
+int attach_ask_kernel(struct invlock_why *why)
 {
-	static const char model[] = "/sys/kernel/debug/sched/preempt";
 	char line[256] = "";
 
-	errno = 0;
 	if (!read_line("/proc/sys/kernel/ftrace_enabled", line, sizeof(line)) || line[0] != '1')
 		return explain(why, -EOPNOTSUPP, "kernel.ftrace_enabled is not 1");
-	if (!preemptible)
-		return 0;
-	if (!read_line(model, line, sizeof(line)))
-		return explain(why, -EOPNOTSUPP, "%s, which says whether the kernel preempts its "
-			       "own code: %s", model, strerror(errno));
-	if (!strstr(line, "(none)") && !strstr(line, "(voluntary)"))
-		return explain(why, -EOPNOTSUPP, "the kernel preempts its own code: %s", model);
 	return 0;
 }
 
@@ -134,8 +125,6 @@ static int check(struct functions *f, bool *ret_preemptible, struct invlock_why 
 	if (!read_line("/proc/version", line, sizeof(line)) || strstr(line, "clang"))
 		return explain(why, -EOPNOTSUPP, "this kernel was built by clang");
 	*ret_preemptible = find(f, "preempt_schedule")->found;
-	if (*ret_preemptible && !find(f, "sched_dynamic_update")->found)
-		return explain(why, -EOPNOTSUPP, "the kernel preempts its own code, always");
 	return 0;
 }
 
@@ -146,7 +135,7 @@ int attach_to_functions(struct bpf_object *obj, bool *ret_preemptible, struct in
 	struct function *found;
 	const char *name;
 	/* the cheapest question first: many kernels have no such programs at all */
-	int err = attach_ask_kernel(false, why);
+	int err = attach_ask_kernel(why);
 
 	if (err)
 		return err;
@@ -167,5 +156,5 @@ int attach_to_functions(struct bpf_object *obj, bool *ret_preemptible, struct in
 		if (found && found->found)
 			bpf_program__set_autoload(prog, true);
 	}
-	return attach_ask_kernel(*ret_preemptible, why);
+	return attach_ask_kernel(why);
 }

@@ -25,11 +25,12 @@
  * process_madvise() of another process cannot drop our pages: the kernel allows it only COLD,
  * PAGEOUT, WILLNEED and COLLAPSE, which leave pinned pages alone.
  *
- * Runs that the kernel skips (bpf_prog_info.recursion_misses) do not happen up to 6.18, where
- * these tracepoints run with preemption off and so cannot interrupt themselves. If a kernel
- * does: a call whose enter alone was skipped is marked at its exit; one whose exit alone was
- * skipped stays marked as running until its thread's next call; one that lost both is seen by
- * monitor_bpf_note_missed() alone, which a cache asks whenever it looks for dead entries.
+ * The kernel may skip a run of a program (bpf_prog_info.recursion_misses) where a task can be
+ * preempted inside of it: at functions wherever the kernel preempts its own code, and from about
+ * 7.0 on at the tracepoints, too. There the guard is loaded (bpf/guard.h): every feed says that
+ * changes may be missed before one is. If the guard cannot be had, nothing is called exact.
+ * Elsewhere no run is skipped; should the kernel count one all the same, everything goes stale
+ * when monitor_bpf_note_missed() finds it, which a cache asks whenever it looks for dead entries.
  */
 #include <bpf/bpf.h>
 #include <errno.h>
@@ -43,6 +44,7 @@
 
 #include "core/invalidate.h"
 #include "drain.h"
+#include "guard.h"
 #include "keep.h"
 #include "lib/capability.h"
 #include "lib/monitor/monitor.h"
@@ -172,7 +174,28 @@ static int arm(struct watch *w, struct invlock_why *why)
 	if (err)
 		return explain(why, err, "the BPF program does not watch this process: %s",
 			       strerror(-err));
+	if (w->set.header.guard != BPF_GUARD_ON)
+		return 0;
+	err = guard_await(&w->set);
+	if (err)
+		return explain(why, err, "a task that was preempted inside a BPF program does not "
+			       "go on, so that calls on its CPU cannot be seen: %s",
+			       strerror(-err));
 	return 0;
+}
+
+/* what a reader does while it waits: maybe no CPU is blind any more */
+static void nudge(void *arg)
+{
+	const struct invlock_mm *mm = arg;
+	const struct watch *w = mm->data;
+	int old_state;
+
+	if (!port_load(&mm->il.feed->blind))
+		return;
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old_state);
+	guard_look(&w->set, (const struct bpf_user *)mm->il.feed);
+	pthread_setcancelstate(old_state, NULL);
 }
 
 /* record the files that are mapped already */
@@ -240,6 +263,12 @@ static int bpf_open(struct invlock_mm *mm, struct invlock_why *why)
 	if (err)
 		goto leave;
 	mm->data = w;
+	if (w->set.header.guard == BPF_GUARD_ON) {
+		mm->il.nudge = nudge;
+		mm->il.nudge_arg = mm;
+	}
+	if (w->set.header.guard == BPF_GUARD_MISSING)
+		mm->exact = 0;
 	/*
 	 * Nobody who closes descriptors detaches the programs then. Where there is no io_uring
 	 * somebody can, which monitor_bpf_note_missed() finds out afterwards.
@@ -402,28 +431,36 @@ static int bpf_watch(struct invlock_mm *mm, u64 start, u64 end)
 int monitor_bpf_note_missed(const struct invlock_mm *mm)
 {
 	const struct watch *w = mm->data;
-	u64 missed;
-	int err = set_missed(&w->set, &missed);
+	u64 total, missed;
+	int err = set_missed(&w->set, &total);
 
 	if (err)
 		return mm->kept ? err : distrust(mm);
 	find_unknown_files(mm);
-	missed -= w->missed;
+	missed = total - w->missed;
 	if (missed <= port_load(&mm->il.feed->missed))
 		return 0;
-	return set_ask(&w->set, BPF_ASK_NOTE_MISSED, missed);
+	err = set_note_missed(&w->set, missed, total);
+	/* a window is open: the next that asks will know */
+	return err == -EAGAIN ? 0 : err;
 }
 
 static void describe(const struct invlock_mm *mm, struct invlock_why *ret_how)
 {
-	const struct watch *w = mm->data;
+	const struct bpf_set_header *head = &((const struct watch *)mm->data)->set.header;
+	const char *guard = head->guard == BPF_GUARD_ON ? "; the kernel preempts programs, and a "
+							  "guard sees each time" : "";
 
-	if (w->set.header.attached == BPF_AT_FUNCTIONS)
+	if (head->guard == BPF_GUARD_MISSING)
+		explain(ret_how, 0, "NOT exact: the kernel preempts programs, so that calls are "
+			"missed, and the guard that would see that cannot be had: %s",
+			head->no_guard);
+	else if (head->attached == BPF_AT_FUNCTIONS)
 		explain(ret_how, 0, "at the functions of the calls that change a map: other calls "
-			"cost nothing");
+			"cost nothing%s", guard);
 	else
 		explain(ret_how, 0, "at the tracepoints, where every call of every process pays "
-			"a little, since it cannot be at functions: %s", w->set.header.reason);
+			"a little, since it cannot be at functions: %s%s", head->reason, guard);
 }
 
 #define SEEN	(INVLOCK_KINDS_SHARED | INVLOCK_BIT(RELEASE))

@@ -13,6 +13,8 @@
  * @family: only programs of the same family are shared; tests that count them have their own
  * @count_protect: mprotect is an invalidation, too (INVLOCK_KIND_PROTECT)
  * @tracepoints: nothing at the functions of calls, even where it could be
+ * @guard: at tracepoints, the guard even where it is not needed
+ * @unsteady: programs do not forbid preemption even where they may, so that CPUs become blind
  */
 struct monitor_bpf_options {
 	unsigned int nr_calls;
@@ -20,6 +22,8 @@ struct monitor_bpf_options {
 	u64 family;
 	bool count_protect;
 	bool tracepoints;
+	bool guard;
+	bool unsteady;
 };
 
 extern struct monitor_bpf_options monitor_bpf_options;
@@ -40,7 +44,8 @@ void monitor_bpf_set(const struct invlock_mm *mm, struct bpf_set_header *ret_hea
  * monitor_bpf_note_missed() - ask the kernel whether it skipped a run of the program
  * @mm: opened with monitor_bpf
  *
- * If it did since the last time, feed.missed grows and every translation becomes stale. If it
+ * If it did since the last time, feed.missed grows and every translation becomes stale, unless the
+ * guard has seen to that already; runs that it does not know of close every feed. If the kernel
  * cannot say, since the program closed our descriptors, they do for good, unless the programs
  * are kept attached (keep.h): then skipped runs go unseen from there on.
  * Also looks for files whose mapping the program could not look up, so that it knows where

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "guard.h"
 #include "invlock.skel.h"
 #include "lib/monitor/monitor.h"
 #include "bpf.h"
@@ -75,15 +76,22 @@ u64 set_object(void)
 	return hash;
 }
 
-/* where the programs that see the calls are */
-static int choose_calls(struct invlock_bpf *skel, enum bpf_attached attached, bool *ret_preemptible,
+/* where the programs that see the calls are; whether a guard is needed there is known by then */
+static int choose_calls(struct invlock_bpf *skel, struct bpf_set_header *header,
 			struct invlock_why *why)
 {
-	*ret_preemptible = false;
-	if (attached == BPF_AT_FUNCTIONS)
-		return attach_to_functions(skel->obj, ret_preemptible, why);
-	bpf_program__set_autoload(skel->progs.call_enters, true);
-	bpf_program__set_autoload(skel->progs.call_exits, true);
+	bool preemptible;
+	int err;
+
+	if (header->attached == BPF_AT_FUNCTIONS) {
+		err = attach_to_functions(skel->obj, &preemptible, why);
+		if (err)
+			return err;
+		header->guard = preemptible ? BPF_GUARD_ON : BPF_GUARD_UNNEEDED;
+	} else {
+		bpf_program__set_autoload(skel->progs.call_enters, true);
+		bpf_program__set_autoload(skel->progs.call_exits, true);
+	}
 	return 0;
 }
 
@@ -93,12 +101,16 @@ static void choose_links(struct invlock_bpf *skel)
 	bpf_program__set_autoattach(skel->progs.scan_calls, false);
 	bpf_program__set_autoattach(skel->progs.scan_files, false);
 	bpf_program__set_autoattach(skel->progs.ask, false);
+	bpf_program__set_autoattach(skel->progs.look, false);
+	bpf_program__set_autoattach(skel->progs.find_programs, false);
 }
 
 /* nobody in user space writes these maps from here on, whoever inherits a descriptor */
 static int seal(struct invlock_bpf *skel, struct bpf_set_header *header, struct invlock_why *why)
 {
-	const struct bpf_map *sealed[] = { skel->maps.invlock_set };
+	const struct bpf_map *sealed[] = {
+		skel->maps.invlock_set, skel->maps.invlock_guard, skel->maps.invlock_here,
+	};
 	struct bpf_set *head = aligned_alloc(64, sizeof(*head));
 	struct bpf_program *prog;
 	u32 zero = 0;
@@ -107,7 +119,7 @@ static int seal(struct invlock_bpf *skel, struct bpf_set_header *header, struct 
 	if (!head)
 		return explain(why, -ENOMEM, "out of memory");
 	bpf_object__for_each_program(prog, skel->obj) {
-		header->nr_programs += bpf_program__autoload(prog);
+		header->nr_programs += bpf_program__autoload(prog) && !guard_is_passing(prog);
 		header->nr_links += bpf_program__autoload(prog) && bpf_program__autoattach(prog);
 	}
 	memset(head, 0, sizeof(*head));
@@ -143,7 +155,7 @@ static int keep_program(struct set *set, const struct bpf_program *prog)
 static int keep_all(struct set *set, struct invlock_bpf *skel)
 {
 	const struct bpf_program *scans[] = {
-		skel->progs.ask, skel->progs.scan_calls, skel->progs.scan_files,
+		skel->progs.ask, skel->progs.scan_calls, skel->progs.scan_files, skel->progs.look,
 	};
 	const struct bpf_object_skeleton *s = skel->skeleton;
 	struct bpf_map_info info = {};
@@ -162,11 +174,13 @@ static int keep_all(struct set *set, struct invlock_bpf *skel)
 	set->ask = keep_program(set, scans[0]);
 	set->scan_calls = keep_program(set, scans[1]);
 	set->scan_files = keep_program(set, scans[2]);
+	set->look = bpf_program__fd(scans[3]) < 0 ? -1 : keep_program(set, scans[3]);
 	if (set->ask < 0 || set->scan_calls < 0 || set->scan_files < 0)
 		return -EMFILE;
 	bpf_object__for_each_program(prog, skel->obj)
 		if (bpf_program__fd(prog) >= 0 && prog != scans[0] && prog != scans[1] &&
-		    prog != scans[2] && keep_program(set, prog) < 0)
+		    prog != scans[2] && prog != scans[3] && !guard_is_passing(prog) &&
+		    keep_program(set, prog) < 0)
 			return -EMFILE;
 	for (int i = 0; i < s->prog_cnt; i++)
 		if (*s->progs[i].link && keep(set->links, &set->nr_links,
@@ -175,20 +189,51 @@ static int keep_all(struct set *set, struct invlock_bpf *skel)
 	return 0;
 }
 
-static int load_at(struct set *set, struct bpf_set_header header, struct invlock_why *why)
+/* seal, and attach the guard before what it watches */
+static int bring_up(struct invlock_bpf *skel, struct bpf_set_header *header,
+		    struct invlock_why *why)
+{
+	int err = 0;
+
+	if (header->guard == BPF_GUARD_ON)
+		err = guard_prepare(skel->obj, why);
+	if (!err)
+		err = seal(skel, header, why);
+	if (err)
+		return err;
+	if (header->guard == BPF_GUARD_ON)
+		err = guard_attach(skel->obj, &skel->links.task_leaves);
+	if (!err)
+		err = invlock_bpf__attach(skel);
+	if (err)
+		return explain(why, err, "the kernel does not attach the BPF program: %s (%s)",
+			       strerror(-err), complaint);
+	return header->attached == BPF_AT_FUNCTIONS ? attach_ask_kernel(why) : 0;
+}
+
+/* steady: the programs forbid preemption; header->guard says how that was found, even on error */
+static int load_at(struct set *set, struct bpf_set_header *header, bool steady,
+		   struct invlock_why *why)
 {
 	struct invlock_bpf *skel = invlock_bpf__open();
-	bool preemptible;
 	int err;
 
+	complaint[0] = '\0';
+	header->nr_programs = 0;
+	header->nr_links = 0;
 	if (!skel)
 		return explain(why, -errno, "libbpf cannot read the BPF program: %s (%s)",
 			       strerror(errno), complaint);
 	err = choose_programs(skel, why);
 	if (!err)
-		err = choose_calls(skel, header.attached, &preemptible, why);
+		err = choose_calls(skel, header, why);
 	if (err)
 		goto destroy;
+	if (header->guard == BPF_GUARD_ON) {
+		guard_choose(skel->obj);
+		skel->rodata->guarded = true;
+		skel->rodata->steady = steady;
+	}
 	choose_links(skel);
 	err = invlock_bpf__load(skel);
 	if (err) {
@@ -196,17 +241,7 @@ static int load_at(struct set *set, struct bpf_set_header header, struct invlock
 			complaint);
 		goto destroy;
 	}
-	err = seal(skel, &header, why);
-	if (err)
-		goto destroy;
-	err = invlock_bpf__attach(skel);
-	if (err) {
-		explain(why, err, "the kernel does not attach the BPF program: %s (%s)",
-			strerror(-err), complaint);
-		goto destroy;
-	}
-	if (header.attached == BPF_AT_FUNCTIONS)
-		err = attach_ask_kernel(preemptible, why);
+	err = bring_up(skel, header, why);
 	if (err)
 		goto destroy;
 	err = keep_all(set, skel);
@@ -214,26 +249,45 @@ static int load_at(struct set *set, struct bpf_set_header header, struct invlock
 		set_release(set);
 		explain(why, err, "no descriptor is left for the BPF program: %s", strerror(-err));
 	}
-	set->header = header;
+	set->header = *header;
 destroy:
 	invlock_bpf__destroy(skel);
 	return err;
 }
 
-/* at the functions if that is exact here, and if the kernel lets us */
+/* not each kernel that lets programs forbid preemption lets ours, which call functions then */
+static int load_steady_or_not(struct set *set, struct bpf_set_header *header,
+			      struct invlock_why *why)
+{
+	bool steady = !monitor_bpf_options.unsteady && guard_can_be_steady();
+	int err = load_at(set, header, steady, why);
+
+	if (err && steady && header->guard == BPF_GUARD_ON)
+		err = load_at(set, header, false, why);
+	return err;
+}
+
+/* at the functions if the kernel lets us */
 static int load_quietly(struct set *set, u64 object, struct invlock_why *why)
 {
 	struct bpf_set_header header = { .object = object, .attached = BPF_AT_FUNCTIONS };
 	struct invlock_why why_not;
+	int err;
 
 	if (monitor_bpf_options.tracepoints || monitor_bpf_options.count_protect)
 		explain(&why_not, 0, "it was asked for");
-	else if (!load_at(set, header, &why_not))
+	else if (!load_steady_or_not(set, &header, &why_not))
 		return 0;
 	header.attached = BPF_AT_TRACEPOINTS;
 	snprintf(header.reason, sizeof(header.reason), "%.*s", BPF_REASON_SIZE - 1, why_not.text);
-	complaint[0] = '\0';
-	return load_at(set, header, why);
+	header.guard = monitor_bpf_options.guard || guard_tracepoints_preemptible() ?
+		       BPF_GUARD_ON : BPF_GUARD_UNNEEDED;
+	err = load_steady_or_not(set, &header, why);
+	if (!err || header.guard != BPF_GUARD_ON)
+		return err;
+	header.guard = BPF_GUARD_MISSING;
+	snprintf(header.no_guard, sizeof(header.no_guard), "%.*s", BPF_REASON_SIZE - 1, why->text);
+	return load_at(set, &header, false, why);
 }
 
 /* Locks: the lock in mm.c, which keeps two opens from swapping libbpf's print function */

@@ -72,6 +72,7 @@ static struct set *sets_find(struct sets *sets, u32 id, bool add)
 		return NULL;
 	sets->set[sets->nr] = (struct set){
 		.id = id, .users = -1, .ask = -1, .scan_calls = -1, .scan_files = -1,
+		.look = -1,
 	};
 	return &sets->set[sets->nr++];
 }
@@ -119,6 +120,8 @@ static bool sets_add_program(struct sets *sets, int fd)
 		set->scan_calls = fd;
 	if (!strcmp(p.info.name, "scan_files"))
 		set->scan_files = fd;
+	if (!strcmp(p.info.name, "look"))
+		set->look = fd;
 	return true;
 }
 
@@ -165,7 +168,8 @@ static bool set_complete(struct set *set, u64 object)
 	head = aligned_alloc(64, sizeof(*head));
 	complete = head && !bpf_map_lookup_elem(fd, &zero, head) &&
 		   head->header.object == object && head->header.nr_programs == set->nr_programs &&
-		   head->header.nr_links == set->nr_links && !head->blind;
+		   head->header.nr_links == set->nr_links && !head->closed &&
+		   (head->header.guard != BPF_GUARD_ON || set->look >= 0);
 	if (complete)
 		set->header = head->header;
 	free(head);
@@ -224,6 +228,14 @@ static int set_ask_of(const struct set *set, enum bpf_what what, u32 index, u64 
 int set_ask(const struct set *set, enum bpf_what what, u64 nr)
 {
 	return set_ask_of(set, what, set->seat, nr);
+}
+
+int set_note_missed(const struct set *set, u64 missed, u64 total)
+{
+	struct bpf_ask q = { .what = BPF_ASK_NOTE_MISSED, .index = set->seat, .nr = missed,
+			     .total = total };
+
+	return set_run(set, &q);
 }
 
 /*

@@ -25,7 +25,7 @@
 #include "bpf/shared.h"
 #include "core/port.h"
 
-#define SET_ROOM	80
+#define SET_ROOM	112
 
 struct set {
 	u32 id;			/* of its map invlock_set; 0 = no set */
@@ -36,7 +36,7 @@ struct set {
 	unsigned int nr_programs, nr_links;
 	int programs[SET_ROOM];
 	int links[SET_ROOM];
-	int ask, scan_calls, scan_files;	/* among programs */
+	int ask, scan_calls, scan_files, look;	/* among programs; look: -1 without a guard */
 	u32 seat;
 };
 
@@ -60,6 +60,9 @@ int set_ask(const struct set *set, enum bpf_what what, u64 nr);
 /* the same with all that can be asked; the program answers in q, too */
 int set_run(const struct set *set, struct bpf_ask *q);
 
+/* the kernel skipped so many runs since this process came, and in total */
+int set_note_missed(const struct set *set, u64 missed, u64 total);
+
 /* runs of the set's programs that the kernel skipped so far; 0 or -errno */
 int set_missed(const struct set *set, u64 *ret_missed);
 
@@ -81,14 +84,14 @@ struct bpf_object;
 /**
  * attach_to_functions() - load the programs at functions, rather than those at tracepoints
  * @obj: opened, not loaded
- * @ret_preemptible: does the kernel ask at run time whether it preempts its own code?
+ * @ret_preemptible: may a task be preempted inside of them?
  * @why: why not
  *
- * Return: 0; or -errno, when they might be skipped or be missing somewhere.
+ * Return: 0; or -errno, when they might be missing somewhere.
  */
 int attach_to_functions(struct bpf_object *obj, bool *ret_preemptible, struct invlock_why *why);
 
-/* is no program at a function skipped or taken off now? 0 or -errno */
-int attach_ask_kernel(bool preemptible, struct invlock_why *why);
+/* is no program at a function taken off now? 0 or -errno */
+int attach_ask_kernel(struct invlock_why *why);
 
 #endif /* INVLOCK_LIB_MONITOR_BPF_PROGSET_H */

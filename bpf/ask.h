@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR MIT */
+/* What the library asks of the set, in the process that it asks for. */
+#ifndef INVLOCK_BPF_ASK_H
+#define INVLOCK_BPF_ASK_H
+
+#include "guard.h"
+#include "look.h"
+
+static inline int arm(struct bpf_set *set, u32 index, u64 mm)
+{
+	struct bpf_user *u = user_at(index);
+
+	if (!u || u->state.serial || set->seat[index].mm != mm)
+		return -EINVAL;
+	u->state.index = index;
+	u->state.serial = port_fetch_add(&set->serial, 1) + 1;
+	port_store_release(&u->state.mm, mm);
+	port_store_release(&set->mm[index], mm);
+	/*
+	 * A full barrier: whoever closes the set closes this feed, or we see it here. And whoever
+	 * opens a window marks this feed, or we see the window in unmarked().
+	 */
+	return port_fetch_add(&set->closed, 0) ? -ENODEV : 0;
+}
+
+static inline int note_missed(struct bpf_user *u, u64 missed, u64 total)
+{
+	if (!u)
+		return -ENOENT;
+	if (port_load(&u->feed.missed) >= missed)
+		return 0;
+	if (guarded) {
+		/* their windows have made stale what they had to */
+		if (check_skipped(total))
+			return -EAGAIN;
+		port_store(&u->feed.missed, missed);
+		return 0;
+	}
+	/* a skipped call that still runs is marked at its exit, or that one is counted, too */
+	feed_lose(u);
+	port_store(&u->feed.missed, missed);
+	return 0;
+}
+
+static inline int note_found(struct bpf_user *u, u64 nr)
+{
+	if (!u)
+		return -ENOENT;
+	/* of two that looked, the older may come last: then somebody looks again */
+	port_store(&u->state.nr_found, nr);
+	return 0;
+}
+
+/* run by the library, in the process that it asks for */
+SEC("syscall")
+int ask(struct bpf_ask *q)
+{
+	u32 tgid = bpf_get_current_pid_tgid() >> 32, index = q->index & (BPF_NR_USERS - 1);
+	u64 mm = mm_of(bpf_get_current_task_btf());
+	struct bpf_set *set = get_set();
+
+	if (!set || !mm)
+		return -EINVAL;
+	switch (q->what) {
+	case BPF_ASK_CLAIM:
+		return claim_seat(mm, tgid);
+	case BPF_ASK_TAKE_LEFT:
+		return take_left_seat(tgid);
+	case BPF_ASK_NOTE_MISSED:
+		return note_missed(user_of(mm), q->nr, q->total);
+	case BPF_ASK_NOTE_FOUND:
+		return note_found(user_of(mm), q->nr);
+	case BPF_ASK_LOOK:
+		return look_at_range(q);
+	case BPF_ASK_UNMARKED:
+		return unmarked(user_of(mm), q->nr);
+	}
+	/* of a seat that this process holds */
+	if (set->seat[index].state != BPF_SEAT_TAKEN || set->seat[index].tgid != tgid)
+		return -EINVAL;
+	switch (q->what) {
+	case BPF_ASK_ARM:
+		return arm(set, index, mm);
+	case BPF_ASK_LEAVE:
+		return leave_seat(index, tgid) ? 0 : -EINVAL;
+	case BPF_ASK_GIVE_BACK:
+		vacate(set, index, BPF_SEAT_FREE);
+		return 0;
+	}
+	return -EINVAL;
+}
+
+#endif /* INVLOCK_BPF_ASK_H */

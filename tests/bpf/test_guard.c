@@ -1,0 +1,303 @@
+// SPDX-License-Identifier: MIT
+/*
+ * The guard (bpf/guard.h), on a kernel that preempts programs: tests/vm runs this there. A thread
+ * makes calls all the time, and another of a higher class wakes on the same CPU over and over:
+ * so that the first is often preempted inside a program. That the programs forbid it is switched
+ * off, or it would take hours.
+ */
+#include <poll.h>
+#include <pthread.h>
+#include <sched.h>
+#include <semaphore.h>
+#include <stdatomic.h>
+#include <sys/wait.h>
+#include <bpf/bpf.h>
+#include "lib/monitor/bpf/guard.h"
+#include "rig.h"
+
+#define STORM_MS	20000	/* no test needs as long */
+#define WINDOWS		20	/* enough to have seen it */
+
+static struct invlock_mm mm;
+static atomic_bool over;
+
+static const struct set *set_of(const struct invlock_mm *m)
+{
+	/* the first member of what the monitor keeps there */
+	return m->data;
+}
+
+static struct bpf_guard *guard_now(void)
+{
+	static struct bpf_guard *g;
+	int map = map_of_program(set_of(&mm)->ask, "invlock_guard");
+	u32 zero = 0;
+
+	g = g ?: aligned_alloc(128, sizeof(*g));
+	assert_true(map >= 0);
+	assert_int_equal(bpf_map_lookup_elem(map, &zero, g), 0);
+	close(map);
+	return g;
+}
+
+static void open_guarded(void)
+{
+	struct bpf_set_header head;
+
+	monitor_bpf_options.family = 0x6a7d;
+	monitor_bpf_options.unsteady = true;
+	watch_open(&mm);
+	monitor_bpf_set(&mm, &head);
+	if (head.guard == BPF_GUARD_ON)
+		return;
+	watch_close(&mm);
+	TEST_SKIP("this kernel does not preempt programs");
+}
+
+static void pin_to_first(int policy)
+{
+	struct sched_param param = { .sched_priority = policy == SCHED_FIFO ? 10 : 0 };
+	cpu_set_t first;
+
+	CPU_ZERO(&first);
+	CPU_SET(0, &first);
+	sched_setaffinity(0, sizeof(first), &first);
+	if (sched_setscheduler(0, policy, &param))
+		fail_msg("sched_setscheduler: %s", strerror(errno));
+}
+
+static char *new_page(void)
+{
+	return mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+}
+
+static void *call_all_the_time(void *unused)
+{
+	char *page = new_page();
+
+	pin_to_first(SCHED_OTHER);
+	while (!over)
+		madvise(page, PAGE, MADV_DONTNEED);
+	munmap(page, PAGE);
+	return unused;
+}
+
+/* preempts it; a page: and makes a call, which then may be skipped */
+static void *wake_all_the_time(void *page)
+{
+	struct timespec nap = { .tv_nsec = 30000 };
+
+	pin_to_first(SCHED_FIFO);
+	while (!over) {
+		nanosleep(&nap, NULL);
+		if (page)
+			madvise(page, PAGE, MADV_DONTNEED);
+	}
+	return NULL;
+}
+
+static pthread_t caller, waker;
+
+static void storm_begins(void *page)
+{
+	over = false;
+	assert_int_equal(pthread_create(&caller, NULL, call_all_the_time, NULL), 0);
+	assert_int_equal(pthread_create(&waker, NULL, wake_all_the_time, page), 0);
+}
+
+static void storm_ends(void)
+{
+	over = true;
+	pthread_join(caller, NULL);
+	pthread_join(waker, NULL);
+}
+
+/* nobody is inside any more: what is blind sees again, if only it is asked */
+static void expect_sight(const struct invlock_mm *m)
+{
+	for (int i = 0; i < 1000 && port_load(&m->il.feed->blind); i++) {
+		guard_look(set_of(m), (const struct bpf_user *)m->il.feed);
+		nap_ms(1);
+	}
+	assert_int_equal(m->il.feed->blind, 0);
+	assert_int_equal(m->il.feed->flags, 0);
+	assert_true(feed_quiet(m));
+}
+
+static void expect_exact(void)
+{
+	const struct bpf_guard *g = guard_now();
+
+	assert_int_equal(monitor_bpf_note_missed(&mm), 0);
+	assert_int_equal(g->violations, 0);
+	assert_int_equal(g->nr_blind, 0);
+	print_message("# %llu preemptions inside, %llu windows with skipped runs, %llu mended; "
+		      "blind for %llu us, at most %llu; %llu skipped\n",
+		      (unsigned long long)g->nr_windows, (unsigned long long)g->nr_skipping,
+		      (unsigned long long)g->nr_mended, (unsigned long long)g->total_ns / 1000,
+		      (unsigned long long)g->longest_ns / 1000,
+		      (unsigned long long)mm.il.feed->missed);
+}
+
+/* Return: the verdict, when there is one */
+static enum invlock_verdict settled_verdict(struct watched *w)
+{
+	enum invlock_verdict v;
+
+	while ((v = watched_verdict(w)) == INVLOCK_UNSETTLED)
+		guard_look(set_of(&mm), (const struct bpf_user *)mm.il.feed);
+	return v;
+}
+
+TEST(a_window_in_which_nothing_is_skipped_leaves_every_translation_valid)
+{
+	char *stripe = stripe_new();
+	struct bpf_set_header head;
+	struct watched some;
+
+	open_guarded();
+	monitor_bpf_set(&mm, &head);
+	if (head.attached != BPF_AT_FUNCTIONS) {
+		watch_close(&mm);
+		TEST_SKIP("at the tracepoints whoever preempts makes a call, too");
+	}
+	watched_sample(&some, &mm, stripe);
+	storm_begins(NULL);
+	for (int ms = 0; ms < STORM_MS && guard_now()->nr_windows < WINDOWS; ms++) {
+		/* before the ring is overrun */
+		assert_int_equal(settled_verdict(&some), INVLOCK_VALID);
+		nap_ms(1);
+	}
+	storm_ends();
+	expect_sight(&mm);
+	expect_exact();
+	assert_true(guard_now()->nr_windows >= WINDOWS);
+	assert_int_equal(mm.il.feed->lost, 0);
+	watch_close(&mm);
+	stripe_free(stripe);
+}
+
+TEST(a_run_that_is_skipped_makes_everything_stale)
+{
+	char *stripe = stripe_new(), *page = new_page();
+	struct watched some;
+	u64 lost;
+
+	open_guarded();
+	watched_sample(&some, &mm, stripe);
+	storm_begins(page);
+	for (int ms = 0; ms < STORM_MS && guard_now()->nr_skipping < WINDOWS; ms += 10)
+		nap_ms(10);
+	storm_ends();
+	expect_sight(&mm);
+	expect_exact();
+	lost = mm.il.feed->lost;
+	assert_true(guard_now()->nr_skipping >= WINDOWS);
+	assert_true(lost >= WINDOWS);
+	assert_int_equal(settled_verdict(&some), INVLOCK_STALE);
+	watch_close(&mm);
+	munmap(page, PAGE);
+	stripe_free(stripe);
+}
+
+/*
+ * The enter of this call is skipped, its window is over, and it still runs: nobody may believe
+ * that what it is about to change is as it was.
+ */
+TEST(a_call_whose_enter_was_skipped_is_marked_for_as_long_as_it_runs)
+{
+	char *page = new_page();
+	struct invlock_snapshot snap;
+	u64 seen = 0, mended;
+	int held, nr = 0;
+
+	open_guarded();
+	memset(page, 1, PAGE);
+	held = hold_discards(page, PAGE);
+	if (held < 0) {
+		watch_close(&mm);
+		TEST_SKIP("userfaultfd: %s", strerror(errno));
+	}
+	storm_begins(page);
+	for (int i = 0; i < 200000 && nr < 3; i++) {
+		struct pollfd event = { .fd = held, .events = POLLIN };
+
+		if (poll(&event, 1, 1000) != 1)
+			continue;
+		mended = guard_now()->nr_mended;
+		if (mended != seen) {
+			seen = mended;
+			nr++;
+			while (port_load(&mm.il.feed->blind))
+				guard_look(set_of(&mm), (const struct bpf_user *)mm.il.feed);
+			/* it is the only one that runs for so long */
+			for (int turn = 0; turn < 100; turn++) {
+				assert_int_equal(invlock_sample(&mm.il, PAGE, 2 * PAGE, &snap),
+						 -EAGAIN);
+				nap_ms(1);
+			}
+		}
+		release_discard(held);
+	}
+	over = true;
+	while (pthread_tryjoin_np(waker, NULL))
+		release_discard(held);
+	pthread_join(caller, NULL);
+	expect_sight(&mm);
+	expect_exact();
+	assert_true(nr >= 1);
+	close(held);
+	watch_close(&mm);
+	munmap(page, PAGE);
+}
+
+/* in a process of its own; Return: 0, or what went wrong */
+static int join_and_look(void)
+{
+	struct invlock_why why = {};
+	struct bpf_set_header head;
+	struct invlock_mm own;
+	u64 before;
+
+	for (int i = 0; i < 5; i++) {
+		memset(&own, 0, sizeof(own));
+		own.monitor = &monitor_bpf;
+		if (monitor_bpf.open(&own, &why)) {
+			fprintf(stderr, "# %s\n", why.text);
+			return 1;
+		}
+		monitor_bpf_set(&own, &head);
+		if (head.guard != BPF_GUARD_ON)
+			return 2;
+		/* the other's storm makes ours blind as well: nothing else moves it here */
+		before = port_load(&own.il.feed->wide);
+		for (int ms = 0; ms < STORM_MS && port_load(&own.il.feed->wide) == before; ms++)
+			nap_ms(1);
+		if (port_load(&own.il.feed->wide) == before)
+			return 3;
+		monitor_bpf.close(&own, true);
+	}
+	return 0;
+}
+
+TEST(who_joins_while_cpus_become_blind_is_told_of_each)
+{
+	char *page = new_page();
+	int status;
+	pid_t pid;
+
+	open_guarded();
+	storm_begins(page);
+	pid = fork();
+	if (!pid)
+		_exit(join_and_look());
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	storm_ends();
+	assert_int_equal(status, 0);
+	expect_sight(&mm);
+	expect_exact();
+	watch_close(&mm);
+	munmap(page, PAGE);
+}
+
+TEST_MAIN()
