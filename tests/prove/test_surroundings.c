@@ -100,7 +100,7 @@ TEST(uffd_says_what_was_not_attempted_and_that_it_is_not_exact)
 		TEST_SKIP("no usable userfaultfd: %.*s", (int)strcspn(said.err, "\n"), said.err);
 	/* a stale use is possible under it; hidden it must not be */
 	assert_true(said.code == 0 || said.code == 1);
-	assert_non_null(strstr(said.out, "left out: truncate: the monitor uffd does not see"));
+	assert_non_null(strstr(said.out, "left out: guard pages: the monitor uffd does not see"));
 	assert_non_null(strstr(said.out, "not exact for these kinds: "));
 }
 

@@ -105,6 +105,7 @@ TEST(json_tells_of_monitors_and_host)
 		assert_true(json_object_get_boolean(member(m, "usable")) == !*text(m, "reason"));
 		member(m, "selftest");
 		member(m, "sees");
+		member(m, "refuses");
 		member(m, "lacks");
 	}
 	host = member(o, "host");

@@ -51,6 +51,7 @@ static json *monitor_json(const struct report *r, const struct finding *f)
 	add_flag(o, "chosen", f == r->chosen);
 	json_object_object_add(o, "sees", kinds(f->monitor->seen));
 	json_object_object_add(o, "exact", kinds(f->err ? f->monitor->exact : f->exact));
+	json_object_object_add(o, "refuses", kinds(f->monitor->refused));
 	json_object_object_add(o, "lacks", kinds(reports ? 0 : finding_lacks(f)));
 	return o;
 }

@@ -34,7 +34,7 @@ static void leave_out_unseen(struct prove *p, const struct monitor *monitor)
 	char names[100];
 
 	for (unsigned int i = 0; i < nr_storms && !monitor->sees_what_it_is_told; i++) {
-		u64 unseen = storms[i].kinds & ~monitor->seen;
+		u64 unseen = storms[i].kinds & ~(monitor->seen | monitor->refused);
 
 		if (!unseen || !storm_is_attempted(p, i))
 			continue;

@@ -209,9 +209,15 @@ static void print_storms(const struct prove *p)
 	       "raced with a change\n", handovers_of(p), lookups_of(p));
 }
 
+/* kinds that were attempted and may be learned of too late, on memory that is not refused */
+static u64 inexact_kinds(const struct prove *p)
+{
+	return p->manual ? 0 : p->need & ~(p->info.exact | p->info.refused);
+}
+
 static void print_text(const struct prove *p, const char *sentence)
 {
-	u64 inexact = p->need & ~p->info.exact;
+	u64 inexact = inexact_kinds(p);
 	char names[300];
 
 	printf("device %s, monitor %s, %u threads do I/O, %u threads change memory, %.1f s\n",
@@ -227,7 +233,7 @@ static void print_text(const struct prove *p, const char *sentence)
 	print_storms(p);
 	for (unsigned int i = 0; i < p->nr_notes; i++)
 		printf("note: %s\n", p->notes[i]);
-	if (inexact && !p->manual) {
+	if (inexact) {
 		name_kinds(names, sizeof(names), inexact);
 		printf("note: the monitor %s is not exact for these kinds: %s. It learns of such a "
 		       "change only after it was made, so a use in between can be stale\n",
@@ -349,7 +355,7 @@ static void print_json(const struct prove *p, int verdict, const char *sentence)
 	add_text(to, "verdict", sentence);
 	add_text(to, "device", p->device->name);
 	add_text(to, "monitor", p->info.monitor);
-	name_kinds(names, sizeof(names), p->manual ? 0 : p->need & ~p->info.exact);
+	name_kinds(names, sizeof(names), inexact_kinds(p));
 	add_text(to, "inexact", names);
 	add_text(to, "file", p->data.path);
 	add_int(to, "file_bytes", p->data.bytes);

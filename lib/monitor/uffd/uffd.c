@@ -370,8 +370,8 @@ static void uffd_close(struct invlock_mm *mm, bool mine)
  * GUARD and SHM_REMAP are missed as well, and can happen to any memory: who opens this monitor has
  * to know that they do not.
  */
-#define REFUSED	(INVLOCK_BIT(SHMDT) | INVLOCK_BIT(REORDER) | INVLOCK_BIT(TRUNCATE) | \
-		 INVLOCK_BIT(TRUNCATE_PRIVATE))
+#define REFUSED	(INVLOCK_BIT(REMOVE) | INVLOCK_BIT(SHMDT) | INVLOCK_BIT(REORDER) | \
+		 INVLOCK_BIT(TRUNCATE) | INVLOCK_BIT(TRUNCATE_PRIVATE))
 
 static int look(const struct invlock_mm *mm, u64 start, u64 end, struct look *ret_look)
 {
