@@ -134,10 +134,10 @@ int invlock_mm_info(const struct invlock_mm *mm, struct invlock_mm_info *ret_inf
  *
  * Asks as a miss of a cache does, and decides as it: when invlock_cache_get() or a read section
  * has said -EMEDIUMTYPE or -EFAULT, this says what of. The answer holds as long as the map does.
- * Context: some system calls. Return: 0 = watched; -EMEDIUMTYPE = refused, because the monitor
- * would not surely see what can happen there; -EFAULT = nothing is mapped in a part of it; -EINVAL
- * for NULL, an empty range or one that wraps; -EOWNERDEAD in a forked child; others as the monitor
- * failed. A monitor that refuses nothing says 0. Since: 0.1
+ * Context: some system calls. Return: 0 when it is watched, or the monitor refuses nothing;
+ * -EMEDIUMTYPE when it is refused, because the monitor would not surely see what can happen there;
+ * -EFAULT when nothing is mapped in a part of it; -EINVAL for NULL, an empty range or one that
+ * wraps; -EOWNERDEAD in a forked child; others as the monitor failed. Since: 0.1
  */
 int invlock_mm_explain(struct invlock_mm *mm, const void *addr, size_t len,
 		       struct invlock_why *why);

@@ -123,6 +123,9 @@ TEST(bad_ranges_and_flags_are_refused)
 
 	assert_int_equal(invlock_cache_get(NULL, mem, 1, 0, &pin), -EINVAL);
 	assert_int_equal(invlock_cache_get(toy.cache, mem, 1, 0, NULL), -EINVAL);
+	assert_int_equal(invlock_cache_get(toy.cache, NULL, 1, 0, &pin), -EINVAL);
+	assert_int_equal(invlock_cache_get(toy.cache, NULL, 1, INVLOCK_GET_CACHED, &pin), -EINVAL);
+	assert_int_equal(invlock_cache_get(toy.cache, (void *)8, 8192, 0, &pin), -EINVAL);
 	assert_int_equal(invlock_cache_get(toy.cache, mem, 0, 0, &pin), -EINVAL);
 	assert_int_equal(invlock_cache_get(toy.cache, (void *)-1, 2, 0, &pin), -EINVAL);
 	assert_int_equal(invlock_cache_get(toy.cache, (void *)-4096, 4096, 0, &pin), -EINVAL);

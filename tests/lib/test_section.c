@@ -98,6 +98,9 @@ TEST(bad_input_never_enters_the_loop)
 	invlock_read_init(&rd, NULL, memory, 1, NULL, 0);
 	assert_false(invlock_read_attempt(&rd));
 	assert_int_equal(invlock_read_error(&rd), -EINVAL);
+	invlock_read_init(&rd, mm, NULL, 1, NULL, 0);
+	assert_false(invlock_read_attempt(&rd));
+	assert_int_equal(invlock_read_error(&rd), -EINVAL);
 	invlock_read_init(&rd, mm, memory, 0, NULL, 0);
 	assert_false(invlock_read_attempt(&rd));
 	assert_int_equal(invlock_read_error(&rd), -EINVAL);

@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* Prints the kinds of change that the best monitor of this machine sees. */
+/* Prints the kinds of change that the best monitor of this machine sees, and what it refuses. */
 #include <invlock/mm.h>
 #include <stdio.h>
+
+/* lies in a private mapping of the program's file */
+static int variable = 1;
 
 int main(void)
 {
@@ -20,6 +23,8 @@ int main(void)
 		if (info.seen >> kind & 1)
 			printf("%s%s\n", invlock_kind_name(kind),
 			       info.exact >> kind & 1 ? "" : " (not exact)");
+	if (invlock_mm_explain(mm, &variable, sizeof(variable), &why))
+		printf("not cached: %s\n", why.text);
 	invlock_mm_close(mm);
 	return 0;
 }
