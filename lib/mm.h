@@ -15,7 +15,6 @@ struct invlock_mm {
 	size_t feed_bytes;	/* of il.feed, as mapped; the same */
 	u64 exact;		/* of monitor->exact, what holds on this kernel; the same */
 	void *data;		/* the monitor's own; the same */
-	void *kept;		/* the monitor's files that stay open: keep.h; the same */
 	/*
 	 * 1 as long as this is the process that opened it. Lies on a page that fork wipes
 	 * (MADV_WIPEONFORK), so that a forked child reads 0 however it was forked.

@@ -124,6 +124,18 @@ def adapter_includes(root, files):
             yield f'{path}:{nr}: {found[2]}'
 
 
+def struct_names(root, files):
+    """no two structs have the same name, but that tests have a rig each"""
+    places = {}
+    for path, _, line in lines_of(files, C):
+        found = re.match(r'struct (\w+) \{', line)
+        if found and found[1] != 'rig':
+            places.setdefault(found[1], []).append(path)
+    for name, paths in sorted(places.items()):
+        if len(paths) > 1:
+            yield f'struct {name}: {", ".join(paths)}'
+
+
 def length(root, files):
     """no source file is too long to read"""
     for path, text in sorted(files.items()):
@@ -189,8 +201,8 @@ def cppcheck(root, files):
                 *folders], root) if folders else []
 
 
-CHECKS = (spdx, kernel_macro, fences, core_includes, adapter_includes, length, layout, unfinished,
-          lint_prose.links, lint_prose.subjects, shellcheck, cppcheck)
+CHECKS = (spdx, kernel_macro, fences, core_includes, adapter_includes, struct_names, length, layout,
+          unfinished, lint_prose.links, lint_prose.subjects, shellcheck, cppcheck)
 
 
 def main():

@@ -44,36 +44,35 @@ static int check(const struct invlock_mm *mm)
 	return mm_alive(mm) ? 0 : -EOWNERDEAD;
 }
 
-struct range {
-	u64 start, end;
-};
-
 /* what is empty or wraps is everything */
-static struct range range_of(const void *addr, size_t len)
+static void range_of(const void *addr, size_t len, u64 *ret_start, u64 *ret_end)
 {
-	u64 start = (unsigned long)addr, end = start + len;
-
-	if (end <= start)
-		return (struct range){ 0, INVLOCK_ADDRESS_END };
-	return (struct range){ start, end };
+	*ret_start = (unsigned long)addr;
+	*ret_end = *ret_start + len;
+	if (*ret_end <= *ret_start) {
+		*ret_start = 0;
+		*ret_end = INVLOCK_ADDRESS_END;
+	}
 }
 
 int invlock_manual_start(struct invlock_mm *mm, const void *addr, size_t len)
 {
-	struct range r = range_of(addr, len);
 	int err = check(mm);
+	u64 start, end;
 
+	range_of(addr, len, &start, &end);
 	if (!err)
-		invlock_inv_start(&mm->il, r.start, r.end, INVLOCK_KIND_MANUAL, 0, port_now());
+		invlock_inv_start(&mm->il, start, end, INVLOCK_KIND_MANUAL, 0, port_now());
 	return err;
 }
 
 int invlock_manual_end(struct invlock_mm *mm, const void *addr, size_t len)
 {
-	struct range r = range_of(addr, len);
 	int err = check(mm);
+	u64 start, end;
 
+	range_of(addr, len, &start, &end);
 	if (!err)
-		invlock_inv_end(&mm->il, r.start, r.end);
+		invlock_inv_end(&mm->il, start, end);
 	return err;
 }

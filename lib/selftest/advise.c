@@ -74,7 +74,7 @@ static void advise_by_uring(struct trial *t)
 	change_uring_close(&ring);
 }
 
-const struct change advise_changes[] = {
+const struct map_change advise_changes[] = {
 	{ "madvise DONTNEED", INVLOCK_KIND_DISCARD, trial_private, dont_need },
 	{ "madvise DONTNEED_LOCKED", INVLOCK_KIND_DISCARD, trial_private, dont_need_locked },
 	{ "madvise FREE", INVLOCK_KIND_FREE, trial_private, free_lazily },

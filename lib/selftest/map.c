@@ -152,7 +152,7 @@ detach_first:
 	shmdt(p);
 }
 
-const struct change map_changes[] = {
+const struct map_change map_changes[] = {
 	{ "munmap (libc)", INVLOCK_KIND_UNMAP, trial_unmapped, munmap },
 	{ "munmap (raw system call)", INVLOCK_KIND_UNMAP, trial_unmapped, unmap_by_syscall },
 	{ "munmap (inline assembly)", INVLOCK_KIND_UNMAP, trial_unmapped, unmap_by_instruction },

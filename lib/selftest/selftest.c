@@ -3,14 +3,15 @@
 
 #include <errno.h>
 
-#include "change.h"
+#include "map_change.h"
 #include "lib/monitor/monitor.h"
 
-static const struct change *const quick[] = {
+static const struct map_change *const quick[] = {
 	map_changes, advise_changes, truncate_changes, NULL
 };
 
-static int failed(const struct monitor *monitor, const struct change *c, struct invlock_why *why)
+static int failed(const struct monitor *monitor, const struct map_change *c,
+		  struct invlock_why *why)
 {
 	return explain(why, -EOPNOTSUPP,
 		       "monitor %s failed its self-test: it says that it sees changes of kind %s, "
@@ -25,10 +26,10 @@ int selftest(struct invlock_mm *mm, struct invlock_why *why)
 	unsigned int nr_seen = 0;
 
 	for (unsigned int i = 0; quick[i]; i++) {
-		for (const struct change *c = quick[i]; c->name; c++) {
+		for (const struct map_change *c = quick[i]; c->name; c++) {
 			if (!(monitor->seen >> c->kind & 1))
 				continue;
-			change_test(c, mm, &result);
+			map_change_test(c, mm, &result);
 			if (result.verdict == CHANGE_MISSED)
 				return failed(monitor, c, why);
 			if (result.verdict == CHANGE_SEEN)

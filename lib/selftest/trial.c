@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* One change, tried until nothing but the change itself can explain the answer. */
+/* What the run functions of changes are written with: see trial.h. */
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -8,22 +8,6 @@
 #include <unistd.h>
 
 #include "trial.h"
-
-#define NR_TRIES	6
-#define FIRST_PAUSE_US	1000
-#define NR_PAGES	16
-
-static const char *const verdict_names[NR_CHANGE_VERDICTS] = {
-	[CHANGE_MISSED]		= "missed",
-	[CHANGE_SEEN]		= "seen",
-	[CHANGE_REFUSED]	= "refused",
-	[CHANGE_UNKNOWN]	= "unknown",
-};
-
-const char *change_verdict_name(enum change_verdict verdict)
-{
-	return verdict_names[verdict];
-}
 
 __attribute__((format(printf, 3, 4)))
 static void decide(struct trial *t, enum change_verdict verdict, const char *format, ...)
@@ -174,38 +158,4 @@ bool page_is_present(const void *addr)
 
 	return !mincore((void *)((unsigned long)addr & ~(page - 1)), page, &present) &&
 	       (present & 1);
-}
-
-void change_test(const struct change *c, struct invlock_mm *mm, struct change_result *ret)
-{
-	size_t page = sysconf(_SC_PAGESIZE);
-	void *control = mmap(NULL, page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
-			     -1, 0);
-	struct trial t;
-
-	if (control == MAP_FAILED) {
-		t = (struct trial){ .ret = ret };
-		decide(&t, CHANGE_UNKNOWN, "no memory to try it on: %s", strerror(errno));
-		return;
-	}
-	memset(control, 1, page);
-	for (unsigned int i = 0; i < NR_TRIES; i++) {
-		t = (struct trial){
-			.change = c,
-			.mm = mm,
-			.ret = ret,
-			.page = page,
-			.len = NR_PAGES * page,
-			.control_page = control,
-		};
-		decide(&t, CHANGE_UNKNOWN, "was not made");
-		c->run(&t);
-		/* other threads may be at work: only what stays is a finding */
-		if (!t.disturbed && !t.control_hit)
-			break;
-		/* one of them may have lost its CPU in the middle of writing an event */
-		if (t.disturbed)
-			usleep(FIRST_PAUSE_US << i);
-	}
-	munmap(control, page);
 }

@@ -15,11 +15,11 @@
 
 #include <invlock/section.h>
 
-#include "change.h"
+#include "map_change.h"
 #include "core/port.h"
 
 struct trial {
-	const struct change *change;
+	const struct map_change *change;
 	struct invlock_mm *mm;
 	struct change_result *ret;	/* UNKNOWN until it is decided */
 	size_t page;

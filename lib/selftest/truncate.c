@@ -62,7 +62,7 @@ static void on_memfd(struct trial *t)
 	close(fd);
 }
 
-const struct change truncate_changes[] = {
+const struct map_change truncate_changes[] = {
 	{ "ftruncate (memfd)", INVLOCK_KIND_TRUNCATE, on_memfd },
 	{ "punch hole (memfd)", INVLOCK_KIND_TRUNCATE, on_memfd, .how = TRUNCATE_PUNCH },
 	{ "ftruncate (private copy of memfd)", INVLOCK_KIND_TRUNCATE_PRIVATE, on_memfd,

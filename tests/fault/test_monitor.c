@@ -16,7 +16,6 @@
 #include <sys/user.h>
 #include <sys/wait.h>
 
-#include "lib/monitor/bpf/keep.h"
 #include "lib/monitor/monitor.h"
 #include "lib/monitor/bpf/bpf.h"
 #include "tests/test.h"
@@ -365,7 +364,7 @@ static void descriptors_closed(const char *monitor, unsigned int flags)
 static void bpf_loses_descriptors(void)
 {
 	open_with("bpf", 0);
-	if (!toy.mm->kept) {
+	if (!monitor_bpf_let_go(toy.mm)) {
 		snprintf(shared->why, sizeof(shared->why), "there is no io_uring here to keep "
 			 "the BPF program attached");
 		_exit(EXIT_SKIP);
@@ -385,8 +384,7 @@ static void bpf_is_detached(void)
 
 	open_with("bpf", 0);
 	/* as if there were no io_uring to keep it attached */
-	keep_end(toy.mm->kept);
-	toy.mm->kept = NULL;
+	monitor_bpf_let_go(toy.mm);
 	EXPECT(use(page) == 1);
 	EXPECT(!syscall(SYS_close_range, 3, ~0U, 0));
 	map_page(page);

@@ -106,50 +106,50 @@ static void hostile(struct bytes *b)
 
 /* ---- torn ---- */
 
-struct range {
+struct torn_range {
 	u64 start, end;
 };
 
 /* a writer, and how far it is; the steps are those of <invlock/feed.h> */
-struct writer {
-	struct range range;
+struct torn_writer {
+	struct torn_range range;
 	u64 seq;
 	struct invlock_event *ev;
 	enum { IDLE, MARKED, NUMBERED, CLAIMED, HALF, FILLED, RUNNING } at;
 };
 
-struct reader {
-	struct range range;
+struct torn_reader {
+	struct torn_range range;
 	struct invlock_snapshot snap;
 	bool used;
 	bool stale;	/* a change of the range has come through its start */
 };
 
 static struct invlock il;
-static struct writer writers[NR_WRITERS];
-static struct reader readers[NR_READERS];
+static struct torn_writer writers[NR_WRITERS];
+static struct torn_reader readers[NR_READERS];
 static bool closed;
 
-static struct range read_range(struct bytes *b)
+static struct torn_range read_range(struct bytes *b)
 {
 	u64 first = byte(b) % NR_PAGES, nr = 1 + byte(b) % NR_PAGES;
 
-	return (struct range){ first << PAGE_SHIFT, (first + nr) << PAGE_SHIFT };
+	return (struct torn_range){ first << PAGE_SHIFT, (first + nr) << PAGE_SHIFT };
 }
 
-static bool overlap(struct range a, struct range b)
+static bool overlap(struct torn_range a, struct torn_range b)
 {
 	return a.start < b.end && b.start < a.end;
 }
 
 /* all that a start promises holds from now on */
-static void begun(struct range range)
+static void begun(struct torn_range range)
 {
 	for (u32 i = 0; i < NR_READERS; i++)
 		readers[i].stale |= overlap(readers[i].range, range);
 }
 
-static void write_step(struct writer *w, struct bytes *b)
+static void write_step(struct torn_writer *w, struct bytes *b)
 {
 	u64 seen;
 
@@ -194,7 +194,7 @@ static void write_step(struct writer *w, struct bytes *b)
 		begun(w->range);
 }
 
-static bool is_running(struct range range)
+static bool is_running(struct torn_range range)
 {
 	for (u32 i = 0; i < NR_WRITERS; i++)
 		if (writers[i].at == RUNNING && overlap(writers[i].range, range))
@@ -202,9 +202,9 @@ static bool is_running(struct range range)
 	return closed;
 }
 
-static void sample(struct reader *r, struct bytes *b)
+static void sample(struct torn_reader *r, struct bytes *b)
 {
-	struct range range = read_range(b);
+	struct torn_range range = read_range(b);
 
 	if (invlock_sample(&il, range.start, range.end, &r->snap)) {
 		r->used = false;
@@ -216,7 +216,7 @@ static void sample(struct reader *r, struct bytes *b)
 	r->stale = false;
 }
 
-static void validate(struct reader *r)
+static void validate(struct torn_reader *r)
 {
 	if (!r->used)
 		return;
@@ -227,7 +227,7 @@ static void validate(struct reader *r)
 /* a whole change */
 static void change(struct bytes *b)
 {
-	struct range range = read_range(b);
+	struct torn_range range = read_range(b);
 
 	invlock_inv_start(&il, range.start, range.end, INVLOCK_KIND_UNMAP, 0, 0);
 	begun(range);
@@ -238,7 +238,7 @@ static void change(struct bytes *b)
 
 static void step(struct bytes *b)
 {
-	const struct range everything = { 0, ~0ULL };
+	const struct torn_range everything = { 0, ~0ULL };
 	u8 op = byte(b);
 
 	switch (op & 7) {

@@ -300,7 +300,7 @@ static bool asks_for_names(struct rig *rig)
 	return invlock_kind_name(0) && invlock_version() && invlock_uring_way_name(0);
 }
 
-const struct call calls[] = {
+const struct public_call calls[] = {
 	{ "invlock_mm_open, _close", opens_another_mm },
 	{ "invlock_mm_info", asks_the_mm },
 	{ "invlock_cache_open, _close", opens_another_cache },

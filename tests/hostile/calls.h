@@ -41,11 +41,11 @@ void rig_open_or_skip(struct rig *rig, const char *monitor);
  */
 int rig_check(struct rig *rig);
 
-struct call {
+struct public_call {
 	const char *name;
 	bool (*make)(struct rig *rig);	/* false = it did not do what it should */
 };
 
-extern const struct call calls[];	/* ends with no name */
+extern const struct public_call calls[];	/* ends with no name */
 
 #endif /* INVLOCK_TESTS_HOSTILE_CALLS_H */

@@ -24,7 +24,7 @@ static unsigned int entries(DIR *dir)
 	return nr;
 }
 
-static void try_all(struct outcome *o, const char *monitor, DIR *fds, DIR *tasks)
+static void try_all(struct place_outcome *o, const char *monitor, DIR *fds, DIR *tasks)
 {
 	unsigned int nr_fds = entries(fds), nr_tasks = entries(tasks);
 	struct invlock_mm_info info = { .size = sizeof(info) };
@@ -44,15 +44,15 @@ static void try_all(struct outcome *o, const char *monitor, DIR *fds, DIR *tasks
 	o->clean = entries(fds) <= nr_fds && entries(tasks) <= nr_tasks;
 }
 
-struct outcome open_in(bool (*prepare)(long arg), long arg, const char *monitor)
+struct place_outcome open_in(bool (*prepare)(long arg), long arg, const char *monitor)
 {
-	struct outcome *shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE,
+	struct place_outcome *shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE,
 				      MAP_SHARED | MAP_ANONYMOUS, -1, 0), outcome;
 	int status;
 	pid_t child;
 
 	assert_ptr_not_equal(shared, MAP_FAILED);
-	*shared = (struct outcome){ .died = true };
+	*shared = (struct place_outcome){ .died = true };
 	child = fork();
 	if (!child) {
 		DIR *fds = opendir("/proc/self/fd"), *tasks = opendir("/proc/self/task");
@@ -76,7 +76,7 @@ bool become_nobody(void)
 	return geteuid() || (!setuid(NOBODY) && !prctl(PR_SET_DUMPABLE, 1, 0, 0, 0));
 }
 
-void works_or_says_why(const struct outcome *o)
+void works_or_says_why(const struct place_outcome *o)
 {
 	if (o->died || !o->clean || (o->err && !o->why[0]) || o->check == -ESTALE || o->close)
 		fail_msg("open %d (%s) by %s, check %d, close %d, %s, %s", o->err, o->why,

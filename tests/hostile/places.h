@@ -5,7 +5,7 @@
 
 #include <stdbool.h>
 
-struct outcome {
+struct place_outcome {
 	int err;		/* of the open; 0 = it worked */
 	char monitor[16];	/* which one */
 	char why[400];		/* the sentence */
@@ -20,12 +20,12 @@ struct outcome {
  * In a child: prepare(arg), then open the monitor (NULL = the first), see a change, close.
  * prepare() says whether it could.
  */
-struct outcome open_in(bool (*prepare)(long arg), long arg, const char *monitor);
+struct place_outcome open_in(bool (*prepare)(long arg), long arg, const char *monitor);
 
 /* for a prepare(): from here on as a user without privilege; true also where it is one */
 bool become_nobody(void);
 
 /* works, or refuses with a sentence; leaves nothing behind. Fails the test otherwise */
-void works_or_says_why(const struct outcome *outcome);
+void works_or_says_why(const struct place_outcome *outcome);
 
 #endif /* INVLOCK_TESTS_HOSTILE_PLACES_H */

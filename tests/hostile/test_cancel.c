@@ -51,7 +51,7 @@ static void no_call_can_be_cancelled(const char *monitor)
 	struct rig rig;
 
 	rig_open_or_skip(&rig, monitor);
-	for (const struct call *call = calls; call->name; call++)
+	for (const struct public_call *call = calls; call->name; call++)
 		assert_true(goes_to_its_end(&rig, call->name, call->make));
 	assert_int_equal(rig_check(&rig), 0);
 	rig_close(&rig);

@@ -31,9 +31,9 @@ static bool empty_root(__attribute__((unused)) long arg)
 	return mkdtemp(name) && !chdir(name) && !rmdir(name) && !chroot(".");
 }
 
-static struct outcome in_empty_root(const char *monitor)
+static struct place_outcome in_empty_root(const char *monitor)
 {
-	struct outcome o = open_in(empty_root, 0, monitor);
+	struct place_outcome o = open_in(empty_root, 0, monitor);
 
 	if (!o.shut_in)
 		TEST_SKIP("chroot is not allowed here");
@@ -43,7 +43,7 @@ static struct outcome in_empty_root(const char *monitor)
 
 TEST(without_proc_and_sys_it_works_or_says_what_is_missing)
 {
-	struct outcome o = in_empty_root("uffd");
+	struct place_outcome o = in_empty_root("uffd");
 
 	assert_true(!o.err || strstr(o.why, "/proc") || o.err == -ENOSYS || o.err == -EPERM);
 	o = in_empty_root("bpf");
@@ -81,9 +81,9 @@ static bool forbid_both(__attribute__((unused)) long arg)
 	return forbid(SYS_bpf, SYS_userfaultfd);
 }
 
-static struct outcome without(bool (*prepare)(long arg), long nr, const char *monitor)
+static struct place_outcome without(bool (*prepare)(long arg), long nr, const char *monitor)
 {
-	struct outcome o = open_in(prepare, nr, monitor);
+	struct place_outcome o = open_in(prepare, nr, monitor);
 
 	if (!o.shut_in)
 		TEST_SKIP("no seccomp filters here");
@@ -93,7 +93,7 @@ static struct outcome without(bool (*prepare)(long arg), long nr, const char *mo
 
 TEST(where_bpf_is_forbidden_the_next_monitor_is_taken)
 {
-	struct outcome o;
+	struct place_outcome o;
 
 	need("uffd");
 	o = without(forbid_one, SYS_bpf, NULL);
@@ -106,7 +106,7 @@ TEST(where_bpf_is_forbidden_the_next_monitor_is_taken)
 
 TEST(where_userfaultfd_is_forbidden_bpf_does_not_care)
 {
-	struct outcome o;
+	struct place_outcome o;
 
 	need("bpf");
 	o = without(forbid_one, SYS_userfaultfd, NULL);
@@ -124,7 +124,7 @@ TEST(where_io_uring_is_forbidden_every_monitor_works)
 	need("uffd");
 	need("bpf");
 	for (unsigned int i = 0; i < 3; i++) {
-		struct outcome o = without(forbid_one, SYS_io_uring_setup, monitors[i]);
+		struct place_outcome o = without(forbid_one, SYS_io_uring_setup, monitors[i]);
 
 		assert_int_equal(o.err, 0);
 		assert_int_equal(o.check, 0);
@@ -133,7 +133,7 @@ TEST(where_io_uring_is_forbidden_every_monitor_works)
 
 TEST(where_all_is_forbidden_the_refusal_has_a_sentence_for_each)
 {
-	struct outcome o = without(forbid_both, 0, NULL);
+	struct place_outcome o = without(forbid_both, 0, NULL);
 
 	if (!o.err)
 		TEST_SKIP("the kernel module does without");
@@ -158,7 +158,7 @@ static bool user_namespace_without_capabilities(long arg)
 
 static void next_monitor_is_taken(bool (*prepare)(long arg), const char *complaint)
 {
-	struct outcome o;
+	struct place_outcome o;
 
 	need("uffd");
 	o = open_in(prepare, 0, "bpf");

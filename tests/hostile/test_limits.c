@@ -25,7 +25,7 @@ static void sweep(bool (*prepare)(long arg), long from, long to, long step,
 	*ret_refused = *ret_worked = 0;
 	for (unsigned int i = 0; i < NR_MONITORS; i++)
 		for (long value = from; value <= to; value += step) {
-			struct outcome o = open_in(prepare, value, monitors[i]);
+			struct place_outcome o = open_in(prepare, value, monitors[i]);
 
 			if (!o.shut_in)
 				TEST_SKIP("the limit cannot be set here");
@@ -98,7 +98,7 @@ static bool no_more_threads(long nr)
 
 TEST(a_user_who_may_start_no_thread_is_told_so)
 {
-	struct outcome o;
+	struct place_outcome o;
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 	TEST_SKIP("a sanitizer itself ends where it gets no thread");

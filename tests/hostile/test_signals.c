@@ -113,7 +113,7 @@ static void storm(const char *monitor)
 
 	open_rig(monitor);
 	assert_int_equal(pthread_create(&sender, NULL, send_signals, &self), 0);
-	for (const struct call *call = calls; call->name; call++) {
+	for (const struct public_call *call = calls; call->name; call++) {
 		until = signals() + ROUNDS / 10;
 		for (int i = 0; i < ROUNDS / 10 || signals() < until; i++)
 			if (!call->make(&rig))

@@ -46,7 +46,7 @@
 #define FORK_TURNS	50	/* turns that a child must live: most only exec */
 
 /* the file; test_programs.py knows it */
-struct report {
+struct findings {
 	uint64_t opened;
 	uint64_t events;
 	uint64_t registered;
@@ -62,12 +62,12 @@ struct report {
 struct held {
 	bool used;
 	unsigned int doubt;	/* turns to go; 0 = none */
-	struct range range;
+	struct held_range range;
 	uint64_t frames[MAX_PAGES];
 	struct invlock_read rd;
 };
 
-static struct report *report;
+static struct findings *report;
 static struct invlock_mm *mm;
 static struct io_uring ring;
 static struct held held[NR_HELD];
@@ -77,9 +77,9 @@ static void turn_over(void)
 	nanosleep(&(struct timespec){ .tv_nsec = TURN_NS }, NULL);
 }
 
-static struct report *map_report(const char *dir)
+static struct findings *map_report(const char *dir)
 {
-	struct report *mapped = NULL;
+	struct findings *mapped = NULL;
 	char path[256];
 	int fd;
 
@@ -93,7 +93,7 @@ static struct report *map_report(const char *dir)
 	return mapped == MAP_FAILED ? NULL : mapped;
 }
 
-static int pin(unsigned int slot, const struct range *range)
+static int pin(unsigned int slot, const struct held_range *range)
 {
 	struct iovec iov = { NULL, 0 };
 	int err;

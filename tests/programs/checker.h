@@ -12,7 +12,7 @@
 #define PAGE		4096UL
 #define MAX_PAGES	16
 
-struct range {
+struct held_range {
 	unsigned long start;
 	unsigned int nr_pages;
 	bool shared;
@@ -29,10 +29,10 @@ enum frames {
 int frames_open(void);
 
 /* the frames of a range, a number each; ret_frames has room for MAX_PAGES */
-enum frames frames_read(const struct range *range, uint64_t *ret_frames);
+enum frames frames_read(const struct held_range *range, uint64_t *ret_frames);
 
 /* some pages that the program can write to and that are there; false = none was found */
-bool range_pick(struct range *ret_range);
+bool range_pick(struct held_range *ret_range);
 
 /* a pseudo-random number below bound */
 unsigned int pick(unsigned int bound);

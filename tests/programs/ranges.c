@@ -34,7 +34,7 @@ unsigned int pick(unsigned int bound)
 
 int frames_open(void)
 {
-	struct range mine = { (unsigned long)&pagemap & -PAGE, 1, false };
+	struct held_range mine = { (unsigned long)&pagemap & -PAGE, 1, false };
 	uint64_t frame;
 
 	pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
@@ -53,7 +53,7 @@ static void touch(unsigned long addr)
 	process_vm_readv(getpid(), &to, 1, &from, 1, 0);
 }
 
-static bool read_entries(const struct range *range, uint64_t *entries)
+static bool read_entries(const struct held_range *range, uint64_t *entries)
 {
 	ssize_t bytes = (ssize_t)(range->nr_pages * sizeof(*entries));
 
@@ -61,7 +61,7 @@ static bool read_entries(const struct range *range, uint64_t *entries)
 		     (off_t)(range->start / PAGE * sizeof(*entries))) == bytes;
 }
 
-enum frames frames_read(const struct range *range, uint64_t *ret_frames)
+enum frames frames_read(const struct held_range *range, uint64_t *ret_frames)
 {
 	enum frames found = FRAMES_HELD;
 
@@ -106,7 +106,7 @@ static void read_mappings(void)
 	fclose(f);
 }
 
-bool range_pick(struct range *ret_range)
+bool range_pick(struct held_range *ret_range)
 {
 	uint64_t frames[MAX_PAGES];
 	unsigned int nr, at;

@@ -27,7 +27,7 @@
 
 static unsigned long lookups = 2000;
 
-struct storm {
+struct cpu_storm {
 	struct race race;		/* the mm and the cache of all */
 	bool owners;			/* or all threads only change maps */
 	unsigned int over;		/* atomic */
@@ -38,7 +38,7 @@ struct storm {
 
 struct one {
 	pthread_t thread;
-	struct storm *storm;
+	struct cpu_storm *storm;
 	struct race race;		/* what it looked up itself */
 	unsigned long calls;
 };
@@ -67,7 +67,7 @@ static void pin_to(int cpu)
 		abort();
 }
 
-static bool is_over(struct storm *s)
+static bool is_over(struct cpu_storm *s)
 {
 	return __atomic_load_n(&s->over, __ATOMIC_ACQUIRE);
 }
@@ -219,7 +219,7 @@ static void *take_over_and_look(void *arg)
 
 /* ---- all of them ---- */
 
-static void start(struct one *one, struct storm *s, void *(*run)(void *))
+static void start(struct one *one, struct cpu_storm *s, void *(*run)(void *))
 {
 	one->storm = s;
 	one->race = (struct race){ .mm = s->race.mm, .cache = s->race.cache };
@@ -227,7 +227,7 @@ static void start(struct one *one, struct storm *s, void *(*run)(void *))
 		abort();
 }
 
-static unsigned int start_all(struct one *all, struct storm *s, unsigned int nr_threads)
+static unsigned int start_all(struct one *all, struct cpu_storm *s, unsigned int nr_threads)
 {
 	unsigned int nr = 0;
 
@@ -242,7 +242,7 @@ static unsigned int start_all(struct one *all, struct storm *s, unsigned int nr_
 }
 
 /* adds up what all did; Return: calls */
-static unsigned long end_all(struct one *all, struct storm *s, unsigned int nr)
+static unsigned long end_all(struct one *all, struct cpu_storm *s, unsigned int nr)
 {
 	unsigned long calls = 0;
 
@@ -278,7 +278,7 @@ static double seconds(void)
 static unsigned long storm_of(unsigned int nr_threads)
 {
 	struct one all[MOST + 2] = {};
-	struct storm s = { .owners = true };
+	struct cpu_storm s = { .owners = true };
 	double begun = seconds();
 	unsigned int nr;
 	unsigned long calls;
@@ -332,7 +332,7 @@ static double seconds_mine(void)
 static double rate_beside(struct race *race, char *memory, unsigned int nr_threads)
 {
 	struct one all[MOST] = {};
-	struct storm s = { .race.mm = race->mm };
+	struct cpu_storm s = { .race.mm = race->mm };
 	double begun, now;
 	unsigned long nr = 0;
 

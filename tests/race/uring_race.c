@@ -19,7 +19,7 @@
 #define LEN		(NR_PAGES * PAGE)
 #define NR_SLOTS	64
 
-struct rig {
+struct uring_rig {
 	struct io_uring ring;
 	struct race race;
 	pthread_mutex_t lock;		/* guards free_slots */
@@ -35,7 +35,7 @@ static int buffer_reg(void *ctx, void *addr, size_t len, uint64_t *ret_handle)
 {
 	struct iovec iov = { addr, len };
 	__u64 tag = 0;
-	struct rig *rig = ctx;
+	struct uring_rig *rig = ctx;
 	int slot, err;
 
 	pthread_mutex_lock(&rig->lock);
@@ -60,7 +60,7 @@ static void buffer_dereg(void *ctx, void *addr, size_t len, uint64_t handle)
 {
 	struct iovec none = {};
 	__u64 tag = 0;
-	struct rig *rig = ctx;
+	struct uring_rig *rig = ctx;
 
 	(void)addr, (void)len;
 	if (io_uring_register_buffers_update_tag(&rig->ring, handle, &none, &tag, 1) < 0)
@@ -70,7 +70,7 @@ static void buffer_dereg(void *ctx, void *addr, size_t len, uint64_t handle)
 	pthread_mutex_unlock(&rig->lock);
 }
 
-static void rig_open(struct rig *rig)
+static void rig_open(struct uring_rig *rig)
 {
 	struct invlock_cache_options co = {
 		.size = sizeof(co), .ops = { buffer_reg, buffer_dereg }, .ctx = rig,
@@ -100,7 +100,7 @@ static void rig_open(struct rig *rig)
 	rig->spare = race_map(LEN);
 }
 
-static void rig_close(struct rig *rig)
+static void rig_close(struct uring_rig *rig)
 {
 	race_close(&rig->race);
 	io_uring_queue_exit(&rig->ring);
@@ -113,7 +113,7 @@ static void rig_close(struct rig *rig)
 /* the other thread: registrations that race the change */
 static void *register_each_turn(void *arg)
 {
-	struct rig *rig = arg;
+	struct uring_rig *rig = arg;
 
 	for (unsigned int i = 0; i < rig->rounds; i++) {
 		gate_wait(&rig->gate, 3 * i + 1);
@@ -128,7 +128,7 @@ static void *register_each_turn(void *arg)
 	return NULL;
 }
 
-static void change_map(struct rig *rig, enum uring_change change)
+static void change_map(struct uring_rig *rig, enum uring_change change)
 {
 	switch (change) {
 	case CHANGE_DISCARD:
@@ -155,7 +155,7 @@ static void fill(char *buf)
 }
 
 /* write the buffer through its registration; true = something else arrived */
-static bool write_is_stale(struct rig *rig)
+static bool write_is_stale(struct uring_rig *rig)
 {
 	struct io_uring_sqe *sqe = io_uring_get_sqe(&rig->ring);
 	struct io_uring_cqe *cqe;
@@ -186,7 +186,7 @@ static bool write_is_stale(struct rig *rig)
 unsigned long uring_race(enum uring_change change, unsigned long rounds,
 			 unsigned long *ret_writes)
 {
-	struct rig rig = { .rounds = rounds };
+	struct uring_rig rig = { .rounds = rounds };
 	pthread_t t;
 
 	rig_open(&rig);

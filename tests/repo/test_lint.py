@@ -25,7 +25,7 @@ GOOD = {
     'core/read.c': DUAL + '#include "port.h"\n#include <invlock/feed.h>\n',
     'lib/cache/index.h': DUAL + '#include "pin.h"\n#include "core/port.h"\n',
     'lib/cache/pin.h': DUAL,
-    'lib/mm.c': MIT + '#include <stdlib.h>\n',
+    'lib/mm.c': MIT + '#include <stdlib.h>\nstruct mm {\n};\n',
     'scripts/run.sh': SHELL + 'echo "$1"\n',
     'LICENSES/MIT.txt': 'as is, ' + UNFINISHED + '\n',
     'README.md': DOCUMENT + '# A tree\n\nSee [above](#a-tree) and `lib/mm.c`.\n',
@@ -54,6 +54,7 @@ FAULTS = [
      'lib/cache/pin.c:2: lib/mm.c'),
     ('adapter_includes', 'adapters/uring/new.c', MIT + '#include "lib/mm.h"\n',
      'adapters/uring/new.c:2: lib/mm.h'),
+    ('struct_names', 'core/new.h', DUAL + 'struct mm {\n};\n', 'struct mm: core/new.h, lib/mm.c'),
     ('length', 'lib/new.c', MIT + 'int x;\n' * 650, 'lib/new.c: 651 lines'),
     ('layout', 'lib/new.c', MIT + 'int x;' + ' ' * 94 + '/\n', 'lib/new.c:2: 101 columns'),
     ('layout', 'lib/new.c', MIT + '\t' * 13 + 'x\n', 'lib/new.c:2: 105 columns'),
@@ -90,7 +91,7 @@ def _lint(check, *planted):
 def a_good_tree_passes_every_check():
     status, said = _lint([])
     assert status == 0 and 'not ok' not in said, said
-    assert said.startswith('1..12\n'), said
+    assert said.startswith('1..13\n'), said
 
 
 def every_check_has_a_planted_fault():

@@ -4,14 +4,14 @@
 
 #define CHANGES_EACH	4	/* of one thread */
 
-struct change {
+struct sim_change {
 	bool begun;
 	u32 page;
 	u32 version;		/* 0: not made yet */
 	__u16 clock;		/* of the thread that made it, when inv_start had returned */
 };
 
-static struct change changes[SIM_THREADS * CHANGES_EACH];
+static struct sim_change changes[SIM_THREADS * CHANGES_EACH];
 static u32 *pages;		/* the versions */
 
 void map_reset(void)
@@ -39,7 +39,7 @@ u32 sim_change_begins(u32 page)
 {
 	u32 nr = sim_self() * CHANGES_EACH + sim.self->nr_changes++;
 
-	changes[nr] = (struct change){
+	changes[nr] = (struct sim_change){
 		.begun = true,
 		.page = page,
 		.clock = sim.model == SIM_WEAK ? sim.self->view.clocks[sim_self()] : 0,
@@ -85,7 +85,7 @@ u32 sim_known_changes(void)
 void sim_must_be_current(u32 known, u32 page, u32 version)
 {
 	for (u32 i = 0; i < SIM_THREADS * CHANGES_EACH; i++) {
-		const struct change *c = &changes[i];
+		const struct sim_change *c = &changes[i];
 
 		if (known & 1u << i && c->page == page && (!c->version || c->version > version))
 			sim_fail("stale: page %u version %u was called valid after a change of it "

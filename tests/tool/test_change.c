@@ -39,13 +39,13 @@ static unsigned int count_mappings(void)
 
 TEST(every_change_has_a_name_of_its_own_and_a_kind)
 {
-	const struct change *c;
+	const struct map_change *c;
 	unsigned int nr = 0;
 
-	for (; (c = change_at(nr)); nr++) {
+	for (; (c = map_change_at(nr)); nr++) {
 		assert_in_range(c->kind, INVLOCK_KIND_UNMAP, INVLOCK_NR_KINDS - 1);
 		for (unsigned int i = 0; i < nr; i++)
-			assert_string_not_equal(c->name, change_at(i)->name);
+			assert_string_not_equal(c->name, map_change_at(i)->name);
 	}
 	assert_true(nr >= 35);
 }
@@ -53,12 +53,12 @@ TEST(every_change_has_a_name_of_its_own_and_a_kind)
 TEST(nothing_is_seen_where_nobody_watches)
 {
 	struct invlock_mm *mm = open_or_skip("manual");
-	const struct change *c;
+	const struct map_change *c;
 	struct change_result r;
 	unsigned int nr_missed = 0;
 
-	for (unsigned int nr = 0; (c = change_at(nr)); nr++) {
-		change_test(c, mm, &r);
+	for (unsigned int nr = 0; (c = map_change_at(nr)); nr++) {
+		map_change_test(c, mm, &r);
 		if (r.verdict == CHANGE_MISSED)
 			nr_missed++;
 		else if (r.verdict != CHANGE_UNKNOWN || !r.reason[0])
@@ -72,10 +72,10 @@ TEST(nothing_is_seen_where_nobody_watches)
 }
 
 /* ThreadSanitizer maps shadows for the stack of each thread, and keeps them */
-static bool maps_by_itself(const struct change *c)
+static bool maps_by_itself(const struct map_change *c)
 {
 #ifdef __SANITIZE_THREAD__
-	for (const struct change *s = stack_changes; s->name; s++)
+	for (const struct map_change *s = stack_changes; s->name; s++)
 		if (s == c)
 			return true;
 #endif
@@ -86,54 +86,54 @@ static bool maps_by_itself(const struct change *c)
 TEST(changes_leave_the_number_of_mappings_as_it_was)
 {
 	struct invlock_mm *mm = open_or_skip("manual");
-	const struct change *c;
+	const struct map_change *c;
 	struct change_result r;
 	unsigned int before;
 
-	for (unsigned int nr = 0; (c = change_at(nr)); nr++) {
+	for (unsigned int nr = 0; (c = map_change_at(nr)); nr++) {
 		if (maps_by_itself(c)) {
 			print_message("# %s: not counted under ThreadSanitizer\n", c->name);
 			continue;
 		}
 		/* libc keeps what it needed the first time */
-		change_test(c, mm, &r);
+		map_change_test(c, mm, &r);
 		before = count_mappings();
-		change_test(c, mm, &r);
+		map_change_test(c, mm, &r);
 		if (count_mappings() != before)
 			fail_msg("%s: %u mappings, then %u", c->name, before, count_mappings());
 	}
 	invlock_mm_close(mm);
 }
 
-struct storm {
+struct disturbance {
 	pthread_t thread;
 	struct invlock_mm *mm;
-	void (*step)(struct storm *s);
+	void (*step)(struct disturbance *s);
 	bool stop;
 };
 
 static void *blow(void *arg)
 {
-	struct storm *s = arg;
+	struct disturbance *s = arg;
 
 	while (!port_load(&s->stop))
 		s->step(s);
 	return NULL;
 }
 
-static void start(struct storm *s)
+static void start(struct disturbance *s)
 {
 	assert_int_equal(pthread_create(&s->thread, NULL, blow, s), 0);
 }
 
-static void stop(struct storm *s)
+static void stop(struct disturbance *s)
 {
 	port_store(&s->stop, true);
 	pthread_join(s->thread, NULL);
 }
 
 /* what a busy program does all day: heap, mappings, pages */
-static void change_other_memory(struct storm *s)
+static void change_other_memory(struct disturbance *s)
 {
 	char *p = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	char *block = malloc(200000);
@@ -152,14 +152,14 @@ static void change_other_memory(struct storm *s)
 static void sees_what_it_claims_beside_other_threads(const char *name)
 {
 	struct invlock_mm *mm = open_or_skip(name);
-	struct storm storm = { .mm = mm, .step = change_other_memory };
-	const struct change *c;
+	struct disturbance storm = { .mm = mm, .step = change_other_memory };
+	const struct map_change *c;
 	struct change_result r;
 	unsigned int nr_seen = 0;
 
 	start(&storm);
-	for (unsigned int nr = 0; (c = change_at(nr)); nr++) {
-		change_test(c, mm, &r);
+	for (unsigned int nr = 0; (c = map_change_at(nr)); nr++) {
+		map_change_test(c, mm, &r);
 		if (!(mm->monitor->seen >> c->kind & 1))
 			continue;
 		if (r.verdict == CHANGE_SEEN) {
@@ -225,10 +225,10 @@ static int fail_to(void *addr, size_t len)
 
 static struct change_result play(int (*make)(void *addr, size_t len))
 {
-	struct change c = { "played", INVLOCK_KIND_UNMAP, trial_private, make };
+	struct map_change c = { "played", INVLOCK_KIND_UNMAP, trial_private, make };
 	struct change_result r;
 
-	change_test(&c, played, &r);
+	map_change_test(&c, played, &r);
 	return r;
 }
 
@@ -273,7 +273,7 @@ TEST(staleness_from_before_the_change_is_not_taken_for_seeing_it)
 	disturbing.watch = disturb;
 	other = *played;
 	other.monitor = &disturbing;
-	change_test(&map_changes[0], &other, &r);
+	map_change_test(&map_changes[0], &other, &r);
 	assert_int_equal(r.verdict, CHANGE_UNKNOWN);
 	assert_non_null(strstr(r.reason, "disturbed"));
 	/* tried again, more than once */
@@ -307,7 +307,7 @@ static bool write_the_event_slowly(void *arg)
 
 TEST(an_event_that_is_being_written_is_not_taken_for_the_change)
 {
-	struct change c = { "played", INVLOCK_KIND_UNMAP, trial_private, report_a_neighbour };
+	struct map_change c = { "played", INVLOCK_KIND_UNMAP, trial_private, report_a_neighbour };
 	struct invlock_mm other;
 	struct change_result r;
 
@@ -315,7 +315,7 @@ TEST(an_event_that_is_being_written_is_not_taken_for_the_change)
 	other = *played;
 	other.il.settle = write_the_event_slowly;
 	other.il.settle_arg = &played->il;
-	change_test(&c, &other, &r);
+	map_change_test(&c, &other, &r);
 	assert_true(nr_asked > 1);
 	assert_int_equal(r.verdict, CHANGE_MISSED);
 	invlock_mm_close(played);
@@ -338,7 +338,7 @@ TEST(memory_that_a_monitor_does_not_watch_is_refused_and_not_missed)
 
 	refusing.watch = refuse;
 	other.monitor = &refusing;
-	change_test(&map_changes[0], &other, &r);
+	map_change_test(&map_changes[0], &other, &r);
 	assert_int_equal(r.verdict, CHANGE_REFUSED);
 	assert_non_null(strstr(r.reason, strerror(EFAULT)));
 	invlock_mm_close(mm);

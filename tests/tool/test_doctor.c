@@ -3,7 +3,7 @@
 #include <json-c/json.h>
 
 #include "tests/test.h"
-#include "lib/selftest/change.h"
+#include "lib/selftest/map_change.h"
 #include "lib/monitor/monitor.h"
 #include "rig.h"
 
@@ -60,7 +60,7 @@ static bool is_verdict(const char *word)
 TEST(json_has_a_verdict_for_every_change_and_monitor)
 {
 	struct json_object *o, *list, *entry;
-	const struct change *c;
+	const struct map_change *c;
 	unsigned int nr;
 
 	RUN(false, "doctor", "--json");
@@ -68,7 +68,7 @@ TEST(json_has_a_verdict_for_every_change_and_monitor)
 	assert_string_equal(ran.err, "");
 	o = parse();
 	list = member(o, "changes");
-	for (nr = 0; (c = change_at(nr)); nr++) {
+	for (nr = 0; (c = map_change_at(nr)); nr++) {
 		entry = json_object_array_get_idx(list, nr);
 		assert_non_null(entry);
 		assert_string_equal(text(entry, "name"), c->name);
@@ -140,7 +140,7 @@ TEST(the_report_for_people_lists_the_same_in_100_columns)
 {
 	const char *verdicts[8] = {};
 	struct json_object *o, *list;
-	const struct change *c;
+	const struct map_change *c;
 	unsigned int nr_rows = 0, nr = 0;
 	char *line, *rest = ran.out;
 
@@ -152,7 +152,7 @@ TEST(the_report_for_people_lists_the_same_in_100_columns)
 	assert_null(strchr(ran.out, '\033'));
 	while ((line = strsep(&rest, "\n"))) {
 		assert_true(strlen(line) <= 100);
-		c = change_at(nr);
+		c = map_change_at(nr);
 		if (!c)
 			continue;
 		for (unsigned int i = 0; monitors[i]; i++)

@@ -30,7 +30,7 @@ static void run_away(struct trial *t)
 	_exit(3);
 }
 
-static const struct change planted[] = {
+static const struct map_change planted[] = {
 	{ "well", INVLOCK_KIND_UNMAP, run_well },
 	{ "dies", INVLOCK_KIND_UNMAP, run_into_a_signal },
 	{ "well again", INVLOCK_KIND_UNMAP, run_well },
@@ -41,7 +41,7 @@ static const struct change planted[] = {
 
 #define NR_PLANTED	(sizeof(planted) / sizeof(planted[0]))
 
-const struct change *change_at(unsigned int nr)
+const struct map_change *map_change_at(unsigned int nr)
 {
 	return nr < NR_PLANTED ? &planted[nr] : NULL;
 }

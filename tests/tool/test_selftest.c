@@ -3,7 +3,7 @@
 #include <errno.h>
 
 #include "tests/test.h"
-#include "lib/selftest/change.h"
+#include "lib/selftest/map_change.h"
 #include "lib/monitor/monitor.h"
 #include "lib/selftest/selftest.h"
 
@@ -31,10 +31,10 @@ static void open_liar(struct liar *l, const char *name, u64 need)
 /* the kinds of the changes that are made at open */
 static bool is_tried(unsigned int kind)
 {
-	const struct change *const quick[] = { map_changes, advise_changes, truncate_changes };
+	const struct map_change *const quick[] = { map_changes, advise_changes, truncate_changes };
 
 	for (unsigned int i = 0; i < 3; i++)
-		for (const struct change *c = quick[i]; c->name; c++)
+		for (const struct map_change *c = quick[i]; c->name; c++)
 			if (c->kind == kind)
 				return true;
 	return false;

@@ -27,14 +27,14 @@ struct buffer {
 	struct invlock_uring_op op;
 };
 
-struct reader {
+struct storm_reader {
 	struct rig rig;
 	struct buffer buffers[NR_BUFFERS];
 	unsigned int seed;
 	u64 nr_wrong, nr_failed, nr_changes;
 };
 
-static struct reader readers[NR_READERS];
+static struct storm_reader readers[NR_READERS];
 
 /* a box of requests whose CQE has come, for the finisher */
 static pthread_mutex_t box_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -64,7 +64,7 @@ static void *finisher(void *arg)
 	}
 }
 
-static void report_and_change(struct reader *r, struct buffer *b)
+static void report_and_change(struct storm_reader *r, struct buffer *b)
 {
 	static const int kinds = 3;
 	int kind = rand_r(&r->seed) % kinds;
@@ -95,7 +95,7 @@ static void report_and_change(struct reader *r, struct buffer *b)
 }
 
 /* look at what came back, and perhaps change the memory; the buffer is ours */
-static void check(struct reader *r, struct buffer *b)
+static void check(struct storm_reader *r, struct buffer *b)
 {
 	if (b->res != BUF)
 		r->nr_failed++;
@@ -104,7 +104,7 @@ static void check(struct reader *r, struct buffer *b)
 	b->res = 0;
 }
 
-static unsigned int prepare_some(struct reader *r, unsigned int nr)
+static unsigned int prepare_some(struct storm_reader *r, unsigned int nr)
 {
 	unsigned int prepared = 0;
 
@@ -132,7 +132,7 @@ static unsigned int prepare_some(struct reader *r, unsigned int nr)
 }
 
 /* wait for a CQE, and hand over each that is there; how many */
-static unsigned int hand_over(struct reader *r)
+static unsigned int hand_over(struct storm_reader *r)
 {
 	struct io_uring_cqe *cqe;
 	unsigned int nr = 0;
@@ -154,7 +154,7 @@ static unsigned int hand_over(struct reader *r)
 
 static void *reader(void *arg)
 {
-	struct reader *r = arg;
+	struct storm_reader *r = arg;
 	unsigned int nr = 0, in_flight = 0;
 
 	while (nr < REQUESTS || in_flight) {
@@ -200,9 +200,9 @@ static u64 storm(struct rig *unused)
 
 	stop = 0;
 	for (unsigned int i = 0; i < NR_READERS; i++) {
-		struct reader *r = &readers[i];
+		struct storm_reader *r = &readers[i];
 
-		*r = (struct reader){ .seed = i + 1 };
+		*r = (struct storm_reader){ .seed = i + 1 };
 		assert_int_equal(rig_open(&r->rig, "manual", 0, &o), 0);
 		for (unsigned int j = 0; j < NR_BUFFERS; j++)
 			r->buffers[j].mem = memory(BUF, 0);
@@ -219,7 +219,7 @@ static u64 storm(struct rig *unused)
 
 	assert_int_equal(nr_not_done, 0);
 	for (unsigned int i = 0; i < NR_READERS; i++) {
-		struct reader *r = &readers[i];
+		struct storm_reader *r = &readers[i];
 		struct invlock_uring_stats s = uring_stats(&r->rig);
 
 		for (unsigned int j = 0; j < NR_BUFFERS; j++)

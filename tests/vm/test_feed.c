@@ -11,7 +11,7 @@
 #include <sys/wait.h>
 #include <invlock/mm.h>
 
-#include "lib/selftest/change.h"
+#include "lib/selftest/map_change.h"
 #include "lib/monitor/monitor.h"
 
 TEST(the_feed_cannot_be_written)
@@ -564,7 +564,7 @@ TEST(the_library_chooses_this_monitor_and_misses_no_change_with_it)
 	struct invlock_mm_info info = { .size = sizeof(info) };
 	unsigned int counts[NR_CHANGE_VERDICTS] = {};
 	struct change_result result;
-	const struct change *change;
+	const struct map_change *change;
 	struct invlock_why why;
 	struct invlock_mm *mm;
 	int err;
@@ -575,10 +575,10 @@ TEST(the_library_chooses_this_monitor_and_misses_no_change_with_it)
 	assert_int_equal(err, 0);
 	assert_int_equal(invlock_mm_info(mm, &info), 0);
 	assert_string_equal(info.monitor, "kmod");
-	for (unsigned int i = 0; (change = change_at(i)); i++) {
+	for (unsigned int i = 0; (change = map_change_at(i)); i++) {
 		bool claimed = info.seen >> change->kind & 1;
 
-		change_test(change, mm, &result);
+		map_change_test(change, mm, &result);
 		counts[result.verdict] += claimed || result.verdict == CHANGE_UNKNOWN;
 		if (result.verdict == CHANGE_UNKNOWN)
 			print_message("# this change cannot be made here: %s: %s\n", change->name,

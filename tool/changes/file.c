@@ -77,7 +77,7 @@ static void on_file(struct trial *t)
 	close(fd);
 }
 
-const struct change file_changes[] = {
+const struct map_change file_changes[] = {
 	{ "ftruncate (memfd, other process)", INVLOCK_KIND_TRUNCATE, on_file,
 		.how = TRUNCATE_BY_OTHER },
 	{ "punch hole (memfd, other process)", INVLOCK_KIND_TRUNCATE, on_file,

@@ -236,7 +236,7 @@ static void unload_library(struct trial *t)
 		trial_end(t, 0);
 }
 
-const struct change libc_changes[] = {
+const struct map_change libc_changes[] = {
 	{ "free + malloc of 1 MiB", INVLOCK_KIND_UNMAP, free_then_malloc },
 	{ "realloc (grows)", INVLOCK_KIND_REMAP_FROM, reallocate },
 	{ "malloc_trim", INVLOCK_KIND_DISCARD, trim },

@@ -231,7 +231,7 @@ close_uffd:
 	close(uffd);
 }
 
-const struct change process_changes[] = {
+const struct map_change process_changes[] = {
 	{ "munmap (int 0x80)", INVLOCK_KIND_UNMAP, unmap_by_int80 },
 	{ "munmap (CLONE_VM child)", INVLOCK_KIND_UNMAP, trial_unmapped, unmap_by_clone_vm },
 	{ "munmap (vfork child)", INVLOCK_KIND_UNMAP, trial_unmapped, unmap_by_vfork },

@@ -123,7 +123,7 @@ static void join_thread(struct trial *t)
 		finish(t, &v);
 }
 
-const struct change stack_changes[] = {
+const struct map_change stack_changes[] = {
 	{ "thread stack (thread ends)", INVLOCK_KIND_DISCARD, exit_thread },
 	{ "thread stack (thread joined)", INVLOCK_KIND_UNMAP, join_thread },
 	{ NULL }

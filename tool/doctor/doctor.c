@@ -37,10 +37,10 @@ u64 finding_lacks(const struct finding *f)
 /* Return: how many changes the monitor missed although it claims to see their kind. */
 static unsigned int broken_claims(const struct finding *f)
 {
-	const struct change *c;
+	const struct map_change *c;
 	unsigned int nr = 0;
 
-	for (unsigned int i = 0; (c = change_at(i)); i++)
+	for (unsigned int i = 0; (c = map_change_at(i)); i++)
 		nr += f->results[i].verdict == CHANGE_MISSED && f->monitor->seen >> c->kind & 1;
 	return nr;
 }
@@ -67,7 +67,7 @@ static const char *harm(enum invlock_kind kind)
 	}
 }
 
-void result_reason(const struct finding *f, const struct change *c,
+void result_reason(const struct finding *f, const struct map_change *c,
 		   const struct change_result *r, char *ret_text, size_t len)
 {
 	const struct monitor *m = f->monitor;
@@ -150,7 +150,7 @@ static int examine(const char *name, bool json)
 		fputs("invlock doctor: out of memory\n", stderr);
 		return TOOL_FAILED;
 	}
-	while (r->nr_changes < MAX_CHANGES && change_at(r->nr_changes))
+	while (r->nr_changes < MAX_CHANGES && map_change_at(r->nr_changes))
 		r->nr_changes++;
 	probe_host(&r->host);
 	while (r->nr_findings < MAX_MONITORS && (m = select_monitor(r->nr_findings, name))) {

@@ -14,7 +14,7 @@
 #include <stdbool.h>
 #include <sys/utsname.h>
 
-#include "lib/selftest/change.h"
+#include "lib/selftest/map_change.h"
 #include "lib/monitor/monitor.h"
 
 #define MAX_CHANGES	64
@@ -32,7 +32,7 @@ struct finding {
 	struct invlock_why how;		/* how it works on this host; may be empty */
 	enum selftest selftest;
 	struct invlock_why selftest_why;	/* why the self-test failed */
-	struct change_result results[MAX_CHANGES];	/* indexed like change_at() */
+	struct change_result results[MAX_CHANGES];	/* indexed like map_change_at() */
 };
 
 struct host {
@@ -66,7 +66,7 @@ void probe_host(struct host *host);
 /* doctor.c: a mask of the kinds that caches need by default and this monitor does not see */
 u64 finding_lacks(const struct finding *f);
 /* doctor.c: explain a verdict; the text is empty if the verdict needs no explanation */
-void result_reason(const struct finding *f, const struct change *c,
+void result_reason(const struct finding *f, const struct map_change *c,
 		   const struct change_result *r, char *ret_text, size_t len);
 
 /* text.c and json.c: print to standard output */

@@ -58,7 +58,7 @@ static json *monitor_json(const struct report *r, const struct finding *f)
 
 static json *change_json(const struct report *r, unsigned int nr)
 {
-	const struct change *c = change_at(nr);
+	const struct map_change *c = map_change_at(nr);
 	json *o = json_object_new_object(), *verdicts = json_object_new_object();
 	json *reasons = json_object_new_object();
 	char reason[300];

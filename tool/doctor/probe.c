@@ -79,7 +79,7 @@ static void child(const struct monitor *monitor, unsigned int first, unsigned in
 		if (step == STEP_SELFTEST)
 			m.err = monitor->sees_what_it_is_told ? 0 : selftest(mm, &m.why);
 		else
-			change_test(change_at(step - STEP_CHANGE(0)), mm, &m.result);
+			map_change_test(map_change_at(step - STEP_CHANGE(0)), mm, &m.result);
 		tell(fd, &m);
 	}
 	invlock_mm_close(mm);

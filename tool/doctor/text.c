@@ -89,7 +89,7 @@ static void print_monitor(const struct finding *f)
 			  "so a use in between can be stale");
 }
 
-static const char *colour_of(const struct change *c, enum change_verdict verdict)
+static const char *colour_of(const struct map_change *c, enum change_verdict verdict)
 {
 	if (verdict == CHANGE_SEEN)
 		return GREEN;
@@ -100,7 +100,7 @@ static const char *colour_of(const struct change *c, enum change_verdict verdict
 
 static void print_table(const struct report *r)
 {
-	const struct change *c;
+	const struct map_change *c;
 	char kind[40];
 
 	heading("Changes of the memory map. doctor has made each of them");
@@ -109,7 +109,7 @@ static void print_table(const struct report *r)
 		printf("%-*s", i + 1 < r->nr_findings ? VERDICT : 0, r->findings[i].monitor->name);
 	putchar('\n');
 	for (unsigned int nr = 0; nr < r->nr_changes; nr++) {
-		c = change_at(nr);
+		c = map_change_at(nr);
 		snprintf(kind, sizeof(kind), "%s%s", invlock_kind_name(c->kind),
 			 INVLOCK_KINDS_DEFAULT >> c->kind & 1 ? " *" : "");
 		printf("  %-*s%-*s", NAME, c->name, KIND, kind);
@@ -132,14 +132,14 @@ static void print_reason(const struct finding *f, unsigned int first, unsigned i
 {
 	enum change_verdict verdict = f->results[first].verdict;
 	char reason[300], other[300], names[3000] = "";
-	const struct change *c = change_at(first);
+	const struct map_change *c = map_change_at(first);
 	size_t len = 0;
 
 	result_reason(f, c, &f->results[first], reason, sizeof(reason));
 	if (!*reason)
 		return;
 	for (unsigned int nr = first; nr < nr_changes && len < sizeof(names); nr++) {
-		c = change_at(nr);
+		c = map_change_at(nr);
 		result_reason(f, c, &f->results[nr], other, sizeof(other));
 		if (told[nr] || f->results[nr].verdict != verdict || strcmp(reason, other))
 			continue;

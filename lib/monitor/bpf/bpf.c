@@ -60,6 +60,7 @@ struct monitor_bpf_options monitor_bpf_options = {
 struct watch {
 	struct set set;
 	int user;	/* the map that is mapped at mm->il.feed */
+	void *kept;	/* what holds the programs when their descriptors are closed: keep.h */
 	u64 missed;	/* by the set before we came */
 };
 
@@ -273,7 +274,7 @@ static int bpf_open(struct invlock_mm *mm, struct invlock_why *why)
 	 * Nobody who closes descriptors detaches the programs then. Where there is no io_uring
 	 * somebody can, which monitor_bpf_note_missed() finds out afterwards.
 	 */
-	mm->kept = keep_open(w->set.links, w->set.nr_links);
+	w->kept = keep_open(w->set.links, w->set.nr_links);
 	return 0;
 
 leave:
@@ -287,6 +288,16 @@ free_watch:
 	return err;
 }
 
+bool monitor_bpf_let_go(const struct invlock_mm *mm)
+{
+	struct watch *w = mm->data;
+	bool held = w->kept;
+
+	keep_end(w->kept);
+	w->kept = NULL;
+	return held;
+}
+
 /*
  * In a forked child this closes the child's descriptors and unmaps the child's mapping: the
  * seat is the parent's, and the kernel's objects live on as long as it holds its own.
@@ -297,7 +308,7 @@ static void bpf_close(struct invlock_mm *mm, bool mine)
 
 	/* the child has no copy of what is kept: something else may lie there */
 	if (mine) {
-		keep_end(mm->kept);
+		monitor_bpf_let_go(mm);
 		set_leave(&w->set);
 	}
 	set_release(&w->set);
@@ -435,7 +446,7 @@ int monitor_bpf_note_missed(const struct invlock_mm *mm)
 	int err = set_missed(&w->set, &total);
 
 	if (err)
-		return mm->kept ? err : distrust(mm);
+		return w->kept ? err : distrust(mm);
 	find_unknown_files(mm);
 	missed = total - w->missed;
 	if (missed <= port_load(&mm->il.feed->missed))

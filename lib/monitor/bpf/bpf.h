@@ -37,6 +37,12 @@ extern struct monitor_bpf_options monitor_bpf_options;
  */
 void monitor_bpf_state(const struct invlock_mm *mm, struct bpf_state *ret_state);
 
+/*
+ * Hold the programs by their descriptors alone from now on, as where there is no io_uring (keep.h).
+ * Return: false = they were not held otherwise.
+ */
+bool monitor_bpf_let_go(const struct invlock_mm *mm);
+
 /* the set of programs that this process uses: where they are, and why not elsewhere */
 void monitor_bpf_set(const struct invlock_mm *mm, struct bpf_set_header *ret_header);
 

@@ -7,11 +7,11 @@
  * which are in the library; `invlock doctor` and the tests make all.
  * Private to this project: the tool and the tests link it statically.
  *
- *	for (unsigned int i = 0; (c = change_at(i)); i++)
- *		change_test(c, mm, &result);
+ *	for (unsigned int i = 0; (c = map_change_at(i)); i++)
+ *		map_change_test(c, mm, &result);
  */
-#ifndef INVLOCK_LIB_SELFTEST_CHANGE_H
-#define INVLOCK_LIB_SELFTEST_CHANGE_H
+#ifndef INVLOCK_LIB_SELFTEST_MAP_CHANGE_H
+#define INVLOCK_LIB_SELFTEST_MAP_CHANGE_H
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -33,14 +33,14 @@ struct change_result {
 struct trial;
 
 /**
- * struct change - one way
+ * struct map_change - one way
  * @name: for people and JSON, as "munmap (raw system call)"; unique
  * @kind: enum invlock_kind
- * @run: private: makes it, and says what came of it; see change_trial.h
+ * @run: private: makes it, and says what came of it; see trial.h
  * @make: private, for run functions that serve several changes: 0, or -1 and errno
  * @how: private, the same
  */
-struct change {
+struct map_change {
 	const char *name;
 	enum invlock_kind kind;
 	void (*run)(struct trial *t);
@@ -49,22 +49,22 @@ struct change {
 };
 
 /* each list ends with a change that has no name */
-extern const struct change map_changes[];	/* quick: no fork, no file, no thread */
-extern const struct change advise_changes[];	/* quick */
-extern const struct change truncate_changes[];	/* quick: memfds */
-extern const struct change file_changes[];
-extern const struct change process_changes[];
-extern const struct change libc_changes[];
-extern const struct change stack_changes[];
+extern const struct map_change map_changes[];	/* quick: no fork, no file, no thread */
+extern const struct map_change advise_changes[];	/* quick */
+extern const struct map_change truncate_changes[];	/* quick: memfds */
+extern const struct map_change file_changes[];
+extern const struct map_change process_changes[];
+extern const struct map_change libc_changes[];
+extern const struct map_change stack_changes[];
 
 /* all lists as one; NULL = there are no more. Not in the shared library. */
-const struct change *change_at(unsigned int nr);
+const struct map_change *map_change_at(unsigned int nr);
 
 /* "seen", "missed", "refused", "unknown" */
 const char *change_verdict_name(enum change_verdict verdict);
 
 /**
- * change_test() - make one change and see whether the monitor saw it
+ * map_change_test() - make one change and see whether the monitor saw it
  * @c: the change
  * @mm: the mm
  * @ret: always filled
@@ -72,6 +72,6 @@ const char *change_verdict_name(enum change_verdict verdict);
  * Other threads may run, and change other memory. Leaves the map as it was.
  * Context: may sleep; not in a signal handler.
  */
-void change_test(const struct change *c, struct invlock_mm *mm, struct change_result *ret);
+void map_change_test(const struct map_change *c, struct invlock_mm *mm, struct change_result *ret);
 
-#endif /* INVLOCK_LIB_SELFTEST_CHANGE_H */
+#endif /* INVLOCK_LIB_SELFTEST_MAP_CHANGE_H */
