@@ -224,7 +224,7 @@ __noinline int open_window(u64 offset)
 		port_fetch_add(&g->nr_blind, 1);
 	}
 	port_store(&c->window, ++c->newest);
-	/* a full barrier: who arms meanwhile finds this window, or we find him; see unmarked() */
+	/* A full barrier: a user that arms meanwhile finds this window, or we find the user. */
 	port_fetch_add(&g->nr_windows, 1);
 	for (u32 i = 0; i < BPF_NR_USERS; i++)
 		if (port_load(&set->mm[i]))
@@ -471,7 +471,7 @@ __noinline int check_skipped(u64 skipped)
 	return 0;
 }
 
-/* run once by who loads the set: what the guard reads of each program */
+/* Run once, by the process that loads the set: finds what the guard reads of each program. */
 SEC("?iter/bpf_prog")
 int find_programs(struct bpf_iter__bpf_prog *ctx)
 {

@@ -70,7 +70,7 @@ static long look_at_memory(struct task_struct *task, struct vm_area_struct *vma,
 
 	look->start = vma->vm_start;
 	look->end = vma->vm_end;
-	/* a file alone says nothing: a private mapping of /dev/zero is anonymous */
+	/* a file alone does not decide: a private mapping of /dev/zero is anonymous */
 	if (file && vma->vm_ops)
 		look->mapped = file_memory(vma, file, vma->vm_flags & VM_MAYSHARE_BIT);
 	else if (vma->vm_ops ||

@@ -45,7 +45,7 @@ enum bpf_what {
 struct bpf_ask {
 	__u32 what;
 	__u32 index;
-	__u64 nr;		/* NOTE_MISSED: runs skipped since we came; NOTE_FOUND: nr_unknown */
+	__u64 nr;		/* MISSED: runs skipped since we came; FOUND: nr_unknown */
 				/* before the look; LOOK: mask of enum mapped that is good; */
 				/* UNMARKED: a CPU */
 	__u64 total;		/* NOTE_MISSED: runs skipped since the set came */
@@ -104,7 +104,7 @@ struct bpf_set {
 	__u64 serial;		/* of the user armed last */
 	__u64 closed;		/* not 0: calls may be missed, so every feed is closed */
 	__u64 reach;		/* no mm sits this far from its home, or further */
-	__u64 mm[BPF_NR_USERS] __attribute__((aligned(64)));	/* who is armed where */
+	__u64 mm[BPF_NR_USERS] __attribute__((aligned(64)));	/* armed, by seat */
 	struct bpf_seat seat[BPF_NR_USERS];
 	__u64 filter[BPF_FILTER_WORDS];	/* a bit is set: one of these files may be in a table */
 };

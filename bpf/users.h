@@ -173,7 +173,7 @@ static inline long take_seat(struct bpf_set *set, u32 index, u32 from, u32 tgid)
 	return index;
 }
 
-/* who loses too many races says that it reaches as far as it could */
+/* After 8 lost races, store the maximum, which is always safe. */
 static inline void grow(u64 *what, u64 to, u64 furthest)
 {
 	u64 old = port_load(what), seen;

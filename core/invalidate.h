@@ -155,7 +155,7 @@ static inline void invlock_blind_end(const struct invlock *il, u64 event, bool m
  */
 static inline void invlock_close_feed(const struct invlock *il, u64 flag)
 {
-	/* acquire: who finds the flag finds wide running; pairs with the exchange below */
+	/* acquire: whoever finds the flag finds wide running; pairs with the exchange below */
 	u64 old = port_load_acquire(&il->feed->flags), seen;
 
 	if (old & flag)

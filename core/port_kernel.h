@@ -19,7 +19,7 @@
 #define port_store(p, v)		WRITE_ONCE(*(p), v)
 #define port_store_release(p, v)	smp_store_release(p, v)
 
-/* who writes a feed here holds its driver's lock */
+/* every writer of a feed holds its driver's lock here */
 #include "port_serial.h"
 
 static inline u64 port_now(void)

@@ -61,8 +61,8 @@ static inline const u64 *invlock_only_word(const struct invlock *il, u64 start, 
 }
 
 /*
- * The short way of invlock_sample(): a range that lies in one stripe and is quiet. Not for a
- * feed that has to settle. false says nothing. Ordering: as invlock_sample().
+ * The fast path of invlock_sample(), for a range that lies in one stripe. Not for a feed that
+ * has to settle. Return: false is inconclusive: call invlock_sample(). Ordering: as there.
  */
 static inline bool invlock_try_sample(const struct invlock *il, u64 start, u64 end,
 					 struct invlock_snapshot *ret_snap)
@@ -90,9 +90,9 @@ enum invlock_verdict {
 };
 
 /*
- * The short way of invlock_validate(): nothing happened at all, or nothing to the range's only
- * stripe. Not for a feed that has to settle. false says nothing. Nothing that is loaded here
- * is kept: acquire is for what the caller does next. Ordering: acquire.
+ * The fast path of invlock_validate(): did nothing happen at all, or nothing in the range's only
+ * stripe? Not for a feed that has to settle. Nothing that is loaded here is kept: the acquires
+ * are for what the caller does next. Return: false is inconclusive: call invlock_validate().
  */
 static inline bool invlock_unmoved(const struct invlock *il, const struct invlock_snapshot *snap,
 				   u64 start, u64 end)
@@ -113,9 +113,10 @@ static inline bool invlock_unmoved(const struct invlock *il, const struct invloc
 }
 
 /*
- * The shortest way of invlock_validate(): nothing happened to @word, invlock_only_word() of the
- * snapshot's range. false says nothing: invlock_unquiet is never that of a snapshot, which is
- * taken while nothing runs. Ordering: as invlock_unmoved().
+ * The fastest path of invlock_validate(): did nothing happen in @word, which is
+ * invlock_only_word() of the snapshot's range? A snapshot is taken while nothing runs, so
+ * against the sentinel invlock_unquiet this is always false. Return: false is inconclusive:
+ * call invlock_validate(). Ordering: as invlock_unmoved().
  */
 static inline bool invlock_word_unmoved(const struct invlock *il,
 					const struct invlock_snapshot *snap, const u64 *word)
@@ -148,8 +149,8 @@ enum invlock_verdict invlock_validate_slow(const struct invlock *il,
  * Context: any, never waits. Locks: none.
  * Ordering: acquire; pairs with invlock_inv_start(). An invalidation whose start
  * happened before this call is seen.
- * Return: enum invlock_verdict. INVLOCK_VALID says nothing about an invalidation
- * that starts later. Since: 0.1
+ * Return: enum invlock_verdict. An invalidation that starts later is not covered by
+ * INVLOCK_VALID. Since: 0.1
  */
 static inline enum invlock_verdict invlock_validate(const struct invlock *il,
 						    struct invlock_snapshot *snap,

@@ -163,7 +163,7 @@ static void close_locked(struct invlock_mm *mm)
 	free(mm);
 }
 
-/* who names no monitor gets none that can miss what it sees elsewhere. Locks: mm_lock() */
+/* Unless it is named, a monitor is not chosen if it may miss what it sees. Locks: mm_lock() */
 static int keep_exact(struct invlock_mm *mm, u64 need, struct invlock_why *why)
 {
 	int err = mm_is_exact(mm, need, why);

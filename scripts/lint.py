@@ -202,7 +202,8 @@ def cppcheck(root, files):
 
 
 CHECKS = (spdx, kernel_macro, fences, core_includes, adapter_includes, struct_names, length, layout,
-          unfinished, lint_prose.links, lint_prose.subjects, shellcheck, cppcheck)
+          unfinished, lint_prose.links, lint_prose.words, lint_prose.subjects, shellcheck,
+          cppcheck)
 
 
 def main():

@@ -248,7 +248,7 @@ int invlock_uring_done(struct invlock_uring_op *op)
 		err = invlock_cache_put(&op->pin);
 		if (err)
 			return err;
-		/* after the put: who sees this finds the slot free; pairs with still_full() */
+		/* after the put: this says that the slot is free; pairs with still_full() */
 		__atomic_fetch_add(&uring->done, 1, __ATOMIC_SEQ_CST);
 	} else {
 		err = uring_alive(uring);

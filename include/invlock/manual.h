@@ -2,8 +2,7 @@
 /*
  * The manual monitor: the program itself, or a GPU runtime, reports the changes.
  *
- * It sees the changes that are reported to it, and nothing else. Open it by name: monitor =
- * "manual".
+ * It sees the changes that are reported to it, and nothing else. Open it by its name, "manual".
  */
 #ifndef INVLOCK_MANUAL_H
 #define INVLOCK_MANUAL_H

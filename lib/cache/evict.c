@@ -33,7 +33,7 @@ static void sort_dead(struct region_pool *pool)
 
 	for (region_id id = pool->dead; id; id = region_at(pool, id)->next)
 		region_at(pool, id)->held = false;
-	/* they were unlinked before; who still uses one is in a slot by now */
+	/* they were unlinked before, so a thread that still uses one has it in a slot by now */
 	if (!pool->dead || !barrier())
 		return;
 	pins_mark(thread_registry, pool);

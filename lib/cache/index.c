@@ -203,7 +203,7 @@ struct region *index_find(const struct index *ix, struct pin_thread *self,
 
 			r = probe(ix, t, slot, hash, start, end);
 		}
-		/* nothing in a table that was replaced meanwhile says nothing about the new one */
+		/* if the table was replaced meanwhile, the region may be in the new one */
 	} while (unlikely(!r && port_load(&ix->table) != t));
 	if (!r)
 		port_store_release(&slot->region, NULL);

@@ -184,7 +184,7 @@ static inline u64 index_block_mask(const struct index *ix, u64 len)
  * @ret_region: self->slot holds it now; region_hit() says whether it is one. Then len is 1 to 2^57
  *
  * As long as the table is that of the thread's latest lookup, and nearly always enough.
- * Return: false says nothing, and nothing is pinned. Since: 0.1
+ * Return: false is inconclusive: call index_find(); nothing is pinned. Since: 0.1
  */
 __attribute__((__always_inline__))
 static inline bool index_try_find(const struct index *ix, struct pin_thread *self,

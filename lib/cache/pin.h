@@ -3,8 +3,8 @@
  * Pins: which regions are in use, without a store to anything shared.
  *
  * A pin is a slot of the thread that took it, holding the region's address. Only
- * the owner fills a slot; whoever is done empties it, on any thread. Nobody
- * counts: who wants to free something looks through all slots.
+ * the owner fills a slot; the thread that is done empties it, whichever it is. There are
+ * no reference counts: the thread that frees scans all slots.
  *
  *	a lookup			who frees
  *	slot = region			unlink region from the index
@@ -86,8 +86,9 @@ static inline bool pin_slot_is_free(const struct pin_slot *slot)
 }
 
 /*
- * the fast part of pin_slot_free(): the slot that was used last, or one close behind it, for who
- * holds several pins at a time. It is t->slot then. Return: false = none of them is free
+ * The fast path of pin_slot_free(): the slot that was used last, or one close behind it, for a
+ * thread that holds several pins at a time. t->slot is that slot then.
+ * Return: false = none of them is free
  */
 static inline bool pin_slot_next(struct pin_thread *t)
 {

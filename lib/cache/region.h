@@ -83,15 +83,16 @@ static inline bool region_covers(const struct region *r, u64 start, u64 len)
  * @start: first byte; any number
  * @len: bytes, 1 to 2^62
  *
- * Return: true = it is in the index, covers the range and is valid. false says nothing:
- * region_hit_slow() may know. Since: 0.1
+ * Return: true = it is in the index, covers the range and is valid; false is
+ * inconclusive: call region_hit_slow(). Since: 0.1
  */
 __attribute__((__always_inline__))
 static inline bool region_hit(const struct invlock *il, const struct region *r, u64 start, u64 len)
 {
 	/*
-	 * The word first. Who takes the region out of the index changes it before the heavy
-	 * barrier, so we see that, or our pin is seen and the region is not reused under us.
+	 * The word first. The thread that takes the region out of the index changes the word
+	 * before its heavy barrier. So either we see that, or it sees our pin and the region is
+	 * not reused under us.
 	 * Acquire: if it was reused before, all that follows is of the new one; pairs with the
 	 * release in index_insert().
 	 */

@@ -87,8 +87,8 @@ bool trial_begin(struct trial *t, const void *addr, size_t len)
 }
 
 /*
- * Who meets an event that is being written says "stale" for want of a proof. A change that
- * did overlap stays in the way, so the answer that counts is the one given after the control's.
+ * A reader that meets a half-written event must answer "stale". A change that did overlap
+ * stays in the way, so the answer that counts is the one given after the control's.
  */
 static bool is_stale(struct trial *t)
 {

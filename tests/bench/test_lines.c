@@ -38,7 +38,7 @@ TEST(beside_events_a_hit_moves_one_line_whatever_the_number_of_cpus)
 	}
 }
 
-/* who reads first moves the region's snapshot on, for all */
+/* the first thread that reads moves the region's snapshot on, for all threads */
 TEST(beside_events_a_region_is_written_once_in_a_quarter_of_the_ring)
 {
 	int quarter = INVLOCK_NR_EVENTS / 4;

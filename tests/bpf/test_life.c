@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* Births and deaths: fork, vfork, exec, exit, SIGKILL, close, open; who may write the feed. */
+/* Births and deaths: fork, vfork, exec, exit, SIGKILL, close, open; and access to the feed. */
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <fcntl.h>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* Several processes, one set of programs: who counts, who sees what, who may die. */
+/* Several processes with one set of programs: seats, what each sees, and deaths. */
 #include <bpf/bpf.h>
 #include <fcntl.h>
 #include <linux/capability.h>
@@ -310,7 +310,7 @@ TEST(who_is_killed_leaves_a_seat_that_the_next_clears)
 	assert_int_equal(count_users(), 2);
 	assert_int_equal(other_do(&next, CHANGE), 0);
 	assert_int_equal(other_do(&first, CHANGE), 0);
-	/* who closes clears its own */
+	/* a process that closes clears its own seat */
 	assert_int_equal(other_do(&next, CLOSE), 0);
 	assert_int_equal(count_seats(BPF_SEAT_FREE), BPF_NR_USERS - 1);
 	assert_int_equal(count_users(), 1);

@@ -109,7 +109,7 @@ void a_window_says_what_was_skipped_in_it(void)
 			if (!seen.number || !invlock_blind_close(&il, &w, seen, misses))
 				break;
 			claim(feed.lost - lost == !!skipped, "it says whether any was");
-			/* who closes looks again */
+			/* the next close looks again */
 			seen.number = 0;
 			break;
 		}

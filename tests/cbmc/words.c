@@ -85,5 +85,5 @@ void no_snapshot_is_one_of_invlock_unquiet(void)
 	feed.sequence = any_u64();
 	feed.wide = any_u64();
 	assume(!running(snap.words) && running(feed.wide) < INVLOCK_RUNNING_MASK);
-	claim(!invlock_word_unmoved(&il, &snap, &invlock_unquiet), "it says nothing");
+	claim(!invlock_word_unmoved(&il, &snap, &invlock_unquiet), "the sentinel is never unmoved");
 }

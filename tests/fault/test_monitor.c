@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /*
- * Who should write the feed does not: the uffd monitor's thread is stopped, or killed, by a
+ * The writer of the feed fails: the uffd monitor's thread is stopped, or killed, by a
  * debugger; so is the reaper; the BPF program's descriptors are closed by the program. What
  * cannot be known is then no hit, and every call comes to its end.
  */
@@ -310,7 +310,7 @@ static void without_a_reaper(bool dies)
 	toy_change(&toy, page, PAGE);
 	phase(3);
 	wait_for(4);
-	/* who was only stopped takes up its work again */
+	/* a thread that was only stopped takes up its work again */
 	while (!dies && __atomic_load_n(&toy.nr_live, __ATOMIC_SEQ_CST))
 		usleep(1000);
 	close_all();

@@ -72,7 +72,7 @@ struct place_outcome open_in(bool (*prepare)(long arg), long arg, const char *mo
 
 bool become_nobody(void)
 {
-	/* who changed identity may not read its own /proc/self/pagemap, unless it says so */
+	/* after this, /proc/self/pagemap is closed to a process that is not dumpable */
 	return geteuid() || (!setuid(NOBODY) && !prctl(PR_SET_DUMPABLE, 1, 0, 0, 0));
 }
 

@@ -142,7 +142,7 @@ TEST(where_all_is_forbidden_the_refusal_has_a_sentence_for_each)
 	assert_non_null(strstr(o.why, "uffd: "));
 }
 
-/* nobody's, who has every privilege inside it and none outside */
+/* the user "nobody" owns it, with every privilege inside it and none outside */
 static bool user_namespace(__attribute__((unused)) long arg)
 {
 	return become_nobody() && !unshare(CLONE_NEWUSER);

@@ -42,7 +42,7 @@ static bool memfd_is_as_it_was(int fd)
 	       !memcmp(now, text, sizeof(text));
 }
 
-/* nothing to be read there: who polls it is not woken */
+/* there is nothing to read, so a poll is not woken */
 static int open_eventfd(void)
 {
 	return eventfd(0, EFD_NONBLOCK);

@@ -102,7 +102,7 @@ static void *get_and_put(void *cache)
 	return cache;
 }
 
-/* who forked has the record that was wiped, and is not who opens */
+/* the thread that forked has the record that was wiped, and another thread opens */
 static void reopened_by_another_thread(void)
 {
 	struct invlock_pin pin;

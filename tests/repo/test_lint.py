@@ -66,6 +66,8 @@ FAULTS = [
     ('lint_prose.links', 'docs/new.md', DOCUMENT + '[x](../README.md#no-such)\n',
      'docs/new.md:2'),
     ('lint_prose.links', 'docs/new.md', DOCUMENT + 'see `lib/gone.c`\n', 'no lib/gone.c'),
+    ('lint_prose.words', 'lib/new.c', MIT + '/* false says ' + 'nothing */\n', 'lib/new.c:2'),
+    ('lint_prose.words', 'lib/new.c', MIT + '/* Who' + ' frees it waits. */\n', 'lib/new.c:2'),
     ('shellcheck', 'scripts/new.sh', SHELL + 'if [ $1 = x ]; then echo; done\n',
      'scripts/new.sh'),
     ('shellcheck', 'tests/run', SHELL + 'cd /nowhere\nrm -rf *\nread x\necho $y\n', 'tests/run'),
@@ -91,7 +93,7 @@ def _lint(check, *planted):
 def a_good_tree_passes_every_check():
     status, said = _lint([])
     assert status == 0 and 'not ok' not in said, said
-    assert said.startswith('1..13\n'), said
+    assert said.startswith('1..14\n'), said
 
 
 def every_check_has_a_planted_fault():

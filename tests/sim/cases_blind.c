@@ -158,8 +158,9 @@ static void nobody_was_skipped(void)
 }
 
 /*
- * Preemptions of tasks on a CPU are choices, which are not bounded. Who leaves a CPU empties its
- * store buffer, and orders all that was done there: only readers elsewhere can see stores late.
+ * Preemptions of tasks on a CPU are choices, which are not bounded. A task that leaves a CPU
+ * empties its store buffer, and orders all that was done there: only readers elsewhere can see
+ * stores late.
  */
 #define CLOSELY		1u << SIM_SC, 1, 1
 #define CLOSELY_WEAK	1u << SIM_SC | 1u << SIM_WEAK, 1, 1
@@ -194,7 +195,7 @@ const struct sim_case blind_cases[] = {
 	{ "blind-kept-shared", "also for readers that share it",
 	  NARROWLY, ring_of_2, { { "blind", miss_nothing }, { "hit", hit_surely },
 				 { "hit-2", hit_surely } }, kept },
-	{ "blind-section-kept", "nor a round of who translates meanwhile",
+	{ "blind-section-kept", "nor a round of a section meanwhile",
 	  FULLY, ring_of_2, { { "blind", miss_nothing }, { "translate", translate_0_surely } },
 	  kept },
 	{ "blind-for-ever", "who translates waits for the end of a window as long as it has time",

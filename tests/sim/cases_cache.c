@@ -4,7 +4,7 @@
  *
  * What lib/ does around core is repeated here in its smallest form, in the same order: one
  * lock for all changes, none for lookups. A registration is a byte of the device: 1 while it
- * stands. Who holds a pin uses it; who has taken it down lets the device forget it.
+ * stands. A thread with a pin uses it; the thread that took it down lets the device forget it.
  */
 #include "cache_rig.h"
 #include "core/invalidate.h"

@@ -261,7 +261,7 @@ const struct sim_case lock_cases[] = {
 	{ "settle", "a change that is marked after it was made is waited for",
 	  FULLY, late_marks, { { "change", change_marked_late }, { "hit", hit_twice } },
 	  all_quiet },
-	{ "settle-section", "also by who translates",
+	{ "settle-section", "also by a section",
 	  FULLY, late_marks, { { "change", change_marked_late }, { "translate", translate_0 } },
 	  all_quiet },
 	{ "kernel", "who writes under a lock needs no atomics: a section",

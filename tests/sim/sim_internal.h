@@ -116,7 +116,7 @@ void sim_trace(const struct thread *t, const char *format, ...)
 const char *sim_name_of(const void *p);
 
 /*
- * Loads and stores of what no other thread ever uses are no steps of their own. Who uses what
+ * Loads and stores of what no other thread ever uses are no steps of their own. What is shared
  * is learnt on the way; when something turns out to be shared, the exploration begins again.
  */
 bool sim_use(const void *p, u32 size);		/* note it; Return: is it ours alone? */

@@ -15,7 +15,7 @@
  * SOFT_DIRTY		not seen: written to a file of /proc; changes no page
  *
  * Refused are also DAX files, which have no pages in the page cache that could leave it, and what
- * drivers, sockets and the kernel map, who can put other pages there in any call: bpf/look.h.
+ * drivers, sockets and the kernel map: they can put other pages there in any call (bpf/look.h).
  *
  * This case is missed within the kinds that are seen:
  *
@@ -140,7 +140,7 @@ close_user:
 /* sit in a set that runs, or in a new one */
 static int sit(struct watch *w, struct invlock_why *why)
 {
-	/* who wants to see mprotect shares a set only with those who do: not all see it */
+	/* Processes that track mprotect share a set only with each other. */
 	u64 object = set_object() ^ monitor_bpf_options.family ^ monitor_bpf_options.count_protect;
 	struct set own;
 	int err;

@@ -11,7 +11,7 @@
  * takes CAP_SYS_ADMIN; without it, it loads its own. It does so as well when no set is
  *
  * - complete, and of exactly this build of the library: the hash of the object file,
- * - loaded by root or by the same user: who loads a set can put any map into it,
+ * - loaded by root or by the same user: the process that loads a set can put any map into it,
  * - with a seat left, and without one of this mm, as another copy of the library takes.
  *
  * Two that start at the same moment may both load one. Each then looks again, and takes the

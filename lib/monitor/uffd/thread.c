@@ -120,7 +120,8 @@ static void release_quarantined(struct uffd *u)
 
 /*
  * The moved mapping takes its registration along, where nobody has asked for it. It is removed
- * while the range is marked: who samples later watches anew, who sampled before collides.
+ * while the range is marked: a reader that samples later watches anew, and one that sampled
+ * before collides.
  */
 static void unwatch_moved(struct uffd *u, u64 to, u64 len)
 {

@@ -338,7 +338,7 @@ static void stop(struct uffd *u)
 {
 	uffd_unwatch_all(u);
 	for (u32 waits = 0; !settle(u); waits++) {
-		/* killed, by a debugger: who waits for it is let go when the descriptor closes */
+		/* killed, by a debugger: its waiters go on when the descriptor closes */
 		if (!pthread_tryjoin_np(u->id, NULL))
 			return;
 		port_wait(waits, false);
@@ -367,8 +367,8 @@ static void uffd_close(struct invlock_mm *mm, bool mine)
 		 INVLOCK_BIT(REMAP_TO) | INVLOCK_BIT(BRK))
 
 /*
- * GUARD and SHM_REMAP are missed as well, and can happen to any memory: who opens this monitor has
- * to know that they do not.
+ * GUARD and SHM_REMAP are missed as well, and can happen to any memory: a program that opens this
+ * monitor has to know that they do not.
  */
 #define REFUSED	(INVLOCK_BIT(REMOVE) | INVLOCK_BIT(SHMDT) | INVLOCK_BIT(REORDER) | \
 		 INVLOCK_BIT(TRUNCATE) | INVLOCK_BIT(TRUNCATE_PRIVATE))
