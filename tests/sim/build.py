@@ -32,7 +32,7 @@ FLAGS = ['-std=gnu11', '-D_GNU_SOURCE', '-DINVLOCK_PORT_SIM', '-Wall', '-Wextra'
          '-Wno-sign-compare', '-Wno-missing-field-initializers']
 # a changed core may leave something unused
 MUTANT_FLAGS = ['-Wno-unused', '-Wno-unused-parameter']
-ENGINE = ['sim.c', 'sim_memory.c', 'sim_plain.c', 'sim_map.c', 'main.c']
+ENGINE = ['sim.c', 'sim_steps.c', 'sim_memory.c', 'sim_plain.c', 'sim_map.c', 'main.c']
 CASES = ['cases_lock.c', 'cases_blind.c', 'cases_cache.c', 'serial.c']
 GUARD = 'tests/sim/guard.h'     # stands for a program: what it does is changed as core is
 

@@ -7,6 +7,7 @@
 #include "tests/sim/guard.h"
 
 static struct cpu *cpus;
+static u32 *tokens;
 
 static void ring_of_1(void) { make_feed(2, 1); }
 static void no_ring(void) { make_feed(2, 0); }
@@ -104,8 +105,27 @@ static void two_cpus(void)
 {
 	ring_of_2();
 	cpus = sim_alloc(2 * sizeof(*cpus));
+	tokens = sim_alloc(2 * sizeof(*tokens));
+	for (u32 i = 0; i < 2; i++)
+		cpus[i].token = &tokens[i];
+	sim_guarded(cpus, 2 * sizeof(*cpus));
+	sim_name(tokens, 2 * sizeof(*tokens), "token");
 	sim_name(&cpus[0], sizeof(*cpus), "cpu-0");
 	sim_name(&cpus[1], sizeof(*cpus), "cpu-1");
+}
+
+/* whoever was preempted inside has just left: the next program may close the window */
+static void window_is_open(void)
+{
+	two_cpus();
+	invlock_blind_raise(&il, &cpus[0].window, 0);
+}
+
+/* and somebody else was skipped meanwhile */
+static void window_has_skipped(void)
+{
+	window_is_open();
+	cpus[0].misses = 1;
 }
 
 static void make_one_call(struct cpu *cpu, u32 page, u32 preemptions)
@@ -132,6 +152,7 @@ static void pass_exit(void) { pass(&cpus[0], EXIT); }
 static void pass_elsewhere(void) { pass(&cpus[1], ENTER); }
 static void call_0(void) { make_one_call(&cpus[0], 0, 0); }
 static void call_0_preempted(void) { make_one_call(&cpus[0], 0, 1); }
+static void call_0_preempted_twice(void) { make_one_call(&cpus[0], 0, 2); }
 static void call_2_preempted(void) { make_one_call(&cpus[0], 2, 1); }
 
 /* a task that makes no call while it has the CPU */
@@ -209,11 +230,21 @@ const struct sim_case blind_cases[] = {
 	  NARROWLY, two_cpus, { { "inside", pass_enter }, { "call", call_0 }, { "hit", hit } },
 	  nobody_is_inside },
 	{ "guard-section", "nor a translation, also when its change comes behind the window",
-	  CLOSELY_WEAK, two_cpus, { { "inside", pass_enter }, { "call", call_0_preempted },
-				{ "translate", translate_0 } }, nobody_is_inside },
+	  CLOSELY, two_cpus, { { "inside", pass_enter }, { "call", call_0_preempted },
+			       { "translate", translate_0 } }, nobody_is_inside },
+	{ "guard-again", "nor when the task that is about to close the window is preempted",
+	  CLOSELY, window_is_open, { { "inside", pass_enter }, { "call", call_0_preempted },
+				     { "hit", hit } }, nobody_is_inside },
+	{ "guard-right", "a guard that is right is not taken for one that is wrong",
+	  FULLY, window_has_skipped, { { "inside", pass_enter }, { "other", compute } },
+	  nobody_is_inside },
 	{ "guard-exit", "a call whose exit was skipped ends nevertheless",
 	  CLOSELY, two_cpus, { { "inside", pass_exit }, { "call", call_0_preempted },
 				{ "hit", hit } }, nobody_is_inside },
+	{ "guard-marks", "nor is it marked twice, however often its task leaves the CPU",
+	  1u << SIM_SC, -1, -1, two_cpus, { { "inside", pass_enter },
+					    { "call", call_0_preempted_twice } },
+	  nobody_is_inside },
 	{ "guard-calls", "two calls that are both preempted anywhere",
 	  CLOSELY, two_cpus, { { "call-2", call_2_preempted }, { "call-0", call_0_preempted },
 				{ "hit", hit } }, nobody_is_inside },
@@ -223,6 +254,9 @@ const struct sim_case blind_cases[] = {
 	{ "guard-kept", "where nobody was skipped, no translation is lost",
 	  CLOSELY_WEAK, two_cpus, { { "inside", pass_enter }, { "other", compute },
 				{ "hit", hit_surely } }, nobody_was_skipped },
+	{ "guard-kept-again", "also when the task that closes the window is preempted",
+	  CLOSELY_WEAK, window_is_open, { { "inside", pass_enter }, { "other", compute },
+					  { "hit", hit_surely } }, nobody_was_skipped },
 	{ "guard-section-kept", "and nobody translates twice",
 	  CLOSELY_WEAK, two_cpus, { { "inside", pass_enter }, { "other", compute },
 				{ "translate", translate_0_surely } }, nobody_was_skipped },

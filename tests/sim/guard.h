@@ -19,7 +19,7 @@
 enum program { ENTER, EXIT, NR_PROGRAMS };
 
 struct cpu {
-	u32 token;			/* the task that runs here holds it, and uses the rest */
+	u32 *token;			/* the task that runs here holds it, and uses the rest */
 	u64 nr_switches;
 	u64 active[NR_PROGRAMS];	/* tasks inside of it; only the first one runs it */
 	u64 misses;
@@ -95,12 +95,12 @@ static inline void close_window(const struct task *t)
 static inline void leave_cpu(struct task *t)
 {
 	guard(t);
-	sim_unlock(&t->cpu->token);
+	sim_unlock(t->cpu->token);
 }
 
 static inline void get_cpu(struct task *t)
 {
-	sim_lock(&t->cpu->token);
+	sim_lock_again(t->cpu->token);
 	/* what the task does next comes behind what the CPU did before: a full barrier */
 	port_fetch_add(&t->cpu->nr_switches, 1);
 }

@@ -31,6 +31,8 @@ static jmp_buf scheduler;
 static struct { const void *p; u64 bytes; const char *name; } names[MAX_NAMES];
 static u32 nr_names;
 
+static struct { const u8 *p; u64 bytes; } guarded;
+
 /* one decision of a run, and how many there were to choose from */
 static struct { __u16 chosen, nr; } path[MAX_DEPTH];
 static u32 path_length;
@@ -58,6 +60,16 @@ void sim_name(const void *p, u64 bytes, const char *name)
 {
 	if (nr_names < MAX_NAMES)
 		names[nr_names++] = (typeof(names[0])){ p, bytes, name };
+}
+
+void sim_guarded(const void *p, u64 bytes)
+{
+	guarded = (typeof(guarded)){ p, bytes };
+}
+
+static bool is_guarded(const void *p)
+{
+	return (u64)((const u8 *)p - guarded.p) < guarded.bytes;
 }
 
 const char *sim_name_of(const void *p)
@@ -155,13 +167,14 @@ u64 sim_step(const struct op *op)
 {
 	struct thread *t = sim.self;
 	bool alone = op->p && sim_use(op->p, op->size) && op->kind <= OP_STORE;
+	bool unseen = op->p && op->kind <= OP_CMPXCHG && is_guarded(op->p);
 
-	if (!alone)
+	if (!alone || unseen)
 		sim_interrupt();
 	t->op = *op;
 	if (++sim.steps > MAX_STEPS)
 		sim_fail("%s never ends", t->code->name);
-	if (!sim.failed && alone) {
+	if (!sim.failed && (alone || unseen)) {
 		memory_step(t, 0);
 		describe(t, 0);
 		return t->result;
@@ -169,123 +182,6 @@ u64 sim_step(const struct op *op)
 	if (!_setjmp(t->here))
 		_longjmp(scheduler, 1);
 	return sim.self->result;
-}
-
-static bool is_step(const void *p)
-{
-	return sim.self && in_arena(p);
-}
-
-u64 sim_load(const void *p, u32 size, enum sim_order order)
-{
-	if (!p) {
-		sim_fail("a load through NULL");
-		return 0;
-	}
-	if (!is_step(p))
-		return value_at(p, size);
-	return sim_step(&(struct op){ OP_LOAD, order, size, (void *)p, 0, 0 });
-}
-
-void sim_store(void *p, u32 size, u64 value, enum sim_order order)
-{
-	if (!is_step(p))
-		memory_set(p, size, value);
-	else
-		sim_step(&(struct op){ OP_STORE, order, size, p, value, 0 });
-}
-
-u64 sim_fetch_add(void *p, u32 size, u64 value, enum sim_order order)
-{
-	u64 before = value_at(p, size);
-
-	if (is_step(p))
-		return sim_step(&(struct op){ OP_ADD, order, size, p, value, 0 });
-	memory_set(p, size, before + value);
-	return before;
-}
-
-u64 sim_cmpxchg(void *p, u32 size, u64 old, u64 value, enum sim_order order)
-{
-	u64 before = value_at(p, size);
-
-	if (is_step(p))
-		return sim_step(&(struct op){ OP_CMPXCHG, order, size, p, old, value });
-	if (before == old)
-		memory_set(p, size, value);
-	return before;
-}
-
-void sim_light_barrier(void)
-{
-	if (sim.self)
-		sim.self->nr_fenced = sim.self->nr_buffered;
-}
-
-bool sim_heavy_barrier(void)
-{
-	return !sim.self || sim_step(&(struct op){ .kind = OP_HEAVY });
-}
-
-/* a clock that every wait moves by a millisecond */
-u64 sim_now(void)
-{
-	return sim.self ? 1 + sim.self->waits * 1000000ULL : 1;
-}
-
-int sim_wait(__attribute__((unused)) bool interruptible)
-{
-	sim.self->stirred = false;
-	sim_step(&(struct op){ .kind = OP_WAIT });
-	return 0;
-}
-
-void sim_relax(void)
-{
-	if (sim.self)
-		sim.self->relaxed++;
-}
-
-u32 sim_relaxed(void)
-{
-	return sim.self->relaxed;
-}
-
-void sim_lock(u32 *lock)
-{
-	sim_step(&(struct op){ OP_LOCK, SIM_ACQUIRE, sizeof(*lock), lock, 0, 0 });
-}
-
-void sim_unlock(u32 *lock)
-{
-	sim_step(&(struct op){ OP_UNLOCK, SIM_RELEASE, sizeof(*lock), lock, 0, 0 });
-}
-
-void sim_await(u32 *p)
-{
-	sim_step(&(struct op){ OP_AWAIT, SIM_ACQUIRE, sizeof(*p), p, 0, 0 });
-}
-
-u32 sim_choose(u32 n)
-{
-	return (u32)sim_step(&(struct op){ .kind = OP_CHOOSE, .a = n });
-}
-
-void sim_interrupt(void)
-{
-	struct thread *t = sim.self;
-	void (*interrupt)(void) = t->interrupt;
-
-	if (!interrupt || sim.failed)
-		return;
-	t->interrupt = NULL;
-	interrupt();
-	t->interrupt = interrupt;
-}
-
-void sim_interrupts(void (*hook)(void))
-{
-	sim.self->interrupt = hook;
 }
 
 /* ---- coroutines ---- */
@@ -396,6 +292,7 @@ static u32 options_now(struct option *options, u32 last)
 {
 	bool last_can_go_on = last < sim.nr_threads && !sim.threads[last].done &&
 			      sim.threads[last].op.kind != OP_WAIT &&
+			      !(sim.threads[last].op.kind == OP_LOCK && sim.threads[last].op.b) &&
 			      memory_nr_choices(&sim.threads[last]);
 	u32 nr = 0;
 
@@ -590,6 +487,7 @@ static void set_up(const struct sim_case *c, enum sim_model model)
 	sim.failed = sim.barrier_may_fail = false;
 	memset(users, 0, sizeof(users));
 	nr_names = 0;
+	guarded.bytes = 0;
 	sim.nr_threads = 0;
 	while (sim.nr_threads < SIM_THREADS && c->threads[sim.nr_threads].run) {
 		sim.threads[sim.nr_threads].code = &c->threads[sim.nr_threads];

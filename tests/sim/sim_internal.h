@@ -3,6 +3,7 @@
  * The explorer, inside.
  *
  *	sim.c		threads, steps, the search
+ *	sim_steps.c	the primitives of core, as steps
  *	sim_memory.c	what a load returns under each model
  *	sim_plain.c	plain accesses: the compiler calls us for each, as it does for TSan
  *	sim_map.c	the page table and its contract
