@@ -3,12 +3,8 @@
  * Changes: every way to change a memory map that we know, made for real.
  *
  * Each prepares memory of its own, translates it in a read section, changes the map, and
- * asks whether the translation is still valid. The self-test at open makes the quick ones,
- * which are in the library; `invlock doctor` and the tests make all.
- * Private to this project: the tool and the tests link it statically.
- *
- *	for (unsigned int i = 0; (c = map_change_at(i)); i++)
- *		map_change_test(c, mm, &result);
+ * asks whether the translation is still valid. The self-test at open makes those that are listed
+ * here; `invlock doctor` and the tests also make those of tool/changes/.
  */
 #ifndef INVLOCK_LIB_SELFTEST_MAP_CHANGE_H
 #define INVLOCK_LIB_SELFTEST_MAP_CHANGE_H
@@ -48,17 +44,10 @@ struct map_change {
 	unsigned int how;
 };
 
-/* each list ends with a change that has no name */
-extern const struct map_change map_changes[];	/* quick: no fork, no file, no thread */
-extern const struct map_change advise_changes[];	/* quick */
-extern const struct map_change truncate_changes[];	/* quick: memfds */
-extern const struct map_change file_changes[];
-extern const struct map_change process_changes[];
-extern const struct map_change libc_changes[];
-extern const struct map_change stack_changes[];
-
-/* all lists as one; NULL = there are no more. Not in the shared library. */
-const struct map_change *map_change_at(unsigned int nr);
+/* each list ends with a change that has no name; these need no process, no file and no thread */
+extern const struct map_change map_changes[];
+extern const struct map_change advise_changes[];
+extern const struct map_change truncate_changes[];	/* of memfds */
 
 /* "seen", "missed", "refused", "unknown" */
 const char *change_verdict_name(enum change_verdict verdict);

@@ -8,6 +8,7 @@
 
 #include "tests/test.h"
 #include "lib/selftest/trial.h"
+#include "tool/changes/changes.h"
 #include "lib/monitor/monitor.h"
 
 static struct invlock_mm *open_or_skip(const char *name)

@@ -3,7 +3,7 @@
 #include <json-c/json.h>
 
 #include "tests/test.h"
-#include "lib/selftest/map_change.h"
+#include "tool/changes/changes.h"
 #include "lib/monitor/monitor.h"
 #include "rig.h"
 

@@ -4,6 +4,7 @@
 
 #include "tests/test.h"
 #include "lib/selftest/trial.h"
+#include "tool/changes/changes.h"
 #include "tool/doctor/doctor.h"
 
 static void run_well(struct trial *t)

@@ -11,7 +11,7 @@
 #include <sys/wait.h>
 #include <invlock/mm.h>
 
-#include "lib/selftest/map_change.h"
+#include "tool/changes/changes.h"
 #include "lib/monitor/monitor.h"
 
 TEST(the_feed_cannot_be_written)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "lib/selftest/map_change.h"
+#include "changes.h"
 
 static const struct map_change *const lists[] = {
 	map_changes, advise_changes, truncate_changes, file_changes, process_changes,

@@ -7,8 +7,9 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "process.h"
+#include "changes.h"
 #include "lib/selftest/truncate.h"
+#include "process.h"
 
 /* Open a file without a name in /var/tmp, which is less often in memory than /tmp. */
 static int open_on_disk(void)

@@ -15,6 +15,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "changes.h"
 #include "lib/selftest/trial.h"
 
 #define MIB		(1UL << 20)

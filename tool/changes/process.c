@@ -14,6 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "changes.h"
 #include "lib/selftest/raw.h"
 #include "lib/selftest/trial.h"
 

@@ -11,6 +11,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "changes.h"
 #include "lib/selftest/trial.h"
 
 /* libc does not keep a stack of this size, but unmaps it when the thread is joined */

@@ -14,7 +14,7 @@
 #include <stdbool.h>
 #include <sys/utsname.h>
 
-#include "lib/selftest/map_change.h"
+#include "tool/changes/changes.h"
 #include "lib/monitor/monitor.h"
 
 #define MAX_CHANGES	64

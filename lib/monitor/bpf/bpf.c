@@ -150,7 +150,7 @@ static int sit(struct watch *w, struct invlock_why *why)
 	err = set_load(&own, object, why);
 	if (err)
 		return err;
-	/* another may have done so at the same moment: see monitor_bpf_set.h */
+	/* another may have done so at the same moment: see progset.h */
 	if (!set_join(&w->set, object, w->user)) {
 		set_release(&own);
 		return 0;

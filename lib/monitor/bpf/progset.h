@@ -75,7 +75,7 @@ void set_close_fd(int fd);
 /* close what we hold */
 void set_release(struct set *set);
 
-/* monitor_bpf_load.c: the hash of the programs, and a new set of them, attached */
+/* load.c: the hash of the programs, and a new set of them, attached */
 u64 set_object(void);
 int set_load(struct set *set, u64 object, struct invlock_why *why);
 

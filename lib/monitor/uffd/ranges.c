@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
-/* Which memory is watched: counted ranges, see monitor_uffd.h. */
+#include "ranges.h"
+
 #include <errno.h>
 #include <sys/mman.h>
 
-#include "uffd.h"
+#include "lib/mm.h"
 
 #define FIRST_CAPACITY	1024
 
