@@ -12,7 +12,7 @@
 #include "invlock.h"
 #include "stripe.h"
 
-/* too wide for stripes: many of them, or empty or wrapping, which is up to the top */
+/* Is the range too wide to mark each stripe? An empty or wrapping range goes up to the top. */
 static inline bool invlock_is_wide(const struct invlock *il, u64 start, u64 end)
 {
 	return end <= start ||
@@ -166,7 +166,7 @@ static inline void invlock_close_feed(const struct invlock *il, u64 flag)
 	 */
 	port_fetch_add(&il->feed->wide, INVLOCK_START);
 	port_fetch_add(&il->feed->sequence, 1);
-	/* flags are only ever set: an exchange fails no more often than there are bits */
+	/* No flag is ever cleared, so the exchange fails no more often than there are bits. */
 	for (u32 i = 0; i < 64 && !(old & flag); i++) {
 		seen = port_cmpxchg(&il->feed->flags, old, old | flag);
 		if (seen == old)

@@ -27,7 +27,7 @@ static inline u64 port_now(void)
 	return ktime_get_ns();
 }
 
-/* @killable: a signal that kills ends the wait, no other one does */
+/* Only a fatal signal ends the wait, and only if @killable. */
 int port_wait(u32 nr_waits, bool killable);
 
 #define port_relax()			cpu_relax()

@@ -2,9 +2,10 @@
 /*
  * port_fetch_add() and port_cmpxchg() for a port whose writers exclude each other by a lock.
  *
- * No atomics: a load, and a store with release, which keeps the order of the code for readers.
- * It does not order what changes the map behind it; the writers' lock does, with the one that
- * the page table is then changed under: a store before a drop comes before one behind a take.
+ * They need no atomics: each is a load and a store with release, so that readers see the stores in
+ * the order of the code. The change of the map that follows is ordered by locks: the writer drops
+ * its lock, then the lock of the page table is taken, and a store before the one is visible after
+ * the other.
  */
 #ifndef INVLOCK_CORE_PORT_SERIAL_H
 #define INVLOCK_CORE_PORT_SERIAL_H

@@ -3,8 +3,8 @@
  * core/port.h for the explorer of schedules, tests/sim/: each primitive is one step of a
  * coroutine, and a scheduler decides who makes the next step and what a load returns.
  *
- * The orders below the full one exist so that tests can weaken a line of core; SIM_FENCED is
- * relaxed, but behind the thread's last full RMW, as what a program does to the map is.
+ * The weaker orders exist so that tests can weaken a line of core. SIM_FENCED is for what a program
+ * does to the map: relaxed, but never before the thread's last full RMW.
  */
 #ifndef INVLOCK_CORE_PORT_SIM_H
 #define INVLOCK_CORE_PORT_SIM_H

@@ -25,7 +25,7 @@ typedef __u64 u64;
 	__seen;								\
 })
 
-/* membarrier() works: a compiler barrier is enough in the light half */
+/* true = membarrier() works, so the light half is a compiler barrier */
 extern bool port_barrier_is_light __attribute__((visibility("hidden")));
 
 static inline void port_light_barrier(void)

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 #include "read.h"
 
-/* turns of port_relax() until an event that was numbered must have been written */
+/* how often a reader looks at an event that has its number and is not written yet */
 #define EVENT_SPINS	256
 
 /*
- * An event adds INVLOCK_GENERATION to up to 32 words, and a sum counts a word at most twice:
- * in fewer events than this a sum cannot come round to an old value.
+ * An event adds INVLOCK_GENERATION to up to 32 words, and a sum counts a word at most twice. So a
+ * sum cannot come round to an old value in fewer events than this.
  */
 #define MAX_LAG		(1ULL << 42)
 
@@ -21,7 +21,7 @@ static u64 load_word(const u64 *word, u64 *running)
 	return value;
 }
 
-/* the sum of the words that stand for a range; *ret_quiet: nothing is running there */
+/* the sum of the words of a range; *ret_quiet: no invalidation runs there */
 __attribute__((__always_inline__))
 static inline u64 words_sum(const struct invlock *il, u64 start, u64 end, bool *ret_quiet)
 {
@@ -65,7 +65,7 @@ int invlock_sample(const struct invlock *il, u64 start, u64 end,
 	return 0;
 }
 
-/* true also when the event cannot be read: it is gone, or not written in time */
+/* Also true when the event cannot be read: it was overwritten, or is not written in time. */
 static bool event_overlaps(const struct invlock_event *ev, u64 seq, u64 start, u64 end)
 {
 	u64 ev_start, ev_end;
@@ -96,7 +96,7 @@ static bool ring_clears(const struct invlock *il, u64 from, u64 to, u64 start, u
 	return true;
 }
 
-/* is there a verdict to wait for? Of a feed that is closed there is none */
+/* May a reader wait for the verdict? A feed that is closed never gives one. */
 static bool is_blind(const struct invlock *il)
 {
 	return port_load(&il->feed->blind) && !port_load(&il->feed->flags);
@@ -111,7 +111,7 @@ enum invlock_verdict invlock_validate_slow(const struct invlock *il,
 	bool quiet;
 	u64 words;
 
-	/* since we loaded sequence, another thread has proved as much and more */
+	/* another thread has refreshed the snapshot beyond the sequence that we have loaded */
 	if (from - sequence < MAX_LAG)
 		return INVLOCK_VALID;
 	if (unlikely(lag >= MAX_LAG))
@@ -119,18 +119,18 @@ enum invlock_verdict invlock_validate_slow(const struct invlock *il,
 
 	words = words_sum(il, start, end, &quiet);
 	if (likely(words == port_load(&snap->words))) {
-		/* a store to a line that other threads read: only before the ring runs out */
+		/* other threads read this line: store to it only before the ring runs out */
 		if (lag > il->max_lag)
 			port_store(&snap->sequence, sequence);
 		return INVLOCK_VALID;
 	}
 
-	/* While the writer is blind, its event is not written: to wait for that here is vain. */
+	/* While the writer is blind, its event is not written: do not spin for it here. */
 	if (is_blind(il))
 		return INVLOCK_UNSETTLED;
 	/*
-	 * Words, then the sequence: what is in the words is scanned. Relaxed: the events behind it
-	 * are known by their own numbers.
+	 * The sequence after the words, so that each event that is in the words is scanned. Relaxed
+	 * is enough: each event is recognised by its own number.
 	 */
 	sequence = port_load(&il->feed->sequence);
 	if (!ring_clears(il, from, sequence, start, end))

@@ -18,8 +18,8 @@
  * @words: the sum of the range's words and wide, taken while they were all quiet
  *
  * A word only grows between two quiet moments, so the sum is unchanged only if
- * every word is. Each field alone says something true, so readers may refresh a
- * shared snapshot without a lock: an older value stored late costs a false
+ * every word is. Each field is true by itself, so readers may refresh a shared
+ * snapshot without a lock: an older value that is stored late costs a false
  * "stale", never a false "valid".
  */
 struct invlock_snapshot {
@@ -41,11 +41,11 @@ struct invlock_snapshot {
 int invlock_sample(const struct invlock *il, u64 start, u64 end,
 		   struct invlock_snapshot *ret_snap);
 
-/* stands for words that one look does not decide about: a change runs in it for ever */
+/* Sentinel that is never quiet: every fast check against it fails. */
 extern const u64 invlock_unquiet;
 
 /**
- * invlock_only_word() - the word that a range stands and falls with
+ * invlock_only_word() - the one word that decides about a range
  * @il: the feed
  * @start: first byte
  * @end: the byte after the last
@@ -65,7 +65,7 @@ static inline const u64 *invlock_only_word(const struct invlock *il, u64 start, 
  * has to settle. Return: false is inconclusive: call invlock_sample(). Ordering: as there.
  */
 static inline bool invlock_try_sample(const struct invlock *il, u64 start, u64 end,
-					 struct invlock_snapshot *ret_snap)
+				      struct invlock_snapshot *ret_snap)
 {
 	const u64 *only = invlock_only_word(il, start, end);
 	u64 sequence, wide, word;
@@ -133,7 +133,7 @@ static inline bool invlock_word_unmoved(const struct invlock *il,
 	return likely(lag <= il->max_lag);
 }
 
-/* the part of invlock_validate() behind the short way */
+/* the slow path of invlock_validate() */
 enum invlock_verdict invlock_validate_slow(const struct invlock *il,
 					    struct invlock_snapshot *snap,
 					    u64 start, u64 end, u64 sequence);
@@ -143,7 +143,7 @@ enum invlock_verdict invlock_validate_slow(const struct invlock *il,
  * @il: the feed
  * @snap: of [@start, @end); refreshed when that saves work later. May be shared
  *	between threads.
- * @start: as sampled, or a range inside it never asks for less than this one
+ * @start: as sampled
  * @end: as sampled
  *
  * Context: any, never waits. Locks: none.

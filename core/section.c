@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 #include "section.h"
 
-/* often enough that nobody waits in vain, seldom enough that it does not become the work */
+/* A nudge makes a wait shorter, but costs more than a turn of it. */
 #define NUDGE_EVERY	32
 #define NUDGE_ALWAYS	96	/* by then a turn is a sleep */
 
@@ -11,7 +11,7 @@ void invlock_nudge(const struct invlock *il, u32 nr_waits)
 		il->nudge(il->nudge_arg);
 }
 
-/* the clock starts with the first trouble: a section without any never reads it */
+/* The clock starts with the first collision or wait: a section without either never reads it. */
 static bool out_of_time(struct invlock_section *s)
 {
 	u64 now = port_now();
@@ -58,7 +58,7 @@ void invlock_undo(struct invlock_section *s)
 		s->error = -EBUSY;
 }
 
-/* what was made may be good: to wait for the answer is cheaper than to make it once more */
+/* The translation may be good: waiting for the answer is cheaper than making it again. */
 static enum invlock_verdict settled_verdict(struct invlock_section *s)
 {
 	enum invlock_verdict verdict;

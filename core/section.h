@@ -49,7 +49,7 @@ struct invlock_section {
 	u32 flags;
 	u32 collisions;		/* rounds that were undone */
 	u32 waits;		/* times the head found the range busy */
-	int error;		/* not 0: over; also set by an owner that has reasons of its own */
+	int error;		/* not 0 = the loop is over; the owner may set it, too */
 	bool sampled;
 	bool done;
 };
@@ -85,7 +85,7 @@ static inline void invlock_section_init(struct invlock_section *s, const struct 
 	s->done = false;
 }
 
-/* invlock_attempt() and invlock_commit() when it is not as simple as nearly always */
+/* the slow paths of invlock_attempt() and invlock_commit() */
 bool invlock_attempt_slow(struct invlock_section *s);
 bool invlock_commit_slow(struct invlock_section *s);
 
@@ -111,17 +111,17 @@ static inline bool invlock_attempt(struct invlock_section *s)
  * @s: the section
  * @nr_waits: turns in a row before this one
  *
- * For a caller that looks by itself whether the range is quiet; invlock_attempt() does so, too.
+ * For a caller that finds out by itself whether the range is quiet, as invlock_attempt() does.
  * Context: may sleep. Return: 0: look again; -EBUSY: the time is spent; -EINTR: a signal came.
  * Since: 0.1
  */
 int invlock_section_wait(struct invlock_section *s, u32 nr_waits);
 
-/* before each turn of whoever waits by itself: see struct invlock */
+/* A caller that waits by itself calls this before each wait: see @nudge of struct invlock. */
 void invlock_nudge(const struct invlock *il, u32 nr_waits);
 
 /**
- * invlock_undo() - the work itself came to nothing: another round, out of the same budget
+ * invlock_undo() - the work itself failed: go round again, out of the same budget
  * @s: the section; instead of invlock_commit()
  *
  * Context: any, never sleeps. Since: 0.1

@@ -29,7 +29,7 @@ static inline u64 invlock_nr_stripes(u64 start, u64 end, u32 shift)
 	return ((end - 1) >> shift) - (start >> shift) + 1;
 }
 
-/* is that one? start < end */
+/* does [start, end) lie in one stripe? start < end */
 static inline bool invlock_in_one_stripe(u64 start, u64 end, u32 shift)
 {
 	return (end - 1) >> shift == start >> shift;

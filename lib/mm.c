@@ -34,7 +34,7 @@ void mm_unlock(void)
 	pthread_mutex_unlock(&lock);
 }
 
-/* a child must not find the lock held by a thread that it does not have */
+/* A child must not find the lock held by a thread that exists only in the parent. */
 __attribute__((constructor)) static void survive_fork(void)
 {
 	pthread_atfork(mm_lock, mm_unlock, mm_unlock);
@@ -336,7 +336,7 @@ void mm_note_missed(const struct invlock_mm *mm)
 		return;
 	/* not cancelled with a descriptor open */
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old_state);
-	/* an error leaves things as they were: there is nobody to tell */
+	/* an error changes nothing, and there is no caller to tell */
 	mm->monitor->note_missed(mm);
 	pthread_setcancelstate(old_state, NULL);
 }

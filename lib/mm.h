@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The mm inside the library: one a process and monitor, shared by reference. */
+/* The mm inside the library: one per process and monitor, shared by reference. */
 #ifndef INVLOCK_LIB_MM_H
 #define INVLOCK_LIB_MM_H
 
@@ -46,7 +46,7 @@ static inline bool mm_alive(const struct invlock_mm *mm)
 void mm_lock(void);
 void mm_unlock(void);
 
-/* one that nobody else gets; for invlock_mm_close(). @flags: INVLOCK_MM_* */
+/* Make an mm that is not shared; for invlock_mm_close(). @flags: INVLOCK_MM_* */
 int mm_create(const struct monitor *monitor, unsigned int flags, struct invlock_mm **ret_mm,
 	      struct invlock_why *why);
 

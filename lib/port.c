@@ -54,6 +54,6 @@ int port_wait(u32 nr_waits, bool interruptible)
 		return 0;
 	}
 	t.tv_nsec = doublings < 6 ? MIN_SLEEP_NS << doublings : MAX_SLEEP_NS;
-	/* libc's is a place to be cancelled */
+	/* libc's function is a cancellation point */
 	return syscall(SYS_nanosleep, &t, NULL) && interruptible ? -EINTR : 0;
 }

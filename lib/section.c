@@ -51,7 +51,7 @@ void invlock_read_init(struct invlock_read *rd, struct invlock_mm *mm, const voi
 			     flags & INVLOCK_READ_INTERRUPTIBLE);
 }
 
-/* a section that can go on; in a forked child none can */
+/* Can the section go on? In a forked child none can. */
 static inline bool can_go_on(struct read *r)
 {
 	if (!r || !r->mm || r->section.error)

@@ -4,8 +4,8 @@
  *
  *	get.c		get, put
  *	open.c		open, close, drop, stats
- *	evict.c		limits, eviction, the dead: everything that gives memory back
- *	reap.c		when the dead are looked for: the timer, the reaper
+ *	evict.c		limits, eviction, and what becomes of dead regions
+ *	reap.c		when dead regions are looked for: the timer, the reaper
  *	index.[ch]	from an address to a region
  *	region.[ch]	the translations that the cache holds
  *	pin.[ch]	which of them are in use
@@ -44,7 +44,7 @@ struct invlock_cache {
 
 	/* read and written without a lock */
 	struct own_timer timer;	/* time to reap */
-	u32 news;		/* the reaper sleeps on it; another number: it has to look */
+	u32 news;		/* futex word: incremented to wake the reaper */
 	bool stop;		/* the reaper is to end */
 
 	pthread_mutex_t lock __attribute__((aligned(64)));	/* guards the rest */
@@ -52,7 +52,7 @@ struct invlock_cache {
 	struct index_table *retired;
 	struct invlock_cache_stats stats;
 	bool timer_runs;	/* the reaper reads it without the lock */
-	u64 looked_at;		/* written by whoever reaps: how far all regions were validated */
+	u64 looked_at;		/* the sequence up to which all regions were validated */
 };
 
 static inline bool cache_alive(const struct invlock_cache *cache)
@@ -71,12 +71,12 @@ static inline void cache_unlock(struct invlock_cache *cache)
 }
 
 /*
- * Take a region for [start, end), evicting if need be. It counts, is not in the index, and
- * becomes the caller's to file or to kill. NULL = the limits are reached and all is in use.
+ * Take a region for [start, end), and evict others if need be. It counts against the limits, and
+ * the caller files it in the index or kills it. NULL = pinned regions alone reach the limits.
  */
 struct region *cache_take(struct invlock_cache *cache, u64 start, u64 end);
 
-/* a region that was taken and is not registered: give it back */
+/* give back a region that was taken and is not registered */
 void cache_untake(struct invlock_cache *cache, struct region *r);
 
 /* put a region in the index; Locks: held. false = no memory for a larger table */
@@ -100,16 +100,16 @@ void cache_kill_stale(struct invlock_cache *cache);
 /* deregister every dead region that is not in use; the number. Locks: none */
 int cache_bury(struct invlock_cache *cache);
 
-/* the timer, stopped, and the reaper if the options ask for it; 0 or -errno and a sentence */
+/* make the timer, and start the reaper if the options ask for it; 0 or -errno and a sentence */
 int cache_begin_reaping(struct invlock_cache *cache, struct invlock_why *why);
 
 /* end both; @mine is false in a forked child, which has no reaper */
 void cache_end_reaping(struct invlock_cache *cache, bool mine);
 
-/* the timer runs as long as there is something to look after; Locks: held */
+/* let the timer run as long as the cache has regions; Locks: held */
 void cache_set_timer_locked(struct invlock_cache *cache);
 
-/* have the timer fire now, or soon; any context that may make a system call */
+/* let the timer fire at once. Context: any that may make a system call */
 void cache_kick(struct invlock_cache *cache);
 
 #endif /* INVLOCK_LIB_CACHE_CACHE_INTERNAL_H */

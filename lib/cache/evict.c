@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* Limits, eviction, and the dead: everything in the cache that gives memory back. */
+/* Limits, eviction, and what becomes of dead regions. */
 #include <errno.h>
 #include <sys/mman.h>
 
@@ -9,13 +9,16 @@
 #define BATCH		32	/* regions that one scan of the pins decides about */
 #define LOOK_BATCH	256	/* regions that are validated under the lock at once */
 
-/* what was unlinked before is seen unlinked, or its pins are seen; false = cannot be had now */
+/*
+ * After this, other threads see what we have unlinked, or we see their pins of it. Return: false if
+ * the barrier could not be issued.
+ */
 static bool barrier(void)
 {
 	return pins_alone(thread_registry, thread_self) || port_heavy_barrier();
 }
 
-/* of the regions in a batch, which are pinned? Locks: held. false = cannot be known now */
+/* Which regions of the batch are pinned? Locks: held. Return: false = it cannot be known now */
 static bool mark_held(struct invlock_cache *cache, struct region **batch, u32 nr)
 {
 	for (u32 i = 0; i < nr; i++)
@@ -72,7 +75,7 @@ void cache_deregister(struct invlock_cache *cache, struct region *r)
 	mm_unwatch(cache->mm, r->start, r->end);
 }
 
-/* tables that no thread walked last; Locks: held */
+/* Free the replaced tables that no thread walks. Locks: held */
 static void free_tables(struct invlock_cache *cache)
 {
 	struct index_table **link = &cache->retired;
@@ -80,7 +83,7 @@ static void free_tables(struct invlock_cache *cache)
 	while (*link) {
 		struct index_table *t = *link;
 
-		/* a thread that does nothing may keep one for long: no barrier to find that out */
+		/* an idle thread may be in one for long: look before spending a barrier */
 		if (pins_walk_table(thread_registry, t) || !barrier() ||
 		    pins_walk_table(thread_registry, t)) {
 			link = &t->retired;
@@ -102,7 +105,7 @@ int cache_bury(struct invlock_cache *cache)
 		nr = take_unused(&cache->pool, batch);
 		cache_unlock(cache);
 
-		/* nobody else knows these regions now: no lock around the user's callback */
+		/* no other thread knows these regions now: call the user without the lock */
 		for (u32 i = 0; i < nr; i++)
 			cache_deregister(cache, batch[i]);
 

@@ -18,7 +18,7 @@ static inline void count_hit(const struct invlock_cache *cache, struct pin_threa
 	port_store(hits, port_load(hits) + 1);
 }
 
-/* the slot names the region */
+/* @slot holds @r already */
 static inline void fill_pin(struct invlock_cache *cache, struct pin_slot *slot,
 			    const struct region *r, struct invlock_pin *ret_pin)
 {
@@ -79,7 +79,7 @@ static int find(struct invlock_cache *cache, struct pin_thread *self, struct pin
 	return -ENOENT;
 }
 
-/* did another thread file the like while we registered? Locks: held */
+/* Did another thread insert a covering region meanwhile? Locks: held */
 static bool find_twin(struct invlock_cache *cache, struct pin_thread *self,
 		      struct pin_slot *slot, u64 start, u64 end, struct invlock_pin *ret_pin)
 {
@@ -95,12 +95,12 @@ static bool find_twin(struct invlock_cache *cache, struct pin_thread *self,
 	return true;
 }
 
-/* make a registered region known and pinned: the end of a miss */
+/* The end of a miss: pin the registered region and put it in the index. */
 static int publish(struct invlock_cache *cache, struct region *r, bool bypass,
 		   u64 start, u64 end, struct invlock_pin *ret_pin)
 {
 	struct pin_thread *self = thread_get();
-	/* not before reg(): that may have called in here and used the slot */
+	/* after reg(), which may have called back into the cache and used the slot */
 	struct pin_slot *slot = self ? thread_slot(self) : NULL;
 	bool twin;
 
@@ -118,14 +118,14 @@ static int publish(struct invlock_cache *cache, struct region *r, bool bypass,
 	if (twin || bypass) {
 		cache_kill_locked(cache, r);
 	} else if (!cache_file_locked(cache, r)) {
-		/* no memory for a larger index: good for this pin alone */
+		/* no memory for a larger index: the region serves this pin alone */
 		cache_kill_locked(cache, r);
 		bypass = true;
 	}
 	if (!twin)
 		fill_pin(cache, slot, r, ret_pin);
 	if (bypass) {
-		/* nobody else knows it: one that is filed is already read by whoever finds it */
+		/* no other thread knows it yet; in the index others would already read it */
 		r->alone = true;
 		cache->stats.bypassed++;
 	} else {
@@ -149,7 +149,7 @@ static int call_reg(struct invlock_cache *cache, struct region *r)
 
 #define COLLIDED	1
 
-/* one round: register, then ask whether the map held still. 0, COLLIDED, or -errno */
+/* One round: register, then ask whether the map changed. 0, COLLIDED, or -errno */
 static int register_once(struct invlock_cache *cache, struct invlock_section *s,
 			 struct region **ret_region)
 {
@@ -160,7 +160,7 @@ static int register_once(struct invlock_cache *cache, struct invlock_section *s,
 		return -ENOSPC;
 	err = call_reg(cache, r);
 	if (err == -ENOMEM) {
-		/* most likely RLIMIT_MEMLOCK: what is dead or idle may go */
+		/* most likely RLIMIT_MEMLOCK is reached: give back what is dead or idle */
 		cache_evict(cache, MAKE_ROOM);
 		if (cache_bury(cache))
 			err = call_reg(cache, r);
@@ -184,7 +184,7 @@ static int register_once(struct invlock_cache *cache, struct invlock_section *s,
 	return 0;
 }
 
-/* what a monitor can watch has a limit, too: what is dead or idle may go */
+/* A monitor can watch only so many ranges: if it is full, give back what is dead or idle. */
 static int watch_range(struct invlock_cache *cache, u64 start, u64 end, struct look *look)
 {
 	int err;
@@ -292,7 +292,7 @@ static int get_cached(struct invlock_cache *cache, u64 start, u64 end, bool may_
 	}
 }
 
-/* whatever is not a hit at once; never inlined, so that a hit saves no registers for it */
+/* All that is not a fast hit. Never inlined, so that a fast hit saves no registers for it. */
 __attribute__((noinline))
 static int get_slow(struct invlock_cache *cache, const void *addr, size_t len,
 			 unsigned int flags, struct invlock_pin *ret_pin)
@@ -321,7 +321,7 @@ static int get_slow(struct invlock_cache *cache, const void *addr, size_t len,
 	return err;
 }
 
-/* self->slot holds r, of which the short way does not know */
+/* self->slot holds @r, and region_hit() was inconclusive */
 __attribute__((noinline))
 static int hit_slow(struct invlock_cache *cache, const void *addr, size_t len,
 		       unsigned int flags, struct invlock_pin *ret_pin, struct region *r)
@@ -337,8 +337,8 @@ static int hit_slow(struct invlock_cache *cache, const void *addr, size_t len,
 }
 
 /*
- * The short way. Of len, and of whether this is a forked child, nothing needs to be asked here:
- * no other range lies in a region, and a child's thread walks no table (thread.h).
+ * The fast path. It checks neither @len, because no bad range lies in a region, nor whether this is
+ * a forked child, because a child's thread walks no table (thread.h).
  */
 __attribute__((always_inline))
 static inline int get(struct invlock_cache *cache, const void *addr, size_t len,
@@ -358,7 +358,7 @@ static inline int get(struct invlock_cache *cache, const void *addr, size_t len,
 	return 0;
 }
 
-/* apart from those without flags, which so need no register for them */
+/* Out of line, so that the path without flags spills no registers. */
 __attribute__((noinline))
 static int get_flags_slow(struct invlock_cache *cache, const void *addr, size_t len,
 			  unsigned int flags, struct invlock_pin *ret_pin)
@@ -414,7 +414,7 @@ int invlock_cache_put(struct invlock_pin *pin)
 	if (unlikely(ticket != pin->ticket))
 		return ticket ? -EINVAL : -EOWNERDEAD;
 	r = port_load(&slot->region);
-	/* while the slot still protects it; a death that comes later, the reaping finds itself */
+	/* while the slot still protects it; if the region dies later, the reaper finds that out */
 	if (unlikely(port_load(&r->state) == REGION_DEAD))
 		return put_slow(pin, r);
 	empty_slot(slot, ticket);

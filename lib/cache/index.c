@@ -12,7 +12,7 @@ u32 index_next_bits(const struct index_table *t)
 {
 	u32 nr = t->nr_filled - t->nr_removed;
 
-	/* mostly removed ones: the same size does after they are swept out */
+	/* if most of them are removed ones, the same size is enough for the rest */
 	return nr + 2 <= (1ULL << t->bits) / 8 * 3 ? t->bits : t->bits + 1;
 }
 
@@ -37,7 +37,7 @@ static void unfile(struct index_table *t, u32 hash, region_id id)
 
 	while (port_load(&t->buckets[at]) != (index_tag_of(hash) | id))
 		at = index_next_bucket(t, at);
-	/* relaxed: it is port_heavy_barrier() that makes lookups see it, or us see their pins */
+	/* relaxed: after port_heavy_barrier() lookups see it, or we see their pins */
 	port_store(&t->buckets[at], REMOVED);
 	t->nr_removed++;
 }
@@ -111,7 +111,7 @@ void index_overlaps(struct index *ix, u64 start, u64 end,
 {
 	u64 classes = port_load(&ix->classes);
 
-	/* a region that overlaps is filed under a block that both touch */
+	/* a region that overlaps [start, end) is filed under a block that both touch */
 	for (; classes; classes &= classes - 1) {
 		u32 class = (u32)__builtin_ctzll(classes);
 		u64 last = index_block_of(end - 1, class);
@@ -140,8 +140,8 @@ struct index_table *index_replace(struct index *ix, struct index_table *table)
 	/* after the table: a class that is not in it needs no probe */
 	set_classes(ix, classes);
 	/*
-	 * From now on regions leave the new table only: a lookup that is still in the old one
-	 * must find nothing there. Release: it then finds the new one; pairs with probe().
+	 * From now on regions are removed from the new table only, so a lookup that is still in the
+	 * old one must find nothing there. Release: it then finds the new one; pairs with probe().
 	 */
 	for (u64 at = 0; at < 1ULL << old->bits; at++)
 		port_store_release(&old->buckets[at], INDEX_EMPTY);

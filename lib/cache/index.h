@@ -11,8 +11,8 @@
  * of the two cache lines that a hit must read, this one is likely near. Lookups take
  * no lock and write only to the calling thread's record; changes run under the
  * cache's lock. A table that is full is replaced, and freed when pins_walk_table()
- * says that nobody walks it. A thread walks the table of its latest lookup until
- * its next one: as long as the table stays, it need not say so again.
+ * finds that no thread walks it. A thread walks the table of its latest lookup until
+ * it walks another: as long as the table stays, it need not say so again.
  */
 #ifndef INVLOCK_LIB_CACHE_INDEX_H
 #define INVLOCK_LIB_CACHE_INDEX_H
@@ -30,7 +30,7 @@ struct index_table {
 	u32 mask;		/* their number - 1 */
 	u32 nr_filled;		/* buckets not empty, removed ones included; cache lock */
 	u32 nr_removed;		/* cache lock */
-	struct index_table *retired;	/* for whoever keeps replaced tables; cache lock */
+	struct index_table *retired;	/* the cache's list of replaced tables; cache lock */
 	u32 buckets[];
 };
 
@@ -39,7 +39,7 @@ struct index {
 	struct region *regions;		/* the pool's; constant */
 	const struct region_pool *pool;	/* constant */
 	u64 classes;			/* bit k: a region of class k may be filed */
-	u64 block_mask;			/* where a block of the smallest begins; ~0 = none */
+	u64 block_mask;			/* -size of the blocks of the smallest class; ~0 = none */
 };
 
 /* bytes of a table with 2^bits buckets */
@@ -58,7 +58,7 @@ static inline struct index_table *index_table_init(void *memory, u32 bits)
 	return t;
 }
 
-/* an empty table, which a first lookup may walk */
+/* @table: empty */
 static inline void index_init(struct index *ix, struct index_table *table,
 			      const struct region_pool *pool)
 {
@@ -80,7 +80,7 @@ void index_remove(struct index *ix, struct region *r);
 /* buckets that index_overlaps() looks at, at least */
 u64 index_nr_probes(const struct index *ix, u64 start, u64 end);
 
-/* call @each for every region that overlaps [start, end); it may remove that one. Locks: same */
+/* call @each for every region that overlaps [start, end); it may remove it. Locks: the cache's */
 void index_overlaps(struct index *ix, u64 start, u64 end,
 		    void (*each)(struct region *r, void *arg), void *arg);
 
@@ -121,7 +121,7 @@ static inline u64 index_block_of(u64 addr, u32 class)
 	return addr >> (INDEX_PAGE_SHIFT + class);
 }
 
-/* of a block that begins there; blocks of two classes that begin together share a chain */
+/* of the blocks that begin there, of any class: they share a chain */
 static inline u32 index_hash_at(u64 block_start)
 {
 	return (u32)(block_start * 0x9e3779b97f4a7c15ULL >> 32);
@@ -147,7 +147,7 @@ static inline u32 index_tag_of(u32 hash)
 	return hash & ~INDEX_ID_MASK;
 }
 
-/* the place of the region that a bucket names under this tag; too large = another tag, or none */
+/* the place of the region in a bucket with this tag; too large = another tag, or no region */
 static inline u32 index_place(u32 word, u32 tag)
 {
 	return (word ^ tag) - 1;
@@ -161,7 +161,7 @@ static inline struct region *index_named(const struct index *ix, u32 word, u32 t
 	return at < INDEX_ID_MASK ? &ix->regions[at] : NULL;
 }
 
-/* where a block begins of the smallest class in use that has room for len; 0 = none has */
+/* -size of the blocks of the smallest class in use that has room for @len; 0 = there is none */
 static inline u64 index_block_mask(const struct index *ix, u64 len)
 {
 	u64 sizes = port_load(&ix->classes) << INDEX_PAGE_SHIFT;
@@ -176,12 +176,13 @@ static inline u64 index_block_mask(const struct index *ix, u64 len)
 }
 
 /**
- * index_try_find() - the short way of index_find(): one class, the first that is named
+ * index_try_find() - fast path of index_find(): looks in one class, and takes the first match
  * @ix: the index
  * @self: the calling thread's record
  * @start: first byte
  * @len: bytes; any number
- * @ret_region: self->slot holds it now; region_hit() says whether it is one. Then len is 1 to 2^57
+ * @ret_region: self->slot holds it now; region_hit() decides whether it is the right one. Then @len
+ *	is 1 to 2^57
  *
  * As long as the table is that of the thread's latest lookup, and nearly always enough.
  * Return: false is inconclusive: call index_find(); nothing is pinned. Since: 0.1
@@ -194,7 +195,7 @@ static inline bool index_try_find(const struct index *ix, struct pin_thread *sel
 	u64 mask = port_load(&ix->block_mask);
 	u32 hash, place, at;
 
-	/* that lookup has read it with acquire, and told those who free tables, with a barrier */
+	/* that lookup read the table with acquire, and announced it before a barrier */
 	if (unlikely(port_load(&self->table) != t))
 		return false;
 	if (unlikely((len - 1) & mask)) {
@@ -207,7 +208,7 @@ static inline bool index_try_find(const struct index *ix, struct pin_thread *sel
 	/* acquire: the region was given a word; pairs with the release in file_under() */
 	while (unlikely((place = index_place(port_load_acquire(&t->buckets[at]),
 					     index_tag_of(hash))) >= INDEX_ID_MASK)) {
-		/* loaded again, as is what t is: a register less each */
+		/* reload the bucket and t instead of keeping them live: saves two registers */
 		if (port_load(&t->buckets[at]) == INDEX_EMPTY)
 			return false;
 		t = port_load(&self->table);
@@ -216,7 +217,7 @@ static inline bool index_try_find(const struct index *ix, struct pin_thread *sel
 	if (unlikely(!pin_slot_next(self)))
 		return false;
 	*ret_region = &ix->regions[place];
-	/* relaxed: the slot was empty, so nothing was read under an older pin */
+	/* relaxed: the slot was empty, so no older pin protects what was read */
 	port_store(&self->slot->region, *ret_region);
 	port_light_barrier();
 	return true;

@@ -17,7 +17,7 @@
 #define FIRST_INDEX_BITS	9
 #define OPTIONS_MIN		sizeof(struct invlock_cache_options)
 
-static u64 ids_taken;	/* which counters of the threads' records belong to a cache; mm_lock() */
+static u64 ids_taken;	/* bit n: counter n of each thread's record is some cache's; mm_lock() */
 
 static int take_id(struct invlock_cache *cache, struct invlock_why *why)
 {
@@ -88,7 +88,7 @@ static int map_tables(struct invlock_cache *cache)
 		return -errno;
 	index_table_init(t, FIRST_INDEX_BITS);
 	cache->pool_bytes = cache->options.max_entries * sizeof(struct region);
-	/* as many as may be needed; memory only for those that are */
+	/* address space for all that may be needed; pages come with their first use */
 	regions = mmap(NULL, cache->pool_bytes, PROT_READ | PROT_WRITE,
 		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (regions == MAP_FAILED) {
@@ -188,7 +188,7 @@ int invlock_cache_close(struct invlock_cache *cache)
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old_state);
 	cache_end_reaping(cache, mine);
 	if (mine) {
-		/* nobody else is here: no lock, and no need to unlink first */
+		/* no other call may run: no lock, and no need to unlink first */
 		for (u32 i = 0; i < pool->nr_used; i++)
 			if (pool->regions[i].state != REGION_FREE)
 				cache_deregister(cache, &pool->regions[i]);

@@ -6,7 +6,7 @@
  * the owner fills a slot; the thread that is done empties it, whichever it is. There are
  * no reference counts: the thread that frees scans all slots.
  *
- *	a lookup			who frees
+ *	a lookup			the thread that frees
  *	slot = region			unlink region from the index
  *	port_light_barrier()		port_heavy_barrier()
  *	still in the index? else retry	is it in any slot? then later
@@ -26,8 +26,8 @@
 #define PIN_COUNTERS	64
 
 struct pin_slot {
-	struct region *region;	/* owner: NULL -> region; anyone: region -> NULL (release) */
-	u64 ticket;		/* of this pin, or the next one; written by whoever empties it */
+	struct region *region;	/* owner: NULL -> region; any thread: region -> NULL (release) */
+	u64 ticket;		/* of this pin, or the next one; written when the slot is emptied */
 };
 
 struct pin_chunk {
@@ -81,7 +81,7 @@ void pin_chunk_add(struct pin_chunk *last, struct pin_chunk *chunk);
 
 static inline bool pin_slot_is_free(const struct pin_slot *slot)
 {
-	/* acquire: pairs with the release of whoever put the pin */
+	/* acquire: pairs with the release in invlock_cache_put() */
 	return likely(!port_load_acquire(&slot->region));
 }
 
@@ -120,12 +120,12 @@ void pins_mark(const struct pin_registry *reg, struct region_pool *pool);
  * @reg: the registry
  * @self: the caller's record; NULL = it has none
  *
- * Then port_heavy_barrier() is not needed for what was unlinked before: a thread that comes
+ * If so, port_heavy_barrier() is not needed for what was unlinked before: a thread that comes
  * later finds it unlinked. Context: any. Ordering: full. Since: 0.1
  */
 bool pins_alone(struct pin_registry *reg, const struct pin_thread *self);
 
-/* may an unlinked index table still be walked by anyone? Ordering as for pins_mark() */
+/* may any thread still walk an unlinked index table? Ordering: as for pins_mark() */
 bool pins_walk_table(const struct pin_registry *reg, const void *table);
 
 #endif /* INVLOCK_LIB_CACHE_PIN_H */

@@ -38,7 +38,7 @@ static void *reap_loop(void *arg)
 		if (port_load(&cache->stop))
 			return NULL;
 		invlock_cache_reap(cache);
-		/* until there is news, or it is time; not at all if there was some meanwhile */
+		/* until there is news, or it is time; not at all if news came meanwhile */
 		futex(cache, FUTEX_WAIT, seen,
 		      port_load(&cache->timer_runs) ? &cache->timer.interval : NULL);
 	}
@@ -117,7 +117,7 @@ int invlock_cache_reap(struct invlock_cache *cache)
 		return -EOWNERDEAD;
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old_state);
 	timer = own_timer_fd(&cache->timer);
-	/* nothing to read is as good: the descriptor is unreadable afterwards */
+	/* if there is nothing to read, the descriptor is as unreadable as we want it */
 	if (timer >= 0 && read(timer, &expirations, sizeof(expirations)) < 0)
 		expirations = 0;
 	cache_kill_stale(cache);

@@ -24,18 +24,18 @@ struct region {
 	u64 handle;			/* the user's */
 	struct invlock_snapshot snap;	/* refreshed by readers, see read.h */
 	/*
-	 * While it is in the index, invlock_only_word() of it; else region_gone. So one look at it
-	 * says that the region is still there, and what it is compared with: region_hit().
+	 * invlock_only_word() of the region while it is in the index, else region_gone. So one load
+	 * tells region_hit() whether the region is still there, and what to compare.
 	 */
 	const u64 *word;		/* written under the cache lock */
 	region_id next;			/* free or dead list; cache lock */
 	u8 state;			/* written under the cache lock, read with port_load */
 	u8 referenced;			/* set by hits, cleared by the clock's hand */
 	u8 held;			/* scratch of a pin scan; cache lock */
-	u8 alone;			/* for one pin, never filed; set before it has that */
+	u8 alone;			/* serves one pin, never in the index; set before it */
 } __attribute__((aligned(64)));
 
-/* as invlock_unquiet: of a region that is in no index */
+/* The value of region.word while the region is not in the index. It is never quiet. */
 extern const u64 region_gone;
 
 /* is it in the index? Then it is live. Locks: the cache's */
@@ -51,11 +51,11 @@ struct region_pool {
 	u32 nr_used;		/* places ever taken */
 	u32 nr_live;
 	u32 nr_dead;
-	u32 nr_registered;	/* all of them, those off the dead list included */
+	u32 nr_registered;	/* live or dead, also those that are on no list */
 	u64 bytes;		/* of all that is registered, live or dead */
 	region_id free;
 	region_id dead;		/* perhaps pinned */
-	region_id unused;	/* dead, and not pinned any more */
+	region_id unused;	/* dead and not pinned */
 	u32 hand;		/* the clock's */
 };
 
@@ -98,22 +98,22 @@ static inline bool region_hit(const struct invlock *il, const struct region *r, 
 	 */
 	const u64 *word = port_load_acquire(&r->word);
 
-	/* first: where the word is region_gone, the rest may be about to be written */
+	/* before the range: if the word is region_gone, the rest may be being written */
 	if (unlikely(!invlock_word_unmoved(il, &r->snap, word)))
 		return false;
 	return likely(region_covers(r, start, len));
 }
 
-/* the same for a region in several words, or of which something has moved; @r as there */
+/* The slow path: also right for a region in several stripes, and after some word has moved. */
 bool region_hit_slow(const struct invlock *il, struct region *r, u64 start, u64 len);
 
 /* memory: capacity zeroed regions, 64-byte aligned */
 void region_pool_init(struct region_pool *pool, void *memory, u32 capacity);
 
-/* Return: a region that nobody knows yet, state LIVE; NULL when all are taken */
+/* Return: a LIVE region that no other thread knows yet; NULL when all are taken */
 struct region *region_pool_take(struct region_pool *pool, u64 start, u64 end);
 
-/* before it is in the index. A lookup that comes too late looks at it, to no effect */
+/* Not yet in the index. A late lookup may still read these fields: its check fails. */
 static inline void region_validated(struct region *r, const struct invlock_snapshot *snap)
 {
 	port_store(&r->snap.sequence, snap->sequence);

@@ -13,7 +13,7 @@ _Thread_local struct pin_thread *thread_self = &thread_nobody;
 static pthread_key_t exit_key;
 static bool exit_key_works;
 
-/* a destructor that runs later may call in again: it gets a record again, and we run again */
+/* If a later destructor uses a cache, the thread gets a record again, and this runs again. */
 static void thread_exits(void *record)
 {
 	thread_self = &thread_nobody;
@@ -48,7 +48,7 @@ struct pin_thread *thread_get(void)
 {
 	struct pin_thread *t = thread_self;
 
-	/* a record that a fork has wiped is nobody's, and never used again: pins point into it */
+	/* a record that a fork has wiped is never reused: pins may point into it */
 	if (likely(t->owned))
 		return t;
 	t = pin_thread_adopt(thread_registry);
@@ -56,7 +56,7 @@ struct pin_thread *thread_get(void)
 		t = make_record();
 	if (!t)
 		return NULL;
-	/* without a key the record is never handed on: a leak of a page, nothing worse */
+	/* without a key the record is never handed on, which only leaks its page */
 	if (exit_key_works)
 		pthread_setspecific(exit_key, t);
 	thread_self = t;

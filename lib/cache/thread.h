@@ -2,9 +2,10 @@
 /*
  * The calling thread's record of pins (lib/cache/pin.h), found through TLS.
  *
- * Records, their slots and the registry lie in memory that fork wipes: in a child there are no
- * threads, no pins and no tables, however it was forked, and a hit need not ask. What is wiped
- * walks no table, so a lookup takes the long way, which asks whether the cache is alive.
+ * Records, their slots and the registry lie in memory that fork wipes. So a child has no threads,
+ * no pins and no tables, however it was forked, and a hit need not check for that: a record that
+ * was wiped walks no table, so the lookup takes the slow path, which asks whether the cache is
+ * alive.
  */
 #ifndef INVLOCK_LIB_CACHE_THREAD_H
 #define INVLOCK_LIB_CACHE_THREAD_H
@@ -13,7 +14,7 @@
 
 extern struct pin_registry *thread_registry;	/* NULL before the first cache */
 
-/* the record of a thread that has none: walks no table, and stays so */
+/* stands for the record of a thread that has none: it never walks a table */
 extern struct pin_thread thread_nobody;
 
 /* never NULL. initial-exec: no call, and no allocation on the first use in a thread */
@@ -25,7 +26,7 @@ struct pin_thread *thread_get(void);
 /* an empty slot of it, made if need be; NULL = out of memory */
 struct pin_slot *thread_slot(struct pin_thread *self);
 
-/* before a cache is opened; callers exclude each other */
+/* called before a cache is opened; callers exclude each other */
 int thread_prepare(void);
 
 #endif /* INVLOCK_LIB_CACHE_THREAD_H */

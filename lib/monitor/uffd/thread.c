@@ -2,9 +2,9 @@
 /*
  * The thread that reads the kernel's events and writes the feed.
  *
- * Whoever changes watched memory sleeps until the event of it is read, whatever locks it
- * holds. So this thread allocates nothing, takes no lock, and waits for nothing but events;
- * every function it calls was called once before it started, so that none is looked up here.
+ * A thread that changes watched memory sleeps until its event is read, whatever locks it holds. So
+ * this thread allocates nothing, takes no lock, and waits for nothing but events. Every function it
+ * calls was called once before it started, so that the dynamic linker has no work left to do here.
  *
  * What the kernel does			what we do
  *	counts the change as begun
@@ -16,7 +16,7 @@
  *	returns				reading = 0
  *
  * A reader trusts the words when the kernel counts no change and then reading is 0, in this
- * order (settle() in monitor_uffd.c). The caller's own lookup after its call returned finds
+ * order (settle() in uffd.c). The caller's own lookup after its call returned finds
  * reading or the words moved; another thread that learns of the change before that finds it
  * counted. So all that comes after its change is exact.
  *
@@ -44,7 +44,7 @@ enum uffd_probe uffd_probe(const struct uffd *u)
 	/* an empty range: EINVAL, unless a change is counted, which is looked at first */
 	struct uffdio_writeprotect nothing = {};
 
-	/* twice: what follows from "gone" is for good, and a call may be made to fail once */
+	/* twice: "gone" has consequences that cannot be undone, and a call may fail by accident */
 	for (int tries = 0; tries < 2; tries++) {
 		enum uffd_probe probe = UFFD_CALM;
 
@@ -53,7 +53,7 @@ enum uffd_probe uffd_probe(const struct uffd *u)
 				continue;
 			probe = UFFD_CHANGING;
 		}
-		/* it is still ours, so it was when it answered */
+		/* it is ours now, so it was ours when it answered */
 		if (u->uffd.fd >= OWN_FD_HIGH || own_fd_is(&u->uffd))
 			return probe;
 		break;
@@ -79,7 +79,7 @@ static void quarantine(struct uffd *u, u64 start, u64 end)
 		invlock_inv_start(&u->il, start, end, INVLOCK_KIND_DISCARD, 0, port_now());
 		return;
 	}
-	/* full: one that covers two. Not waiting for room, which only reading can make */
+	/* Full: let one entry cover two. Room comes only from reading on, so do not wait for it. */
 	*q = (struct quarantined){
 		.start = start < old.start ? start : old.start,
 		.end = end > old.end ? end : old.end,
@@ -88,7 +88,7 @@ static void quarantine(struct uffd *u, u64 start, u64 end)
 	invlock_inv_end(&u->il, old.start, old.end);
 }
 
-/* those whose callers have made their change, as far as can be told */
+/* Release those whose callers have, as far as we can tell, made their change. */
 static void release_quarantined(struct uffd *u)
 {
 	struct uffd_thread *t = u->thread;
@@ -108,7 +108,7 @@ static void release_quarantined(struct uffd *u)
 		}
 		if (now - q->calm < GRACE_NS)
 			continue;
-		/* behind the change, which holds the map's lock for reading; changes nothing */
+		/* waits until the change, which holds the map's lock for reading, is made */
 		if (!locked)
 			mprotect(u->stack, u->page, PROT_READ | PROT_WRITE);
 		locked = true;
@@ -146,7 +146,7 @@ static void feed_message(struct uffd *u, const struct uffd_msg *m)
 				  INVLOCK_KIND_REMAP_TO, 0, port_now());
 		break;
 	default:
-		/* not asked for; it may mean anything, also a change that is still to be made */
+		/* not asked for: it may mean anything, even a change that is yet to come */
 		invlock_close_feed(&u->il, INVLOCK_FEED_DEGRADED);
 	}
 }
@@ -162,22 +162,23 @@ static void take_events(struct uffd *u)
 	for (ssize_t i = 0; i < nr; i++)
 		feed_message(u, &messages[i]);
 	port_fetch_add(&u->thread->reading, -1u);
-	/* takes as long as the range is large: after reading has let the readers go */
+	/* takes longer for larger ranges: after `reading` has let the readers go */
 	for (ssize_t i = 0; i < nr; i++)
 		if (messages[i].event == UFFD_EVENT_REMAP)
 			unwatch_moved(u, messages[i].arg.remap.to, messages[i].arg.remap.len);
 }
 
 /*
- * As long as we sleep, the kernel keeps the userfaultfd of which the program has closed the
- * descriptor, and whoever changes watched memory waits for us. What has its number now may never
- * wake us, so we look up by ourselves; then all is known to be lost, and nobody waits any more.
+ * While we sleep in poll, the kernel keeps the userfaultfd alive even if the program has closed its
+ * descriptor, and threads that change watched memory wait for us. The file that has the number now
+ * may never wake us, so we wake up by ourselves from time to time. Then we find that the descriptor
+ * is gone, close the feed, and end, which lets those threads go.
  */
 bool uffd_turn(struct uffd *u, bool wait)
 {
 	struct pollfd fds[2] = {
 		{ .fd = u->uffd.fd, .events = POLLIN },
-		/* what has its number now might never let us sleep */
+		/* a file that has its number now might never let us sleep */
 		{ .fd = own_fd_is(&u->ear) ? u->ear.fd : -1, .events = POLLIN },
 	};
 	enum uffd_probe probe = UFFD_GONE;
@@ -191,13 +192,13 @@ bool uffd_turn(struct uffd *u, bool wait)
 		return true;
 	if (own_fd_is(&u->uffd))
 		probe = uffd_probe(u);
-	/* an event is there as long as a change is counted, or its caller was killed */
+	/* if a change is counted, there is an event to read, unless its caller was killed */
 	switch (probe) {
 	case UFFD_CHANGING:
 		take_events(u);
 		break;
 	case UFFD_GONE:
-		/* read nothing, it may be another file now */
+		/* read nothing: it may be another file now */
 		invlock_close_feed(&u->il, INVLOCK_FEED_DEGRADED);
 		return false;
 	case UFFD_CALM:

@@ -3,8 +3,8 @@
  * The userfaultfd monitor: needs no privilege, sees what happens to the ranges it watches.
  *
  * It asks the kernel (6.7 or newer) for asynchronous write protection, and then protects
- * nothing: faults are as they were, only the events of the ranges are wanted. See
- * monitor_uffd_thread.c for what is exact and why.
+ * nothing: page faults work as before, and the kernel sends the events of the ranges. See
+ * thread.c for what is exact and why.
  *
  * Fork. The kernel does not hand the child's mappings to our userfaultfd (EVENT_FORK is off).
  * But the child has a copy of the file descriptor, so closing ours would not end the
@@ -16,10 +16,10 @@
  * A process made with CLONE_VM and no CLONE_THREAD whose parent was killed, and which changes
  * what the parent watched, sleeps until it is killed too if it has a copy of the descriptor.
  *
- * Whoever stops the threads one by one and waits for each (a debugger that attaches,
- * LeakSanitizer) may wait for ever: a thread that sleeps for its event cannot be stopped, and
- * our thread, if it was stopped first, does not read it. Ending that debugger ends the wait.
- * SIGSTOP waits for nobody, and SIGCONT sets all going again.
+ * A debugger that attaches, or LeakSanitizer, stops the threads one by one and waits for each. It
+ * may wait for ever: a thread that sleeps until its event is read cannot be stopped, and our
+ * thread, if it was stopped first, does not read the event. Ending the debugger ends the wait.
+ * SIGSTOP waits for no thread, and SIGCONT lets all of them go on.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -47,7 +47,7 @@
 
 /* ---- fork ---- */
 
-/* entries are stored and cleared whole; a fork that runs beside an open is the caller's */
+/* Each entry is stored and cleared whole. The caller sees to it that no fork races an open. */
 static struct uffd *opened[MAX_OPEN];
 
 static void close_copies_in_child(void)
@@ -271,7 +271,7 @@ static int start_thread(struct uffd *u, struct invlock_why *why)
 	pthread_attr_t attr;
 	int err;
 
-	/* every function of the thread once, here, where waiting for it hurts nobody */
+	/* call every function of the thread once, here, where it may take its time */
 	port_now();
 	mprotect(u->stack, u->page, PROT_READ | PROT_WRITE);
 	uffd_unregister(u, 0, u->page);

@@ -46,7 +46,7 @@ static int range_ioctl(const struct uffd *u, unsigned long op, u64 start, u64 en
 		.mode = UFFDIO_REGISTER_MODE_WP,
 	};
 
-	/* another's would be told of our memory */
+	/* another file with this number would be told of our memory */
 	if (!own_fd_is(&u->uffd))
 		return -EBADF;
 	/* UNREGISTER reads the range alone, which is first */
@@ -80,7 +80,7 @@ void uffd_unregister(const struct uffd *u, u64 start, u64 end)
 	range_ioctl(u, UFFDIO_UNREGISTER, start, end);
 }
 
-/* Locks: u->lock. What of [start, end) nobody asks for any more */
+/* Unregister what no watch covers any more of [start, end). Locks: u->lock */
 static void unregister_gaps_locked(const struct uffd *u, u64 start, u64 end)
 {
 	struct gap gap;
@@ -182,7 +182,7 @@ int uffd_watch(struct invlock_mm *mm, u64 start, u64 end)
 	end = (end + u->page - 1) & ~(u->page - 1);
 	if (end <= start)
 		return -EFAULT;
-	/* again: a change under way may have made it fail, or what was watched may be gone */
+	/* again: a change under way may have made it fail, or replaced what was watched */
 	for (int tries = 0; tries < TRIES && (err == -EBUSY || err == -EMEDIUMTYPE); tries++) {
 		pthread_mutex_lock(&u->lock);
 		err = watch_locked(u, start, end);
