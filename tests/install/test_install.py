@@ -190,6 +190,17 @@ def the_example_of_the_manual_page_is_good_and_then_stale():
     assert _run_example(_compile(f'{ROOT}/docs/man/examples/manual.c')) == 'good\nstale\n'
 
 
+def the_program_of_the_tutorial_prints_what_the_tutorial_says():
+    with open(f'{ROOT}/docs/tutorial.md', encoding='utf-8') as f:
+        text = f.read()
+    source = os.path.join(WORK, 'first.c')
+    with open(source, 'w', encoding='utf-8') as f:
+        f.write(re.search(r'^```c\n(.*?)^```', text, flags=re.M | re.S)[1])
+    said = _run_example(_compile(source))
+    assert 'device "world"' in said and '\n'.join('    ' + line for line in
+                                                  said.splitlines()) in text, said
+
+
 def the_example_in_the_readme_compiles_and_runs():
     with open(f'{ROOT}/README.md') as f:
         code = re.search(r'^```c\n(.*?)^```', f.read(), flags=re.M | re.S)
