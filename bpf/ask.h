@@ -20,7 +20,14 @@ static inline int arm(struct bpf_set *set, u32 index, u64 mm)
 	 * A full barrier: whoever closes the set closes this feed, or we see it here. And whoever
 	 * opens a window marks this feed, or we see the window in unmarked().
 	 */
-	return port_fetch_add(&set->closed, 0) ? -ENODEV : 0;
+	if (port_fetch_add(&set->closed, 0))
+		return -ENODEV;
+	/* what others are removing already: a truncation of a file that is mapped here */
+	if (set->header.net) {
+		user_doubts(u, 1);
+		user_doubts(u, 0);
+	}
+	return 0;
 }
 
 static inline int note_missed(struct bpf_user *u, u64 missed, u64 total)

@@ -90,6 +90,8 @@ struct change {
 	struct range range[2];
 };
 
+#define MADV_COLD		20
+#define MADV_PAGEOUT		21
 #define MAP_SHARED_BIT		0x1
 #define MAP_FIXED		0x10
 #define MAP_ANONYMOUS		0x20

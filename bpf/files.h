@@ -152,45 +152,58 @@ static inline bool files_known(const struct bpf_user *u)
 	return port_load(&u->state.nr_unknown) == found;
 }
 
+struct file_part {
+	u64 start;
+	u64 end;
+};
+
+/*
+ * Where these pages of a file may be mapped; @nr: 0 = to the end of the file. Return: false =
+ * nowhere
+ */
+static inline bool part_of_file(struct bpf_user *u, u64 mapping, u64 first, u64 nr,
+				struct file_part *ret)
+{
+	bool known = files_known(u);
+	struct bpf_file *f = file_of(u, mapping, false);
+	u64 base, lo, hi, start, end;
+
+	ret->start = 0;
+	ret->end = INVLOCK_ADDRESS_END;
+	if (!known || !f)
+		return !known || u->state.files_full;
+	ret->start = lo = ~port_load(&f->not_lo);
+	ret->end = hi = port_load(&f->hi);
+	base = port_load(&f->base);
+	/* a hugetlb folio's index counts huge pages on some kernels */
+	if ((base & BASE_KNOWN) && lo < hi &&
+	    BPF_CORE_READ((struct address_space *)mapping, host, i_sb, s_magic) !=
+	    HUGETLBFS_MAGIC) {
+		/* as offsets in the file, of which none is negative */
+		base &= ~BASE_KNOWN;
+		start = first >> (64 - VM_PAGE_SHIFT) ? ~0ULL : first << VM_PAGE_SHIFT;
+		end = start + (nr << VM_PAGE_SHIFT);
+		if (end <= start)
+			end = ~0ULL;
+		ret->start = (start > lo - base ? start : lo - base) + base;
+		ret->end = (end < hi - base ? end : hi - base) + base;
+	}
+	/* else a part of the file that is not mapped */
+	return ret->start < ret->end;
+}
+
 /* one user; folio is a number here, as a global function takes it */
 __noinline int user_loses_page(struct bpf_user *u, u64 mapping, u64 folio_at)
 {
 	struct folio *folio = (void *)folio_at;
-	u64 lo, hi, base, first, last, pages;
-	struct bpf_file *f;
-	bool known;
+	u64 nr = folio_pages(folio);
+	struct file_part part;
 
 	if (!u || !port_load(&u->state.mm))
 		return 0;
-	known = files_known(u);
-	f = file_of(u, mapping, false);
-	if (!known || (!f && u->state.files_full)) {
-		feed_bump(u, 0, INVLOCK_ADDRESS_END, INVLOCK_KIND_TRUNCATE);
-		return 0;
-	}
-	if (!f)
-		return 0;
-	lo = ~port_load(&f->not_lo);
-	hi = port_load(&f->hi);
-	base = port_load(&f->base);
-	pages = folio_pages(folio);
-	/* a hugetlb folio's index counts huge pages on some kernels */
-	if ((base & BASE_KNOWN) && pages &&
-	    BPF_CORE_READ((struct address_space *)mapping, host, i_sb, s_magic) !=
-	    HUGETLBFS_MAGIC) {
-		first = (base & ~BASE_KNOWN) + ((u64)BPF_CORE_READ(folio, index) << VM_PAGE_SHIFT);
-		last = first + (pages << VM_PAGE_SHIFT);
-		/* a folio that begins in front of address 0 */
-		if (last < first)
-			first = 0;
-		if (last < hi)
-			hi = last;
-		if (first > lo)
-			lo = first;
-	}
-	/* else a part of the file that is not mapped */
-	if (lo < hi)
-		feed_bump(u, lo, hi, INVLOCK_KIND_TRUNCATE);
+	/* where its size cannot be told, all of the file */
+	if (part_of_file(u, mapping, nr ? BPF_CORE_READ(folio, index) : 0, nr, &part))
+		feed_bump(u, part.start, part.end, INVLOCK_KIND_TRUNCATE);
 	return 0;
 }
 

@@ -45,7 +45,7 @@
 #ifndef INVLOCK_BPF_GUARD_H
 #define INVLOCK_BPF_GUARD_H
 
-#include "calls.h"
+#include "stretch.h"
 
 #define EAGAIN	11
 #define ENOSYS	38
@@ -146,7 +146,7 @@ __noinline u64 runs_skipped(u64 offset, u32 role)
 static inline u64 sum_from(const struct bpf_guard_cpu *c)
 {
 	return c->from[BPF_ROLE_CALL] + c->from[BPF_ROLE_URING] + c->from[BPF_ROLE_ALL] +
-	       c->from[BPF_ROLE_LIFE];
+	       c->from[BPF_ROLE_LIFE] + c->from[BPF_ROLE_NET];
 }
 
 /*
@@ -249,6 +249,8 @@ __noinline int close_window(u64 window, u64 skipped)
 	c = &g->cpu[cpu];
 	ns = bpf_ktime_get_ns() - c->since;
 	nr = skipped - sum_from(c);
+	if (nr && runs_skipped(this_offset(), BPF_ROLE_NET) != c->from[BPF_ROLE_NET])
+		net_settle();
 	for (u32 i = 0; i < BPF_NR_USERS; i++)
 		if (port_load(&set->mm[i]) && feed_close_window(user_at(i), cpu, window, skipped))
 			return 0;

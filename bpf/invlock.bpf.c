@@ -104,6 +104,7 @@ static inline int call_ends(struct bpf_user *u, struct task_struct *task, struct
 
 /* at the tracepoints, or at the functions: the library loads these or those */
 #include "attach.h"
+#include "net.h"
 
 SEC("tp_btf/sched_process_exit")
 int BPF_PROG(task_exits, struct task_struct *task)

@@ -24,6 +24,7 @@ struct thread_info {
 };
 
 struct mm_struct {
+	atomic_t tlb_flush_pending;	/* gathers of this mm that are under way */
 	atomic_t mm_users;
 	unsigned long end_data;
 	unsigned long start_brk;
@@ -58,8 +59,19 @@ enum mapping_flags {
 	AS_EXITING,
 };
 
+struct rb_node;
+
+struct rb_root {
+	struct rb_node *rb_node;
+};
+
+struct rb_root_cached {
+	struct rb_root rb_root;
+};
+
 struct address_space {
 	struct inode *host;
+	struct rb_root_cached i_mmap;
 	unsigned long flags;
 };
 
@@ -111,7 +123,12 @@ struct vm_operations_struct {
 	void *map_pages;
 };
 
+struct mmu_gather {
+	struct mm_struct *mm;
+};
+
 struct vm_area_struct {
+	struct mm_struct *vm_mm;
 	unsigned long vm_start;
 	unsigned long vm_end;
 	unsigned long vm_flags;
@@ -210,6 +227,7 @@ struct bpf_iter__task_vma {
 /* constants that BTF does not hold */
 #define TS_COMPAT		0x0002
 #define PF_IO_WORKER		0x00000010
+#define PF_KTHREAD		0x00200000
 #define HUGETLBFS_MAGIC		0x958458f6
 
 #define VM_PAGE_SHIFT		12

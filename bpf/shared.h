@@ -17,6 +17,10 @@
 #define BPF_FILTER_WORDS	1024
 /* Of one process: io_uring MADVISE requests that may run at once; a power of two. */
 #define BPF_NR_REQUESTS		4096
+/* Removals and moves of pages that the net watches at once, of all; a power of two. */
+#define BPF_NR_STRETCHES	1024
+/* Different calls that it counts by their number, of one process. */
+#define BPF_NR_CAUGHT		8
 
 /* CPUs that the guard can watch: a machine with more has no guard; a power of two. */
 #define BPF_NR_CPUS		1024
@@ -96,6 +100,8 @@ struct bpf_set_header {
 	__u32 guard;		/* enum bpf_guarding */
 	char reason[BPF_REASON_SIZE];	/* why not to the functions */
 	char no_guard[BPF_REASON_SIZE];	/* why it is missing */
+	__u32 net;		/* is there a net under the decoder? See net.h */
+	char no_net[BPF_REASON_SIZE];	/* why not */
 };
 
 /* What all processes that share a set of programs have in common. */
@@ -123,6 +129,7 @@ enum bpf_role {
 	BPF_ROLE_URING,		/* a request was not, and its end may never come */
 	BPF_ROLE_ALL,		/* what was missed may concern everybody */
 	BPF_ROLE_LIFE,		/* a process that is gone still has its seat */
+	BPF_ROLE_NET,		/* a removal was not caught, or one that is marked is over */
 	BPF_NR_ROLES
 };
 
@@ -153,6 +160,37 @@ struct bpf_guard {
 	struct bpf_guard_cpu cpu[BPF_NR_CPUS];
 };
 
+/*
+ * From one of the net's functions to another, on one thread: see stretch.h. Whoever takes the
+ * word to 0 by compare-exchange frees it.
+ */
+struct bpf_stretch {
+	__u64 owner;		/* a thread, or the address of a gather; 0 = free; claimed by */
+				/* compare-exchange */
+	__u64 word;		/* a number of its own, and a mask: which functions; 0 = not yet */
+	__u64 seat;		/* of the user */
+	__u64 serial;		/* of the user: another may sit there now */
+	__u64 start;
+	__u64 end;
+};
+
+struct bpf_net {
+	__u64 number;		/* of the stretch begun last */
+	__u64 reach;		/* none lies this far from its home, or further */
+	struct bpf_stretch stretch[BPF_NR_STRETCHES];
+};
+
+/* A call that removed pages, or moved them, and was not announced. */
+struct bpf_caught {
+	__u64 who;		/* BPF_CAUGHT_*, with the call's number; 0 = free */
+	__u64 nr;
+};
+
+#define BPF_CAUGHT_NATIVE	(1ULL << 32)
+#define BPF_CAUGHT_COMPAT	(2ULL << 32)
+#define BPF_CAUGHT_NO_CALL	(3ULL << 32)	/* in a fault, or on its way back from a call */
+#define BPF_CAUGHT_KERNEL	(4ULL << 32)	/* a thread of the kernel */
+
 /* The state of one watched process. */
 struct bpf_state {
 	__u64 mm;		/* the mm that is watched; 0 = none: nothing is written */
@@ -176,6 +214,10 @@ struct bpf_state {
 	__u64 nr_unpaired;	/* calls whose enter was not seen */
 	__u64 nr_healed;	/* calls whose exit was not seen */
 	__u64 reach;		/* no call lies this far from its home, or further */
+	__u64 nr_gathers;	/* removals that were caught and still run */
+	__u64 doubtful;		/* 1: everything is marked until no removal runs: see stretch.h */
+	__u64 nr_caught;	/* removals and moves that were caught so far, */
+	struct bpf_caught caught[BPF_NR_CAUGHT];	/* and in which calls; the first few */
 };
 
 /* A call that runs. Only its own thread touches one that it owns. */

@@ -27,23 +27,37 @@ static inline struct bpf_request *request_at(struct bpf_user *u, u64 req, u32 i)
 	return &u->requests[(home + i) & (BPF_NR_REQUESTS - 1)];
 }
 
-/* Return: is it one of this user's? */
-__noinline int user_ends_request(struct bpf_user *u, u64 req)
+/* NULL: it is none of this user's */
+static inline struct bpf_request *find_request(struct bpf_user *u, u64 req)
 {
-	if (!u || !port_load(&u->state.nr_requests))
-		return 0;
+	if (!port_load(&u->state.nr_requests))
+		return NULL;
 	for (u32 i = 0; i < REQUEST_PROBES; i++) {
 		struct bpf_request *r = request_at(u, req, i);
 
-		if (port_load(&r->req) != req)
-			continue;
-		feed_end_long(u, r->start, r->end);
-		r->ring = 0;
-		port_fetch_add(&u->state.nr_requests, -1ULL);
-		port_store_release(&r->req, 0);
-		return 1;
+		if (port_load(&r->req) == req)
+			return r;
 	}
-	return 0;
+	return NULL;
+}
+
+__noinline int user_has_request(struct bpf_user *u, u64 req)
+{
+	return u && find_request(u, req);
+}
+
+/* Return: is it one of this user's? */
+__noinline int user_ends_request(struct bpf_user *u, u64 req)
+{
+	struct bpf_request *r = u ? find_request(u, req) : NULL;
+
+	if (!r)
+		return 0;
+	feed_end_long(u, r->start, r->end);
+	r->ring = 0;
+	port_fetch_add(&u->state.nr_requests, -1ULL);
+	port_store_release(&r->req, 0);
+	return 1;
 }
 
 /* Return: 0 when its end is still to be marked: nobody who is there now saw its start */

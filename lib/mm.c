@@ -53,9 +53,9 @@ void *map_wiped_on_fork(size_t bytes)
 	return mem;
 }
 
-int mm_sees(const struct monitor *monitor, u64 need, struct invlock_why *why)
+int mm_sees(const struct monitor *monitor, u64 seen, u64 need, struct invlock_why *why)
 {
-	u64 covered = monitor->seen | monitor->refused;
+	u64 covered = seen | monitor->refused;
 	u64 missing = monitor->sees_what_it_is_told ? 0 : need & ~covered;
 	char names[300];
 
@@ -88,6 +88,7 @@ int mm_create(const struct monitor *monitor, unsigned int flags, struct invlock_
 	if (!mm)
 		return explain(why, -ENOMEM, "out of memory");
 	mm->monitor = monitor;
+	mm->seen = monitor->seen;
 	mm->exact = monitor->exact;
 	mm->users = 1;
 	mm->alive = map_wiped_on_fork(sizeof(*mm->alive));
@@ -117,36 +118,6 @@ free_mm:
 	return err;
 }
 
-/* Locks: mm_lock() */
-static int open_one(unsigned int nr, const struct invlock_mm_options *options,
-		    struct invlock_mm **ret_mm, struct invlock_why *why)
-{
-	int err = mm_sees(monitors[nr], options->need, why);
-
-	if (err)
-		return err;
-	/* what a forked child inherited is its holders' to close; it gets a new one */
-	if (!opened[nr] || !mm_alive(opened[nr])) {
-		err = mm_create(monitors[nr], options->flags, ret_mm, why);
-		if (!err)
-			opened[nr] = *ret_mm;
-		return err;
-	}
-	opened[nr]->users++;
-	*ret_mm = opened[nr];
-	return 0;
-}
-
-static int open_named(const struct invlock_mm_options *options, struct invlock_mm **ret_mm,
-		      struct invlock_why *why)
-{
-	for (unsigned int i = 0; monitors[i]; i++)
-		if (!strcmp(monitors[i]->name, options->monitor))
-			return open_one(i, options, ret_mm, why);
-	return explain(why, -EINVAL, "there is no monitor named \"%.40s\"; "
-		       "see `invlock doctor` for those there are", options->monitor);
-}
-
 /* one user less. Locks: mm_lock() */
 static void close_locked(struct invlock_mm *mm)
 {
@@ -161,6 +132,44 @@ static void close_locked(struct invlock_mm *mm)
 	mm->monitor->close(mm, mine);
 	munmap(mm->alive, sizeof(*mm->alive));
 	free(mm);
+}
+
+/* Locks: mm_lock() */
+static int open_one(unsigned int nr, const struct invlock_mm_options *options,
+		    struct invlock_mm **ret_mm, struct invlock_why *why)
+{
+	const struct monitor *monitor = monitors[nr];
+	int err = mm_sees(monitor, monitor->seen | monitor->perhaps, options->need, why);
+	struct invlock_mm *mm;
+
+	if (err)
+		return err;
+	/* what a forked child inherited is its holders' to close; it gets a new one */
+	if (!opened[nr] || !mm_alive(opened[nr])) {
+		err = mm_create(monitor, options->flags, &mm, why);
+		if (err)
+			return err;
+		opened[nr] = mm;
+	} else {
+		mm = opened[nr];
+		mm->users++;
+	}
+	err = mm_sees(monitor, mm->seen, options->need, why);
+	if (err)
+		close_locked(mm);
+	else
+		*ret_mm = mm;
+	return err;
+}
+
+static int open_named(const struct invlock_mm_options *options, struct invlock_mm **ret_mm,
+		      struct invlock_why *why)
+{
+	for (unsigned int i = 0; monitors[i]; i++)
+		if (!strcmp(monitors[i]->name, options->monitor))
+			return open_one(i, options, ret_mm, why);
+	return explain(why, -EINVAL, "there is no monitor named \"%.40s\"; "
+		       "see `invlock doctor` for those there are", options->monitor);
 }
 
 /* Unless it is named, a monitor is not chosen if it may miss what it sees. Locks: mm_lock() */
@@ -262,7 +271,7 @@ int invlock_mm_info(const struct invlock_mm *mm, struct invlock_mm_info *ret_inf
 	feed = mm->il.feed;
 	info = (struct invlock_mm_info){
 		.monitor = mm->monitor->name,
-		.seen = mm->monitor->seen,
+		.seen = mm->seen,
 		.exact = mm->exact,
 		.sequence = port_load_acquire(&feed->sequence),
 		.lost = port_load(&feed->lost),
@@ -270,7 +279,8 @@ int invlock_mm_info(const struct invlock_mm *mm, struct invlock_mm_info *ret_inf
 		.missed = port_load(&feed->missed),
 		.feed = feed,
 		.feed_size = mm->feed_bytes,
-		.refused = mm->monitor->refused,
+		.refused = mm->monitor->refused & ~mm->seen,
+		.caught = mm->monitor->nr_caught ? mm->monitor->nr_caught(mm) : 0,
 	};
 	return options_out(ret_info, sizeof(info), &info, sizeof(info));
 }

@@ -13,7 +13,7 @@ struct invlock_mm {
 	const struct monitor *monitor;
 	struct invlock il;	/* set by monitor->open, then constant */
 	size_t feed_bytes;	/* of il.feed, as mapped; the same */
-	u64 exact;		/* of monitor->exact, what holds on this kernel; the same */
+	u64 seen, exact;	/* of the monitor, as they are on this kernel; the same */
 	void *data;		/* the monitor's own; the same */
 	/*
 	 * 1 as long as this is the process that opened it. Lies on a page that fork wipes
@@ -53,8 +53,8 @@ int mm_create(const struct monitor *monitor, unsigned int flags, struct invlock_
 /* one more user; the caller is one already */
 void mm_hold(struct invlock_mm *mm);
 
-/* 0, or -EOPNOTSUPP and a sentence that names the kinds in @need that are not seen */
-int mm_sees(const struct monitor *monitor, u64 need, struct invlock_why *why);
+/* 0, or -EOPNOTSUPP and a sentence that names the kinds in @need that are not in @seen */
+int mm_sees(const struct monitor *monitor, u64 seen, u64 need, struct invlock_why *why);
 
 /* the same with kinds that the monitor marks before the change elsewhere, but not on this kernel */
 int mm_is_exact(const struct invlock_mm *mm, u64 need, struct invlock_why *why);

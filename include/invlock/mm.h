@@ -100,6 +100,8 @@ bool invlock_mm_alive(const struct invlock_mm *mm);
  * @feed_size: its bytes
  * @refused: mask of kinds that it need not see, since they can only happen to memory of which it
  *	refuses every translation, range by range
+ * @caught: removals of memory that nothing had announced and that the monitor's net caught; each
+ *	made every translation stale before it was made
  */
 struct invlock_mm_info {
 	size_t size;
@@ -113,6 +115,7 @@ struct invlock_mm_info {
 	const struct invlock_feed *feed;
 	size_t feed_size;
 	uint64_t refused;
+	uint64_t caught;
 };
 
 /**

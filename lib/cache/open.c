@@ -128,7 +128,7 @@ int invlock_cache_open(struct invlock_mm *mm, const struct invlock_cache_options
 			       "this mm was opened before a fork; open a new one");
 	err = check_options(&o, options, why);
 	if (!err)
-		err = mm_sees(mm->monitor, o.need, why);
+		err = mm_sees(mm->monitor, mm->seen, o.need, why);
 	if (!err)
 		err = mm_is_exact(mm, o.need, why);
 	if (err)

@@ -14,6 +14,8 @@
  * @name: as users select it
  * @seen: mask of the kinds of change that reach the feed
  * @exact: those of them that are marked before the change is made, for every thread
+ * @perhaps: kinds that it sees, exactly, on some machines: open() puts those of this one into
+ *	mm->also
  * @refused: kinds that it need not see, for they can only happen to memory that it refuses
  * @sees_what_it_is_told: the program reports; no kind is demanded, no self-test is run
  * @open: make or attach the feed, fill mm->il, mm->feed_bytes, mm->data, and begin to watch;
@@ -32,6 +34,7 @@
  * @note_missed: NULL, or look whether the kernel skipped a run of the monitor, and if so make
  *	every translation stale; and make up for what could not be done in time. Asked when the
  *	cache is idle and by invlock_mm_info(). A few system calls. 0, or -errno
+ * @nr_caught: NULL, or how many removals nothing had announced
  * @describe: NULL, or say in a sentence how it works here, for people
  * @unwatch: NULL, or the reverse, when a translation is dropped; watches of overlapping
  *	ranges count
@@ -41,6 +44,7 @@ struct monitor {
 	u64 seen;
 	u64 exact;
 	u64 refused;
+	u64 perhaps;
 	bool sees_what_it_is_told;
 	int (*open)(struct invlock_mm *mm, struct invlock_why *why);
 	void (*close)(struct invlock_mm *mm, bool mine);
@@ -48,6 +52,7 @@ struct monitor {
 	int (*watch)(struct invlock_mm *mm, u64 start, u64 end);
 	void (*unwatch)(struct invlock_mm *mm, u64 start, u64 end);
 	int (*note_missed)(const struct invlock_mm *mm);
+	u64 (*nr_caught)(const struct invlock_mm *mm);
 	void (*describe)(const struct invlock_mm *mm, struct invlock_why *ret_how);
 };
 

@@ -27,7 +27,7 @@ int selftest(struct invlock_mm *mm, struct invlock_why *why)
 
 	for (unsigned int i = 0; quick[i]; i++) {
 		for (const struct map_change *c = quick[i]; c->name; c++) {
-			if (!(monitor->seen >> c->kind & 1))
+			if (!(mm->seen >> c->kind & 1))
 				continue;
 			map_change_test(c, mm, &result);
 			if (result.verdict == CHANGE_MISSED)

@@ -28,7 +28,9 @@
 
 /* opens, or skips when this host does not let us, which only a privilege may decide */
 void watch_open(struct invlock_mm *mm);
+/* fails when the net under the decoder caught something, but where that is expected */
 void watch_close(struct invlock_mm *mm);
+extern bool rig_expects_caught;
 
 /* a stripe of zeroed, touched private memory below 4 GiB, where i386 calls reach it */
 char *stripe_new(void);

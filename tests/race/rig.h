@@ -28,6 +28,9 @@ struct race {
 void race_open(struct race *race);
 void race_close(struct race *race);
 
+/* skips where the programs of bpf are not at functions */
+void race_need_functions(void);
+
 /* a number that was never used before */
 uint64_t race_number(void);
 

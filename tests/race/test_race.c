@@ -53,6 +53,30 @@ static unsigned long same_thread(void)
 	return race.stale;
 }
 
+/* the same, and the page lives on elsewhere */
+static unsigned long moved_away(void)
+{
+	struct race race = {};
+	char *p = race_map(PAGE), *to = race_map(PAGE);
+
+	race_open(&race);
+	write_number(p);
+	for (unsigned long i = 0; i < race_rounds; i++) {
+		race_use(&race, p, PAGE);
+		if (mremap(p, PAGE, PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, to) != to ||
+		    mmap(p, PAGE, PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) != p)
+			abort();
+		write_number(p);
+		race_use(&race, p, PAGE);
+	}
+	munmap(p, PAGE);
+	munmap(to, PAGE);
+	assert_true(race.hits >= race_rounds);
+	race_close(&race);
+	return race.stale;
+}
+
 /* ---- another thread receives the address while the first is still inside munmap ---- */
 
 struct handed {
@@ -326,6 +350,34 @@ TEST(unmap_then_lookup_on_one_thread_is_never_stale)
 TEST_PLANTED(no_check, unmap_then_lookup_is_stale_without_the_check)
 {
 	assert_control_fails(same_thread());
+}
+
+TEST(move_then_lookup_on_one_thread_is_never_stale)
+{
+	assert_int_equal(moved_away(), 0);
+}
+
+TEST_PLANTED(no_check, move_then_lookup_is_stale_without_the_check)
+{
+	assert_control_fails(moved_away());
+}
+
+TEST_PLANTED(no_calls, what_no_call_announces_falls_into_the_net_and_is_never_stale)
+{
+	race_need_functions();
+	assert_int_equal(same_thread(), 0);
+	assert_int_equal(moved_away(), 0);
+	assert_int_equal(handed_in_munmap(), 0);
+	assert_int_equal(new_memory_seen(), 0);
+}
+
+TEST_PLANTED(no_calls_no_net, what_no_call_announces_is_stale_without_the_net)
+{
+	race_need_functions();
+	assert_control_fails(same_thread());
+	assert_control_fails(moved_away());
+	assert_control_fails(handed_in_munmap());
+	assert_control_fails(new_memory_seen());
 }
 
 TEST(an_address_handed_over_inside_munmap_is_never_stale)

@@ -161,7 +161,7 @@ static void sees_what_it_claims_beside_other_threads(const char *name)
 	start(&storm);
 	for (unsigned int nr = 0; (c = map_change_at(nr)); nr++) {
 		map_change_test(c, mm, &r);
-		if (!(mm->monitor->seen >> c->kind & 1))
+		if (!(mm->seen >> c->kind & 1))
 			continue;
 		if (r.verdict == CHANGE_SEEN) {
 			nr_seen++;

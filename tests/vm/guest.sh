@@ -128,7 +128,8 @@ guest_tool()
 guest_suites()
 {
 	local build program name
-	local programs=(tests/race/test_race{,_storm}{,_no_check})
+	local programs=(tests/race/test_race{,_storm}{,_no_check}
+			tests/race/test_race_no_calls{,_no_net})
 
 	for program in "$root"/tests/bpf/test_*.c; do
 		name=$(basename "$program" .c)

@@ -31,7 +31,7 @@ static int help(void)
 
 u64 finding_lacks(const struct finding *f)
 {
-	return INVLOCK_KINDS_DEFAULT & ~(f->monitor->seen | f->monitor->refused);
+	return INVLOCK_KINDS_DEFAULT & ~(f->seen | f->monitor->refused);
 }
 
 /* Return: how many changes the monitor missed although it claims to see their kind. */
@@ -41,7 +41,7 @@ static unsigned int broken_claims(const struct finding *f)
 	unsigned int nr = 0;
 
 	for (unsigned int i = 0; (c = map_change_at(i)); i++)
-		nr += f->results[i].verdict == CHANGE_MISSED && f->monitor->seen >> c->kind & 1;
+		nr += f->results[i].verdict == CHANGE_MISSED && f->seen >> c->kind & 1;
 	return nr;
 }
 
@@ -74,7 +74,7 @@ void result_reason(const struct finding *f, const struct map_change *c,
 
 	if (f->err)
 		snprintf(ret_text, len, "the monitor cannot be used");
-	else if (r->verdict == CHANGE_SEEN && !(m->seen >> c->kind & 1))
+	else if (r->verdict == CHANGE_SEEN && !(f->seen >> c->kind & 1))
 		snprintf(ret_text, len, "it saw this change, but it does not claim to see every "
 			 "change of this kind");
 	else if (r->verdict != CHANGE_MISSED)
@@ -82,7 +82,7 @@ void result_reason(const struct finding *f, const struct map_change *c,
 	else if (m->sees_what_it_is_told)
 		snprintf(ret_text, len, "%s",
 			 "it sees what the program reports, and doctor reports nothing");
-	else if (m->seen >> c->kind & 1)
+	else if (f->seen >> c->kind & 1)
 		snprintf(ret_text, len, "it claims to see this kind, so this is a defect: do not "
 			 "use this monitor here");
 	else

@@ -28,8 +28,8 @@ struct finding {
 	const struct monitor *monitor;
 	int err;			/* why it cannot be opened; 0 = it is usable */
 	struct invlock_why why;		/* err in words */
-	u64 exact;			/* of what it sees, what is exact on this host */
 	struct invlock_why how;		/* how it works on this host; may be empty */
+	u64 seen, exact;		/* masks of kinds, on this host */
 	enum selftest selftest;
 	struct invlock_why selftest_why;	/* why the self-test failed */
 	struct change_result results[MAX_CHANGES];	/* indexed like map_change_at() */

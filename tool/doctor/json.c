@@ -49,9 +49,9 @@ static json *monitor_json(const struct report *r, const struct finding *f)
 	add_text(o, "selftest_reason", reports ? "it sees only what the program reports" :
 		 f->selftest_why.text);
 	add_flag(o, "chosen", f == r->chosen);
-	json_object_object_add(o, "sees", kinds(f->monitor->seen));
-	json_object_object_add(o, "exact", kinds(f->err ? f->monitor->exact : f->exact));
-	json_object_object_add(o, "refuses", kinds(f->monitor->refused));
+	json_object_object_add(o, "sees", kinds(f->seen));
+	json_object_object_add(o, "exact", kinds(f->exact));
+	json_object_object_add(o, "refuses", kinds(f->monitor->refused & ~f->seen));
 	json_object_object_add(o, "lacks", kinds(reports ? 0 : finding_lacks(f)));
 	return o;
 }

@@ -24,15 +24,15 @@
 #define STEP_SELFTEST		0
 #define STEP_CHANGE(nr)		((nr) + 1)
 
-enum word { WORD_OPENED, WORD_BEGIN, WORD_DONE };
+enum word { WORD_OPENED, WORD_BEGIN, WORD_DONE, WORD_DESCRIBED };
 
 /* It is smaller than PIPE_BUF, so it arrives whole or not at all. */
 struct probe_message {
 	enum word word;
 	unsigned int step;
 	int err;
+	u64 seen, exact;
 	struct invlock_why why;
-	u64 exact;
 	struct change_result result;
 };
 
@@ -55,8 +55,8 @@ static int child_open(const struct monitor *monitor, int fd, struct invlock_mm *
 	struct probe_message m = { .word = WORD_OPENED };
 
 	m.err = invlock_mm_open(&o, ret_mm, &m.why);
-	if (!m.err)
-		m.exact = (*ret_mm)->exact;
+	m.seen = m.err ? monitor->seen : (*ret_mm)->seen;
+	m.exact = m.err ? monitor->exact : (*ret_mm)->exact;
 	if (!m.err && monitor->describe)
 		monitor->describe(*ret_mm, &m.why);
 	tell(fd, &m);
@@ -82,6 +82,13 @@ static void child(const struct monitor *monitor, unsigned int first, unsigned in
 			map_change_test(map_change_at(step - STEP_CHANGE(0)), mm, &m.result);
 		tell(fd, &m);
 	}
+	/* once more: now it knows what it has caught */
+	if (monitor->describe) {
+		struct probe_message m = { .word = WORD_DESCRIBED };
+
+		monitor->describe(mm, &m.why);
+		tell(fd, &m);
+	}
 	invlock_mm_close(mm);
 }
 
@@ -98,8 +105,12 @@ static void take(struct finding *f, struct child_progress *p, const struct probe
 	case WORD_OPENED:
 		p->opened = true;
 		f->err = m->err;
+		f->seen = m->seen;
 		f->exact = m->exact;
 		*(m->err ? &f->why : &f->how) = m->why;
+		break;
+	case WORD_DESCRIBED:
+		f->how = m->why;
 		break;
 	case WORD_BEGIN:
 		p->running = true;
@@ -205,6 +216,9 @@ void probe_monitor(struct finding *f, unsigned int nr_changes)
 {
 	unsigned int nr_steps = STEP_CHANGE(nr_changes), next = 0, before;
 
+	/* until it has opened */
+	f->seen = f->monitor->seen;
+	f->exact = f->monitor->exact;
 	for (unsigned int i = 0; i < nr_changes; i++)
 		f->results[i] = (struct change_result){ .verdict = CHANGE_UNKNOWN,
 							.reason = "the change was not made" };

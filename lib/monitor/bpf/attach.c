@@ -23,11 +23,13 @@ struct functions {
 	unsigned int nr;
 };
 
+/* NULL: not one at a function of a call, or what guards it */
 static const char *function_of(const struct bpf_program *prog)
 {
 	const char *section = bpf_program__section_name(prog);
 
-	if (strncmp(section, "fentry/", 7) && strncmp(section, "fexit/", 6))
+	if ((strncmp(section, "fentry/", 7) && strncmp(section, "fexit/", 6)) ||
+	    net_has_program(prog))
 		return NULL;
 	return strchr(section, '/') + 1;
 }

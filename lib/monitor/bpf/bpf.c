@@ -3,13 +3,14 @@
  * The BPF monitor: a program in the kernel marks the feed at the enter and the exit of every
  * system call that can change our map. Exact, but for these holes:
  *
- * TRUNCATE_PRIVATE	not seen, so such memory is refused: when a file is truncated, copies that
- *			a MAP_PRIVATE mapping made of its pages are dropped without an event, if
- *			the page itself is no longer in the page cache
+ * TRUNCATE_PRIVATE	not seen without the net (bpf/net.h), so such memory is refused there: when
+ *			a file is truncated, copies that a MAP_PRIVATE mapping made of its pages
+ *			are dropped without an event, if the page itself is no longer in the page
+ *			cache
  * PROTECT		not seen unless asked for: allocators call mprotect all the time, and
  *			no pinned registration goes stale by it
- * MOVE			not seen: UFFDIO_MOVE is an ioctl, on a descriptor like any other; the
- *			kernel refuses to move pinned pages
+ * MOVE			not seen without the net: UFFDIO_MOVE is an ioctl, on a descriptor like
+ *			any other; the kernel refuses to move pinned pages
  * MIGRATE		not seen: the kernel's own doing, with no call to see; it leaves pinned
  *			pages alone
  * SOFT_DIRTY		not seen: written to a file of /proc; changes no page
@@ -17,7 +18,7 @@
  * Refused are also DAX files, which have no pages in the page cache that could leave it, and what
  * drivers, sockets and the kernel map: they can put other pages there in any call (bpf/look.h).
  *
- * This case is missed within the kinds that are seen:
+ * This case is missed within the kinds that are seen where there is no net:
  *
  * - io_uring MADVISE requests that were queued before the open and run after it are marked
  *   when they complete, not when they start.
@@ -240,6 +241,16 @@ static int finish_old_calls(const struct watch *w, struct invlock_why *why)
 	return err;
 }
 
+/* where there is a net under the decoder */
+#define NET_SEEN	(INVLOCK_BIT(TRUNCATE_PRIVATE) | INVLOCK_BIT(MOVE))
+
+static void see_by_net(struct invlock_mm *mm, u32 guard)
+{
+	mm->seen |= NET_SEEN;
+	/* a move whose start was skipped is found by nobody: see net.h */
+	mm->exact |= guard == BPF_GUARD_ON ? INVLOCK_BIT(TRUNCATE_PRIVATE) : NET_SEEN;
+}
+
 static int bpf_open(struct invlock_mm *mm, struct invlock_why *why)
 {
 	struct watch *w;
@@ -268,6 +279,8 @@ static int bpf_open(struct invlock_mm *mm, struct invlock_why *why)
 		mm->il.nudge = nudge;
 		mm->il.nudge_arg = mm;
 	}
+	if (w->set.header.net)
+		see_by_net(mm, w->set.header.guard);
 	if (w->set.header.guard == BPF_GUARD_MISSING)
 		mm->exact = 0;
 	/*
@@ -382,7 +395,7 @@ static void find_unknown_files(const struct invlock_mm *mm)
 static u64 good_memory(const struct invlock_mm *mm)
 {
 	return MAPPED_BIT(ANON) | MAPPED_BIT(SHARED) |
-	       (mm->monitor->seen & INVLOCK_BIT(TRUNCATE_PRIVATE) ? MAPPED_BIT(PRIVATE_FILE) : 0);
+	       (mm->seen & INVLOCK_BIT(TRUNCATE_PRIVATE) ? MAPPED_BIT(PRIVATE_FILE) : 0);
 }
 
 /* we have no descriptor of the program any more, or may not ask: /proc knows what is anonymous */
@@ -456,22 +469,32 @@ int monitor_bpf_note_missed(const struct invlock_mm *mm)
 	return err == -EAGAIN ? 0 : err;
 }
 
+static u64 nr_caught(const struct invlock_mm *mm)
+{
+	return port_load(&((const struct bpf_user *)mm->il.feed)->state.nr_caught);
+}
+
 static void describe(const struct invlock_mm *mm, struct invlock_why *ret_how)
 {
 	const struct bpf_set_header *head = &((const struct watch *)mm->data)->set.header;
 	const char *guard = head->guard == BPF_GUARD_ON ? "; the kernel preempts programs, and a "
 							  "guard sees each time" : "";
+	struct bpf_state state;
+	char net[160];
 
+	monitor_bpf_state(mm, &state);
+	net_describe(head, &state, net, sizeof(net));
 	if (head->guard == BPF_GUARD_MISSING)
 		explain(ret_how, 0, "NOT exact: the kernel preempts programs, so that calls are "
 			"missed, and the guard that would see that cannot be had: %s",
 			head->no_guard);
 	else if (head->attached == BPF_AT_FUNCTIONS)
 		explain(ret_how, 0, "at the functions of the calls that change a map: other calls "
-			"cost nothing%s", guard);
+			"cost nothing%s; %s", guard, net);
 	else
 		explain(ret_how, 0, "at the tracepoints, where every call of every process pays "
-			"a little, since it cannot be at functions: %s%s", head->reason, guard);
+			"a little, since it cannot be at functions: %s%s; %s", head->reason, guard,
+			net);
 }
 
 #define SEEN	(INVLOCK_KINDS_SHARED | INVLOCK_BIT(RELEASE))
@@ -482,10 +505,12 @@ const struct monitor monitor_bpf = {
 	.seen = SEEN,
 	.exact = SEEN,
 	.refused = REFUSED,
+	.perhaps = NET_SEEN,
 	.open = bpf_open,
 	.close = bpf_close,
 	.look = bpf_look,
 	.watch = bpf_watch,
 	.note_missed = monitor_bpf_note_missed,
+	.nr_caught = nr_caught,
 	.describe = describe,
 };

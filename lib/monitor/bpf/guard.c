@@ -94,7 +94,7 @@ static enum bpf_role role_of(const struct bpf_program *prog)
 	if (!strncmp(bpf_program__name(prog), "request_", 8) ||
 	    has_name(prog, "completion_overflows"))
 		return BPF_ROLE_URING;
-	return BPF_ROLE_CALL;
+	return net_has_program(prog) ? BPF_ROLE_NET : BPF_ROLE_CALL;
 }
 
 static int list_programs(struct bpf_object *obj, struct bpf_guard *g)

@@ -110,6 +110,7 @@ static int seal(struct invlock_bpf *skel, struct bpf_set_header *header, struct 
 {
 	const struct bpf_map *sealed[] = {
 		skel->maps.invlock_set, skel->maps.invlock_guard, skel->maps.invlock_here,
+		skel->maps.invlock_net,
 	};
 	struct bpf_set *head = aligned_alloc(64, sizeof(*head));
 	struct bpf_program *prog;
@@ -227,6 +228,8 @@ static int load_at(struct set *set, struct bpf_set_header *header, bool steady,
 	err = choose_programs(skel, why);
 	if (!err)
 		err = choose_calls(skel, header, why);
+	if (!err && header->net)
+		err = net_choose(skel->obj, why);
 	if (err)
 		goto destroy;
 	if (header->guard == BPF_GUARD_ON) {
@@ -267,6 +270,21 @@ static int load_steady_or_not(struct set *set, struct bpf_set_header *header,
 	return err;
 }
 
+/* with the net under them, if it can be */
+static int load_at_functions(struct set *set, struct bpf_set_header *header,
+			     struct invlock_why *why)
+{
+	int err;
+
+	header->net = true;
+	err = load_steady_or_not(set, header, why);
+	if (!err)
+		return 0;
+	snprintf(header->no_net, sizeof(header->no_net), "%.*s", BPF_REASON_SIZE - 1, why->text);
+	header->net = false;
+	return load_steady_or_not(set, header, why);
+}
+
 /* at the functions if the kernel lets us */
 static int load_quietly(struct set *set, u64 object, struct invlock_why *why)
 {
@@ -276,9 +294,10 @@ static int load_quietly(struct set *set, u64 object, struct invlock_why *why)
 
 	if (monitor_bpf_options.tracepoints || monitor_bpf_options.count_protect)
 		explain(&why_not, 0, "it was asked for");
-	else if (!load_steady_or_not(set, &header, &why_not))
+	else if (!load_at_functions(set, &header, &why_not))
 		return 0;
 	header.attached = BPF_AT_TRACEPOINTS;
+	snprintf(header.no_net, sizeof(header.no_net), "no program is at functions");
 	snprintf(header.reason, sizeof(header.reason), "%.*s", BPF_REASON_SIZE - 1, why_not.text);
 	header.guard = monitor_bpf_options.guard || guard_tracepoints_preemptible() ?
 		       BPF_GUARD_ON : BPF_GUARD_UNNEEDED;

@@ -25,7 +25,7 @@
 #include "bpf/shared.h"
 #include "core/port.h"
 
-#define SET_ROOM	112
+#define SET_ROOM	128
 
 struct set {
 	u32 id;			/* of its map invlock_set; 0 = no set */
@@ -90,6 +90,17 @@ struct bpf_object;
  * Return: 0; or -errno, when they might be missing somewhere.
  */
 int attach_to_functions(struct bpf_object *obj, bool *ret_preemptible, struct invlock_why *why);
+
+/* net.c: is this a program of the net? */
+struct bpf_program;
+bool net_has_program(const struct bpf_program *prog);
+
+/* load the net as well; 0, or -errno: why not here */
+int net_choose(struct bpf_object *obj, struct invlock_why *why);
+
+/* a sentence for people: is it there, and what has it caught? */
+void net_describe(const struct bpf_set_header *head, const struct bpf_state *state,
+		  char *text, size_t size);
 
 /* is no program at a function taken off now? 0 or -errno */
 int attach_ask_kernel(struct invlock_why *why);
