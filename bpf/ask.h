@@ -44,6 +44,7 @@ static inline int note_missed(struct bpf_user *u, u64 missed, u64 total)
 		return 0;
 	}
 	/* a skipped call that still runs is marked at its exit, or that one is counted, too */
+	files_unknown(u);
 	feed_lose(u);
 	port_store(&u->feed.missed, missed);
 	return 0;
@@ -78,7 +79,7 @@ int ask(struct bpf_ask *q)
 	case BPF_ASK_NOTE_FOUND:
 		return note_found(user_of(mm), q->nr);
 	case BPF_ASK_LOOK:
-		return look_at_range(q);
+		return look_at_range(user_of(mm), q);
 	case BPF_ASK_UNMARKED:
 		return unmarked(user_of(mm), q->nr);
 	}

@@ -152,6 +152,36 @@ static inline bool files_known(const struct bpf_user *u)
 	return port_load(&u->state.nr_unknown) == found;
 }
 
+/*
+ * Looked at before memory is cached, this file is mapped there. When all files are known and this
+ * one is not, it was mapped in a way that we do not see. What is cached was looked at as well, so
+ * no entry is stale. A reader that holds a translation of another kind learns that it was not
+ * watched.
+ */
+__noinline int file_found(struct bpf_user *u, u64 mapping, u64 start, u64 end, u64 offset)
+{
+	u64 base = (start - offset) | BASE_KNOWN, known_base;
+	struct bpf_file *f;
+	bool known;
+
+	if (!u || !mapping)
+		return 0;
+	known = files_known(u);
+	f = file_of(u, mapping, false);
+	if (f) {
+		known_base = port_load(&f->base);
+		if (~port_load(&f->not_lo) <= start && end <= port_load(&f->hi) &&
+		    (known_base == base || known_base == BASE_NONE))
+			return 0;
+	}
+	file_mapped(u, mapping, start, end, offset);
+	if (!known || u->state.files_full)
+		return 0;
+	port_fetch_add(&u->state.nr_found_late, 1);
+	feed_lose(u);
+	return 0;
+}
+
 struct file_part {
 	u64 start;
 	u64 end;

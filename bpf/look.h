@@ -12,7 +12,7 @@
 #define INVLOCK_BPF_LOOK_H
 
 #include "core/mapped.h"
-#include "feed.h"
+#include "files.h"
 
 #define LOOK_MAPPINGS	32	/* in one run; the library asks again for the rest */
 
@@ -61,6 +61,8 @@ struct memory_look {
 	u64 start;
 	u64 end;
 	u64 mapped;	/* enum mapped */
+	u64 file;	/* struct address_space *; 0: none */
+	u64 offset;
 };
 
 static long look_at_memory(struct task_struct *task, struct vm_area_struct *vma,
@@ -71,9 +73,11 @@ static long look_at_memory(struct task_struct *task, struct vm_area_struct *vma,
 	look->start = vma->vm_start;
 	look->end = vma->vm_end;
 	/* a file alone does not decide: a private mapping of /dev/zero is anonymous */
-	if (file && vma->vm_ops)
+	if (file && vma->vm_ops) {
 		look->mapped = file_memory(vma, file, vma->vm_flags & VM_MAYSHARE_BIT);
-	else if (vma->vm_ops ||
+		look->file = (u64)BPF_CORE_READ(file, f_mapping);
+		look->offset = (u64)vma->vm_pgoff << VM_PAGE_SHIFT;
+	} else if (vma->vm_ops ||
 		 vma->vm_flags & (VM_PFNMAP_BIT | VM_IO_BIT | VM_MIXEDMAP_BIT))
 		look->mapped = MAPPED_FOREIGN;
 	else
@@ -86,7 +90,7 @@ static long look_at_memory(struct task_struct *task, struct vm_area_struct *vma,
  * is not, whose ends are then in q; MAPPED_GOOD = none up to q->start, which has moved; -EBUSY =
  * the mmap lock is taken.
  */
-static inline int look_at_range(struct bpf_ask *q)
+static inline int look_at_range(struct bpf_user *u, struct bpf_ask *q)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	u64 at = q->start, end = q->end, good = q->nr;
@@ -108,6 +112,7 @@ static inline int look_at_range(struct bpf_ask *q)
 			q->end = look.end;
 			return look.mapped;
 		}
+		file_found(u, look.file, look.start, look.end, look.offset);
 		at = look.end;
 	}
 	q->start = at;

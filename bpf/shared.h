@@ -210,6 +210,7 @@ struct bpf_state {
 	__u64 nr_mapping;
 	__u64 nr_unknown;
 	__u64 nr_found;
+	__u64 nr_found_late;	/* mappings of files that only a look before a lookup has found */
 	__u64 nr_requests;	/* io_uring requests that run */
 	__u64 nr_unpaired;	/* calls whose enter was not seen */
 	__u64 nr_healed;	/* calls whose exit was not seen */

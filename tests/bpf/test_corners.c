@@ -134,9 +134,9 @@ TEST(brk_is_seen_when_the_data_segment_was_moved_above_the_heap)
 	}
 	watched_sample(&top, &mm, end);
 	assert_ptr_equal(syscall(SYS_brk, end), end);
+	expect_stale(&top);
 	old.brk = (uintptr_t)end;
 	assert_int_equal(set_map(&old), 0);
-	expect_stale(&top);
 }
 
 TEST(moving_the_heaps_end_makes_everything_stale)

@@ -359,6 +359,38 @@ TEST(the_ring_of_an_aio_context_counts)
 	syscall(SYS_io_destroy, ctx);
 }
 
+/* ---- a look at a range, before it is cached, would find what no call has told ---- */
+
+static void look(const char *at, size_t len)
+{
+	struct look found;
+
+	assert_int_equal(mm.monitor->look(&mm, (u64)at, (u64)at + len, &found), MAPPED_GOOD);
+}
+
+TEST(a_look_finds_no_mapping_of_a_file_that_was_not_known)
+{
+	int shm = shmget(IPC_PRIVATE, GROUP, IPC_CREAT | 0600);
+	char *to, *segment;
+
+	open_rig();
+	to = stripe_new();
+	look(stripe, STRIPE);
+	assert_ptr_equal(mremap(stripe, STRIPE, STRIPE, MREMAP_MAYMOVE | MREMAP_FIXED, to), to);
+	stripe = to;
+	look(stripe, STRIPE);
+	mprotect(stripe + VICTIM, PAGE, PROT_READ);
+	look(stripe, STRIPE);
+	segment = shmat(shm, NULL, 0);
+	shmctl(shm, IPC_RMID, NULL);
+	look(segment, GROUP);
+	shmdt(segment);
+	map_file(elsewhere, GROUP, VICTIM);
+	look(elsewhere, GROUP);
+	assert_int_equal(watch_state(&mm).nr_found_late, 0);
+	assert_int_equal(mm.il.feed->lost, 0);
+}
+
 /* ---- files that seem to be mapped by nobody, or are not the file that they were ---- */
 
 static volatile bool stop;
