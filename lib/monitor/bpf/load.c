@@ -285,6 +285,30 @@ static int load_at_functions(struct set *set, struct bpf_set_header *header,
 	return load_steady_or_not(set, header, why);
 }
 
+/*
+ * May programs be at functions at all? Asked first, by a program that does nothing: to verify all of
+ * ours in vain takes seconds.
+ */
+static int functions_allowed(struct invlock_why *why)
+{
+	const struct bpf_insn nothing[] = {
+		{ .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0 },
+		{ .code = BPF_JMP | BPF_EXIT },
+	};
+	LIBBPF_OPTS(bpf_prog_load_opts, opts, .expected_attach_type = BPF_TRACE_FENTRY);
+	int fd = libbpf_find_vmlinux_btf_id("proc_dointvec", BPF_TRACE_FENTRY);
+
+	if (fd > 0) {
+		opts.attach_btf_id = fd;
+		fd = bpf_prog_load(BPF_PROG_TYPE_TRACING, "nothing", "GPL", nothing, 2, &opts);
+	}
+	if (fd < 0)
+		return explain(why, fd, "the kernel refuses programs at functions: %s",
+			       strerror(-fd));
+	close(fd);
+	return 0;
+}
+
 /* at the functions if the kernel lets us */
 static int load_quietly(struct set *set, u64 object, struct invlock_why *why)
 {
@@ -294,7 +318,7 @@ static int load_quietly(struct set *set, u64 object, struct invlock_why *why)
 
 	if (monitor_bpf_options.tracepoints || monitor_bpf_options.count_protect)
 		explain(&why_not, 0, "it was asked for");
-	else if (!load_at_functions(set, &header, &why_not))
+	else if (!functions_allowed(&why_not) && !load_at_functions(set, &header, &why_not))
 		return 0;
 	header.attached = BPF_AT_TRACEPOINTS;
 	snprintf(header.no_net, sizeof(header.no_net), "no program is at functions");
