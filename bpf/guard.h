@@ -306,8 +306,7 @@ static inline void mend_others(struct bpf_guard_cpu *c, struct task_struct *task
  * @inside: it may be in one of our programs itself, maybe in the one that ends its call. One that
  * is to start it ends what was started for it here, as that of a call whose exit was not seen.
  */
-static __noinline int mend(struct bpf_guard_cpu *c, struct task_struct *task, u64 offset,
-			   bool inside)
+static __noinline int mend(struct bpf_guard *g, struct task_struct *task, u64 offset, bool inside)
 {
 	struct bpf_user *u = user_of(mm_of(task));
 	struct pt_regs *regs;
@@ -316,7 +315,7 @@ static __noinline int mend(struct bpf_guard_cpu *c, struct task_struct *task, u6
 	u64 nr, ret;
 	u32 class;
 
-	mend_others(c, task, offset);
+	mend_others(&g->cpu[this_cpu()], task, offset);
 	if (!u || (task->flags & PF_IO_WORKER))
 		return 0;
 	regs = (struct pt_regs *)bpf_task_pt_regs(task);
@@ -331,7 +330,8 @@ static __noinline int mend(struct bpf_guard_cpu *c, struct task_struct *task, u6
 		if (s->maps)
 			files_unknown(u);
 		end_call(u, task);
-		return 1;
+		port_fetch_add(&g->nr_ended, 1);
+		return 0;
 	}
 	s = claim_call(u, task->pid);
 	if (!s) {
@@ -346,7 +346,8 @@ static __noinline int mend(struct bpf_guard_cpu *c, struct task_struct *task, u6
 	s->brk = class == CALL_PRCTL ? task->mm->brk : 0;
 	port_fetch_add(&u->state.nr_mapping, 1);
 	feed_start_long(u, 0, INVLOCK_ADDRESS_END, INVLOCK_KIND_UNKNOWN, task->pid);
-	return 1;
+	port_fetch_add(&g->nr_marked, 1);
+	return 0;
 }
 
 /*
@@ -382,7 +383,7 @@ static __noinline int leaves_slowly(struct bpf_guard *g, struct task_struct *pre
 	if (!runs)
 		close_window(c->window, skipped);
 	else if (skipped != sum_from(c))
-		port_fetch_add(&g->nr_mended, mend(c, prev, offset, inside));
+		mend(g, prev, offset, inside);
 	return 0;
 }
 

@@ -149,10 +149,11 @@ struct bpf_guard {
 	__u32 nr_programs;
 	__u32 nr_cpus;
 	__u32 reserved;
-	/* for people: windows so far, those in which a run was skipped, how long, calls mended */
+	/* for people: preemptions inside, windows in which a run was skipped, how long they were */
 	__u64 nr_windows __attribute__((aligned(64)));
 	__u64 nr_skipping;
-	__u64 nr_mended;
+	__u64 nr_marked;	/* calls marked by the guard, as their enter was skipped */
+	__u64 nr_ended;		/* the same of their exit */
 	__u64 violations;	/* runs skipped outside of any window */
 	__u64 total_ns;
 	__u64 longest_ns;

@@ -20,6 +20,7 @@
 
 static struct invlock_mm mm;
 static atomic_bool over;
+static sem_t begun;
 
 static const struct set *set_of(const struct invlock_mm *m)
 {
@@ -40,6 +41,18 @@ static struct bpf_guard *guard_now(void)
 	return g;
 }
 
+static void pin_to(int cpu, int policy)
+{
+	struct sched_param param = { .sched_priority = policy == SCHED_FIFO ? 10 : 0 };
+	cpu_set_t only;
+
+	CPU_ZERO(&only);
+	CPU_SET(cpu, &only);
+	sched_setaffinity(0, sizeof(only), &only);
+	if (sched_setscheduler(0, policy, &param))
+		fail_msg("sched_setscheduler: %s", strerror(errno));
+}
+
 static void open_guarded(void)
 {
 	struct bpf_set_header head;
@@ -48,22 +61,12 @@ static void open_guarded(void)
 	monitor_bpf_options.unsteady = true;
 	watch_open(&mm);
 	monitor_bpf_set(&mm, &head);
+	/* or its own calls are skipped, too */
+	pin_to(1, SCHED_OTHER);
 	if (head.guard == BPF_GUARD_ON)
 		return;
 	watch_close(&mm);
 	TEST_SKIP("this kernel does not preempt programs");
-}
-
-static void pin_to_first(int policy)
-{
-	struct sched_param param = { .sched_priority = policy == SCHED_FIFO ? 10 : 0 };
-	cpu_set_t first;
-
-	CPU_ZERO(&first);
-	CPU_SET(0, &first);
-	sched_setaffinity(0, sizeof(first), &first);
-	if (sched_setscheduler(0, policy, &param))
-		fail_msg("sched_setscheduler: %s", strerror(errno));
 }
 
 static char *new_page(void)
@@ -75,7 +78,8 @@ static void *call_all_the_time(void *unused)
 {
 	char *page = new_page();
 
-	pin_to_first(SCHED_OTHER);
+	pin_to(0, SCHED_OTHER);
+	sem_post(&begun);
 	while (!over)
 		madvise(page, PAGE, MADV_DONTNEED);
 	munmap(page, PAGE);
@@ -87,7 +91,8 @@ static void *wake_all_the_time(void *page)
 {
 	struct timespec nap = { .tv_nsec = 30000 };
 
-	pin_to_first(SCHED_FIFO);
+	pin_to(0, SCHED_FIFO);
+	sem_post(&begun);
 	while (!over) {
 		nanosleep(&nap, NULL);
 		if (page)
@@ -101,8 +106,11 @@ static pthread_t caller, waker;
 static void storm_begins(void *page)
 {
 	over = false;
-	assert_int_equal(pthread_create(&caller, NULL, call_all_the_time, NULL), 0);
+	sem_init(&begun, 0, 0);
 	assert_int_equal(pthread_create(&waker, NULL, wake_all_the_time, page), 0);
+	assert_int_equal(pthread_create(&caller, NULL, call_all_the_time, NULL), 0);
+	sem_wait(&begun);
+	sem_wait(&begun);
 }
 
 static void storm_ends(void)
@@ -131,10 +139,11 @@ static void expect_exact(void)
 	assert_int_equal(monitor_bpf_note_missed(&mm), 0);
 	assert_int_equal(g->violations, 0);
 	assert_int_equal(g->nr_blind, 0);
-	print_message("# %llu preemptions inside, %llu windows with skipped runs, %llu mended; "
-		      "blind for %llu us, at most %llu; %llu skipped\n",
+	print_message("# %llu preemptions inside, %llu windows with skipped runs, %llu marked, "
+		      "%llu ended; blind for %llu us, at most %llu; %llu skipped\n",
 		      (unsigned long long)g->nr_windows, (unsigned long long)g->nr_skipping,
-		      (unsigned long long)g->nr_mended, (unsigned long long)g->total_ns / 1000,
+		      (unsigned long long)g->nr_marked, (unsigned long long)g->nr_ended,
+		      (unsigned long long)g->total_ns / 1000,
 		      (unsigned long long)g->longest_ns / 1000,
 		      (unsigned long long)mm.il.feed->missed);
 }
@@ -161,18 +170,22 @@ TEST(a_window_in_which_nothing_is_skipped_leaves_every_translation_valid)
 		watch_close(&mm);
 		TEST_SKIP("at the tracepoints whoever preempts makes a call, too");
 	}
-	watched_sample(&some, &mm, stripe);
 	storm_begins(NULL);
+	while (invlock_sample(&mm.il, (u64)stripe, (u64)stripe + GROUP, &some.snap))
+		nap_ms(1);
+	some.mm = &mm;
+	some.at = stripe;
 	for (int ms = 0; ms < STORM_MS && guard_now()->nr_windows < WINDOWS; ms++) {
 		/* before the ring is overrun */
 		assert_int_equal(settled_verdict(&some), INVLOCK_VALID);
 		nap_ms(1);
 	}
+	assert_int_equal(mm.il.feed->lost, 0);
+	/* threads that end make calls */
 	storm_ends();
 	expect_sight(&mm);
 	expect_exact();
 	assert_true(guard_now()->nr_windows >= WINDOWS);
-	assert_int_equal(mm.il.feed->lost, 0);
 	watch_close(&mm);
 	stripe_free(stripe);
 }
@@ -208,7 +221,7 @@ TEST(a_call_whose_enter_was_skipped_is_marked_for_as_long_as_it_runs)
 {
 	char *page = new_page();
 	struct invlock_snapshot snap;
-	u64 seen = 0, mended;
+	u64 seen = 0, marked;
 	int held, nr = 0;
 
 	open_guarded();
@@ -224,9 +237,9 @@ TEST(a_call_whose_enter_was_skipped_is_marked_for_as_long_as_it_runs)
 
 		if (poll(&event, 1, 1000) != 1)
 			continue;
-		mended = guard_now()->nr_mended;
-		if (mended != seen) {
-			seen = mended;
+		marked = guard_now()->nr_marked;
+		if (marked != seen) {
+			seen = marked;
 			nr++;
 			while (port_load(&mm.il.feed->blind))
 				guard_look(set_of(&mm), (const struct bpf_user *)mm.il.feed);
