@@ -83,7 +83,7 @@ do {									\
 /* a lock; a thread that takes it holds back others, and sees what its last holder did */
 void sim_lock(u32 *lock);
 void sim_unlock(u32 *lock);
-/* the same for who has just dropped it: that another one takes it first is no preemption */
+/* The same for a thread that has just dropped it. It is no preemption if another takes it first. */
 void sim_lock_again(u32 *lock);
 /* setup only: all this is used under one lock, so that no step there is seen by anybody else */
 void sim_guarded(const void *p, u64 bytes);

@@ -286,8 +286,8 @@ static int load_at_functions(struct set *set, struct bpf_set_header *header,
 }
 
 /*
- * May programs be at functions at all? Asked first, by a program that does nothing: to verify all of
- * ours in vain takes seconds.
+ * May programs be at functions at all? Asked first, with a program that does nothing: to verify
+ * all of ours in vain takes seconds.
  */
 static int functions_allowed(struct invlock_why *why)
 {
