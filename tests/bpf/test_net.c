@@ -19,6 +19,7 @@
 #include <linux/userfaultfd.h>
 #include "lib/monitor/bpf/progset.h"
 #include "lib/selftest/map_change.h"
+#include "tool/changes/changes.h"
 #include "nothing.h"
 #include "rig.h"
 
