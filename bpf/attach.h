@@ -26,7 +26,7 @@ static __noinline int any_call_starts(struct pt_regs *regs)
 	if (!u)
 		return 0;
 	run_begins();
-	call_starts(u, task, regs, class_of(regs->orig_ax, task), is_compat(task));
+	call_of_any_class_starts(u, task, regs, class_of(regs->orig_ax, task), is_compat(task));
 	run_ends(u);
 	return 0;
 }

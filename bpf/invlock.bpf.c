@@ -37,44 +37,74 @@ static inline void read_call(struct call *call, struct pt_regs *regs, u32 class,
 	}
 }
 
-/* a call of a watched process; class and compat are constants where they are known */
-static inline int call_starts(struct bpf_user *u, struct task_struct *task, struct pt_regs *regs,
-			      u32 class, bool compat)
+/* what the call will change, and whether it may map a file; Return: false = neither */
+static inline bool read_change(struct change *c, bool *ret_maps, struct task_struct *task,
+			       struct pt_regs *regs, u32 class, bool compat)
 {
-	u32 tid = task->pid;
-	struct change c = {};
-	struct bpf_call *s;
 	struct call call;
-	bool maps;
 
-	if (!wanted(u, class))
-		return 0;
 	read_call(&call, regs, class, compat);
-	decode(&c, &call, task, false);
-	maps = may_map_file(&call);
-	if (!c.nr && !maps)
-		return 0;
-	s = claim_call(u, tid);
+	decode(c, &call, task, false);
+	*ret_maps = may_map_file(&call);
+	return c->nr || *ret_maps;
+}
+
+static inline int start_call(struct bpf_user *u, const struct change *c, bool maps, u32 class)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	u32 tid = task->pid;
+	struct bpf_call *s = claim_call(u, tid);
+
 	if (unlikely(!s)) {
 		feed_close(u, INVLOCK_FEED_DEGRADED);
 		return 0;
 	}
-	s->nr = c.nr;
+	s->nr = c->nr;
 	s->maps = maps;
 	s->brk = class == CALL_PRCTL ? task->mm->brk : 0;
 	if (maps)
 		port_fetch_add(&u->state.nr_mapping, 1);
-	if (!c.nr)
+	if (!c->nr)
 		return 0;
-	s->start[0] = c.range[0].start;
-	s->end[0] = c.range[0].end;
-	feed_start(u, c.range[0].start, c.range[0].end, c.range[0].kind, tid);
-	if (likely(c.nr == 1))
+	s->start[0] = c->range[0].start;
+	s->end[0] = c->range[0].end;
+	feed_start(u, c->range[0].start, c->range[0].end, c->range[0].kind, tid);
+	if (likely(c->nr == 1))
 		return 0;
-	s->start[1] = c.range[1].start;
-	s->end[1] = c.range[1].end;
-	feed_start_long(u, c.range[1].start, c.range[1].end, c.range[1].kind, tid);
+	s->start[1] = c->range[1].start;
+	s->end[1] = c->range[1].end;
+	feed_start_long(u, c->range[1].start, c->range[1].end, c->range[1].kind, tid);
 	return 0;
+}
+
+/* a call of a watched process; class and compat are constants */
+static inline int call_starts(struct bpf_user *u, struct task_struct *task, struct pt_regs *regs,
+			      u32 class, bool compat)
+{
+	struct change c = {};
+	bool maps;
+
+	if (!wanted(u, class) || !read_change(&c, &maps, task, regs, class, compat))
+		return 0;
+	return start_call(u, &c, maps, class);
+}
+
+/* Global: so the verifier looks at it once, and not again for each path through decode(). */
+__noinline int start_any_call(struct bpf_user *u, struct change *c, u32 maps, u32 class)
+{
+	return u && c ? start_call(u, c, maps, class) : 0;
+}
+
+/* the same for a call of any class */
+static inline int call_of_any_class_starts(struct bpf_user *u, struct task_struct *task,
+					  struct pt_regs *regs, u32 class, bool compat)
+{
+	struct change c = {};
+	bool maps;
+
+	if (!wanted(u, class) || !read_change(&c, &maps, task, regs, class, compat))
+		return 0;
+	return start_any_call(u, &c, maps, class);
 }
 
 /* the same call exits */
