@@ -183,17 +183,16 @@ TEST(each_sort_of_memory_is_cached_or_refused)
 
 TEST(a_private_file_is_cached_where_its_truncation_is_seen)
 {
-	struct monitor seeing;
 	char *arena;
+	u64 seen;
 
 	RIG_OPEN();
 	arena = mmap(NULL, 3 * LEN, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	assert_ptr_equal(private_memfd(arena + LEN), arena + LEN);
-	seeing = *mm->monitor;
-	seeing.seen |= INVLOCK_BIT(TRUNCATE_PRIVATE);
-	mm->monitor = &seeing;
+	seen = mm->seen;
+	mm->seen |= INVLOCK_BIT(TRUNCATE_PRIVATE);
 	check_cached(arena);
-	mm->monitor = &monitor_bpf;
+	mm->seen = seen;
 	munmap(arena, 3 * LEN);
 	rig_close();
 }

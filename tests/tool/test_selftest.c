@@ -51,7 +51,7 @@ TEST(a_blind_monitor_fails_whichever_kind_it_claims)
 		if (!is_tried(kind))
 			continue;
 		nr_kinds++;
-		l.monitor.seen = UINT64_C(1) << kind;
+		l.lying.seen = UINT64_C(1) << kind;
 		why.text[0] = '\0';
 		assert_int_equal(selftest(&l.lying, &why), -EOPNOTSUPP);
 		assert_non_null(strstr(why.text, "self-test"));
@@ -74,7 +74,7 @@ TEST(the_sentence_names_the_monitor_the_kind_and_the_change)
 	struct liar l;
 
 	open_liar(&l, "manual", 0);
-	l.monitor.seen = INVLOCK_BIT(FIXED);
+	l.lying.seen = INVLOCK_BIT(FIXED);
 	assert_int_equal(selftest(&l.lying, &why), -EOPNOTSUPP);
 	assert_non_null(strstr(why.text, "manual"));
 	assert_non_null(strstr(why.text, "map-fixed"));
@@ -97,7 +97,7 @@ TEST(a_monitor_that_refuses_all_memory_fails)
 	struct liar l;
 
 	open_liar(&l, "manual", 0);
-	l.monitor.seen = INVLOCK_KINDS_DEFAULT;
+	l.lying.seen = INVLOCK_KINDS_DEFAULT;
 	l.monitor.watch = refuse;
 	assert_int_equal(selftest(&l.lying, &why), -EOPNOTSUPP);
 	assert_non_null(strstr(why.text, strerror(ENOMEM)));
@@ -111,7 +111,7 @@ static void one_false_claim_among_true_ones(const char *name, u64 need, unsigned
 
 	open_liar(&l, name, need);
 	assert_int_equal(selftest(&l.lying, &why), 0);
-	l.monitor.seen |= UINT64_C(1) << kind;
+	l.lying.seen |= UINT64_C(1) << kind;
 	assert_int_equal(selftest(&l.lying, &why), -EOPNOTSUPP);
 	assert_non_null(strstr(why.text, invlock_kind_name(kind)));
 	invlock_mm_close(l.mm);
