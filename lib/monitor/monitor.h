@@ -15,7 +15,7 @@
  * @seen: mask of the kinds of change that reach the feed
  * @exact: those of them that are marked before the change is made, for every thread
  * @perhaps: kinds that it sees, exactly, on some machines: open() puts those of this one into
- *	mm->also
+ *	mm->seen and mm->exact
  * @refused: kinds that it need not see, for they can only happen to memory that it refuses
  * @sees_what_it_is_told: the program reports; no kind is demanded, no self-test is run
  * @open: make or attach the feed, fill mm->il, mm->feed_bytes, mm->data, and begin to watch;
