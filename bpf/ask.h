@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR MIT */
-/* What the library asks of the set, in the process that it asks for. */
+/* The program that the library runs, in the process concerned, to ask the set for something. */
 #ifndef INVLOCK_BPF_ASK_H
 #define INVLOCK_BPF_ASK_H
 
@@ -17,12 +17,15 @@ static inline int arm(struct bpf_set *set, u32 index, u64 mm)
 	port_store_release(&u->state.mm, mm);
 	port_store_release(&set->mm[index], mm);
 	/*
-	 * A full barrier: whoever closes the set closes this feed, or we see it here. And whoever
-	 * opens a window marks this feed, or we see the window in unmarked().
+	 * A full barrier. Either the thread that closes the set also closes this feed, or we see
+	 * here that the set is closed. Either the thread that opens a window also marks this feed,
+	 * or we see the window in unmarked().
 	 */
 	if (port_fetch_add(&set->closed, 0))
 		return -ENODEV;
-	/* what others are removing already: a truncation of a file that is mapped here */
+	/*
+	 * Other threads may be removing pages already, as by truncating a file that is mapped here.
+	 */
 	if (set->header.net) {
 		user_doubts(u, 1);
 		user_doubts(u, 0);
@@ -37,13 +40,13 @@ static inline int note_missed(struct bpf_user *u, u64 missed, u64 total)
 	if (port_load(&u->feed.missed) >= missed)
 		return 0;
 	if (guarded) {
-		/* their windows have made stale what they had to */
+		/* The windows in which these runs were skipped have made stale what had to be. */
 		if (check_skipped(total))
 			return -EAGAIN;
 		port_store(&u->feed.missed, missed);
 		return 0;
 	}
-	/* a skipped call that still runs is marked at its exit, or that one is counted, too */
+	/* If a skipped call still runs, its exit marks it or is skipped and counted as well. */
 	files_unknown(u);
 	feed_lose(u);
 	port_store(&u->feed.missed, missed);
@@ -54,12 +57,12 @@ static inline int note_found(struct bpf_user *u, u64 nr)
 {
 	if (!u)
 		return -ENOENT;
-	/* of two that looked, the older may come last: then somebody looks again */
+	/* If two threads looked, the older result may be stored last: then a thread looks again. */
 	port_store(&u->state.nr_found, nr);
 	return 0;
 }
 
-/* run by the library, in the process that it asks for */
+/* The library runs this program in the process for which it asks. */
 SEC("syscall")
 int ask(struct bpf_ask *q)
 {
@@ -83,7 +86,7 @@ int ask(struct bpf_ask *q)
 	case BPF_ASK_UNMARKED:
 		return unmarked(user_of(mm), q->nr);
 	}
-	/* of a seat that this process holds */
+	/* The remaining requests are about a seat, which this process must hold. */
 	if (set->seat[index].state != BPF_SEAT_TAKEN || set->seat[index].tgid != tgid)
 		return -EINVAL;
 	switch (q->what) {

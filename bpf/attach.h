@@ -1,22 +1,22 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR MIT */
 /*
- * Where the calls are seen: at the two tracepoints that every call of everybody passes, or at the
- * functions that they end in, where every other call costs nothing.
+ * Where the programs see system calls: either at the two tracepoints that every call of every
+ * process passes, or at the functions that implement the calls, where all other calls cost nothing.
  *
- * A program is skipped while another task, preempted inside of it, is on the same CPU: the guard
- * (guard.h) is there where that can be. Before anything else makes a program at a function miss a
- * call, every feed is closed below.
+ * The kernel skips a program while another task, which was preempted inside that program, is on the
+ * same CPU. Where this can happen, the guard (guard.h) is loaded. If anything else is about to make
+ * a program at a function miss a call, every feed is closed first: see tracing_changes below.
  *
- * When somebody else's program comes to a function or goes, the kernel skips what we have at its
- * exit for the calls that run at that moment: these stay marked as running until their thread's
- * next call.
+ * When a program of another owner is attached to such a function or detached from it, the kernel
+ * skips our exit program for the calls that run at that moment. These calls stay marked as running
+ * until the next call of their thread.
  */
 #ifndef INVLOCK_BPF_ATTACH_H
 #define INVLOCK_BPF_ATTACH_H
 
 #include "guard.h"
 
-/* ---- at the tracepoints: most calls are of no interest, and save no registers ---- */
+/* ---- at the tracepoints: most calls are irrelevant, and for these no register is saved ---- */
 
 static __noinline int any_call_starts(struct pt_regs *regs)
 {
@@ -56,11 +56,12 @@ int BPF_PROG(call_exits, struct pt_regs *regs, long ret)
 	return unlikely(call_classes[regs->orig_ax & NR_MASK]) ? any_call_ends(regs, ret) : 0;
 }
 
-/* ---- at the functions that calls end in ---- */
+/* ---- at the functions that implement the calls ---- */
 
 /*
- * This comes before those at the calls, and so is attached first: the kernel is as it was when it
- * was, or the set is closed. kernel.ftrace_enabled takes all programs off their functions.
+ * Writing 0 to kernel.ftrace_enabled takes all programs off their functions, so this program closes
+ * the set before that happens. It is defined before the programs at the calls, and so is attached
+ * before them: no such write goes unseen once they are attached.
  */
 SEC("?fentry/proc_dointvec")
 int BPF_PROG(tracing_changes, const struct ctl_table *table, int write)
@@ -74,8 +75,8 @@ int BPF_PROG(tracing_changes, const struct ctl_table *table, int write)
 }
 
 /*
- * What a function's caller put into regs are the call's arguments, as at the tracepoints; which
- * call it is, the function itself says.
+ * As at the tracepoints, regs holds the arguments of the call. The function itself determines which
+ * call it is.
  */
 #define CALL(function, class, compat)						\
 SEC("?fentry/" #function)							\
@@ -109,10 +110,10 @@ int BPF_PROG(exits_##function, struct pt_regs *regs, long ret)			\
 #define COMPAT_CALL(function, class)	CALL(function, class, true)
 
 /*
- * All that decode.h knows but mprotect(), which is frequent and concerns only those who ask for
- * it: these stay at the tracepoints.
+ * All calls that decode.h knows, except mprotect(): it is frequent and concerns only processes that
+ * track it, whose programs stay at the tracepoints.
  *
- * x86-64 and x32; every kernel has all of them
+ * First x86-64 and x32: every kernel has all of these functions.
  */
 NATIVE_CALL(__x64_sys_mmap, CALL_MMAP)
 NATIVE_CALL(__x64_sys_munmap, CALL_MUNMAP)
@@ -127,7 +128,7 @@ NATIVE_CALL(__x64_sys_prctl, CALL_PRCTL)
 NATIVE_CALL(__x64_sys_remap_file_pages, CALL_REMAP_FILE_PAGES)
 NATIVE_CALL(__x64_sys_process_madvise, CALL_PROCESS_MADVISE)
 
-/* i386; a kernel has all of them or none */
+/* i386: a kernel has either all of these functions or none. */
 COMPAT_CALL(__ia32_sys_brk, CALL_BRK)
 COMPAT_CALL(__ia32_compat_sys_ia32_mmap, CALL_OLD_MMAP)
 COMPAT_CALL(__ia32_sys_munmap, CALL_MUNMAP)

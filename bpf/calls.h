@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR MIT */
-/* The calls that run: what each thread of a watched process has started and must end. */
+/* The table of running calls: what each thread of a watched process has started and must end. */
 #ifndef INVLOCK_BPF_CALLS_H
 #define INVLOCK_BPF_CALLS_H
 
@@ -12,7 +12,7 @@ static inline struct bpf_call *call_at(struct bpf_user *u, u32 place)
 	return &u->calls[place & (u->state.nr_calls - 1) & (BPF_NR_CALLS - 1)];
 }
 
-/* the call of a thread that runs; NULL: none */
+/* Return: the running call of a thread; NULL = the table has none. */
 static __noinline struct bpf_call *find_call_further(struct bpf_user *u, u32 tid)
 {
 	u64 reach = port_load(&u->state.reach);
@@ -39,19 +39,24 @@ static inline void end_ranges(struct bpf_user *u, struct bpf_call *s)
 		feed_end(u, s->start[0], s->end[0]);
 	if (unlikely(s->nr > 1))
 		feed_end_long(u, s->start[1], s->end[1]);
-	/* what it has mapped is in the table of files, or counted in nr_unknown */
+	/*
+	 * A file that the call has mapped is in the table of files by now, or counted in
+	 * nr_unknown.
+	 */
 	if (s->maps)
 		port_fetch_add(&u->state.nr_mapping, -1ULL);
 }
 
-/* Return: false when this thread has no call that runs */
+/* Return: false = this thread has no running call. */
 static inline bool end_call(struct bpf_user *u, struct task_struct *task)
 {
 	struct bpf_call *s = find_call(u, task->pid);
 
 	if (!s)
 		return false;
-	/* brk() calls of other threads that run have ranges around another heap */
+	/*
+	 * Running brk() calls of other threads have marked ranges that fit the old end of the heap.
+	 */
 	if (unlikely(s->brk && s->brk != task->mm->brk && !is_alone(task)))
 		feed_close(u, INVLOCK_FEED_DEGRADED);
 	end_ranges(u, s);
@@ -59,13 +64,13 @@ static inline bool end_call(struct bpf_user *u, struct task_struct *task)
 	return true;
 }
 
-/* an entry for the call of a thread; NULL: too many run */
+/* Return: an entry for a thread's call; NULL = too many calls run. */
 static __noinline struct bpf_call *claim_call_further(struct bpf_user *u, u32 tid)
 {
 	struct bpf_call *s = find_call(u, tid);
 
 	if (s) {
-		/* the exit of this thread's last call was not seen, but it is over */
+		/* The last call of this thread is over, but its exit was not seen. */
 		if (s->maps)
 			files_unknown(u);
 		end_ranges(u, s);
@@ -86,12 +91,12 @@ static inline struct bpf_call *claim_call(struct bpf_user *u, u32 tid)
 {
 	struct bpf_call *s = call_at(u, tid);
 
-	/* as long as each call lies at its home, nothing of this thread's is left elsewhere */
+	/* While every call lies at its home, this thread can have no older entry elsewhere. */
 	return likely(port_load(&u->state.reach) == 1 && !port_load(&s->owner) &&
 		      !port_cmpxchg(&s->owner, 0, (u64)tid)) ? s : claim_call_further(u, tid);
 }
 
-/* was it made as i386 calls are? */
+/* Was the current call made through the i386 entry? */
 static inline bool is_compat(struct task_struct *task)
 {
 	return task->thread_info.status & TS_COMPAT;
@@ -101,13 +106,13 @@ static inline u32 class_of(u64 nr, struct task_struct *task)
 {
 	u8 both = call_classes[nr & NR_MASK];
 
-	/* x32's own, none of which changes a map */
+	/* x32 has numbers of its own above 511: none of these calls changes a map. */
 	if (nr & ~(X32_BIT | NR_MASK))
 		return CALL_NONE;
 	return is_compat(task) ? both >> 4 : both & 15;
 }
 
-/* is a call of this class of interest to this user? */
+/* Does this user want calls of this class to be marked? */
 static inline bool wanted(const struct bpf_user *u, u32 class)
 {
 	return class != CALL_NONE && (class != CALL_MPROTECT || u->state.count_protect);

@@ -2,13 +2,13 @@
 /*
  * From a system call to the ranges that it may change.
  *
- * A range may be larger than what the call will change, never smaller. What cannot be
- * decoded is everything: [0, INVLOCK_ADDRESS_END).
+ * A range may be larger than what the call will change, but never smaller. A call that cannot be
+ * decoded gets the range of everything: [0, INVLOCK_ADDRESS_END).
  *
- * Only registers are read, which are the thread's own while its call runs. Arguments that lie in
- * memory are not: another thread can change them between our look and the kernel's. What the
- * kernel keeps of the mm (the end of the heap, a segment) is believed only while the mm has a
- * single user, for the same reason.
+ * Only registers are read, because they belong to the thread while its call runs. Arguments in
+ * memory are not read: another thread can change them between our look and the kernel's. For the
+ * same reason, what the kernel stores about the mm (the end of the heap, a segment) is used only
+ * while the mm has a single user.
  */
 #ifndef INVLOCK_BPF_DECODE_H
 #define INVLOCK_BPF_DECODE_H
@@ -30,7 +30,7 @@ enum call_class {
 	CALL_IPC,		/* i386: shmat and shmdt among others */
 	CALL_REMAP_FILE_PAGES,
 	CALL_IO_DESTROY,	/* unmaps the ring of the old aio calls */
-	CALL_IO_SETUP,		/* maps it, and unmaps it again when it fails late */
+	CALL_IO_SETUP,		/* maps that ring, and unmaps it if a later step fails */
 	CALL_PRCTL,		/* PR_SET_MM can move the heap */
 };
 
@@ -40,7 +40,10 @@ enum call_class {
 #define COMPAT(class)	((class) << 4)
 #define NR_MASK		511
 
-/* both tables in one load: most calls are in neither. attach.h has the functions of all of them */
+/*
+ * One load reads the classes for both ABIs, since most calls are in neither. attach.h lists the
+ * functions of all these calls.
+ */
 static const u8 call_classes[NR_MASK + 1] = {
 	[9]	= NATIVE(CALL_MMAP),
 	[10]	= NATIVE(CALL_MPROTECT),
@@ -84,7 +87,7 @@ struct range {
 	u32 kind;
 };
 
-/* up to two ranges; nr = 0: the call changes nothing */
+/* What a call changes: up to two ranges. If nr is 0, the call changes nothing. */
 struct change {
 	u32 nr;
 	struct range range[2];
@@ -103,7 +106,7 @@ struct change {
 #define IPC_SHMAT		21
 #define IPC_SHMDT		22
 #define X32_BIT			(1ULL << 30)
-#define SET_MM			35	/* of prctl(), and these of SET_MM */
+#define SET_MM			35	/* option of prctl(); its suboptions follow */
 #define SET_MM_START_BRK	6
 #define SET_MM_BRK		7
 #define SET_MM_MAP		14
@@ -111,7 +114,7 @@ struct change {
 /* The kernel ignores the tag of a pointer (LAM) in most of these calls. */
 #define ADDRESS_MASK		((1ULL << 57) - 1)
 
-/* By brk() no heap grows by more than this while another thread's brk() runs. */
+/* Assumed: while a brk() of another thread runs, no heap grows by more than this. */
 #define BRK_REACH		(1ULL << 40)
 
 static inline void set_range(struct range *r, u64 start, u64 end, u32 kind)
@@ -127,7 +130,7 @@ static inline void change_everything(struct change *c, u32 kind)
 	c->nr = 1;
 }
 
-/* [addr, addr + len), whole pages; nothing when it is empty */
+/* The change is [addr, addr + len), rounded to whole pages. If len is 0, nothing changes. */
 static inline void change_pages(struct change *c, u64 addr, u64 len, u32 kind)
 {
 	if (!len)
@@ -137,7 +140,9 @@ static inline void change_pages(struct change *c, u64 addr, u64 len, u32 kind)
 	c->nr = 1;
 }
 
-/* hugetlb rounds a length up to its page size, which is possible where the address is aligned */
+/*
+ * hugetlb rounds a length up to its page size. It can do so only if the address is aligned to it.
+ */
 static inline u64 huge_end(u64 addr, u64 len)
 {
 	u64 end = addr + page_up(len);
@@ -155,7 +160,10 @@ static inline u64 huge_end(u64 addr, u64 len)
  */
 #define HARMLESS_ADVICE		(0xfULL | 0x3fffULL << 10 | 1ULL << 25)
 
-/* 0: changes nothing. Advice that is not known, as of a newer kernel, is taken for the worst. */
+/*
+ * Return: 0 = the advice changes nothing. Advice that is unknown here, as a newer kernel may have
+ * it, counts as the worst.
+ */
 static inline u32 advice_kind(u32 advice)
 {
 	switch (advice) {
@@ -163,7 +171,7 @@ static inline u32 advice_kind(u32 advice)
 		return INVLOCK_KIND_FREE;
 	case 9:
 		return INVLOCK_KIND_REMOVE;
-	case 101:	/* MADV_SOFT_OFFLINE moves a page, and no pinned one */
+	case 101:	/* MADV_SOFT_OFFLINE moves pages, but no pinned page */
 	case 103:	/* MADV_GUARD_REMOVE */
 		return 0;
 	case 102:	/* MADV_GUARD_INSTALL */
@@ -193,14 +201,14 @@ static inline void decode_mremap(struct change *c, const u64 *arg)
 	if (old_len && (len > old_len || (flags & (MREMAP_FIXED | MREMAP_DONTUNMAP))))
 		set_range(&c->range[c->nr++ & 1], old, huge_end(old, old_len),
 			  INVLOCK_KIND_REMAP_FROM);
-	else if (old_len > len)		/* stays where it is, and loses its tail */
+	else if (old_len > len)		/* the mapping stays in place and loses its tail */
 		set_range(&c->range[c->nr++ & 1], old + len, huge_end(old, old_len),
 			  INVLOCK_KIND_REMAP_FROM);
 	if (flags & MREMAP_FIXED)
 		set_range(&c->range[c->nr++ & 1], to, huge_end(to, len), INVLOCK_KIND_REMAP_TO);
 }
 
-/* does a thread alone have this mm, so that nobody changes it behind our look? */
+/* Does only one thread use this mm? Then no other thread can change it after our look. */
 static inline bool is_alone(struct task_struct *task)
 {
 	return task->mm->mm_users.counter == 1;
@@ -212,20 +220,24 @@ static inline void decode_brk(struct change *c, struct task_struct *task, u64 to
 	u64 from = page_up(mm->brk), low = page_up(to);
 	bool alone = is_alone(task);
 
-	/* below the heap: only asks where its end is. Which of the two the kernel asks depends */
+	/*
+	 * An address below the heap only queries where the heap ends. Which of these two limits the
+	 * kernel compares with depends on its configuration and on the process.
+	 */
 	if (to < VM_PAGE_SIZE || (alone && to < mm->start_brk && to < mm->end_data))
 		return;
 	if (alone && low >= from)
 		return;
-	/* another thread may move the end before this call does: open above */
+	/* Another thread may move the heap's end before this call does: leave room above it. */
 	set_range(&c->range[0], low, alone ? from : (low > from ? low : from) + BRK_REACH,
 		  INVLOCK_KIND_BRK);
 	c->nr = 1;
 }
 
 /*
- * Does it move the heap's end? Then the ranges of brk() calls that run are wrong: nothing is
- * right while it runs, and after it only if it turns out to have moved nothing: see end_call().
+ * Does this prctl() move the heap's end? Then the ranges of running brk() calls no longer fit. So
+ * everything is marked while it runs. If the end has moved when it exits, the feed is closed: see
+ * end_call().
  */
 static inline void decode_prctl(struct change *c, const u64 *arg)
 {
@@ -237,8 +249,8 @@ static inline void decode_prctl(struct change *c, const u64 *arg)
 }
 
 /*
- * Looks at nothing but a segment of System V's shared memory: the file of an attached segment
- * stands before the segment's own, and knows its namespace.
+ * Fills look only for a segment of System V's shared memory. The kernel wraps the file of an
+ * attached segment in another file, whose private data knows the segment's namespace.
  */
 static long look_at_segment(struct task_struct *task, struct vm_area_struct *vma,
 			    struct vma_look *look)
@@ -253,9 +265,10 @@ static long look_at_segment(struct task_struct *task, struct vm_area_struct *vma
 }
 
 /*
- * From addr on, all of a segment, of which parts may be gone or covered by others. It is the first
- * segment of which a part lies as far from addr as it lies in the segment: which that is, and where
- * it ends, is known when the segment's beginning is at addr.
+ * shmdt() unmaps all of a segment, from addr on, although parts of the segment may be gone or
+ * covered by other mappings. The kernel takes the first mapping of a segment whose distance from
+ * addr equals its offset in the segment. We know which segment that is, and where it ends, only if
+ * the beginning of the segment is mapped at addr.
  */
 static inline void decode_shmdt(struct change *c, struct task_struct *task, u64 addr, bool after)
 {
@@ -266,7 +279,7 @@ static inline void decode_shmdt(struct change *c, struct task_struct *task, u64 
 	if (!after && is_alone(task) && !bpf_find_vma(task, addr, look_at_segment, &look, 0) &&
 	    look.start == addr && look.mapping && !look.offset) {
 		end = addr + page_up(look.file_size);
-		/* mremap() makes a mapping longer than the segment */
+		/* mremap() can make a mapping longer than its segment. */
 		if (end < look.end)
 			end = look.end;
 	}
@@ -274,7 +287,10 @@ static inline void decode_shmdt(struct change *c, struct task_struct *task, u64 
 	c->nr = 1;
 }
 
-/* from addr on, as far as can be known: sizes of segments and rings are behind locks */
+/*
+ * The change begins at addr. Its end is unknown, since the kernel stores the sizes of segments and
+ * rings behind locks: assume the end of all addresses.
+ */
 static inline void change_above(struct change *c, u64 addr, u32 kind)
 {
 	set_range(&c->range[0], addr & ADDRESS_MASK & VM_PAGE_MASK, INVLOCK_ADDRESS_END, kind);
@@ -286,7 +302,7 @@ static inline void change_above(struct change *c, u64 addr, u32 kind)
  * @c: zeroed; filled
  * @call: the call
  * @task: the caller
- * @after: the call is over, and the map no longer what it found
+ * @after: the call is over, so the map is no longer what the call found
  */
 static inline void decode(struct change *c, const struct call *call, struct task_struct *task,
 			  bool after)
@@ -311,8 +327,8 @@ static inline void decode(struct change *c, const struct call *call, struct task
 		break;
 	case CALL_PROCESS_MADVISE:
 		/*
-		 * Its ranges lie in memory. Of another process, only advice that drops nothing is
-		 * allowed, so the pidfd is not looked at.
+		 * The ranges lie in memory. The pidfd need not be checked: for another process, the
+		 * kernel allows only advice that drops nothing.
 		 */
 		kind = advice_kind(arg[3]);
 		if (kind && arg[2])
@@ -341,15 +357,21 @@ static inline void decode(struct change *c, const struct call *call, struct task
 		change_pages(c, arg[0], arg[1], INVLOCK_KIND_REORDER);
 		break;
 	case CALL_IO_DESTROY:
-		/* a context's number is the address of its ring, all of which goes */
+		/*
+		 * The number of a context is the address of its ring, and the whole ring is
+		 * unmapped.
+		 */
 		change_above(c, arg[0], INVLOCK_KIND_UNMAP);
 		break;
 	case CALL_OLD_MMAP:
-		/* its arguments lie in memory */
+		/* The arguments lie in memory. */
 		change_everything(c, INVLOCK_KIND_FIXED);
 		break;
 	case CALL_IO_SETUP:
-		/* when it cannot store the context's number, the ring that it has mapped goes */
+		/*
+		 * If the kernel cannot store the number of the context, it unmaps the ring that it
+		 * has mapped.
+		 */
 		change_everything(c, INVLOCK_KIND_UNMAP);
 		break;
 	case CALL_PRCTL:

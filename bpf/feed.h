@@ -23,13 +23,16 @@ static inline void view_feed(struct invlock *il, struct bpf_user *u)
 	};
 }
 
-/* To read the clock would be a third of what an event costs, and no reader asks for the time. */
+/*
+ * Events carry no time: reading the clock would be a third of an event's cost, and no reader uses
+ * it.
+ */
 #define NO_TIME	0
 
 /*
- * Global functions: the verifier looks at each once, not at every call; and u may be NULL.
- * These two are for any range. For one in a single stripe, as most are, the call is a good
- * part of what they cost: see feed_start() and feed_end().
+ * These are global functions: the verifier checks each of them once, not at every call, and must
+ * assume that u can be NULL. The next two accept any range. Most ranges lie in a single stripe: for
+ * these, feed_start() and feed_end() save the function call, which is a good part of the cost.
  */
 
 __noinline int feed_start_long(struct bpf_user *u, u64 start, u64 end, u32 kind, u32 tid)
@@ -81,11 +84,11 @@ static inline void feed_end(struct bpf_user *u, u64 start, u64 end)
 		return;
 	}
 	view_feed(&il, u);
-	/* one byte of a stripe says as much, and the compiler sees that there is nothing to walk */
+	/* One byte stands for the whole stripe, and lets the compiler see that there is no loop. */
 	invlock_inv_end(&il, start, start + 1);
 }
 
-/* a change that is found only when it is over */
+/* Record a change that is found only when it is over. */
 static inline void feed_bump(struct bpf_user *u, u64 start, u64 end, u32 kind)
 {
 	feed_start_long(u, start, end, kind, (u32)bpf_get_current_pid_tgid());

@@ -1,21 +1,22 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR MIT */
 /*
- * Files: pages that leave a file which this mm maps, whoever makes them leave.
+ * Files: a page leaves a file that this mm maps, whichever process causes that.
  *
- * The tracepoint fires when the page is locked and no longer mapped by anyone, and before it
- * leaves the page cache: until it has left, nobody can fault in what comes after. So one
- * start and end at that moment are exact.
+ * The tracepoint fires when the page is locked and no process maps it any more, but before it
+ * leaves the page cache. Until the page has left, no thread can fault in its successor. So one
+ * start and one end at that moment are exact.
  *
- * The table of files holds each file that is mapped, and where: an entry too many costs a false
- * event, one too few a stale translation. Whether it does is not known
+ * The table of files records which files are mapped, and where. A superfluous entry costs a false
+ * event, but a missing entry could leave a translation stale without an event. Entries may be
+ * missing
  * - while a call runs that may map a file: see mapping.h, and
- * - from then on, when the call's result was not what it asked for, until all mappings have been
- *   looked at.
- * Until it is known, any file's page is ours, everywhere.
+ * - after such a call, if its result was not what it asked for, until all mappings have been
+ *   scanned.
+ * Until the table is complete again, a page that leaves any file is an event of all addresses.
  *
- * Whether anybody maps a file cannot be asked of the file (i_mmap): the kernel takes a mapping
- * from there for a moment when it moves, merges or splits it. But nobody maps a file that is
- * being freed, for a mapping holds it.
+ * The file's own tree of mappings (i_mmap) cannot answer whether the file is mapped: the kernel
+ * takes a mapping out of the tree for a moment when it moves, merges or splits that mapping. But a
+ * file that is being freed is mapped nowhere, because every mapping holds a reference to its file.
  */
 #ifndef INVLOCK_BPF_FILES_H
 #define INVLOCK_BPF_FILES_H
@@ -23,8 +24,8 @@
 #include "users.h"
 
 /* bpf_file.base: 0 = not known yet */
-#define BASE_KNOWN	1ULL	/* the rest of it is the base */
-#define BASE_NONE	2ULL	/* mapped at places that do not follow one formula */
+#define BASE_KNOWN	1ULL	/* the other bits are the base */
+#define BASE_NONE	2ULL	/* its mappings do not share one base */
 
 #define FILE_PROBES	32
 
@@ -33,7 +34,7 @@ static inline u32 file_hash(u64 mapping)
 	return (u32)(mapping * 0x9e3779b97f4a7c15ULL >> 32);
 }
 
-/* the bit of a file in the set's filter, and the word that it is in */
+/* Return: the word of the set's filter that holds the bit of this file; the bit is in ret_bit. */
 static inline u64 *filter_of(struct bpf_set *set, u64 mapping, u64 *ret_bit)
 {
 	u32 hash = file_hash(mapping) >> 13;
@@ -42,7 +43,7 @@ static inline u64 *filter_of(struct bpf_set *set, u64 mapping, u64 *ret_bit)
 	return &set->filter[hash >> 6 & (BPF_FILTER_WORDS - 1)];
 }
 
-/* the entry of a file, or, if it has none and claim, a free one that is now its own */
+/* Return: the entry of a file. If there is none and @claim is set, a free entry is taken for it. */
 static inline struct bpf_file *file_of(struct bpf_user *u, u64 mapping, bool claim)
 {
 	u32 home = file_hash(mapping);
@@ -56,7 +57,7 @@ static inline struct bpf_file *file_of(struct bpf_user *u, u64 mapping, bool cla
 			seen = port_cmpxchg(&f->mapping, 0, mapping) ?: mapping;
 		if (seen == mapping)
 			return f;
-		/* none is ever freed: it would have been put here */
+		/* Entries are never freed, so the file would have been put into this free entry. */
 		if (!seen)
 			return NULL;
 	}
@@ -64,8 +65,9 @@ static inline struct bpf_file *file_of(struct bpf_user *u, u64 mapping, bool cla
 }
 
 /*
- * [start, end) maps the file from byte offset on. An event of the file between the claim of
- * its entry and the end of this may not be seen: until then the table is not known.
+ * [start, end) maps the file from byte offset on. Between the claim of the entry and the end of
+ * this function, an event of the file may go unseen: the caller keeps the table marked as
+ * incomplete until then.
  */
 __noinline int file_mapped(struct bpf_user *u, u64 mapping, u64 start, u64 end, u64 offset)
 {
@@ -80,7 +82,7 @@ __noinline int file_mapped(struct bpf_user *u, u64 mapping, u64 start, u64 end, 
 		__sync_fetch_and_or(word, bit);
 	f = file_of(u, mapping, true);
 	if (!f) {
-		/* the table is full: from now on all files count */
+		/* The table is full: from now on, events of all files count. */
 		port_store(&u->state.files_full, 1);
 		return 0;
 	}
@@ -114,20 +116,20 @@ static long look_at_vma(struct task_struct *task, struct vm_area_struct *vma,
 	return 0;
 }
 
-/* Return: 0; -ENOENT when nothing is mapped there; -EBUSY when the mmap lock is taken */
+/* Return: 0; -ENOENT = nothing is mapped there; -EBUSY = the mmap lock is taken. */
 static inline long find_vma(struct task_struct *task, u64 addr, struct vma_look *ret)
 {
 	__builtin_memset(ret, 0, sizeof(*ret));
 	return bpf_find_vma(task, addr, look_at_vma, ret, 0);
 }
 
-/* pages in a folio; 0 = cannot be told on this kernel */
+/* Return: the number of pages in a folio; 0 = this kernel does not tell. */
 static inline u64 folio_pages(struct folio *folio)
 {
 	struct folio___byte_order *old = (void *)folio;
 	u64 flags = 0;
 
-	/* the first word of a page is its flags, however the kernel calls their type */
+	/* The first word of a page holds its flags, whatever type the kernel gives it. */
 	bpf_probe_read_kernel(&flags, sizeof(flags), folio);
 	if (!(flags >> bpf_core_enum_value(enum pageflags, PG_head) & 1))
 		return 1;
@@ -139,8 +141,8 @@ static inline u64 folio_pages(struct folio *folio)
 }
 
 /*
- * Is each file that this mm maps in the table? Asked before the table, as the call that maps adds
- * to the table first, then to nr_unknown, and takes itself from nr_mapping last.
+ * Is each file that this mm maps in the table? Ask this before reading the table: a call that maps
+ * a file first adds to the table, then to nr_unknown, and leaves nr_mapping last.
  */
 static inline bool files_known(const struct bpf_user *u)
 {
@@ -153,9 +155,10 @@ static inline bool files_known(const struct bpf_user *u)
 }
 
 /*
- * Looked at before memory is cached, this file is mapped there. When all files are known and this
- * one is not, it was mapped in a way that we do not see. What is cached was looked at as well, so
- * no entry is stale. A reader that holds a translation of another kind learns that it was not
+ * The library looked at memory before caching it, and found that this file is mapped there. If the
+ * table was complete and lacks this mapping, the file was mapped in a way that the programs do not
+ * see. No cached translation is stale by that, because cached memory was looked at as well. A
+ * reader that holds a translation made without a look is told, by the loss, that its memory was not
  * watched.
  */
 __noinline int file_found(struct bpf_user *u, u64 mapping, u64 start, u64 end, u64 offset)
@@ -188,8 +191,8 @@ struct file_part {
 };
 
 /*
- * Where these pages of a file may be mapped; @nr: 0 = to the end of the file. Return: false =
- * nowhere
+ * Where may these pages of a file be mapped? @nr: 0 = all pages to the end of the file. Return:
+ * false = nowhere.
  */
 static inline bool part_of_file(struct bpf_user *u, u64 mapping, u64 first, u64 nr,
 				struct file_part *ret)
@@ -205,11 +208,11 @@ static inline bool part_of_file(struct bpf_user *u, u64 mapping, u64 first, u64 
 	ret->start = lo = ~port_load(&f->not_lo);
 	ret->end = hi = port_load(&f->hi);
 	base = port_load(&f->base);
-	/* a hugetlb folio's index counts huge pages on some kernels */
+	/* The index of a hugetlb folio counts huge pages on some kernels. */
 	if ((base & BASE_KNOWN) && lo < hi &&
 	    BPF_CORE_READ((struct address_space *)mapping, host, i_sb, s_magic) !=
 	    HUGETLBFS_MAGIC) {
-		/* as offsets in the file, of which none is negative */
+		/* Compute with offsets in the file, which are never negative. */
 		base &= ~BASE_KNOWN;
 		start = first >> (64 - VM_PAGE_SHIFT) ? ~0ULL : first << VM_PAGE_SHIFT;
 		end = start + (nr << VM_PAGE_SHIFT);
@@ -218,11 +221,13 @@ static inline bool part_of_file(struct bpf_user *u, u64 mapping, u64 first, u64 
 		ret->start = (start > lo - base ? start : lo - base) + base;
 		ret->end = (end < hi - base ? end : hi - base) + base;
 	}
-	/* else a part of the file that is not mapped */
+	/* An empty range is a part of the file that is not mapped. */
 	return ret->start < ret->end;
 }
 
-/* one user; folio is a number here, as a global function takes it */
+/*
+ * A page leaves a file, for one user. A global function takes no pointer to a folio, only a number.
+ */
 __noinline int user_loses_page(struct bpf_user *u, u64 mapping, u64 folio_at)
 {
 	struct folio *folio = (void *)folio_at;
@@ -231,13 +236,16 @@ __noinline int user_loses_page(struct bpf_user *u, u64 mapping, u64 folio_at)
 
 	if (!u || !port_load(&u->state.mm))
 		return 0;
-	/* where its size cannot be told, all of the file */
+	/* If the size of the folio is unknown, assume all of the file. */
 	if (part_of_file(u, mapping, nr ? BPF_CORE_READ(folio, index) : 0, nr, &part))
 		feed_bump(u, part.start, part.end, INVLOCK_KIND_TRUNCATE);
 	return 0;
 }
 
-/* a file is freed: its entry is for the next that is put in its place, and mapped nowhere yet */
+/*
+ * A file is freed. Its entry stays for the next file that gets the same address, and says that the
+ * next file is mapped nowhere yet.
+ */
 __noinline int user_loses_file(struct bpf_user *u, u64 mapping)
 {
 	struct bpf_file *f;
@@ -253,12 +261,12 @@ __noinline int user_loses_file(struct bpf_user *u, u64 mapping)
 	return 0;
 }
 
-/* the page of a file that is being freed, as most pages are that leave one */
+/* A page leaves a file that is being freed, as is the case for most pages that leave a file. */
 static __noinline int file_goes(struct bpf_set *set, u64 mapping)
 {
 	u64 bit, *word = filter_of(set, mapping, &bit);
 
-	/* never mapped by anybody who is watched */
+	/* No watched process has ever mapped this file. */
 	if (!(port_load(word) & bit))
 		return 0;
 	for (u32 i = 0; i < BPF_NR_USERS; i++)
@@ -274,7 +282,10 @@ int BPF_PROG(page_leaves, struct folio *folio)
 	u64 at = number_of(mapping);
 	struct bpf_set *set;
 
-	/* reclaim takes only pages that nobody holds, having made sure that nobody will */
+	/*
+	 * Reclaim freezes the reference count at 0 first, so it takes no page that is held or
+	 * pinned.
+	 */
 	if (!at || !folio->_refcount.counter)
 		return 0;
 	set = get_set();
@@ -289,8 +300,9 @@ int BPF_PROG(page_leaves, struct folio *folio)
 }
 
 /*
- * Run by its process when the monitor is opened, for what was mapped before, and again when
- * nr_unknown has grown: a mapping that was counted there by then is met here, or is gone.
+ * The library runs this program in its own process when it opens the monitor, to find the files
+ * that are mapped already, and again whenever nr_unknown has grown. A mapping that was counted in
+ * nr_unknown before the scan is found by the scan, or is gone.
  */
 SEC("iter/task_vma")
 int scan_files(struct bpf_iter__task_vma *ctx)

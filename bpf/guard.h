@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR MIT */
 /*
- * The guard: no run of our programs is skipped without every feed knowing before. core/blind.h has
- * the rules, and says why they are enough; here is who keeps them.
+ * The guard: before the kernel can skip a run of our programs, every feed says that a CPU is blind.
+ * core/blind.h has the rules, and says why they are enough. This file has the code that keeps them.
  *
- * The kernel counts, for each program and CPU, the runs that are inside (prog->active), and skips
- * a run that finds another inside. Where a task can be preempted inside a program, the calls of
- * all tasks that then run on this CPU go unseen. That CPU is *blind*: its *window* is open.
+ * For each program and CPU, the kernel counts the runs that are inside (prog->active), and skips a
+ * run that finds another one inside. While a task is preempted inside a program, the calls of all
+ * other tasks on this CPU go unseen. The CPU is then *blind*, and its *window* is open.
  *
- * The window opens in task_leaves(), at sched_switch: the kernel calls it with the run queue
- * locked and interrupts off, so it is itself never skipped, and before the next task runs:
+ * The window opens in task_leaves(), at sched_switch. The kernel calls this program with the run
+ * queue locked and interrupts off: so it is never skipped itself, and it runs before the next task
+ * does:
  *
  *	CPU 0						CPU 1
  *	task A is preempted inside call_enters
@@ -24,23 +25,25 @@
  *	task B: the map changes
  *	  call_exits: B's call ends			get(): registers what is there now
  *
- * Three may find that nobody is inside any more, and only on the CPU itself:
+ * Three programs can find that no run is inside any more, each on the CPU concerned only:
  *
- *	task_leaves()	the next switch; nothing can come in between: interrupts are off
- *	look()		run there by the library for a reader that waits; in an interrupt, so
- *			nothing can come in between either
- *	see_again()	the end of a program for a watched process, which counts itself out: a
- *			preemption can come in between its look and its closing, and raises the
- *			number that it has seen. While it is inside, the other two close nothing.
+ *	task_leaves()	runs at the next switch. Interrupts are off, so nothing comes in between.
+ *	look()		is run there by the library for a reader that waits. It runs in an
+ *			interrupt, so nothing comes in between either.
+ *	see_again()	runs at the end of a program for a watched process, and does not count
+ *			that program's own run. A preemption between its count and its closing
+ *			raises the number that it has seen, so the closing fails. While it is
+ *			inside, the other two close nothing.
  *
  * If no run was skipped in a window (prog->stats->misses did not move), nothing was lost and every
- * translation is as good as before. If a run was skipped while no window was open, the guard is
- * wrong, and every feed is closed.
+ * translation is as good as before. If a run was skipped while no window was open, the guard itself
+ * is wrong, and every feed is closed.
  *
- * What this rests on: a task inside a program is preempted with migration disabled, as BPF does
- * for every run that can be preempted. Interrupts run none of our programs: pages leave a file, and
- * requests complete, in the context of a task. On PREEMPT_RT, where a task may sleep for a lock
- * inside a program, sched_switch and interprocessor interrupts are as above.
+ * The guard relies on three facts. A task inside a program is preempted with migration disabled, as
+ * BPF ensures for every run that can be preempted. Interrupts run none of our programs: pages leave
+ * a file, and requests complete, in the context of a task. On PREEMPT_RT, where a task may sleep
+ * for a lock inside a program, sched_switch and interprocessor interrupts behave as described
+ * above.
  */
 #ifndef INVLOCK_BPF_GUARD_H
 #define INVLOCK_BPF_GUARD_H
@@ -57,7 +60,7 @@ struct {
 	__type(value, struct bpf_guard);
 } invlock_guard SEC(".maps");
 
-/* only where it lies is of interest */
+/* Only the address of this map's value matters, never its content. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);
@@ -65,9 +68,15 @@ struct {
 	__type(value, u64);
 } invlock_here SEC(".maps");
 
-/* Constants to the verifier, set by the library: may a task be preempted inside a program? */
+/*
+ * The library sets these before the load, so they are constants to the verifier. guarded: may a
+ * task be preempted inside a program?
+ */
 const volatile bool guarded;
-/* may a program forbid that? Then windows are rare, but not impossible: it may come too late */
+/*
+ * steady: may a program forbid preemption? Windows are then rare, but still possible, because a
+ * task can be preempted before the program forbids it.
+ */
 const volatile bool steady;
 
 extern void bpf_preempt_disable(void) __ksym __weak;
@@ -85,7 +94,7 @@ static inline u32 this_cpu(void)
 	return bpf_get_smp_processor_id() & (BPF_NR_CPUS - 1);
 }
 
-/* what is added to the address of a per-CPU variable on this CPU; 0 = cannot be told */
+/* Return: the offset that this CPU adds to the address of a per-CPU variable; 0 = it is unknown. */
 static inline u64 this_offset(void)
 {
 	u64 at = number_of(&invlock_here) + bpf_core_field_offset(struct bpf_array, pptrs);
@@ -99,8 +108,9 @@ static inline u64 this_offset(void)
 }
 
 /*
- * Return: so many runs of our programs are inside on this CPU, which is where @offset comes from,
- * runs that are being skipped among them; more than any when it cannot be told
+ * Return: the number of runs of our programs that are inside on this CPU, runs that are being
+ * skipped included. @offset must come from this CPU. If the number is unknown, the maximum is
+ * returned.
  */
 __noinline u64 runs_inside(u64 offset)
 {
@@ -122,7 +132,7 @@ __noinline u64 runs_inside(u64 offset)
 
 #define ANY_ROLE	BPF_NR_ROLES
 
-/* Return: so many runs of our programs of this role were skipped on this CPU, ever */
+/* Return: the number of runs of programs of this role that were ever skipped on this CPU. */
 __noinline u64 runs_skipped(u64 offset, u32 role)
 {
 	struct bpf_guard *g = get_guard();
@@ -142,7 +152,7 @@ __noinline u64 runs_skipped(u64 offset, u32 role)
 	return sum;
 }
 
-/* Return: so many that were in no window before this one */
+/* Return: the number of runs that were skipped before this window opened. */
 static inline u64 sum_from(const struct bpf_guard_cpu *c)
 {
 	return c->from[BPF_ROLE_CALL] + c->from[BPF_ROLE_URING] + c->from[BPF_ROLE_ALL] +
@@ -150,8 +160,9 @@ static inline u64 sum_from(const struct bpf_guard_cpu *c)
 }
 
 /*
- * A task was preempted inside; Locks: interrupts are off. That all runs skipped so far lie in
- * windows is known for the CPU, so that a feed which has just come need not have counted them.
+ * A task was preempted inside a program. Locks: interrupts are off. For this CPU, all runs that
+ * were skipped so far are known to lie in windows, so a feed that has just been armed need not have
+ * counted them.
  */
 __noinline int feed_raise(struct bpf_user *u, u32 cpu, u64 skipped)
 {
@@ -169,8 +180,8 @@ __noinline int feed_raise(struct bpf_user *u, u32 cpu, u64 skipped)
 }
 
 /*
- * Nobody was inside when @window was the CPU's. Return: -EAGAIN when another preemption has come
- * since, and this feed stays blind
+ * No run was inside while the window of the CPU was @window. Return: -EAGAIN = another preemption
+ * has come since, and this feed stays blind.
  */
 __noinline int feed_close_window(struct bpf_user *u, u32 cpu, u64 window, u64 skipped)
 {
@@ -185,25 +196,28 @@ __noinline int feed_close_window(struct bpf_user *u, u32 cpu, u64 window, u64 sk
 	view_feed(&il, u);
 	w = &u->blind[cpu];
 	seen = invlock_blind_look(w);
-	/* not blind for it, or this number is newer than the look at who is inside */
+	/*
+	 * If the number is 0, this feed is not blind for this CPU. If the window has moved on, the
+	 * number is newer than the count of the runs inside.
+	 */
 	if (!seen.number)
 		return 0;
 	if (port_load_acquire(&g->cpu[cpu].window) != window)
 		return -EAGAIN;
-	/* what was mapped by a call that was skipped is in no table */
+	/* A file that a skipped call mapped is in no table. */
 	if (seen.misses != skipped)
 		files_unknown(u);
 	return invlock_blind_close(&il, w, seen, skipped) ? 0 : -EAGAIN;
 }
 
-/* the guard is wrong: nobody knows what was lost */
+/* The guard is wrong: it is unknown what was lost. */
 static inline void violated(struct bpf_guard *g, u64 nr)
 {
 	port_fetch_add(&g->violations, nr);
 	close_set();
 }
 
-/* a task leaves inside one of our programs, maybe; Locks: interrupts are off */
+/* A task leaves the CPU and may be inside one of our programs. Locks: interrupts are off. */
 __noinline int open_window(u64 offset)
 {
 	u64 skipped = runs_skipped(offset, ANY_ROLE);
@@ -233,8 +247,9 @@ __noinline int open_window(u64 offset)
 }
 
 /*
- * Nobody is inside. @window is that of the CPU before the look, @skipped all that was skipped.
- * The users first: one that arms when they are through still finds the window.
+ * No run is inside. @window is the CPU's window, loaded before the runs inside were counted;
+ * @skipped is the number of all runs skipped so far. The windows of the users are closed first: a
+ * user that arms after this loop still finds the window of the CPU.
  */
 __noinline int close_window(u64 window, u64 skipped)
 {
@@ -254,11 +269,11 @@ __noinline int close_window(u64 window, u64 skipped)
 	for (u32 i = 0; i < BPF_NR_USERS; i++)
 		if (port_load(&set->mm[i]) && feed_close_window(user_at(i), cpu, window, skipped))
 			return 0;
-	/* before the exchange: after it, the next window may open at any moment */
+	/* Store this before the exchange: right after it, the next window may open. */
 	port_store(&c->settled, skipped);
 	if (port_cmpxchg(&c->window, window, 0) != window)
 		return 0;
-	/* in this order: pairs with check_skipped() */
+	/* The order matters: pairs with check_skipped(). */
 	port_fetch_add(&g->settled, nr);
 	port_fetch_add(&g->nr_blind, -1ULL);
 	port_fetch_add(&g->nr_skipping, !!nr);
@@ -268,7 +283,10 @@ __noinline int close_window(u64 window, u64 skipped)
 	return 0;
 }
 
-/* a process that is gone, or has another mm by now, still has its seat; Global: see feed.h */
+/*
+ * A process that has exited, or has another mm by now, still holds its seat. This function is
+ * global for the verifier: see feed.h.
+ */
 __noinline int leave_stray(u64 mm, u32 tgid)
 {
 	struct bpf_set *set = get_set();
@@ -281,7 +299,10 @@ __noinline int leave_stray(u64 mm, u32 tgid)
 	return 0;
 }
 
-/* no more of this mm can be known to the end */
+/*
+ * After a skipped run of another role than BPF_ROLE_CALL, close each feed and each seat that this
+ * run may have left wrong.
+ */
 static inline void mend_others(struct bpf_guard_cpu *c, struct task_struct *task, u64 offset)
 {
 	struct bpf_user *u = user_of(mm_of(task));
@@ -292,19 +313,23 @@ static inline void mend_others(struct bpf_guard_cpu *c, struct task_struct *task
 	if (runs_skipped(offset, BPF_ROLE_LIFE) != c->from[BPF_ROLE_LIFE] &&
 	    (mm_of(task) || !task->signal->live.counter))
 		leave_stray(mm_of(task), task->tgid);
-	/* a page that leaves a file, as PREEMPT_RT alone can skip; or tracing is switched off */
+	/*
+	 * The skipped run was for a page that leaves a file, which only PREEMPT_RT can skip, or for
+	 * tracing that is switched off.
+	 */
 	if (runs_skipped(offset, BPF_ROLE_ALL) != c->from[BPF_ROLE_ALL])
 		close_set();
 }
 
 /*
- * A run was skipped in this window, maybe one of @task, which leaves the CPU: its call must not go
- * on unmarked, nor stay marked when it is over. Whoever was skipped leaves before the window
- * closes: the task that is inside needs the CPU. The kernel keeps -ENOSYS as the result of a call
- * until it has returned from its function.
+ * A run was skipped in this window, maybe a run for @task, which is leaving the CPU. Its call must
+ * neither go on unmarked nor stay marked when it is over. Each task whose run was skipped leaves
+ * the CPU before the window closes, because the task that is inside needs the CPU. The kernel keeps
+ * -ENOSYS as the result of a call until the call's function has returned.
  *
- * @inside: it may be in one of our programs itself, maybe in the one that ends its call. One that
- * is to start it ends what was started for it here, as that of a call whose exit was not seen.
+ * @inside: @task itself may be in one of our programs, maybe in the program that ends its call. If
+ *	it is in the program that starts its call, that program ends the entry made here, as it does
+ *	for a call whose exit was not seen.
  */
 static __noinline int mend(struct bpf_guard *g, struct task_struct *task, u64 offset, bool inside)
 {
@@ -338,7 +363,7 @@ static __noinline int mend(struct bpf_guard *g, struct task_struct *task, u64 of
 		feed_close(u, INVLOCK_FEED_DEGRADED);
 		return 0;
 	}
-	/* whatever it is */
+	/* The range is everything, whatever the call is. */
 	s->nr = 1;
 	s->start[0] = 0;
 	s->end[0] = INVLOCK_ADDRESS_END;
@@ -351,8 +376,9 @@ static __noinline int mend(struct bpf_guard *g, struct task_struct *task, u64 of
 }
 
 /*
- * Does it leave with migration disabled? The idle task, which does not, tells how often the guard
- * itself disables it on this kernel; until then, everybody may.
+ * Does @prev leave the CPU with migration disabled? The idle task never disables it, and so shows
+ * how often the guard itself disables migration on this kernel. Until the idle task has been seen,
+ * any task may be inside.
  */
 static inline bool may_be_inside(const struct bpf_guard *g, struct task_struct *prev)
 {
@@ -370,7 +396,7 @@ static __noinline int leaves_slowly(struct bpf_guard *g, struct task_struct *pre
 		port_store(&g->own, (u32)prev->migration_disabled);
 		inside = false;
 	}
-	/* another CPU is blind */
+	/* Another CPU is blind, not this one. */
 	if (!inside && !c->window)
 		return 0;
 	offset = this_offset();
@@ -397,7 +423,7 @@ int BPF_PROG(task_leaves, bool preempt, struct task_struct *prev)
 	return leaves_slowly(g, prev);
 }
 
-/* close this CPU's window if no more than @own runs are inside, which are the caller's own */
+/* Close the window of this CPU if exactly @own runs are inside: these are the caller's own. */
 static __noinline int look_around(u32 own)
 {
 	struct bpf_guard *g = get_guard();
@@ -405,7 +431,7 @@ static __noinline int look_around(u32 own)
 
 	if (!g)
 		return 0;
-	/* before the look: see close_window() */
+	/* Load this before counting the runs inside: see close_window(). */
 	window = port_load_acquire(&g->cpu[this_cpu()].window);
 	if (!window)
 		return 0;
@@ -415,21 +441,24 @@ static __noinline int look_around(u32 own)
 	return 0;
 }
 
-/* run by the library, on the CPU that it wants to see again */
+/* The library runs this program on a CPU that is blind, to find out whether it still is. */
 SEC("?raw_tp")
 int look(void *unused)
 {
 	return look_around(0);
 }
 
-/* at the end of a program of a watched process: this CPU may be blind no more */
+/* Called at the end of a program for a watched process: this CPU may not be blind any more. */
 static inline void see_again(const struct bpf_user *u)
 {
 	if (guarded && unlikely(port_load(&u->feed.blind)))
 		look_around(1);
 }
 
-/* around what a program does for a watched process; nothing comes of it for all others */
+/*
+ * run_begins() and run_ends() enclose what a program does for a watched process. For all other
+ * processes, programs return without them.
+ */
 static inline void run_begins(void)
 {
 	if (steady)
@@ -443,7 +472,9 @@ static inline void run_ends(const struct bpf_user *u)
 		bpf_preempt_enable();
 }
 
-/* Return: 1 = this CPU was blind when this user was armed, and may be still; 0 = it was not */
+/*
+ * Return: 1 = this CPU was blind when this user was armed, and may still be; 0 = it was not blind.
+ */
 __noinline int unmarked(struct bpf_user *u, u32 cpu)
 {
 	struct bpf_guard *g = get_guard();
@@ -455,8 +486,8 @@ __noinline int unmarked(struct bpf_user *u, u32 cpu)
 }
 
 /*
- * So many runs were skipped before this was asked: were they all in windows? Return: 0; -EAGAIN
- * when that is not known until a window is over
+ * @skipped runs had been skipped when the caller asked: did all of them lie in windows? Return: 0;
+ * -EAGAIN = this is unknown until an open window is over.
  */
 __noinline int check_skipped(u64 skipped)
 {
@@ -465,7 +496,7 @@ __noinline int check_skipped(u64 skipped)
 
 	if (!g)
 		return -EINVAL;
-	/* in this order: pairs with the end of close_window() */
+	/* The order matters: pairs with the end of close_window(). */
 	if (port_load_acquire(&g->nr_blind))
 		return -EAGAIN;
 	settled = port_load(&g->settled);
@@ -474,7 +505,10 @@ __noinline int check_skipped(u64 skipped)
 	return 0;
 }
 
-/* Run once, by the process that loads the set: finds what the guard reads of each program. */
+/*
+ * The process that loads the set runs this program once. It looks up, for each program, the
+ * addresses from which the guard reads its counts.
+ */
 SEC("?iter/bpf_prog")
 int find_programs(struct bpf_iter__bpf_prog *ctx)
 {

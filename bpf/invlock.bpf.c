@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 /*
- * The BPF monitor, kernel side: it writes the feeds of the processes that armed it.
+ * The BPF monitor, kernel side: its programs write the feeds of the processes that armed it.
  *
- * A call that can change a map starts an invalidation when it enters and ends it when it exits,
- * for every thread that shares the mm: clone(CLONE_VM) and vfork children too, forked ones not.
- * Where the programs for that are is a choice of the library: attach.h. Files and io_uring have
- * their own headers.
+ * A call that can change a map starts an invalidation at its enter and ends it at its exit. This
+ * holds for every thread that shares the mm: children of clone(CLONE_VM) and vfork count, forked
+ * children do not. The library chooses where the programs for this are attached: attach.h. Files
+ * and io_uring have headers of their own.
  *
- * Everybody's calls come through here: the call is looked at first, since most are of no
- * interest, then whose it is.
+ * The calls of all processes pass these programs. So the programs first check which call it is,
+ * since most calls are irrelevant, and then which process makes it.
  *
- * Whatever cannot be recorded closes the feed: see feed_close().
+ * A change that cannot be recorded closes the feed: see feed_close().
  */
 #include "ask.h"
 #include "uring.h"
@@ -37,7 +37,7 @@ static inline void read_call(struct call *call, struct pt_regs *regs, u32 class,
 	}
 }
 
-/* what the call will change, and whether it may map a file; Return: false = neither */
+/* What will the call change, and may it map a file? Return: false = neither */
 static inline bool read_change(struct change *c, bool *ret_maps, struct task_struct *task,
 			       struct pt_regs *regs, u32 class, bool compat)
 {
@@ -77,7 +77,7 @@ static inline int start_call(struct bpf_user *u, const struct change *c, bool ma
 	return 0;
 }
 
-/* a call of a watched process; class and compat are constants */
+/* A watched process enters a call; class and compat are compile-time constants. */
 static inline int call_starts(struct bpf_user *u, struct task_struct *task, struct pt_regs *regs,
 			      u32 class, bool compat)
 {
@@ -89,13 +89,13 @@ static inline int call_starts(struct bpf_user *u, struct task_struct *task, stru
 	return start_call(u, &c, maps, class);
 }
 
-/* Global: so the verifier looks at it once, and not again for each path through decode(). */
+/* A global function: the verifier looks at it once, not on each path through decode(). */
 __noinline int start_any_call(struct bpf_user *u, struct change *c, u32 maps, u32 class)
 {
 	return u && c ? start_call(u, c, maps, class) : 0;
 }
 
-/* the same for a call of any class */
+/* The same for a call of any class, as the tracepoints see it. */
 static inline int call_of_any_class_starts(struct bpf_user *u, struct task_struct *task,
 					  struct pt_regs *regs, u32 class, bool compat)
 {
@@ -107,7 +107,7 @@ static inline int call_of_any_class_starts(struct bpf_user *u, struct task_struc
 	return start_any_call(u, &c, maps, class);
 }
 
-/* the same call exits */
+/* A watched process exits from a call. */
 static inline int call_ends(struct bpf_user *u, struct task_struct *task, struct pt_regs *regs,
 			    u32 class, bool compat, u64 ret)
 {
@@ -121,7 +121,10 @@ static inline int call_ends(struct bpf_user *u, struct task_struct *task, struct
 		note_file(u, task, &call, ret);
 	if (likely(end_call(u, task)))
 		return 0;
-	/* it changes nothing, or its enter was not seen: made before we were armed, or skipped */
+	/*
+	 * The call changes nothing, or its enter was not seen: it began before we were armed, or
+	 * the kernel skipped the program.
+	 */
 	decode(&c, &call, task, true);
 	if (!c.nr)
 		return 0;
@@ -132,14 +135,14 @@ static inline int call_ends(struct bpf_user *u, struct task_struct *task, struct
 	return 0;
 }
 
-/* at the tracepoints, or at the functions: the library loads these or those */
+/* The library loads either the programs at the tracepoints or those at the functions. */
 #include "attach.h"
 #include "net.h"
 
 SEC("tp_btf/sched_process_exit")
 int BPF_PROG(task_exits, struct task_struct *task)
 {
-	/* the mm may be gone from the task by now: the process is told by its number */
+	/* The task may have given up its mm by now, so its process is identified by the tgid. */
 	if (!task->signal->live.counter)
 		leave_all(task->tgid);
 	return 0;
@@ -153,10 +156,11 @@ int BPF_PROG(task_execs, struct task_struct *task)
 }
 
 /*
- * Tasks that may be inside a call which began before the monitor was armed. The frame at the
- * top of a task's kernel stack holds the number of the call that it is in; anything else
- * there (another call, an interrupt or a fault from user mode) says that it is in none of
- * ours. The library arms, runs a barrier on every CPU, then asks until nobody is left.
+ * Lists the tasks that may be inside a call which began before the monitor was armed. The frame at
+ * the top of a task's kernel stack holds the number of the call that the task is in. Any other
+ * content (another call, an interrupt or a fault from user mode) shows that the task is in no call
+ * that we mark. The library arms, runs a barrier on every CPU, and then runs this program until no
+ * such task is left.
  */
 SEC("iter/task")
 int scan_calls(struct bpf_iter__task *ctx)

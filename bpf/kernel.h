@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR MIT */
 /*
- * The kernel's own types, as far as we read them: names and fields only. Where a field
- * lies is looked up in the running kernel's BTF when the program is loaded.
+ * The kernel's own types, as far as the programs read them: names and fields only. The position of
+ * each field is looked up in the running kernel's BTF when the programs are loaded.
  */
 #ifndef INVLOCK_BPF_KERNEL_H
 #define INVLOCK_BPF_KERNEL_H

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR MIT */
 /*
- * What is mapped in a range: asked by the library before memory is cached, since some memory can
- * get other pages without a call or a removal that these programs see.
+ * The look: what is mapped in a range? The library asks this before it caches memory, since some
+ * memory can get other pages without any call or removal that these programs see.
  *
- * What is not known to be good is MAPPED_FOREIGN. A file is known to have its pages in the page
- * cache, and nowhere else, when its mappings have map_pages(), which maps pages of the page cache
- * and is of no use to a driver; or when it lies in tmpfs or hugetlbfs, for System V's shared memory
- * and huge pages come without.
+ * Memory that is not known to be good counts as MAPPED_FOREIGN. A file is known to keep its pages
+ * in the page cache alone in two cases. Its mappings have map_pages(), which maps pages of the page
+ * cache and is useless to a driver. Or the file lies in tmpfs or hugetlbfs: mappings of System V
+ * shared memory and of huge pages have no map_pages().
  */
 #ifndef INVLOCK_BPF_LOOK_H
 #define INVLOCK_BPF_LOOK_H
@@ -26,7 +26,10 @@
 #define TMPFS_MAGIC		0x01021994
 #define LOOK_ENOENT		2
 
-/* MAP_ANONYMOUS of huge pages is a file that no program can open, and a memfd is not it */
+/*
+ * Huge pages that are mapped with MAP_ANONYMOUS have a file which no program can open. A memfd of
+ * huge pages is not such a file.
+ */
 static inline bool is_anon_hugepage(struct file *file, struct super_block *sb)
 {
 	static const char anon[] = "anon_hugepage";
@@ -72,7 +75,9 @@ static long look_at_memory(struct task_struct *task, struct vm_area_struct *vma,
 
 	look->start = vma->vm_start;
 	look->end = vma->vm_end;
-	/* a file alone does not decide: a private mapping of /dev/zero is anonymous */
+	/*
+	 * That a mapping has a file decides nothing: a private mapping of /dev/zero is anonymous.
+	 */
 	if (file && vma->vm_ops) {
 		look->mapped = file_memory(vma, file, vma->vm_flags & VM_MAYSHARE_BIT);
 		look->file = (u64)BPF_CORE_READ(file, f_mapping);
@@ -86,9 +91,9 @@ static long look_at_memory(struct task_struct *task, struct vm_area_struct *vma,
 }
 
 /*
- * Is all of [q->start, q->end) of a kind in the mask q->nr? Return: enum mapped, of a mapping that
- * is not, whose ends are then in q; MAPPED_GOOD = none up to q->start, which has moved; -EBUSY =
- * the mmap lock is taken.
+ * Is all memory in [q->start, q->end) of a kind in the mask q->nr? Return: MAPPED_GOOD = all of it
+ * up to q->start, which has moved; another enum mapped = the kind of the first mapping that is not,
+ * whose ends are then in q; -EBUSY = the mmap lock is taken.
  */
 static inline int look_at_range(struct bpf_user *u, struct bpf_ask *q)
 {

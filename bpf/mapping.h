@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR MIT */
 /*
- * Calls that may map a file, and what they have mapped when they exit.
+ * Calls that may map a file, and what they have mapped by the time they exit.
  *
- * Nobody has to wait for a call to return before using what it maps: a thread that fills the
- * mapping runs beside others. So from the call's enter on until its result is in the table of
- * files, the table is not known (files.h). The result is believed only when one mapping holds
- * all that was asked for: had another thread split or replaced part of it meanwhile, something of
- * it may lie elsewhere in the range. What another thread has moved away is that thread's to find.
+ * Another thread may use a mapping before the call that makes it has returned: the thread that
+ * fills the mapping runs beside others. So from the call's enter until its result is in the table
+ * of files, the table is incomplete (files.h). The result is accepted only if one mapping covers
+ * all that was asked for: if another thread has split or replaced part of it meanwhile, the file
+ * may also lie elsewhere in the range. A part that another thread has moved away is found when the
+ * call of that thread exits.
  *
- * Not every call says where its result is, or how long. Such calls are rare: after them all
- * mappings are looked at once more.
+ * Some calls do not tell where their result is, or how long it is. Such calls are rare: after each
+ * of them, all mappings are scanned once more.
  */
 #ifndef INVLOCK_BPF_MAPPING_H
 #define INVLOCK_BPF_MAPPING_H
@@ -25,10 +26,10 @@ static inline bool may_map_file(const struct call *call)
 
 	switch (call->class) {
 	case CALL_MMAP:
-		/* shared anonymous memory is a file that others may have mapped, too */
+		/* Shared anonymous memory is a file, which other processes may map as well. */
 		return !(arg[3] & MAP_ANONYMOUS) || (arg[3] & MAP_SHARED_BIT);
 	case CALL_MREMAP:
-		/* not one that only makes a mapping shorter */
+		/* A call that only makes a mapping shorter maps nothing. */
 		return page_up(arg[1]) < page_up(arg[2]) || !page_up(arg[1]) ||
 		       (arg[3] & (MREMAP_FIXED | MREMAP_DONTUNMAP));
 	case CALL_OLD_MMAP:
@@ -47,12 +48,12 @@ static inline void files_unknown(struct bpf_user *u)
 	port_fetch_add(&u->state.nr_unknown, 1);
 }
 
-/* the call has mapped len bytes at addr */
+/* The call has mapped len bytes at addr. */
 static inline void note_mapped(struct bpf_user *u, struct task_struct *task, u64 addr, u64 len)
 {
 	struct vma_look look;
 
-	/* the descriptor that was mapped would not do: it may be another file's by now */
+	/* Look the mapping up, not the descriptor: the descriptor may mean another file by now. */
 	if (find_vma(task, addr, &look)) {
 		files_unknown(u);
 		return;
@@ -62,7 +63,7 @@ static inline void note_mapped(struct bpf_user *u, struct task_struct *task, u64
 		files_unknown(u);
 }
 
-/* remember the file that this call has mapped; before it counts as over */
+/* Record the file that this call has mapped. This comes before the call counts as over. */
 static inline void note_file(struct bpf_user *u, struct task_struct *task,
 			     const struct call *call, u64 ret)
 {
@@ -77,11 +78,14 @@ static inline void note_file(struct bpf_user *u, struct task_struct *task,
 		if (!failed)
 			note_mapped(u, task, ret, page_up(call->arg[2]));
 		else if (call->arg[3] & MREMAP_FIXED)
-			/* of several mappings, some may have been moved */
+			/*
+			 * If the call moves several mappings, some may have been moved before it
+			 * failed.
+			 */
 			files_unknown(u);
 		break;
 	default:
-		/* those that store their result in memory fail after they have mapped */
+		/* A call that stores its result in memory may fail after it has mapped. */
 		if (!failed || ret == -(u64)EFAULT)
 			files_unknown(u);
 	}

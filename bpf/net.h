@@ -1,31 +1,34 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR MIT */
 /*
- * The net under the decoder: a removal of pages that no call announced is caught before it happens.
+ * The net under the decoder: it catches a removal of pages that no call announced, before the
+ * removal happens.
  *
- * Whoever removes pages of an mm gathers them first: tlb_gather_mmu(), then the page tables are
- * cleared, then tlb_finish_mmu(). Both are in a file of their own in the kernel, so every caller
- * really calls them. A gather in an mm that is watched, by a thread that has no change of that mm
- * marked as running, is one that the decoder did not know: everything is marked as running until
- * it finishes, and the call is counted, so that the decoder can learn it. A move of page tables is
- * no gather: move_page_tables() is watched in the same way.
+ * The kernel code that removes pages of an mm gathers them first: it calls tlb_gather_mmu(), clears
+ * the page tables, and calls tlb_finish_mmu(). Both functions are in a file of their own in the
+ * kernel, so no caller has them inlined. A gather is unknown to the decoder if it is in a watched
+ * mm and its thread has no change of that mm marked as running. Everything is then marked as
+ * running until the gather finishes, and the call is counted, so that the decoder can be taught it.
+ * A move of page tables is no gather: move_page_tables() is watched in the same way.
  *
- * Not every such gather is news:
+ * Two sorts of removals are not caught:
  *
- * - What is known by its function, and marked precisely where that begins: pages of a file that are
- *   unmapped everywhere it is mapped, copies that a MAP_PRIVATE mapping made of them included; the
- *   same for hugetlbfs; UFFDIO_MOVE, which does not gather at all.
- * - What gathers and removes nothing, or nothing that counts here: write protection by userfaultfd
- *   and NUMA balancing, by their functions; mprotect() and a few others, by the call that the
- *   thread is in. An io_uring MADVISE was marked when it was submitted. A folio that is unmapped
- *   by itself is marked when it leaves the page cache.
+ * - Removals that are known by their function, and are marked precisely where that function begins:
+ *   pages of a file that are unmapped wherever the file is mapped, which includes copies that a
+ *   MAP_PRIVATE mapping made of them; the same for hugetlbfs; and UFFDIO_MOVE, which does not
+ *   gather at all.
+ * - Gathers that remove nothing, or nothing that counts here. Write protection by userfaultfd and
+ *   NUMA balancing are recognized by their functions; mprotect() and a few others, by the call that
+ *   the thread is in. An io_uring MADVISE was marked when it was submitted. A folio that is
+ *   unmapped by itself is marked when it leaves the page cache.
  *
- * Not seen: exit and exec, which gather with tlb_gather_mmu_fullmm(), and the splitting of shared
- * hugetlb page tables, with tlb_gather_mmu_vma(): these remove nothing.
+ * The net does not see exit and exec, which gather with tlb_gather_mmu_fullmm(), nor the splitting
+ * of shared hugetlb page tables, which gathers with tlb_gather_mmu_vma(): these gathers remove
+ * nothing from an mm that is still in use.
  *
- * A program of the net that the kernel skips, as it can where it preempts programs, is made up for
- * when the guard closes the window: stretch.h. That does not help against two things, which each
- * need a skipped run as well: a UFFDIO_MOVE whose start was skipped, and a move of page tables
- * that no call announced.
+ * Where the kernel preempts programs, it can skip a run of the net, too. When the window closes,
+ * the guard makes up for that: stretch.h. It cannot make up for two cases, in each of which a run
+ * must be skipped as well: a UFFDIO_MOVE whose start was skipped, and a move of page tables that no
+ * call announced.
  */
 #ifndef INVLOCK_BPF_NET_H
 #define INVLOCK_BPF_NET_H
@@ -36,7 +39,7 @@
 
 /* ---- harmless ---- */
 
-/* when there is no room for it, what it gathers is caught, which does no harm */
+/* If the table is full, the harmless gather is caught, which costs only a false event. */
 static inline int harmless_begins(u32 in)
 {
 	struct bpf_net *net = get_net();
@@ -48,7 +51,10 @@ static inline int harmless_begins(u32 in)
 	s = stretch_find(net, this_thread(), EVERY_SEAT);
 	w = s ? port_load(&s->word) : 0;
 	if (w) {
-		/* fails when it was settled meanwhile: then it is caught as well */
+		/*
+		 * This fails if the stretch was settled meanwhile: then the harmless gather is
+		 * caught as well.
+		 */
 		port_cmpxchg(&s->word, w, w | in);
 		return 0;
 	}
@@ -76,8 +82,8 @@ static inline int harmless_ends(u32 in)
 }
 
 /*
- * Does the call that this thread is in remove nothing, though it gathers? The decoder has looked
- * at it, and marked nothing; of advice that it does not know it cannot say that.
+ * Does the current call of this thread gather, but remove nothing? The decoder has looked at the
+ * call and marked nothing. Advice that is unknown here does not count as harmless.
  */
 static __noinline bool call_is_harmless(struct task_struct *task)
 {
@@ -93,10 +99,13 @@ static __noinline bool call_is_harmless(struct task_struct *task)
 	case CALL_MMAP:
 	case CALL_OLD_MMAP:
 	case CALL_SHMAT:
-		/* not over anything: a new mapping that failed is taken back */
+		/*
+		 * The decoder would have marked a mapping that replaces another one. So this is a
+		 * new mapping that failed and is taken back.
+		 */
 		return true;
 	case CALL_MREMAP:
-		/* a second mapping of the same pages */
+		/* An old length of 0 makes a second mapping of the same pages. */
 		return !page_up(compat ? (u32)BPF_CORE_READ(regs, cx) : BPF_CORE_READ(regs, si));
 	case CALL_MADVISE:
 		advice = BPF_CORE_READ(regs, dx);
@@ -122,7 +131,10 @@ static inline void stretch_ends(struct bpf_user *u, struct bpf_stretch *s, u64 w
 	count_gather(u, w, -1ULL);
 }
 
-/* this thread's, or this gather's, stretch of this user; its word is in ret_word; NULL: none */
+/*
+ * Return: the stretch of this user that belongs to @owner, a thread or a gather, with its word in
+ * ret_word; NULL = there is none.
+ */
 static inline struct bpf_stretch *find_stretch(struct bpf_user *u, struct bpf_net *net, u64 owner,
 					       u64 *ret_word)
 {
@@ -133,8 +145,8 @@ static inline struct bpf_stretch *find_stretch(struct bpf_user *u, struct bpf_ne
 }
 
 /*
- * This thread, or this gather, begins a stretch of a user. Nothing for one inside of another of
- * the same thread: both are of the same range. @what: enum net_in | kind << NET_IN_BITS
+ * @owner, a thread or a gather, begins a stretch of a user. A stretch inside of another one of the
+ * same thread marks nothing: both have the same range. @what: enum net_in | kind << NET_IN_BITS
  */
 __noinline int net_enter(struct bpf_user *u, u64 owner, u64 start, u64 end, u32 what)
 {
@@ -148,9 +160,9 @@ __noinline int net_enter(struct bpf_user *u, u64 owner, u64 start, u64 end, u32 
 	if (s && !(w & in)) {
 		if (port_cmpxchg(&s->word, w, w | in) == w)
 			return 0;
-		/* settled meanwhile */
+		/* The stretch was settled meanwhile. */
 	} else if (s) {
-		/* its end was not seen, but it is over: see attach.h */
+		/* The old stretch is over, but its end was not seen: see attach.h. */
 		stretch_ends(u, s, w);
 		port_fetch_add(&u->state.nr_healed, 1);
 	}
@@ -188,10 +200,12 @@ __noinline int net_leave(struct bpf_user *u, u64 owner, u32 in)
 }
 
 /*
- * One user, of a file of which pages are unmapped; @nr: 0 = to its end. @what: see net_enter()
+ * Pages of a file are unmapped wherever the file is mapped: mark that for one user. @nr: 0 = all
+ * pages to the end of the file. @what: see net_enter().
  *
- * Where the user's files are not known, only a file that somebody maps: one whose mapping was
- * taken out for that moment (files.h) is caught when it gathers.
+ * If the user's table of files is incomplete, only a file that is mapped somewhere is marked. A
+ * file may look unmapped because its mapping was taken out of the tree for a moment (files.h): the
+ * removal is then caught when it gathers.
  */
 __noinline int user_unmaps(struct bpf_user *u, u64 mapping, u64 first, u64 nr, u32 what)
 {
@@ -232,7 +246,7 @@ static inline int unmap_ends(u32 in)
 
 /* ---- caught ---- */
 
-/* the call that this thread is in, as struct bpf_caught has it */
+/* Return: the call that this thread is in, in the form of bpf_caught.who. */
 static inline u64 who_is_caught(struct task_struct *task)
 {
 	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
@@ -269,7 +283,7 @@ static inline bool in_stretch(struct bpf_user *u, u32 tid)
 	return net && (stretch_find(net, tid, EVERY_SEAT) || find_stretch(u, net, tid, &w));
 }
 
-/* does the call that this thread is in have a range that is marked? */
+/* Has the call that this thread is in a range that is marked? */
 static inline bool is_marked(struct bpf_user *u)
 {
 	struct bpf_call *s = find_call(u, this_thread());
@@ -277,7 +291,7 @@ static inline bool is_marked(struct bpf_user *u)
 	return s && s->nr;
 }
 
-/* is it news? Then everything is marked until the end of @owner */
+/* Unless the gather or move of @owner is known, mark everything until it is over. */
 static __noinline int catch_unknown(struct bpf_user *u, u64 owner, u32 in)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
@@ -301,7 +315,10 @@ static __noinline int finish_caught(struct bpf_user *u, u64 tlb)
 	return 0;
 }
 
-/* no page table has been changed yet, and the kernel has counted this gather: see stretch.h */
+/*
+ * At this point no page table has been changed, and the kernel has counted this gather: see
+ * stretch.h.
+ */
 SEC("?fexit/tlb_gather_mmu")
 int BPF_PROG(net_gather, struct mmu_gather *tlb, struct mm_struct *mm)
 {
@@ -399,7 +416,10 @@ int BPF_PROG(net_unmapped_huge, struct vm_area_struct *vma)
 	return 0;
 }
 
-/* NULL: not a move. The kernel moves nothing between two mms */
+/*
+ * Return: the user of a UFFDIO_MOVE; NULL = another ioctl. The kernel moves nothing between two
+ * mms.
+ */
 static inline struct bpf_user *user_of_move(u32 cmd)
 {
 	return cmd == UFFDIO_MOVE ? user_of(mm_of(bpf_get_current_task_btf())) : NULL;
@@ -417,7 +437,7 @@ int BPF_PROG(net_uffd, struct file *file, unsigned int cmd, unsigned long arg)
 
 	if (!u)
 		return 0;
-	/* see decode.h: what lies in memory is believed of a thread that is alone */
+	/* As in decode.h, arguments in memory are used only if no other thread can change them. */
 	if (is_alone(task) && !bpf_probe_read_user(&move, sizeof(move), (void *)arg)) {
 		start = move.from & VM_PAGE_MASK;
 		end = page_up(move.from + move.len);
@@ -478,7 +498,7 @@ int BPF_PROG(net_uring, struct io_kiocb *req)
 {
 	struct bpf_user *u = user_of(mm_of(bpf_get_current_task_btf()));
 
-	/* one that was submitted before the user came is not marked */
+	/* A request that was submitted before the user was armed is not marked. */
 	return u && user_has_request(u, number_of(req)) ? harmless_begins(NET_URING) : 0;
 }
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 /*
- * Can a program at a tracepoint of calls be preempted? Asked before the set is loaded. The kernel
- * must keep a program on its CPU: if not by disabling migration, then by forbidding preemption.
+ * Can a task be preempted inside a program at a tracepoint of calls? The library asks this before
+ * it loads the set. The kernel must keep a program on its CPU: if it does not disable migration for
+ * that, it forbids preemption.
  */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR MIT */
-/* What the BPF program and the library that loads it agree on. No ABI: they ship together. */
+/*
+ * The BPF programs and the library that loads them share these types. This is no ABI: programs and
+ * library ship together.
+ */
 #ifndef INVLOCK_BPF_SHARED_H
 #define INVLOCK_BPF_SHARED_H
 
@@ -9,39 +12,39 @@
 
 /* Processes that one set of programs can watch at once; a power of two. */
 #define BPF_NR_USERS		64
-/* Of one process: calls that may run at once; a power of two. */
+/* Calls of one process that may run at once; a power of two. */
 #define BPF_NR_CALLS		16384
-/* Of one process: files mapped since the monitor was opened, or still mapped then; the same. */
+/* Files of one process that were mapped at or since the open of the monitor; a power of two. */
 #define BPF_NR_FILES		8192
-/* Words of the filter of files: 64 in each. A power of two. */
+/* Words of the filter of files, of 64 bits each; a power of two. */
 #define BPF_FILTER_WORDS	1024
-/* Of one process: io_uring MADVISE requests that may run at once; a power of two. */
+/* io_uring MADVISE requests of one process that may run at once; a power of two. */
 #define BPF_NR_REQUESTS		4096
-/* Removals and moves of pages that the net watches at once, of all; a power of two. */
+/* Removals and moves of pages that the net watches at once, in all processes; a power of two. */
 #define BPF_NR_STRETCHES	1024
-/* Different calls that it counts by their number, of one process. */
+/* Different calls that the net counts by their number, for one process. */
 #define BPF_NR_CAUGHT		8
 
-/* CPUs that the guard can watch: a machine with more has no guard; a power of two. */
+/* CPUs that the guard can watch; a power of two. A machine with more CPUs has no guard. */
 #define BPF_NR_CPUS		1024
-/* Programs that it can watch. */
+/* Programs that the guard can watch. */
 #define BPF_NR_GUARDED		96
 
 /* A thread that may be inside a call which began before the monitor was armed. */
 struct bpf_busy {
-	__u32 tid;	/* as its own pid namespace counts */
-	__u32 nr;	/* the call */
+	__u32 tid;	/* in the thread's own pid namespace */
+	__u32 nr;	/* number of the call */
 };
 
-/* What the library asks of the program ask(); the answer is 0 or more, or -errno. */
+/* The requests that the library sends to the program ask(). The answer is 0 or more, or -errno. */
 enum bpf_what {
-	BPF_ASK_CLAIM,		/* a seat for this process: its index */
-	BPF_ASK_ARM,		/* watch it, from now on */
-	BPF_ASK_LEAVE,		/* watch it no more */
-	BPF_ASK_TAKE_LEFT,	/* a seat that somebody left, to be cleared: its index */
-	BPF_ASK_GIVE_BACK,	/* it is cleared */
-	BPF_ASK_NOTE_MISSED,	/* the kernel skipped runs */
-	BPF_ASK_NOTE_FOUND,	/* all mappings were looked at */
+	BPF_ASK_CLAIM,		/* claim a seat for this process; answers its index */
+	BPF_ASK_ARM,		/* watch this process from now on */
+	BPF_ASK_LEAVE,		/* stop watching this process */
+	BPF_ASK_TAKE_LEFT,	/* take a seat that was left, to clear it; answers its index */
+	BPF_ASK_GIVE_BACK,	/* the seat is cleared: free it */
+	BPF_ASK_NOTE_MISSED,	/* the kernel skipped runs of programs */
+	BPF_ASK_NOTE_FOUND,	/* all mappings were scanned */
 	BPF_ASK_LOOK,		/* what is mapped in a range: look_at_range() */
 	BPF_ASK_UNMARKED,	/* is CPU nr blind without our feed saying so? 0 or 1 */
 };
@@ -50,7 +53,7 @@ struct bpf_ask {
 	__u32 what;
 	__u32 index;
 	__u64 nr;		/* MISSED: runs skipped since we came; FOUND: nr_unknown */
-				/* before the look; LOOK: mask of enum mapped that is good; */
+				/* before the scan; LOOK: mask of enum mapped that is good; */
 				/* UNMARKED: a CPU */
 	__u64 total;		/* NOTE_MISSED: runs skipped since the set came */
 	__u64 start, end;	/* LOOK */
@@ -60,29 +63,29 @@ struct bpf_ask {
 enum bpf_seat_state {
 	BPF_SEAT_FREE,
 	BPF_SEAT_TAKEN,
-	BPF_SEAT_LEFT,		/* its process is gone, the memory of its user not yet */
+	BPF_SEAT_LEFT,		/* its process is gone, but its user map is still there */
 };
 
 struct bpf_seat {
 	__u32 state;		/* enum bpf_seat_state; claimed by compare-exchange */
-	__u32 tgid;		/* whose; as the kernel counts */
-	__u64 mm;		/* the same, from the claim on */
+	__u32 tgid;		/* process that holds it, in the initial pid namespace */
+	__u64 mm;		/* mm that holds it, from the claim on */
 };
 
-/* Where the programs that see the calls are. */
+/* Where the programs that see the calls are attached. */
 enum bpf_attached {
-	BPF_AT_TRACEPOINTS,	/* of every call of everybody */
+	BPF_AT_TRACEPOINTS,	/* that every call of every process passes */
 	BPF_AT_FUNCTIONS,	/* of the calls that can change a map: see attach.h */
 };
 
-/* May a task be preempted inside a program, so that others' runs of it are skipped? */
+/* May a task be preempted inside a program, so that runs of other tasks are skipped? */
 enum bpf_guarding {
 	BPF_GUARD_UNNEEDED,	/* no */
 	BPF_GUARD_ON,		/* yes, and the guard sees each time: guard.h */
-	BPF_GUARD_MISSING,	/* yes, and there is no guard: nothing is exact */
+	BPF_GUARD_MISSING,	/* yes, but there is no guard: nothing is exact */
 };
 
-/* What the probe finds: probe.bpf.c. */
+/* The answer of the probe: probe.bpf.c. */
 enum bpf_probe {
 	BPF_PROBE_UNKNOWN,
 	BPF_PROBE_PREEMPTIBLE,
@@ -91,34 +94,37 @@ enum bpf_probe {
 
 #define BPF_REASON_SIZE		124
 
-/* How one build of the library knows a set that it can use; written before the set is frozen. */
+/*
+ * By this header, a build of the library recognizes a set that it can use. The header is written
+ * before the set is frozen.
+ */
 struct bpf_set_header {
 	__u64 object;		/* hash of the object file */
 	__u32 nr_programs;
 	__u32 nr_links;
 	__u32 attached;		/* enum bpf_attached */
 	__u32 guard;		/* enum bpf_guarding */
-	char reason[BPF_REASON_SIZE];	/* why not to the functions */
-	char no_guard[BPF_REASON_SIZE];	/* why it is missing */
+	char reason[BPF_REASON_SIZE];	/* why not at the functions */
+	char no_guard[BPF_REASON_SIZE];	/* why the guard is missing */
 	__u32 net;		/* is there a net under the decoder? See net.h */
-	char no_net[BPF_REASON_SIZE];	/* why not */
+	char no_net[BPF_REASON_SIZE];	/* why there is no net */
 };
 
 /* What all processes that share a set of programs have in common. */
 struct bpf_set {
 	struct bpf_set_header header;
-	__u64 serial;		/* of the user armed last */
-	__u64 closed;		/* not 0: calls may be missed, so every feed is closed */
-	__u64 reach;		/* no mm sits this far from its home, or further */
-	__u64 mm[BPF_NR_USERS] __attribute__((aligned(64)));	/* armed, by seat */
+	__u64 serial;		/* the serial of the user that was armed last */
+	__u64 closed;		/* not 0: calls may go unseen, so every feed is closed */
+	__u64 reach;		/* exclusive bound on the distance of a seat from its home */
+	__u64 mm[BPF_NR_USERS] __attribute__((aligned(64)));	/* armed mms, by seat */
 	struct bpf_seat seat[BPF_NR_USERS];
-	__u64 filter[BPF_FILTER_WORDS];	/* a bit is set: one of these files may be in a table */
+	__u64 filter[BPF_FILTER_WORDS];	/* bit set: a file with this hash may be in a table */
 };
 
-/* One of our programs, for the guard. */
+/* One of our programs, as the guard knows it. */
 struct bpf_guarded {
-	__u64 active;		/* its counter of runs, as a per-CPU address */
-	__u64 stats;		/* the same of its statistics */
+	__u64 active;		/* its counter of runs inside, as a per-CPU address */
+	__u64 stats;		/* its statistics, as a per-CPU address */
 	__u32 id;
 	__u32 role;		/* enum bpf_role */
 };
@@ -126,34 +132,37 @@ struct bpf_guarded {
 /* What it means when a run of a program is skipped. */
 enum bpf_role {
 	BPF_ROLE_CALL,		/* a call was not marked */
-	BPF_ROLE_URING,		/* a request was not, and its end may never come */
-	BPF_ROLE_ALL,		/* what was missed may concern everybody */
-	BPF_ROLE_LIFE,		/* a process that is gone still has its seat */
-	BPF_ROLE_NET,		/* a removal was not caught, or one that is marked is over */
+	BPF_ROLE_URING,		/* a request was not marked, or its end never comes */
+	BPF_ROLE_ALL,		/* what went unseen may concern every process */
+	BPF_ROLE_LIFE,		/* a process that is gone still holds its seat */
+	BPF_ROLE_NET,		/* a removal was not caught, or stays marked */
 	BPF_NR_ROLES
 };
 
-/* One CPU. Raised and lowered on this CPU alone: guard.h says by whom. */
+/* The state of one CPU. Only programs on this CPU write it: guard.h lists them. */
 struct bpf_guard_cpu {
-	__u64 window;		/* not 0: it is blind; the number of the newest preemption */
-	__u64 newest;		/* so many preemptions inside a program were there */
-	__u64 settled;		/* runs skipped in its windows that are over */
+	__u64 window;		/* not 0: the CPU is blind; number of the newest preemption */
+	__u64 newest;		/* number of preemptions inside a program so far */
+	__u64 settled;		/* runs skipped on it in windows that are over */
 	__u64 from[BPF_NR_ROLES];	/* runs skipped before its newest window */
-	__u64 since;		/* when it opened; nanoseconds */
+	__u64 since;		/* time at which its window opened; nanoseconds */
 } __attribute__((aligned(128)));
 
 struct bpf_guard {
 	__u64 nr_blind;		/* CPUs that are blind now */
 	__u64 settled;		/* runs skipped in windows that are over */
-	__u32 own;		/* how often the guard itself disables migration of whom it sees */
+	__u32 own;		/* nesting of disabled migration that is the guard's own */
 	__u32 nr_programs;
 	__u32 nr_cpus;
 	__u32 reserved;
-	/* for people: preemptions inside, windows in which a run was skipped, how long they were */
+	/*
+	 * Statistics for people. nr_windows: preemptions inside a program. nr_skipping: windows in
+	 * which a run was skipped. total_ns and longest_ns: how long windows were open.
+	 */
 	__u64 nr_windows __attribute__((aligned(64)));
 	__u64 nr_skipping;
-	__u64 nr_marked;	/* calls marked by the guard, as their enter was skipped */
-	__u64 nr_ended;		/* the same of their exit */
+	__u64 nr_marked;	/* calls that the guard marked: their enter was skipped */
+	__u64 nr_ended;		/* calls that the guard ended: their exit was skipped */
 	__u64 violations;	/* runs skipped outside of any window */
 	__u64 total_ns;
 	__u64 longest_ns;
@@ -162,26 +171,26 @@ struct bpf_guard {
 };
 
 /*
- * From one of the net's functions to another, on one thread: see stretch.h. Whoever takes the
- * word to 0 by compare-exchange frees it.
+ * The time that a thread spends in functions of the net: see stretch.h. A stretch is freed by the
+ * thread that takes its word to 0 by compare-exchange.
  */
 struct bpf_stretch {
 	__u64 owner;		/* a thread, or the address of a gather; 0 = free; claimed by */
 				/* compare-exchange */
-	__u64 word;		/* a number of its own, and a mask: which functions; 0 = not yet */
-	__u64 seat;		/* of the user */
-	__u64 serial;		/* of the user: another may sit there now */
+	__u64 word;		/* unique number, and a mask of functions; 0 = not begun */
+	__u64 seat;		/* seat of the user, or EVERY_SEAT */
+	__u64 serial;		/* serial of the user: the seat may be another's by now */
 	__u64 start;
 	__u64 end;
 };
 
 struct bpf_net {
-	__u64 number;		/* of the stretch begun last */
-	__u64 reach;		/* none lies this far from its home, or further */
+	__u64 number;		/* number of the stretch that began last */
+	__u64 reach;		/* exclusive bound on the distance of a stretch from its home */
 	struct bpf_stretch stretch[BPF_NR_STRETCHES];
 };
 
-/* A call that removed pages, or moved them, and was not announced. */
+/* A call that removed or moved pages without having been announced. */
 struct bpf_caught {
 	__u64 who;		/* BPF_CAUGHT_*, with the call's number; 0 = free */
 	__u64 nr;
@@ -189,50 +198,51 @@ struct bpf_caught {
 
 #define BPF_CAUGHT_NATIVE	(1ULL << 32)
 #define BPF_CAUGHT_COMPAT	(2ULL << 32)
-#define BPF_CAUGHT_NO_CALL	(3ULL << 32)	/* in a fault, or on its way back from a call */
+#define BPF_CAUGHT_NO_CALL	(3ULL << 32)	/* in a fault, or on the way back from a call */
 #define BPF_CAUGHT_KERNEL	(4ULL << 32)	/* a thread of the kernel */
 
 /* The state of one watched process. */
 struct bpf_state {
-	__u64 mm;		/* the mm that is watched; 0 = none: nothing is written */
-	__u64 serial;		/* no two users of a set have the same */
+	__u64 mm;		/* the mm that is watched; 0 = none, so nothing is written */
+	__u64 serial;		/* unique among the users of a set */
 	__u32 index;		/* its seat */
-	/* set by the library before the map is frozen */
+	/* The library sets the following before the map is frozen. */
 	__u32 nr_calls;
 	__u32 nr_files;
 	__u32 count_protect;
-	__u32 files_full;	/* the table is: events of files that are not in it count */
+	__u32 files_full;	/* the table is full: events of files not in it count */
 	__u32 reserved;
 	/*
-	 * Calls that run and may map a file; calls whose result could not be looked up when they
-	 * exited, and so many of these as a later look at all mappings has found. Until the first
-	 * is 0 and the others are equal, each file's events are everywhere.
+	 * nr_mapping: running calls that may map a file. nr_unknown: calls whose result could not
+	 * be looked up when they exited. nr_found: how many of these a later scan of all mappings
+	 * has covered. Unless nr_mapping is 0 and the other two are equal, an event of any file is
+	 * an event of all addresses.
 	 */
 	__u64 nr_mapping;
 	__u64 nr_unknown;
 	__u64 nr_found;
-	__u64 nr_found_late;	/* mappings of files that only a look before a lookup has found */
-	__u64 nr_requests;	/* io_uring requests that run */
+	__u64 nr_found_late;	/* file mappings that only the look before a get has found */
+	__u64 nr_requests;	/* running io_uring requests */
 	__u64 nr_unpaired;	/* calls whose enter was not seen */
 	__u64 nr_healed;	/* calls whose exit was not seen */
-	__u64 reach;		/* no call lies this far from its home, or further */
-	__u64 nr_gathers;	/* removals that were caught and still run */
-	__u64 doubtful;		/* 1: everything is marked until no removal runs: see stretch.h */
-	__u64 nr_caught;	/* removals and moves that were caught so far, */
-	struct bpf_caught caught[BPF_NR_CAUGHT];	/* and in which calls; the first few */
+	__u64 reach;		/* exclusive bound on the distance of a call from its home */
+	__u64 nr_gathers;	/* removals that were caught and are still running */
+	__u64 doubtful;		/* 1: everything is marked until no removal runs: stretch.h */
+	__u64 nr_caught;	/* removals and moves caught so far */
+	struct bpf_caught caught[BPF_NR_CAUGHT];	/* the first few calls that they were in */
 };
 
-/* A call that runs. Only its own thread touches one that it owns. */
+/* A running call. Only the thread that owns an entry writes it. */
 struct bpf_call {
 	__u64 owner;		/* tid; 0 = free; claimed by compare-exchange */
-	__u64 nr;		/* ranges that were started */
+	__u64 nr;		/* number of ranges that are marked as running */
 	__u64 start[2];
 	__u64 end[2];
-	__u64 maps;		/* it may map a file, and is counted in nr_mapping */
-	__u64 brk;		/* not 0: it may move the heap's end from here */
+	__u64 maps;		/* not 0: it may map a file and is counted in nr_mapping */
+	__u64 brk;		/* not 0: it may move the heap's end, which was here */
 };
 
-/* An io_uring MADVISE request that runs. */
+/* A running io_uring MADVISE request. */
 struct bpf_request {
 	__u64 req;		/* struct io_kiocb *; 0 = free; claimed by compare-exchange */
 	__u64 ring;
@@ -241,17 +251,18 @@ struct bpf_request {
 	__u64 end;
 };
 
-/* Where a file is mapped: within [~not_lo, hi), so that both only grow, from 0. */
+/* Where a file is mapped: within [~not_lo, hi). Both fields start at 0 and only grow. */
 struct bpf_file {
 	__u64 mapping;		/* struct address_space *; 0 = free; claimed by compare-exchange */
 	__u64 not_lo;
 	__u64 hi;
-	__u64 base;		/* its byte n is at base + n; see BASE_* in files.h */
+	__u64 base;		/* byte n of the file is at base + n; see BASE_* in files.h */
 };
 
 /*
- * A user: one watched process, its feed and all that the program keeps for it. The value of
- * a map of its own, frozen before use: neither the process nor its children can write it.
+ * A user: one watched process, its feed, and all that the programs store for it. A user is the
+ * value of a map of its own, which is frozen before use: neither the process nor its children can
+ * write it.
  */
 struct bpf_user {
 	union {
@@ -261,7 +272,7 @@ struct bpf_user {
 	__u64 words[INVLOCK_NR_WORDS];
 	struct invlock_event events[INVLOCK_NR_EVENTS];
 	struct bpf_state state;
-	struct invlock_blind blind[BPF_NR_CPUS];	/* the window of each CPU, for this feed */
+	struct invlock_blind blind[BPF_NR_CPUS];	/* this feed's window of each CPU */
 	struct bpf_call calls[BPF_NR_CALLS];
 	struct bpf_request requests[BPF_NR_REQUESTS];
 	struct bpf_file files[BPF_NR_FILES];

@@ -1,18 +1,20 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR MIT */
 /*
- * Stretches: what a thread is in the middle of, as the net (net.h) knows it. Some have a range of
- * a user that is marked as running; the others are harmless to all, and only say so.
+ * Stretches: a stretch is the time that a thread spends in functions that the net (net.h) watches.
+ * Some stretches have a range of a user that is marked as running. The others are harmless to all
+ * users, and only record that.
  *
- * Only its own thread begins and ends a stretch, but where the kernel may skip a program, the end
- * may never come. Then net_settle() ends them all, whatever they are, at the end of the window in
- * which a program of the net was skipped, on whatever CPU that is. Each stretch has a word with a
- * number of its own: only the thread that takes it to 0 ends the stretch. The mark is made before
- * the word, and taken away after it.
+ * Only its own thread begins and ends a stretch. But where the kernel may skip a program, the end
+ * may never come. So when a program of the net was skipped in a window of any CPU, net_settle()
+ * ends all stretches at the end of that window. Each stretch has a word that contains a unique
+ * number: only the thread that takes this word to 0 ends the stretch. The range is marked before
+ * the word is set, and the mark is removed after the word is cleared.
  *
- * A removal that is under way by then is not marked any more, or never was, since it was skipped.
- * The kernel counts these for each mm (tlb_flush_pending): inside tlb_gather_mmu(), before our
- * program at its end, and down again before our program at the end of tlb_finish_mmu(). As long as
- * it is not 0, the user is *doubtful*: everything is marked, until the last of them is over.
+ * After that, a removal that is under way is marked no more, or was never marked since its program
+ * was skipped. The kernel counts the removals that are under way in each mm (tlb_flush_pending). It
+ * counts up inside tlb_gather_mmu(), before our program at that function's exit, and down in
+ * tlb_finish_mmu(), before our program at that function's exit. While this count is not 0, the user
+ * is *doubtful*: everything is marked until the last removal is over.
  */
 #ifndef INVLOCK_BPF_STRETCH_H
 #define INVLOCK_BPF_STRETCH_H
@@ -26,16 +28,16 @@ struct {
 	__type(value, struct bpf_net);
 } invlock_net SEC(".maps");
 
-/* which functions a thread is in; the low bits of a word */
+/* Which functions a thread is in: the low bits of a stretch's word. */
 enum net_in {
-	/* marked: with a range of the user */
+	/* These functions mark a range of the user. */
 	NET_UNMAP_RANGE		= 1 << 0,
-	NET_UNMAP_PAGES		= 1 << 1,	/* on some kernels inside of the one above */
+	NET_UNMAP_PAGES		= 1 << 1,	/* on some kernels inside of NET_UNMAP_RANGE */
 	NET_UNMAP_HUGE		= 1 << 2,
 	NET_UFFD_MOVE		= 1 << 3,
-	NET_GATHER		= 1 << 4,	/* was caught */
-	NET_MOVE		= 1 << 5,	/* the same */
-	/* harmless, whoever it concerns */
+	NET_GATHER		= 1 << 4,	/* a gather that was caught */
+	NET_MOVE		= 1 << 5,	/* a move that was caught */
+	/* These functions are harmless to every user. */
 	NET_PROTECT		= 1 << 6,
 	NET_NUMA		= 1 << 7,
 	NET_FOLIO		= 1 << 8,
@@ -45,7 +47,7 @@ enum net_in {
 #define NET_IN_BITS	16
 #define NET_IN_MASK	((1ULL << NET_IN_BITS) - 1)
 
-/* of a stretch that is harmless to all */
+/* The seat of a stretch that is harmless to every user. */
 #define EVERY_SEAT	BPF_NR_USERS
 
 #define STRETCH_PROBES	64
@@ -69,7 +71,7 @@ static inline struct bpf_stretch *stretch_at(struct bpf_net *net, u64 owner, u32
 	return &net->stretch[(home + i) & (BPF_NR_STRETCHES - 1)];
 }
 
-/* NULL: it is in none */
+/* Return: the stretch of @owner for this seat; NULL = there is none. */
 static __noinline struct bpf_stretch *stretch_find(struct bpf_net *net, u64 owner, u64 seat)
 {
 	u64 reach = port_load(&net->reach);
@@ -77,7 +79,10 @@ static __noinline struct bpf_stretch *stretch_find(struct bpf_net *net, u64 owne
 	for (u32 i = 0; i < STRETCH_PROBES && i < reach; i++) {
 		struct bpf_stretch *s = stretch_at(net, owner, i);
 
-		/* of the stretches of one owner, each is its own: nobody but it adds another */
+		/*
+		 * Only the owner's thread adds a stretch of this owner, so none appears during this
+		 * search.
+		 */
 		if (port_load(&s->owner) == owner && port_load(&s->seat) == seat &&
 		    port_load(&s->word))
 			return s;
@@ -85,7 +90,7 @@ static __noinline struct bpf_stretch *stretch_find(struct bpf_net *net, u64 owne
 	return NULL;
 }
 
-/* NULL: there are too many */
+/* Return: a free stretch, claimed for @owner; NULL = there are too many. */
 static __noinline struct bpf_stretch *stretch_claim(struct bpf_net *net, u64 owner)
 {
 	for (u32 i = 0; i < STRETCH_PROBES; i++) {
@@ -99,7 +104,7 @@ static __noinline struct bpf_stretch *stretch_claim(struct bpf_net *net, u64 own
 	return NULL;
 }
 
-/* begin one that is claimed, and marked */
+/* Begin a stretch that is claimed and whose range is marked. */
 static inline void stretch_begin(struct bpf_net *net, struct bpf_stretch *s, u64 in)
 {
 	u64 number = port_fetch_add(&net->number, 1) + 1;
@@ -107,7 +112,10 @@ static inline void stretch_begin(struct bpf_net *net, struct bpf_stretch *s, u64
 	port_store_release(&s->word, number << NET_IN_BITS | in);
 }
 
-/* Return: it is over, and whoever called ends its mark; @w: its word, read before its range */
+/*
+ * End a stretch. @w: its word, read before its range. Return: true = the caller ended the stretch
+ * and must end its mark.
+ */
 static inline bool stretch_take(struct bpf_stretch *s, u64 w)
 {
 	if (port_cmpxchg(&s->word, w, 0) != w)
@@ -116,16 +124,19 @@ static inline bool stretch_take(struct bpf_stretch *s, u64 w)
 	return true;
 }
 
-/* everything of this user is marked, since a removal may be under way that is not */
+/* Mark everything of this user, since a removal may be under way that is not marked. */
 static inline void doubt(struct bpf_user *u)
 {
 	feed_start_long(u, 0, INVLOCK_ADDRESS_END, INVLOCK_KIND_UNKNOWN, 0);
-	/* the mark first: a program that finds 1 may take it away */
+	/* The mark comes first: a program that finds doubtful at 1 may remove the mark. */
 	if (port_cmpxchg(&u->state.doubtful, 0, 1))
 		feed_end_long(u, 0, INVLOCK_ADDRESS_END);
 }
 
-/* is no removal under way? Asked after doubtful was set, or after the kernel counted one down */
+/*
+ * If no removal is under way, end the doubt. Call this after setting doubtful, or after the kernel
+ * has counted a removal down.
+ */
 static inline void doubt_ends(struct bpf_user *u)
 {
 	struct mm_struct *mm = (struct mm_struct *)u->state.mm;
@@ -135,7 +146,7 @@ static inline void doubt_ends(struct bpf_user *u)
 		feed_end_long(u, 0, INVLOCK_ADDRESS_END);
 }
 
-/* 1: everything is marked; 0: that ends, if no removal is under way */
+/* @begins: 1 = mark everything; 0 = end that, if no removal is under way. */
 __noinline int user_doubts(struct bpf_user *u, u32 begins)
 {
 	if (!u || !port_load(&u->state.mm))
@@ -160,7 +171,10 @@ static inline void count_gather(struct bpf_user *u, u64 in, u64 nr)
 		port_fetch_add(&u->state.nr_gathers, nr);
 }
 
-/* end what this stretch has marked; a move that was caught is counted by no gather */
+/*
+ * End what this stretch has marked. A move that was caught is in no count of the kernel, so its
+ * loss closes the feed.
+ */
 __noinline int user_loses_stretch(struct bpf_user *u, u64 start, u64 end, u64 serial, u64 in)
 {
 	if (!u || u->state.serial != serial)
@@ -194,7 +208,7 @@ static long settle_stretch(u32 i, u64 *unused)
 }
 
 /*
- * The guard: a program of the net was skipped in this window, which is about to close.
+ * The guard calls this: a program of the net was skipped in the window that is about to close.
  *
  *	net_settle()				a thread in a stretch
  *	all users are doubtful
@@ -202,7 +216,8 @@ static long settle_stretch(u32 i, u64 *unused)
  *	its stretch is over			net_gather(): is it in a stretch?
  *	is the count 0?
  *
- * Either it is in none and so is caught, or the count is found here and the doubt stays.
+ * Either net_gather() finds no stretch and catches the gather, or the count is not 0 here and the
+ * doubt stays.
  */
 __noinline int net_settle(void)
 {

@@ -2,12 +2,12 @@
 /*
  * io_uring: MADVISE without a system call of its own.
  *
- * It starts when it is submitted, by whichever thread of this mm, and ends when its completion is
- * posted, or when a request that it waits for has failed: then it will never run, and it may be
- * that no completion is posted for it. A request of which the program wants no completion, or
- * whose completion overflows, has no end: that degrades the feed.
+ * A request starts when any thread of this mm submits it. It ends when its completion is posted, or
+ * when a request that it waits for has failed: it will then never run, and perhaps no completion is
+ * posted for it. If the process wants no completion for a request, or if its completion overflows,
+ * the request has no end: that degrades the feed.
  *
- * Requests are kept with their user, so that nobody's fill the table of another.
+ * Each user has a table of requests, so that no process can fill the table of another.
  */
 #ifndef INVLOCK_BPF_URING_H
 #define INVLOCK_BPF_URING_H
@@ -15,7 +15,7 @@
 #include "decode.h"
 
 #define IORING_OP_MADVISE	25
-/* the low bits of a request's flags are those of its submission */
+/* The low bits of a request's flags are the flags of its submission. */
 #define IOSQE_CQE_SKIP_SUCCESS	(1ULL << 6)
 
 #define REQUEST_PROBES	32
@@ -27,7 +27,7 @@ static inline struct bpf_request *request_at(struct bpf_user *u, u64 req, u32 i)
 	return &u->requests[(home + i) & (BPF_NR_REQUESTS - 1)];
 }
 
-/* NULL: it is none of this user's */
+/* Return: the entry of a request; NULL = the request is not this user's. */
 static inline struct bpf_request *find_request(struct bpf_user *u, u64 req)
 {
 	if (!port_load(&u->state.nr_requests))
@@ -46,7 +46,7 @@ __noinline int user_has_request(struct bpf_user *u, u64 req)
 	return u && find_request(u, req);
 }
 
-/* Return: is it one of this user's? */
+/* Return: 1 = the request was this user's; 0 = it was not. */
 __noinline int user_ends_request(struct bpf_user *u, u64 req)
 {
 	struct bpf_request *r = u ? find_request(u, req) : NULL;
@@ -60,21 +60,23 @@ __noinline int user_ends_request(struct bpf_user *u, u64 req)
 	return 1;
 }
 
-/* Return: 0 when its end is still to be marked: nobody who is there now saw its start */
+/*
+ * Return: 0 = no present user saw the start of this request, so the caller must still mark its end.
+ */
 static __noinline int request_end(u64 req)
 {
 	struct bpf_set *set = get_set();
 
 	if (!set)
 		return 0;
-	/* it may end on any thread of any mm, or of none */
+	/* A request may end on a thread of any mm, or on a thread without an mm. */
 	for (u32 i = 0; i < BPF_NR_USERS; i++)
 		if (port_load(&set->mm[i]) && user_ends_request(user_at(i), req))
 			return 1;
 	return 0;
 }
 
-/* NULL: too many run */
+/* Return: an entry for a request; NULL = too many requests run. */
 static inline struct bpf_request *claim_request(struct bpf_user *u, u64 req)
 {
 	for (u32 i = 0; i < REQUEST_PROBES; i++) {
@@ -86,7 +88,7 @@ static inline struct bpf_request *claim_request(struct bpf_user *u, u64 req)
 	return NULL;
 }
 
-/* the call's own arguments, which lie in the request */
+/* Decode the arguments of madvise(), which lie in the request. */
 static inline void decode_request(struct change *c, struct io_kiocb *req)
 {
 	struct io_madvise *m = (void *)req;
@@ -97,7 +99,7 @@ static inline void decode_request(struct change *c, struct io_kiocb *req)
 		change_everything(c, INVLOCK_KIND_URING);
 		return;
 	}
-	/* the length has 32 bits on older kernels */
+	/* On older kernels the length has 32 bits. */
 	bpf_core_read(&addr, sizeof(addr), &m->addr);
 	bpf_core_read(&len, bpf_core_field_size(m->len), &m->len);
 	bpf_core_read(&advice, sizeof(advice), &m->advice);
@@ -121,7 +123,7 @@ static inline int request_start(struct io_kiocb *req)
 	decode_request(&c, req);
 	if (!c.nr)
 		return 0;
-	/* the struct is used again: its last request is over */
+	/* The kernel reuses this struct, so its previous request is over. */
 	request_end(key);
 	bpf_core_read(&flags, bpf_core_field_size(req->flags), &req->flags);
 	r = flags & IOSQE_CQE_SKIP_SUCCESS ? NULL : claim_request(u, key);
@@ -138,7 +140,7 @@ static inline int request_start(struct io_kiocb *req)
 	return 0;
 }
 
-/* one of these two exists; the library loads the one that does */
+/* A kernel has one of these two tracepoints. The library loads the program for that one. */
 SEC("?tp_btf/io_uring_submit_req")
 int BPF_PROG(request_submitted, struct io_kiocb *req)
 {
@@ -158,7 +160,7 @@ int request_completed(struct bpf_raw_tracepoint_args *ctx)
 	struct change c = {};
 	struct bpf_user *u;
 
-	/* a completion that belongs to no request */
+	/* A completion may belong to no request. */
 	if (!req || BPF_CORE_READ(req, opcode) != IORING_OP_MADVISE)
 		return 0;
 	if (request_end((u64)req))
@@ -167,13 +169,13 @@ int request_completed(struct bpf_raw_tracepoint_args *ctx)
 	if (!u)
 		return 0;
 	decode_request(&c, req);
-	/* submitted before the monitor was opened */
+	/* The request was submitted before the monitor was opened. */
 	if (c.nr)
 		feed_bump(u, c.range[0].start, c.range[0].end, INVLOCK_KIND_URING);
 	return 0;
 }
 
-/* a request that waits for one that has failed */
+/* A request fails because it waits for another one that has failed. */
 SEC("?raw_tp/io_uring_fail_link")
 int link_fails(struct bpf_raw_tracepoint_args *ctx)
 {

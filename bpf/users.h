@@ -2,18 +2,18 @@
 /*
  * From an mm to its user, and how users come and go.
  *
- * One set of programs serves up to BPF_NR_USERS processes. A process claims a seat, puts the
- * map that is its struct bpf_user there, and arms it. Its death, its exec or its close leaves
- * the seat, which the next process that opens or closes clears: a program cannot take a map
- * out of another.
+ * One set of programs serves up to BPF_NR_USERS processes. A process claims a seat, puts the map
+ * that holds its struct bpf_user there, and arms the seat. When the process dies, calls exec or
+ * closes the monitor, its seat is left. The next process that opens or closes a monitor clears the
+ * seat, because a program cannot take a map out of another map.
  *
- * set->mm only says where to look. That a user is written for its own mm alone is decided by
- * user->state.mm: however seats change hands under a running program, it finds out. No mm has two
- * seats, from the claim on: only one would be found.
+ * set->mm only tells where to look. The field user->state.mm decides whether a user is written: a
+ * program that runs while seats change hands still finds out whose user it has. From the claim on,
+ * no mm has two seats: only one of them would be found.
  *
- * The kernel gives the address of an mm that is gone to another, maybe just before the seat is
- * left. What that one does is then written to a feed which nobody reads any more, and it gets no
- * seat here.
+ * The kernel may give the address of an mm that is gone to a new mm, maybe just before the seat is
+ * left. Changes of the new mm are then written to a feed which nobody reads any more, and the new
+ * mm gets no seat in this set.
  */
 #ifndef INVLOCK_BPF_USERS_H
 #define INVLOCK_BPF_USERS_H
@@ -37,7 +37,7 @@ struct user_map {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
 	__uint(max_entries, 1);
-	/* of a map inside a map, clang describes no types */
+	/* clang describes no types for a map inside a map. */
 	__uint(key_size, sizeof(u32));
 	__uint(value_size, sizeof(struct bpf_user));
 };
@@ -64,7 +64,9 @@ static inline struct bpf_user *user_at(u32 index)
 	return map ? bpf_map_lookup_elem(map, &zero) : NULL;
 }
 
-/* to the verifier, which tells numbers from pointers, a pointer is a number once negated */
+/*
+ * The verifier distinguishes numbers from pointers: a pointer that was negated is a number to it.
+ */
 static inline u64 number_of(const void *pointer)
 {
 	u64 n = (u64)pointer;
@@ -78,13 +80,13 @@ static inline u64 mm_of(struct task_struct *task)
 	return number_of(task->mm);
 }
 
-/* where an mm looks for its seat first */
+/* Return: the seat at which the search for the seat of an mm begins. */
 static inline u32 home_of(u64 mm)
 {
 	return (u32)(mm * 0x9e3779b97f4a7c15ULL >> 40) & (BPF_NR_USERS - 1);
 }
 
-/* Return: the seat of an mm, -1 = none. Global for the verifier: see feed.h */
+/* Return: the seat of an mm; -1 = none. This function is global for the verifier: see feed.h. */
 __noinline int seat_of(u64 mm)
 {
 	struct bpf_set *set = get_set();
@@ -103,14 +105,14 @@ __noinline int seat_of(u64 mm)
 	return -1;
 }
 
-/* NULL: this mm is not watched */
+/* Return: the user of an mm; NULL = this mm is not watched. */
 static inline struct bpf_user *user_of(u64 mm)
 {
 	struct bpf_set *set = get_set();
 	int seat = home_of(mm);
 	struct bpf_user *u;
 
-	/* an empty seat is that of no mm */
+	/* An mm of 0 would match an empty seat. */
 	if (!set || !mm)
 		return NULL;
 	if (likely(port_load(&set->mm[seat]) != mm)) {
@@ -131,7 +133,7 @@ static inline void vacate(struct bpf_set *set, u32 index, u32 state)
 	port_store_release(&set->seat[index].state, state);
 }
 
-/* the process that holds a seat is done with it; Return: 1 if it held it */
+/* The process that holds a seat gives it up. Return: 1 = it held the seat; 0 = it did not. */
 __noinline int leave_seat(u32 index, u32 tgid)
 {
 	struct bpf_set *set = get_set();
@@ -143,7 +145,10 @@ __noinline int leave_seat(u32 index, u32 tgid)
 	if (set->seat[index].state != BPF_SEAT_TAKEN || set->seat[index].tgid != tgid)
 		return 0;
 	u = user_at(index);
-	/* not so if it was still on its way in, or was clearing what another left */
+	/*
+	 * The user is not armed if the process was still opening, or was clearing a seat that
+	 * another process left.
+	 */
 	if (u && port_load(&u->state.mm)) {
 		feed_close(u, INVLOCK_FEED_DEAD);
 		port_store(&u->state.mm, 0);
@@ -153,7 +158,7 @@ __noinline int leave_seat(u32 index, u32 tgid)
 	return 1;
 }
 
-/* a process dies, or its mm does */
+/* A process has died or has replaced its mm: leave all its seats. */
 static inline void leave_all(u32 tgid)
 {
 	struct bpf_set *set = get_set();
@@ -189,7 +194,7 @@ static inline void grow(u64 *what, u64 to, u64 furthest)
 		port_store(what, furthest);
 }
 
-/* a free seat, as near to the home of the mm as there is one */
+/* Return: a free seat as near as possible to the home of the mm, now taken; or -errno. */
 __noinline int take_free_seat(u64 mm, u32 tgid)
 {
 	struct bpf_set *set = get_set();
@@ -219,7 +224,10 @@ __noinline int claim_seat(u64 mm, u32 tgid)
 	if (seat < 0)
 		return seat;
 	at = seat & (BPF_NR_USERS - 1);
-	/* a full barrier: of two copies of the library in this process one sees the other */
+	/*
+	 * A full barrier: if two copies of the library in this process claim a seat, one sees the
+	 * other.
+	 */
 	port_cmpxchg(&set->seat[at].mm, 0, mm);
 	for (u32 i = 0; i < BPF_NR_USERS; i++) {
 		if (i != at && port_load(&set->seat[i].mm) == mm) {
@@ -242,14 +250,14 @@ __noinline int take_left_seat(u32 tgid)
 	return -ENOENT;
 }
 
-/* from here on calls may be missed */
+/* Close every feed of the set: from here on, calls may go unseen. */
 __noinline int close_set(void)
 {
 	struct bpf_set *set = get_set();
 
 	if (!set)
 		return 0;
-	/* a full barrier: pairs with that of arm() */
+	/* A full barrier: pairs with the full barrier in arm(). */
 	port_fetch_add(&set->closed, 1);
 	for (u32 i = 0; i < BPF_NR_USERS; i++) {
 		struct bpf_user *u = user_at(i);

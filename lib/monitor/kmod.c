@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
 /*
- * The kernel module's monitor: the feed is written by an mmu_notifier of this process, before
- * and after each change of its page tables, whoever makes it.
+ * The kernel module's monitor: an mmu_notifier of this process writes the feed before and after
+ * each change of its page tables, whatever causes the change.
  *
- * PROTECT, MIGRATE and SOFT_DIRTY are known to the module too, but no pinned registration
- * goes stale by them, so they are left out of the feed.
+ * The module also sees PROTECT, MIGRATE and SOFT_DIRTY. It leaves them out of the feed, because no
+ * pinned registration goes stale by them.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -68,7 +68,7 @@ static int kmod_open(struct invlock_mm *mm, struct invlock_why *why)
 		goto close_fd;
 	}
 	mm->feed_bytes = see.feed_size;
-	/* the mapping keeps the device open */
+	/* The mapping keeps the device open. */
 close_fd:
 	close(fd);
 	return err;
@@ -76,7 +76,7 @@ close_fd:
 
 static void kmod_close(struct invlock_mm *mm, bool mine)
 {
-	/* a forked child has no copy of the mapping: something else may lie there */
+	/* A forked child has no copy of the mapping: another mapping may lie there. */
 	if (mine)
 		munmap(mm->il.feed, mm->feed_bytes);
 }

@@ -20,7 +20,7 @@ int look_error(enum mapped mapped)
 	}
 }
 
-/* libc's is a place to be cancelled */
+/* close() of libc is a cancellation point: call the kernel directly. */
 static void close_maps(int maps)
 {
 	syscall(SYS_close, maps);
@@ -54,7 +54,7 @@ enum mapped look_at_maps(u64 start, u64 end, struct look *ret_look)
 	return mapped;
 }
 
-/* what can happen there that is not seen */
+/* For each kind of refused memory: the change that could happen to it unseen. */
 static const char *const reasons[NR_MAPPED] = {
 	[MAPPED_SHARED] = "is shared: by a truncation, a hole punched or shmdt() it would get "
 			  "other pages",

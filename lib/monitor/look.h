@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The look: what is mapped in a range, before it is cached. Memory that can change unseen is
- * refused. It is looked at after the sample, so that a mapping which replaces it later collides.
+ * The look: what is mapped in a range? It is asked before memory is cached, and memory that can
+ * change unseen is refused. The look comes after the sample, so that a mapping which replaces
+ * another one later collides.
  */
 #ifndef INVLOCK_LIB_MONITOR_LOOK_H
 #define INVLOCK_LIB_MONITOR_LOOK_H
@@ -10,23 +11,24 @@
 #include "core/mapped.h"
 #include "core/port.h"
 
-/* why a range is refused: the first mapping that is not good */
+/* Why a range is refused: its first mapping that is not good. */
 struct look {
 	enum mapped mapped;
 	u64 start, end;
 };
 
-/* the error of a get for such memory: 0, -EFAULT, -EMEDIUMTYPE */
+/* Return: the error that a get answers for such memory: 0, -EFAULT or -EMEDIUMTYPE. */
 int look_error(enum mapped mapped);
 
 /*
- * By /proc/self/maps, which tells private anonymous memory from all other: the rest is
- * MAPPED_SHARED or MAPPED_PRIVATE_FILE, a driver's too. Return: what is found first and is not
- * private anonymous memory, MAPPED_GOOD for none; ret_look is filled.
+ * Looks into /proc/self/maps, which distinguishes private anonymous memory from all other memory.
+ * The rest is MAPPED_SHARED or MAPPED_PRIVATE_FILE, even if it is a driver's.
+ * Return: the kind of the first memory that is not private anonymous memory; MAPPED_GOOD = there is
+ * none. If it is not MAPPED_GOOD, ret_look is filled.
  */
 enum mapped look_at_maps(u64 start, u64 end, struct look *ret_look);
 
-/* a sentence that names the mapping; returns look_error() */
+/* Writes a sentence that names the mapping. Return: look_error(). */
 int look_explain(const struct look *look, const char *monitor, struct invlock_why *why);
 
 #endif /* INVLOCK_LIB_MONITOR_LOOK_H */

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* The manual monitor: a feed in private memory that the program's own calls write. */
+/* The manual monitor: the program's own calls write a feed in private memory. */
 #include <errno.h>
 #include <invlock/manual.h>
 #include <sys/mman.h>
@@ -15,7 +15,7 @@ static int manual_open(struct invlock_mm *mm, struct invlock_why *why)
 
 	if (!mem)
 		return explain(why, -ENOMEM, "cannot map %llu bytes for the feed", bytes);
-	/* cannot fail: memory and geometry are ours */
+	/* These calls cannot fail, because we chose the memory and its layout. */
 	invlock_feed_format(mem, bytes, INVLOCK_NR_WORDS, INVLOCK_NR_EVENTS, INVLOCK_STRIPE_SHIFT);
 	invlock_attach(&mm->il, mem, bytes);
 	mm->feed_bytes = bytes;
@@ -44,7 +44,7 @@ static int check(const struct invlock_mm *mm)
 	return mm_alive(mm) ? 0 : -EOWNERDEAD;
 }
 
-/* what is empty or wraps is everything */
+/* A range that is empty or wraps around stands for everything. */
 static void range_of(const void *addr, size_t len, u64 *ret_start, u64 *ret_end)
 {
 	*ret_start = (unsigned long)addr;

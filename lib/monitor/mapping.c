@@ -9,7 +9,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* newer than the oldest headers we build with */
+/* Copied here, since the oldest headers that we build with do not have this struct. */
 struct query {
 	u64 size, flags, addr;
 	u64 start, end, vma_flags, page_size, offset, inode;
@@ -20,7 +20,7 @@ struct query {
 #define QUERY_IOCTL	_IOWR('f', 17, struct query)
 #define QUERY_SHARED	8u
 
-/* libc's open and read are places to be cancelled */
+/* open() and read() of libc are cancellation points: call the kernel directly. */
 int mappings_open(void)
 {
 	long fd = syscall(SYS_openat, AT_FDCWD, "/proc/self/maps", O_RDONLY | O_CLOEXEC);
@@ -49,7 +49,10 @@ static int query(int maps, u64 addr, struct mapping *ret, bool named)
 	return 0;
 }
 
-/* a line of the text, without its end if it is long; false = it is no such line */
+/*
+ * Parses a line of the text, whose end is cut off if it is long. Return: false = it is not a line
+ * of a mapping.
+ */
 static bool parse(const char *line, struct mapping *ret)
 {
 	unsigned long long start, end, inode;
@@ -67,7 +70,7 @@ static bool parse(const char *line, struct mapping *ret)
 	return true;
 }
 
-/* Return: 0, -ENOENT, or 1 = not yet */
+/* Return: 0; -ENOENT = nothing is mapped at addr; 1 = the answer is in a later line. */
 static int look_at_line(const char *line, u64 addr, struct mapping *ret)
 {
 	if (!parse(line, ret) || ret->end <= addr)
@@ -111,8 +114,9 @@ int mapping_find(int maps, u64 addr, struct mapping *ret)
 }
 
 /*
- * The kernel's own mappings have names in brackets and no inode, too. Names of files begin with a
- * slash, or with what kind of object they are: none can be mistaken for these.
+ * The kernel's own mappings also have no inode, but have names in brackets. Names of files begin
+ * with a slash, or with the kind of object that they are: no such name can be mistaken for the
+ * names here.
  */
 bool mapping_is_anon(const struct mapping *m)
 {

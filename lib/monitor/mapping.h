@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What /proc/self/maps says, for one address. */
+/* Looks up what /proc/self/maps says about one address. */
 #ifndef INVLOCK_LIB_MONITOR_MAPPING_H
 #define INVLOCK_LIB_MONITOR_MAPPING_H
 
@@ -12,21 +12,23 @@ struct mapping {
 	u64 start, end;
 	u64 inode;
 	bool shared;
-	char name[MAPPING_NAME];	/* "" = none; the beginning of one that is longer */
+	char name[MAPPING_NAME];	/* "" = none; a long name is cut off */
 };
 
-/* Return: a descriptor of /proc/self/maps, for the caller to close; -errno. No malloc. */
+/* Return: a descriptor of /proc/self/maps, which the caller closes; or -errno. Calls no malloc. */
 int mappings_open(void);
 
-/* Return: 0; -ENOENT when nothing is mapped there; -errno. No malloc. */
+/* Return: 0; -ENOENT = nothing is mapped there; another -errno. Calls no malloc. */
 int mapping_find(int maps, u64 addr, struct mapping *ret);
 
-/* the same on kernels older than 6.11, which have to be read from the beginning */
+/*
+ * As mapping_find(), for kernels older than 6.11, where the file must be read from its beginning.
+ */
 int mapping_find_in_text(int maps, u64 addr, struct mapping *ret);
 
 /*
- * Private and anonymous memory? false may also be wrong: a private mapping of /dev/zero is
- * anonymous, and looks like one of a file.
+ * Is this private anonymous memory? false may be wrong: a private mapping of /dev/zero is
+ * anonymous, but looks like a mapping of a file.
  */
 bool mapping_is_anon(const struct mapping *m);
 

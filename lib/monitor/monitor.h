@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A monitor writes the feed of this process. Each is a file or a folder of this one.
+ * A monitor writes the feed of this process. Each monitor is a file or a subfolder of this folder.
  */
 #ifndef INVLOCK_LIB_MONITOR_MONITOR_H
 #define INVLOCK_LIB_MONITOR_MONITOR_H
@@ -14,30 +14,34 @@
  * @name: as users select it
  * @seen: mask of the kinds of change that reach the feed
  * @exact: those of them that are marked before the change is made, for every thread
- * @perhaps: kinds that it sees, exactly, on some machines: open() puts those of this one into
- *	mm->seen and mm->exact
- * @refused: kinds that it need not see, for they can only happen to memory that it refuses
- * @sees_what_it_is_told: the program reports; no kind is demanded, no self-test is run
- * @open: make or attach the feed, fill mm->il, mm->feed_bytes, mm->data, and begin to watch;
- *	late: other threads may run and be in the middle of changing the map. On return every
- *	change that was running before is finished or in the feed. 0, or -errno and a sentence
- *	in why (never NULL). Unwinds completely on error.
+ * @perhaps: mask of kinds that are seen only on some machines: if this is one, open() adds them to
+ *	mm->seen and, where they are exact, to mm->exact
+ * @refused: mask of kinds that need not be seen, because they happen only to memory that the
+ *	monitor refuses
+ * @sees_what_it_is_told: the program reports the changes; so no kind is demanded and no self-test
+ *	is run
+ * @open: make or attach the feed, fill mm->il, mm->feed_bytes and mm->data, and begin to watch.
+ *	Other threads may already run, and may be in the middle of changing the map. On return,
+ *	every change that was running before is finished or in the feed. Returns 0, or -errno and a
+ *	sentence in why (never NULL). On error, open() unwinds completely.
  * @close: stop and free all; @mine is false in a forked child, whose copies of memory and file
  *	descriptors are freed without touching what the parent still uses
- * @look: NULL = no memory is refused; or called between the sample and the translation of a range,
- *	in each round: what is mapped there that can change unseen? No memory of it is cached then.
- *	MAPPED_GOOD, or another kind and ret_look; -errno
- * @watch: NULL, or called between the sample and the translation of a range, in each round,
- *	for monitors that must ask the kernel for each range: a mapping that replaced another
- *	before the sample is not watched. Cheap when it is watched already. 0, or -errno: then
- *	the range must not be cached.
- * @note_missed: NULL, or look whether the kernel skipped a run of the monitor, and if so make
- *	every translation stale; and make up for what could not be done in time. Asked when the
- *	cache is idle and by invlock_mm_info(). A few system calls. 0, or -errno
- * @nr_caught: NULL, or how many removals nothing had announced
- * @describe: NULL, or say in a sentence how it works here, for people
- * @unwatch: NULL, or the reverse, when a translation is dropped; watches of overlapping
- *	ranges count
+ * @look: NULL = no memory is refused. Called between the sample and the translation of a range, in
+ *	each round: is memory mapped there that can change unseen? Such memory is not cached.
+ *	Returns MAPPED_GOOD; another kind, with ret_look filled; or -errno
+ * @watch: NULL = nothing to do. Called between the sample and the translation of a range, in each
+ *	round, for monitors that must ask the kernel to watch each range: a mapping that replaced
+ *	another one before the sample is not watched yet. The call is cheap if the range is watched
+ *	already. Returns 0; or -errno: then the range must not be cached.
+ * @note_missed: NULL = nothing to do. Finds out whether the kernel skipped a run of the monitor,
+ *	and if so makes every translation stale. Also makes up for what could not be done in time.
+ *	Called when the cache is idle and by invlock_mm_info(). Takes a few system calls. Returns 0
+ *	or -errno
+ * @nr_caught: NULL = unknown. Returns how many removals were caught that nothing had announced
+ * @describe: NULL = nothing to say. Writes a sentence for people: how does the monitor work on this
+ *	machine?
+ * @unwatch: NULL = nothing to do. Undoes one @watch when a translation is dropped; watches of
+ *	overlapping ranges are counted
  */
 struct monitor {
 	const char *name;
@@ -61,7 +65,7 @@ extern const struct monitor monitor_bpf;
 extern const struct monitor monitor_uffd;
 extern const struct monitor monitor_manual;
 
-/* every monitor, in the order of preference; ends with NULL */
+/* Every monitor, in the order of preference. The array ends with NULL. */
 extern const struct monitor *const monitors[];
 
 #endif /* INVLOCK_LIB_MONITOR_MONITOR_H */

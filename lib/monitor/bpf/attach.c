@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
- * May the programs that see the calls be at the functions of these, and not at the tracepoints
- * of all calls? Only where every one of them runs each time: see bpf/attach.h.
+ * Decides whether the programs that see the calls may be attached at the functions of these calls,
+ * or must be at the tracepoints of all calls. They may be at the functions only if the kernel runs
+ * each of them every time: see bpf/attach.h.
  */
 #include <bpf/libbpf.h>
 #include <errno.h>
@@ -14,7 +15,7 @@
 
 #define NR_FUNCTIONS	64
 
-/* what we want to know of the kernel's symbols */
+/* The names that we look for among the kernel's symbols. */
 struct functions {
 	struct function {
 		const char *name;
@@ -23,7 +24,10 @@ struct functions {
 	unsigned int nr;
 };
 
-/* NULL: not one at a function of a call, or what guards it */
+/*
+ * Return: the function that a program is attached at; NULL = it is at no function, or belongs to
+ * the net.
+ */
 static const char *function_of(const struct bpf_program *prog)
 {
 	const char *section = bpf_program__section_name(prog);
@@ -55,7 +59,7 @@ static void add(struct functions *f, const char *name)
 	f->nr++;
 }
 
-/* the kernel's names are for everybody to read, if not where they lie */
+/* Every user may read the names of the kernel's symbols, though not their addresses. */
 static int look_for(struct functions *f, struct invlock_why *why)
 {
 	FILE *symbols = fopen("/proc/kallsyms", "re");
@@ -74,7 +78,10 @@ static int look_for(struct functions *f, struct invlock_why *why)
 	return 0;
 }
 
-/* of the functions whose names begin so: -1 = some are there and some are not */
+/*
+ * Return: 1 = the kernel has all functions whose names begin with the prefix; 0 = it has none of
+ * them; -1 = it has some of them.
+ */
 static int all_or_none(const struct functions *f, const char *prefix)
 {
 	unsigned int nr = 0, found = 0;
@@ -88,7 +95,7 @@ static int all_or_none(const struct functions *f, const char *prefix)
 	return found == nr ? 1 : found ? -1 : 0;
 }
 
-/* Return: the file's first line is in text */
+/* Return: true = the first line of the file is in text. */
 static bool read_line(const char *path, char *text, size_t size)
 {
 	FILE *f = fopen(path, "re");
@@ -100,8 +107,8 @@ static bool read_line(const char *path, char *text, size_t size)
 }
 
 /*
- * Asked before the programs are loaded, which takes long, and again when they are attached:
- * from then on one of them sees whatever would change the answer.
+ * This is asked before the programs are loaded, which takes long, and again after they are
+ * attached: from then on, one of them sees any write that would change the answer.
  */
 int attach_ask_kernel(struct invlock_why *why)
 {
@@ -123,7 +130,10 @@ static int check(struct functions *f, bool *ret_preemptible, struct invlock_why 
 	    !find(f, "proc_dointvec")->found)
 		return explain(why, -EOPNOTSUPP,
 			       "this kernel's functions are not those that are known");
-	/* it may have a copy of a function where that is called, and no program there */
+	/*
+	 * Such a kernel may have inlined copies of a function in its callers, where no program
+	 * runs.
+	 */
 	if (!read_line("/proc/version", line, sizeof(line)) || strstr(line, "clang"))
 		return explain(why, -EOPNOTSUPP, "this kernel was built by clang");
 	*ret_preemptible = find(f, "preempt_schedule")->found;
@@ -136,7 +146,7 @@ int attach_to_functions(struct bpf_object *obj, bool *ret_preemptible, struct in
 	struct bpf_program *prog;
 	struct function *found;
 	const char *name;
-	/* the cheapest question first: many kernels have no such programs at all */
+	/* Ask the cheapest question first: many kernels have no such programs at all. */
 	int err = attach_ask_kernel(why);
 
 	if (err)

@@ -1,37 +1,39 @@
 // SPDX-License-Identifier: MIT
 /*
- * The BPF monitor: a program in the kernel marks the feed at the enter and the exit of every
- * system call that can change our map. Exact, but for these holes:
+ * The BPF monitor: programs in the kernel mark the feed at the enter and the exit of every system
+ * call that can change our map. The monitor is exact, except for these kinds of change:
  *
- * TRUNCATE_PRIVATE	not seen without the net (bpf/net.h), so such memory is refused there: when
- *			a file is truncated, copies that a MAP_PRIVATE mapping made of its pages
- *			are dropped without an event, if the page itself is no longer in the page
- *			cache
- * PROTECT		not seen unless asked for: allocators call mprotect all the time, and
- *			no pinned registration goes stale by it
- * MOVE			not seen without the net: UFFDIO_MOVE is an ioctl, on a descriptor like
- *			any other; the kernel refuses to move pinned pages
- * MIGRATE		not seen: the kernel's own doing, with no call to see; it leaves pinned
- *			pages alone
- * SOFT_DIRTY		not seen: written to a file of /proc; changes no page
+ * TRUNCATE_PRIVATE	is seen only with the net (bpf/net.h). When a file is truncated, copies
+ *			that a MAP_PRIVATE mapping made of its pages are dropped; this makes no
+ *			event if the page itself has left the page cache before. So without the
+ *			net, such memory is refused.
+ * PROTECT		is seen only on request: allocators call mprotect all the time, and no
+ *			pinned registration goes stale by it.
+ * MOVE			is seen only with the net: UFFDIO_MOVE is an ioctl, on a descriptor like
+ *			any other. The kernel refuses to move pinned pages.
+ * MIGRATE		is not seen: the kernel migrates pages on its own, without a call. It
+ *			leaves pinned pages alone.
+ * SOFT_DIRTY		is not seen: a write to a file of /proc causes it. It changes no page.
  *
- * Refused are also DAX files, which have no pages in the page cache that could leave it, and what
- * drivers, sockets and the kernel map: they can put other pages there in any call (bpf/look.h).
+ * The monitor also refuses DAX files, whose pages are never in the page cache and so cannot be seen
+ * to leave it, and memory that drivers, sockets and the kernel map: these can put other pages there
+ * in any call (bpf/look.h).
  *
- * This case is missed within the kinds that are seen where there is no net:
+ * Where there is no net, one case within the kinds that are seen is not exact:
  *
  * - io_uring MADVISE requests that were queued before the open and run after it are marked
  *   when they complete, not when they start.
  *
- * process_madvise() of another process cannot drop our pages: the kernel allows it only COLD,
- * PAGEOUT, WILLNEED and COLLAPSE, which leave pinned pages alone.
+ * process_madvise() from another process cannot drop our pages: the kernel allows only COLD,
+ * PAGEOUT, WILLNEED and COLLAPSE there, and these leave pinned pages alone.
  *
- * The kernel may skip a run of a program (bpf_prog_info.recursion_misses) where a task can be
- * preempted inside of it: at functions wherever the kernel preempts its own code, and from about
- * 7.0 on at the tracepoints, too. There the guard is loaded (bpf/guard.h): every feed says that
- * changes may be missed before one is. If the guard cannot be had, nothing is called exact.
- * Elsewhere no run is skipped; should the kernel count one all the same, everything goes stale
- * when monitor_bpf_note_missed() finds it, which a cache asks whenever it looks for dead entries.
+ * The kernel may skip a run of a program (bpf_prog_info.recursion_misses) if a task can be
+ * preempted inside the program. That is so at functions wherever the kernel preempts its own code,
+ * and from about 7.0 on at the tracepoints, too. There the guard is loaded (bpf/guard.h): before a
+ * change can go unseen, every feed says that a CPU is blind. If the guard cannot be had, nothing is
+ * called exact. On all other kernels no run is skipped. Should the kernel count a skipped run all
+ * the same, monitor_bpf_note_missed() finds it and makes everything stale. A cache calls that
+ * function whenever it looks for dead entries.
  */
 #include <bpf/bpf.h>
 #include <errno.h>
@@ -57,12 +59,12 @@ struct monitor_bpf_options monitor_bpf_options = {
 	.nr_files = BPF_NR_FILES,
 };
 
-/* mm->data */
+/* This is what mm->data points to. */
 struct watch {
 	struct set set;
 	int user;	/* the map that is mapped at mm->il.feed */
-	void *kept;	/* what holds the programs when their descriptors are closed: keep.h */
-	u64 missed;	/* by the set before we came */
+	void *kept;	/* holds the programs when their descriptors are closed: keep.h */
+	u64 missed;	/* runs of the set that were skipped before we came */
 };
 
 #define USER_BYTES	((sizeof(struct bpf_user) + 4095) & ~4095UL)
@@ -94,9 +96,9 @@ static int format_user(int fd, struct invlock_why *why)
 }
 
 /*
- * The feed is written by the program alone: it is formatted through a mapping that is gone
- * before the map is frozen, and from then on nobody can map it writable or update it, nor
- * can a forked child, which holds the descriptor.
+ * Only the programs write the feed. It is formatted through a mapping that is removed before the
+ * map is frozen. From then on, neither this process nor a forked child, which inherits the
+ * descriptor, can map it writable or update it.
  */
 static int make_user(struct invlock_mm *mm, struct watch *w, struct invlock_why *why)
 {
@@ -138,7 +140,7 @@ close_user:
 	return err;
 }
 
-/* sit in a set that runs, or in a new one */
+/* Take a seat in a running set, or in a new one. */
 static int sit(struct watch *w, struct invlock_why *why)
 {
 	/* Processes that track mprotect share a set only with each other. */
@@ -151,7 +153,7 @@ static int sit(struct watch *w, struct invlock_why *why)
 	err = set_load(&own, object, why);
 	if (err)
 		return err;
-	/* another may have done so at the same moment: see progset.h */
+	/* Another process may have loaded a set at the same moment: see progset.h. */
 	if (!set_join(&w->set, object, w->user)) {
 		set_release(&own);
 		return 0;
@@ -166,7 +168,7 @@ static int sit(struct watch *w, struct invlock_why *why)
 	return 0;
 }
 
-/* from here on, the mm of this process is watched */
+/* From the arming on, the mm of this process is watched. */
 static int arm(struct watch *w, struct invlock_why *why)
 {
 	int err = set_missed(&w->set, &w->missed);
@@ -186,7 +188,7 @@ static int arm(struct watch *w, struct invlock_why *why)
 	return 0;
 }
 
-/* what a reader does while it waits: maybe no CPU is blind any more */
+/* A reader calls this while it waits: perhaps no CPU is blind any more. */
 static void nudge(void *arg)
 {
 	const struct invlock_mm *mm = arg;
@@ -200,7 +202,7 @@ static void nudge(void *arg)
 	pthread_setcancelstate(old_state, NULL);
 }
 
-/* record the files that are mapped already */
+/* Record the files that are mapped already. */
 static int scan_files(const struct watch *w, struct invlock_why *why)
 {
 	union bpf_iter_link_info info = { .task.tid = syscall(SYS_gettid) };
@@ -215,7 +217,7 @@ static int scan_files(const struct watch *w, struct invlock_why *why)
 	if (iter < 0) {
 		err = iter;
 	} else {
-		/* one read walks through all; it fails when it was cut short */
+		/* One read walks through all mappings. It fails if it was cut short. */
 		do {
 			got = read(iter, unused, sizeof(unused));
 		} while (got > 0 || (got < 0 && (errno == EINTR || errno == EAGAIN)));
@@ -241,13 +243,13 @@ static int finish_old_calls(const struct watch *w, struct invlock_why *why)
 	return err;
 }
 
-/* where there is a net under the decoder */
+/* The kinds of change that are seen only with a net under the decoder. */
 #define NET_SEEN	(INVLOCK_BIT(TRUNCATE_PRIVATE) | INVLOCK_BIT(MOVE))
 
 static void see_by_net(struct invlock_mm *mm, u32 guard)
 {
 	mm->seen |= NET_SEEN;
-	/* a move whose start was skipped is found by nobody: see net.h */
+	/* Nothing finds a move whose start was skipped: see net.h. */
 	mm->exact |= guard == BPF_GUARD_ON ? INVLOCK_BIT(TRUNCATE_PRIVATE) : NET_SEEN;
 }
 
@@ -284,8 +286,8 @@ static int bpf_open(struct invlock_mm *mm, struct invlock_why *why)
 	if (w->set.header.guard == BPF_GUARD_MISSING)
 		mm->exact = 0;
 	/*
-	 * Nobody who closes descriptors detaches the programs then. Where there is no io_uring
-	 * somebody can, which monitor_bpf_note_missed() finds out afterwards.
+	 * Once the links are kept, closing descriptors detaches no program. Where there is no
+	 * io_uring, it still does: monitor_bpf_note_missed() finds that out afterwards.
 	 */
 	w->kept = keep_open(w->set.links, w->set.nr_links);
 	return 0;
@@ -312,14 +314,18 @@ bool monitor_bpf_let_go(const struct invlock_mm *mm)
 }
 
 /*
- * In a forked child this closes the child's descriptors and unmaps the child's mapping: the
- * seat is the parent's, and the kernel's objects live on as long as it holds its own.
+ * In a forked child, this closes the child's descriptors and unmaps the child's mapping. The seat
+ * stays the parent's, and the kernel's objects live as long as the parent holds its own
+ * descriptors.
  */
 static void bpf_close(struct invlock_mm *mm, bool mine)
 {
 	struct watch *w = mm->data;
 
-	/* the child has no copy of what is kept: something else may lie there */
+	/*
+	 * A forked child has no copy of the mapping that keeps the links: another mapping may lie
+	 * there.
+	 */
 	if (mine) {
 		monitor_bpf_let_go(mm);
 		set_leave(&w->set);
@@ -342,8 +348,8 @@ void monitor_bpf_set(const struct invlock_mm *mm, struct bpf_set_header *ret_hea
 }
 
 /*
- * The program is not ours any more, and may be detached. Nobody can write to its feed, so a page
- * that says so takes the place of the header, for all readers at once.
+ * We hold the BPF program no longer, so it may be detached. We cannot write to its feed. So a page
+ * that says that the feed is degraded replaces the header, for all readers at once.
  */
 static int distrust(const struct invlock_mm *mm)
 {
@@ -367,14 +373,14 @@ static int distrust(const struct invlock_mm *mm)
 }
 
 /*
- * The program found the mmap lock taken when it looked a new mapping up: now is the time. An
- * error leaves too many events, none too few.
+ * The BPF program found the mmap lock taken when it looked up a new mapping: now is the time to
+ * find that mapping. An error here leaves too many events, never too few.
  */
 static void find_unknown_files(const struct invlock_mm *mm)
 {
 	const struct bpf_state *state = &((const struct bpf_user *)mm->il.feed)->state;
 	const struct watch *w = mm->data;
-	/* acquire: the look comes after it */
+	/* Acquire: the scan comes after this load. */
 	u64 nr = port_load_acquire(&state->nr_unknown);
 	struct invlock_why why;
 	int old_state;
@@ -387,18 +393,24 @@ static void find_unknown_files(const struct invlock_mm *mm)
 	pthread_setcancelstate(old_state, NULL);
 }
 
-/* of port_wait(): first no longer than a microsecond or so, then up to a millisecond each */
+/*
+ * Numbers of calls of port_wait(): the first ones wait about a microsecond each, later ones up to a
+ * millisecond.
+ */
 #define LOOK_TRIES_FAST	72
 #define LOOK_TRIES	250
 
-/* memory that no call or removal which the program sees can change */
+/* Return: the mask of memory that changes only by calls and removals which the programs see. */
 static u64 good_memory(const struct invlock_mm *mm)
 {
 	return MAPPED_BIT(ANON) | MAPPED_BIT(SHARED) |
 	       (mm->seen & INVLOCK_BIT(TRUNCATE_PRIVATE) ? MAPPED_BIT(PRIVATE_FILE) : 0);
 }
 
-/* we have no descriptor of the program any more, or may not ask: /proc knows what is anonymous */
+/*
+ * We cannot ask the BPF program: its descriptor was closed, or this process may not. /proc still
+ * tells which memory is anonymous.
+ */
 static enum mapped look_without(u64 start, u64 end, struct look *ret_look)
 {
 	enum mapped mapped = look_at_maps(start, end, ret_look);
@@ -408,7 +420,9 @@ static enum mapped look_without(u64 start, u64 end, struct look *ret_look)
 	return mapped;
 }
 
-/* the program cannot wait for the mmap lock: -EBUSY when so many tries found it taken */
+/*
+ * The BPF program cannot wait for the mmap lock. Return: -EBUSY = each of @nr_tries found it taken.
+ */
 static int look_by_program(const struct set *set, struct bpf_ask *q, u32 nr_tries)
 {
 	int mapped = MAPPED_GOOD;
@@ -432,7 +446,10 @@ static int bpf_look(const struct invlock_mm *mm, u64 start, u64 end, struct look
 	int mapped = look_by_program(&w->set, &q, LOOK_TRIES_FAST);
 
 	if (unlikely(mapped == -EBUSY)) {
-		/* threads that map and unmap take turns: /proc waits for its own */
+		/*
+		 * Other threads take the mmap lock in turns, so it is never free when the program
+		 * looks. A read of /proc waits for its own turn.
+		 */
 		if (look_at_maps(q.start, end, ret_look) == MAPPED_GOOD)
 			return MAPPED_GOOD;
 		mapped = look_by_program(&w->set, &q, LOOK_TRIES);
@@ -443,7 +460,7 @@ static int bpf_look(const struct invlock_mm *mm, u64 start, u64 end, struct look
 	return mapped;
 }
 
-/* each range is watched as it is; but whoever misses has the time */
+/* Every range is watched already. But a caller that misses the cache has time for this scan. */
 static int bpf_watch(struct invlock_mm *mm, u64 start, u64 end)
 {
 	(void)start;
@@ -465,7 +482,7 @@ int monitor_bpf_note_missed(const struct invlock_mm *mm)
 	if (missed <= port_load(&mm->il.feed->missed))
 		return 0;
 	err = set_note_missed(&w->set, missed, total);
-	/* a window is open: the next that asks will know */
+	/* -EAGAIN: a window is open, so a later caller will get the answer. */
 	return err == -EAGAIN ? 0 : err;
 }
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
- * A thread that was once seen outside of such calls is done for good: the next one that it
- * makes is recorded. So the threads to wait for are those that were in each pass so far.
+ * A thread that was once seen outside of the calls that we mark needs no more waiting: the next
+ * call that it makes is recorded. So the threads to wait for are those that every pass so far has
+ * found inside such a call.
  */
 #include <bpf/bpf.h>
 #include <errno.h>
@@ -30,14 +31,18 @@ static void sleep_ns(long ns)
 }
 
 /*
- * A thread stores the number of its call, then loads whether it is watched; we store that it
- * is, then load the number. With a barrier on its CPU in between, one of us sees the other.
+ * A thread stores the number of its call, then loads whether it is watched. We store that it is
+ * watched, then load the number. With a barrier on the thread's CPU in between, at least one side
+ * sees what the other has stored.
  */
 static void barrier_everywhere(void)
 {
 	if (syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0) &&
 	    syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0))
-		/* forbidden here: far longer than a store may wait in a store buffer */
+		/*
+		 * membarrier() is forbidden here. Sleep far longer than a store may wait in a store
+		 * buffer.
+		 */
 		sleep_ns(2000000);
 }
 
@@ -56,7 +61,7 @@ static int make_room(struct threads *t)
 	return 0;
 }
 
-/* one pass over all tasks that share our mm */
+/* Make one pass over all tasks that share our mm. */
 static int read_threads(int iter_link, struct threads *t)
 {
 	int iter = bpf_iter_create(iter_link);
@@ -89,7 +94,7 @@ static int by_tid(const void *a, const void *b)
 	return (x->tid > y->tid) - (x->tid < y->tid);
 }
 
-/* drop from t who is not in now */
+/* Drop from t the threads that are not in now. */
 static void keep_common(struct threads *t, struct threads *now)
 {
 	size_t kept = 0;

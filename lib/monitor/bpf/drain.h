@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Late attach: wait until no thread is inside a call that began before we could see it. */
+/* Late attach: wait until no thread is inside a call that began before the monitor was armed. */
 #ifndef INVLOCK_LIB_MONITOR_BPF_DRAIN_H
 #define INVLOCK_LIB_MONITOR_BPF_DRAIN_H
 
@@ -12,8 +12,8 @@
  * @iter_link: fd of the link of the program scan_calls (bpf/invlock.bpf.c)
  * @why: filled on error
  *
- * Context: sleeps, up to DRAIN_TIME_NS. Ordering: the monitor was armed before.
- * Return: 0; -EBUSY when one is still running; -ENOMEM; what the kernel said.
+ * Context: sleeps, up to DRAIN_TIME_NS. Ordering: the caller has armed the monitor before.
+ * Return: 0; -EBUSY = such a call is still running; -ENOMEM; or the kernel's error.
  */
 int drain(int iter_link, struct invlock_why *why);
 

@@ -27,7 +27,7 @@ static enum bpf_probe ask_probe(void)
 	if (!probe)
 		return BPF_PROBE_UNKNOWN;
 	if (!probe_bpf__attach(probe)) {
-		/* any call will do */
+		/* Any system call makes the probe run. */
 		syscall(SYS_getppid);
 		if (bpf_map_lookup_elem(bpf_map__fd(probe->maps.found), &zero, &answer))
 			answer = BPF_PROBE_UNKNOWN;
@@ -36,7 +36,10 @@ static enum bpf_probe ask_probe(void)
 	return answer;
 }
 
-/* a kernel without this function does not preempt its own code, and need not count */
+/*
+ * A kernel without this function does not preempt its own code, so no task is preempted inside a
+ * program.
+ */
 static bool kernel_has_preemption(void)
 {
 	FILE *symbols = fopen("/proc/kallsyms", "re");
@@ -205,7 +208,10 @@ int guard_await(const struct set *set)
 	u32 cpu = 0;
 	int err;
 
-	/* one that was seen to be all right is so for good: its next window marks our feed */
+	/*
+	 * A CPU that was once found not to be blind without our feed knowing stays so: its next
+	 * window marks our feed.
+	 */
 	while ((err = set_ask(set, BPF_ASK_UNMARKED, cpu)) >= 0) {
 		if (!err) {
 			cpu++;

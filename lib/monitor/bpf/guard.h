@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The guard, user side: does this kernel need it, can it be had, and what a reader does who finds
- * its feed blind. bpf/guard.h is the kernel side and says what blind means.
+ * The guard, user side: does this kernel need it, can it be loaded, and what does a reader do that
+ * finds its feed blind? bpf/guard.h is the kernel side and says what blind means.
  */
 #ifndef INVLOCK_LIB_MONITOR_BPF_GUARD_H
 #define INVLOCK_LIB_MONITOR_BPF_GUARD_H
@@ -15,12 +15,12 @@ struct bpf_link;
 /**
  * guard_tracepoints_preemptible() - may a task be preempted inside a program at a tracepoint?
  *
- * Asks the running kernel: a program that is attached for a moment looks, see probe.bpf.c.
+ * Asks the running kernel, by a program that is attached for a moment: see probe.bpf.c.
  * Context: sleeps, up to a second. Return: false only if that is certain.
  */
 bool guard_tracepoints_preemptible(void);
 
-/* may a program switch preemption off itself, as far as the kernel's types tell? */
+/* May a program disable preemption, as far as the kernel's types tell? */
 bool guard_can_be_steady(void);
 
 /**
@@ -30,37 +30,38 @@ bool guard_can_be_steady(void);
 void guard_choose(struct bpf_object *obj);
 
 /**
- * guard_prepare() - tell it which programs it watches, and where the kernel counts their runs
+ * guard_prepare() - tell the guard which programs it watches, and where the kernel counts their
+ * runs
  * @obj: loaded; nothing is attached, and its maps are not frozen
- * @why: why it cannot be had
+ * @why: filled on error: why there can be no guard
  *
  * Return: 0 or -errno.
  */
 int guard_prepare(struct bpf_object *obj, struct invlock_why *why);
 
-/* is this one of ours that is kept only until the guard is prepared? */
+/* Is this a program of ours that is kept only until the guard is prepared? */
 bool guard_is_passing(const struct bpf_program *prog);
 
-/* attach it: before any program that it watches; 0 or -errno */
+/* Attach the guard, before any program that it watches. Return: 0 or -errno. */
 int guard_attach(struct bpf_object *obj, struct bpf_link **ret_link);
 
 /**
- * guard_await() - wait until no CPU is blind that was so before we were armed
- * @set: armed in it
+ * guard_await() - wait until no CPU is blind whose window opened before we were armed
+ * @set: the set in which this process is armed
  *
- * Changes on such a CPU might be missed without this feed knowing.
- * Context: sleeps, up to two seconds. Return: 0; -EBUSY; what the program said.
+ * On such a CPU, a change might go unseen without this feed saying that the CPU is blind.
+ * Context: sleeps, up to two seconds.
  */
 int guard_await(const struct set *set);
 
 /**
  * guard_look() - let the CPUs for which a feed is blind find out whether they see again
  * @set: the set
- * @user: whose feed
+ * @user: the user that has this feed
  *
- * Whoever made one blind may have left without a switch since.
- * Context: some system calls and an interrupt on each CPU. Errors are ignored: the next switch
- * there finds out as well.
+ * The task that made a CPU blind may have left the program without a switch since.
+ * Context: some system calls and an interrupt on each blind CPU. Errors are ignored, because the
+ * next switch on that CPU finds out as well.
  */
 void guard_look(const struct set *set, const struct bpf_user *user);
 

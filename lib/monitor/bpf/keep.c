@@ -7,7 +7,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define KEEP_BYTES	4096UL	/* of the ring; a part of its mapping holds all of it */
+#define KEEP_BYTES	4096UL	/* of the ring; a mapping of this part keeps all of it */
 
 void *keep_open(const int *fds, unsigned int nr)
 {
@@ -22,7 +22,7 @@ void *keep_open(const int *fds, unsigned int nr)
 	close(ring);
 	if (kept == MAP_FAILED)
 		return NULL;
-	/* the parent's files are not the child's to keep */
+	/* A forked child must not keep the parent's files open. */
 	if (madvise(kept, KEEP_BYTES, MADV_DONTFORK)) {
 		munmap(kept, KEEP_BYTES);
 		return NULL;

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: MIT
-/* A new set of programs: which of them this kernel can run, verified, attached, sealed. */
+/*
+ * Loads a new set of programs: chooses those that this kernel can run, has them verified, attaches
+ * them, and seals their maps.
+ */
 #include <bpf/bpf.h>
 #include <bpf/btf.h>
 #include <bpf/libbpf.h>
@@ -16,7 +19,7 @@
 #include "bpf.h"
 #include "progset.h"
 
-/* libbpf's first complaint on this thread, while we listen; NULL: we do not */
+/* The first complaint of libbpf on this thread, while we listen; NULL = we do not listen. */
 static __thread char *complaint;
 static libbpf_print_fn_t print_before;
 
@@ -34,7 +37,7 @@ static int listen_to_libbpf(enum libbpf_print_level level, const char *format, v
 	return 0;
 }
 
-/* which of the programs that not every kernel can run are for this one */
+/* Choose among the programs that not every kernel can run. */
 static int choose_programs(struct invlock_bpf *skel, struct invlock_why *why)
 {
 	struct btf *btf = btf__load_vmlinux_btf();
@@ -76,7 +79,10 @@ u64 set_object(void)
 	return hash;
 }
 
-/* where the programs that see the calls are; whether a guard is needed there is known by then */
+/*
+ * Choose where the programs that see the calls are attached. At functions, this also decides
+ * whether a guard is needed.
+ */
 static int choose_calls(struct invlock_bpf *skel, struct bpf_set_header *header,
 			struct invlock_why *why)
 {
@@ -97,7 +103,7 @@ static int choose_calls(struct invlock_bpf *skel, struct bpf_set_header *header,
 
 static void choose_links(struct invlock_bpf *skel)
 {
-	/* links of these are made where they are used */
+	/* The links of these programs are made where they are used. */
 	bpf_program__set_autoattach(skel->progs.scan_calls, false);
 	bpf_program__set_autoattach(skel->progs.scan_files, false);
 	bpf_program__set_autoattach(skel->progs.ask, false);
@@ -105,7 +111,9 @@ static void choose_links(struct invlock_bpf *skel)
 	bpf_program__set_autoattach(skel->progs.find_programs, false);
 }
 
-/* nobody in user space writes these maps from here on, whoever inherits a descriptor */
+/*
+ * From here on, no process can write these maps from user space, even if it inherits a descriptor.
+ */
 static int seal(struct invlock_bpf *skel, struct bpf_set_header *header, struct invlock_why *why)
 {
 	const struct bpf_map *sealed[] = {
@@ -138,7 +146,7 @@ static int seal(struct invlock_bpf *skel, struct bpf_set_header *header, struct 
 	return 0;
 }
 
-/* the copy of a descriptor that outlives the skeleton; Return: it, or -1 */
+/* Return: a copy of a descriptor that outlives the skeleton; or -1. */
 static int keep(int *fds, unsigned int *nr, int fd)
 {
 	int copy = *nr < SET_ROOM ? fcntl(fd, F_DUPFD_CLOEXEC, 0) : -1;
@@ -190,7 +198,7 @@ static int keep_all(struct set *set, struct invlock_bpf *skel)
 	return 0;
 }
 
-/* seal, and attach the guard before what it watches */
+/* Seal the maps, and attach the guard before the programs that it watches. */
 static int bring_up(struct invlock_bpf *skel, struct bpf_set_header *header,
 		    struct invlock_why *why)
 {
@@ -212,7 +220,10 @@ static int bring_up(struct invlock_bpf *skel, struct bpf_set_header *header,
 	return header->attached == BPF_AT_FUNCTIONS ? attach_ask_kernel(why) : 0;
 }
 
-/* steady: the programs forbid preemption; header->guard says how that was found, even on error */
+/*
+ * steady: the programs forbid preemption. Even after an error, header->guard tells whether a guard
+ * is needed.
+ */
 static int load_at(struct set *set, struct bpf_set_header *header, bool steady,
 		   struct invlock_why *why)
 {
@@ -258,7 +269,7 @@ destroy:
 	return err;
 }
 
-/* not each kernel that lets programs forbid preemption lets ours, which call functions then */
+/* Some kernels let programs forbid preemption, but refuse ours, which call functions meanwhile. */
 static int load_steady_or_not(struct set *set, struct bpf_set_header *header,
 			      struct invlock_why *why)
 {
@@ -270,7 +281,7 @@ static int load_steady_or_not(struct set *set, struct bpf_set_header *header,
 	return err;
 }
 
-/* with the net under them, if it can be */
+/* Load the programs at functions, with the net under them if this kernel allows it. */
 static int load_at_functions(struct set *set, struct bpf_set_header *header,
 			     struct invlock_why *why)
 {
@@ -286,8 +297,8 @@ static int load_at_functions(struct set *set, struct bpf_set_header *header,
 }
 
 /*
- * May programs be at functions at all? Asked first, with a program that does nothing: to verify
- * all of ours in vain takes seconds.
+ * Does the kernel allow programs at functions at all? This is asked first, with a program that does
+ * nothing: to have all of our programs verified in vain takes seconds.
  */
 static int functions_allowed(struct invlock_why *why)
 {
@@ -309,7 +320,7 @@ static int functions_allowed(struct invlock_why *why)
 	return 0;
 }
 
-/* at the functions if the kernel lets us */
+/* Load the programs at the functions if the kernel lets us, at the tracepoints otherwise. */
 static int load_quietly(struct set *set, u64 object, struct invlock_why *why)
 {
 	struct bpf_set_header header = { .object = object, .attached = BPF_AT_FUNCTIONS };
@@ -333,7 +344,7 @@ static int load_quietly(struct set *set, u64 object, struct invlock_why *why)
 	return load_at(set, &header, false, why);
 }
 
-/* Locks: the lock in mm.c, which keeps two opens from swapping libbpf's print function */
+/* Locks: the lock in mm.c, so that two opens do not swap libbpf's print function at once. */
 int set_load(struct set *set, u64 object, struct invlock_why *why)
 {
 	char text[COMPLAINT_SIZE] = "";

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* The net under the decoder: can it be here, and what has it caught? See bpf/net.h. */
+/* The net under the decoder: can this kernel have it, and what has it caught? See bpf/net.h. */
 #include <bpf/btf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
@@ -10,7 +10,10 @@
 #include "lib/monitor/monitor.h"
 #include "progset.h"
 
-/* without one of these a removal would go unseen; without another, it is caught as unknown */
+/*
+ * If one of these functions is missing, a removal would go unseen. If another function is missing,
+ * a removal is caught as unknown.
+ */
 static const char *const needed[] = {
 	"tlb_gather_mmu", "tlb_finish_mmu", "move_page_tables",
 	"unmap_mapping_range", "unmap_mapping_pages", "unmap_mapping_folio",
@@ -21,7 +24,7 @@ bool net_has_program(const struct bpf_program *prog)
 	return !strncmp(bpf_program__name(prog), "net_", 4);
 }
 
-/* a function that the compiler put into all its callers is not there either */
+/* A function that the compiler inlined into all its callers is not in the BTF, either. */
 static bool is_function(const struct btf *btf, const char *name)
 {
 	return btf__find_by_name_kind(btf, name, BTF_KIND_FUNC) >= 0;

@@ -10,7 +10,7 @@
 #define NR_SETS		16
 #define NR_MAPS		64
 
-/* the sets of which we have seen a link */
+/* The sets of which we have seen a link. */
 struct sets {
 	struct set set[NR_SETS];
 	unsigned int nr;
@@ -24,7 +24,7 @@ static bool set_keep(int *fds, unsigned int *nr, int fd)
 	return true;
 }
 
-/* what a program is and which of our maps it uses; set->id is 0 when it is none of ours */
+/* What a program is, and which of our maps it uses. If set_id is 0, the program is not ours. */
 struct program {
 	struct bpf_prog_info info;
 	u32 set_id;
@@ -48,7 +48,7 @@ static void program_look_at_map(struct program *p, u32 id)
 	close(fd);
 }
 
-/* Return: may this program be one that we use? */
+/* Return: true = we may use this program. */
 static bool program_look(int fd, struct program *p)
 {
 	u32 size = sizeof(p->info), maps[NR_MAPS] = {};
@@ -77,7 +77,7 @@ static struct set *sets_find(struct sets *sets, u32 id, bool add)
 	return &sets->set[sets->nr++];
 }
 
-/* Return: kept */
+/* Return: true = the set keeps the descriptor. */
 static bool sets_add_link(struct sets *sets, u32 id, int link)
 {
 	struct bpf_link_info info = {};
@@ -125,7 +125,7 @@ static bool sets_add_program(struct sets *sets, int fd)
 	return true;
 }
 
-/* Return: 0; -errno when we may not ask. What ends while we look is passed over. */
+/* Return: 0; -errno = we may not ask. A link or program that ends meanwhile is passed over. */
 static int sets_look(struct sets *sets)
 {
 	u32 id = 0;
@@ -161,7 +161,7 @@ static bool set_complete(struct set *set, u64 object)
 	fd = bpf_map_get_fd_by_id(set->id);
 	if (fd < 0)
 		return false;
-	/* another build's may have another size */
+	/* The map of another build of the library may have another size. */
 	if (bpf_obj_get_info_by_fd(fd, &info, &size) || info.type != BPF_MAP_TYPE_ARRAY ||
 	    info.value_size != sizeof(*head) || info.max_entries != 1)
 		goto out;
@@ -239,8 +239,8 @@ int set_note_missed(const struct set *set, u64 missed, u64 total)
 }
 
 /*
- * The deletion returns when no program runs that still has the map. Older kernels free the map
- * before that if they may, so we hold it until then.
+ * The deletion returns only when no running program still uses the map. Older kernels may free the
+ * map before that, so we hold it until then.
  */
 static void set_clear_left(struct set *set)
 {
@@ -259,7 +259,10 @@ static void set_clear_left(struct set *set)
 	}
 }
 
-/* whoever holds this descriptor can blind every user, so we do not: a child would inherit it */
+/*
+ * A process that holds this descriptor can take the map of any user out of the set. So we close it
+ * after use, lest a child inherit it.
+ */
 static int set_open_users(struct set *set)
 {
 	if (set->users < 0)
@@ -287,7 +290,10 @@ int set_sit(struct set *set, int user)
 		goto out;
 	}
 	set->seat = seat;
-	/* waits, too: a program that was still leaving this seat is over before it is armed */
+	/*
+	 * This update also waits for programs: one that was still leaving this seat is over before
+	 * the seat is armed.
+	 */
 	err = bpf_map_update_elem(set->users, &set->seat, &user, BPF_ANY);
 	if (err)
 		set_ask(set, BPF_ASK_GIVE_BACK, 0);
@@ -323,11 +329,14 @@ void set_leave(struct set *set)
 
 void set_close_fd(int fd)
 {
-	struct bpf_prog_info info = {};		/* larger than those of maps and links */
+	struct bpf_prog_info info = {};		/* larger than the info of maps and links */
 	u32 size = sizeof(info);
 	int err = bpf_obj_get_info_by_fd(fd, &info, &size);
 
-	/* any other error says that the kernel does not tell us */
+	/*
+	 * Any other error means that the descriptor may be a BPF object which the kernel does not
+	 * describe to us.
+	 */
 	if (err != -EBADF && err != -EINVAL)
 		close(fd);
 }
