@@ -112,6 +112,27 @@ static void choose_links(struct invlock_bpf *skel)
 }
 
 /*
+ * Another process finds the programs of a set by the map that they have in common (progset.c). A
+ * program that never looks into this map would not be found, and no set would be complete.
+ */
+static int bind_programs(struct invlock_bpf *skel, struct invlock_why *why)
+{
+	int map = bpf_map__fd(skel->maps.invlock_set);
+	struct bpf_program *prog;
+	int err;
+
+	bpf_object__for_each_program(prog, skel->obj) {
+		if (!bpf_program__autoload(prog) || guard_is_passing(prog))
+			continue;
+		err = bpf_prog_bind_map(bpf_program__fd(prog), map, NULL);
+		if (err)
+			return explain(why, err, "cannot bind the program %s to its set: %s",
+				       bpf_program__name(prog), strerror(-err));
+	}
+	return 0;
+}
+
+/*
  * From here on, no process can write these maps from user space, even if it inherits a descriptor.
  */
 static int seal(struct invlock_bpf *skel, struct bpf_set_header *header, struct invlock_why *why)
@@ -198,7 +219,7 @@ static int keep_all(struct set *set, struct invlock_bpf *skel)
 	return 0;
 }
 
-/* Seal the maps, and attach the guard before the programs that it watches. */
+/* Bind the programs, seal the maps, and attach the guard before the programs that it watches. */
 static int bring_up(struct invlock_bpf *skel, struct bpf_set_header *header,
 		    struct invlock_why *why)
 {
@@ -206,6 +227,8 @@ static int bring_up(struct invlock_bpf *skel, struct bpf_set_header *header,
 
 	if (header->guard == BPF_GUARD_ON)
 		err = guard_prepare(skel->obj, why);
+	if (!err)
+		err = bind_programs(skel, why);
 	if (!err)
 		err = seal(skel, header, why);
 	if (err)
