@@ -8,6 +8,8 @@
 #include "lib/monitor/bpf/progset.h"
 #include "rig.h"
 
+#define PREEMPTION	"/sys/kernel/debug/sched/preempt"
+
 #ifndef UFFD_USER_MODE_ONLY
 #define UFFD_USER_MODE_ONLY	1
 #endif
@@ -181,6 +183,53 @@ unsigned int count_fds(void)
 		nr++;
 	closedir(dir);
 	return nr;
+}
+
+void write_setting(const char *path, const char *value)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+	if (fd < 0 || write(fd, value, strlen(value)) != (ssize_t)strlen(value))
+		fail_msg("%s: %s", path, strerror(errno));
+	close(fd);
+}
+
+bool set_preemption(const char *model)
+{
+	/* the file lists the models that there are, with parentheses around the one in use */
+	static char at_first[16];
+	FILE *models = fopen(PREEMPTION, "re");
+	char line[80] = "", *present;
+	bool choice = models && fgets(line, sizeof(line), models) && strstr(line, "voluntary");
+
+	if (models)
+		fclose(models);
+	if (!choice)
+		return false;
+	present = strchr(line, '(');
+	if (!at_first[0] && present)
+		snprintf(at_first, sizeof(at_first), "%.*s", (int)strcspn(present + 1, ")"),
+			 present + 1);
+	write_setting(PREEMPTION, model ?: at_first);
+	return true;
+}
+
+void guard_read(const struct invlock_mm *mm, struct bpf_guard *ret)
+{
+	/* the first member of what the monitor keeps there */
+	const struct set *programs = mm->data;
+	struct bpf_set_header head;
+	u32 zero = 0;
+	int map;
+
+	memset(ret, 0, sizeof(*ret));
+	monitor_bpf_set(mm, &head);
+	if (head.guard != BPF_GUARD_ON)
+		return;
+	map = map_of_program(programs->ask, "invlock_guard");
+	assert_true(map >= 0);
+	assert_int_equal(bpf_map_lookup_elem(map, &zero, ret), 0);
+	close(map);
 }
 
 int map_of_program(int prog, const char *name)

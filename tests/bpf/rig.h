@@ -59,6 +59,18 @@ long int80(long nr, long a, long b, long c, long d, long e, long f);
 /* the map of this name that a program uses, as only root may; -1 = none */
 int map_of_program(int prog, const char *name);
 
+/* what the guard has counted since these programs were loaded; zeroed where there is no guard */
+void guard_read(const struct invlock_mm *mm, struct bpf_guard *ret);
+
+/* for tests that run in a guest alone: both change the whole machine */
+void write_setting(const char *path, const char *value);
+/*
+ * "full": the kernel preempts its own code from now on; "voluntary": it does not; NULL: as it was
+ * before the first of these calls. false = this kernel cannot be told: newer ones know "full" and
+ * "lazy" alone, and both preempt.
+ */
+bool set_preemption(const char *model);
+
 /*
  * From now on a discard there stays in its call until it is released. The userfaultfd that holds
  * it, to be closed; -1 and errno where there is none

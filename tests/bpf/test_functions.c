@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT
 /*
  * The programs at the functions of single calls: tests/vm runs this in a guest whose kernel has
- * them, as it switches what no test may switch on somebody's machine.
+ * them, as it switches what no test may switch on somebody's machine. That each call is seen
+ * there is shown by the other tests of this folder, which the guest runs, too.
  *
- * To load them takes long in an emulated machine: those that the first test loads serve all, and
- * the test programs that it runs.
+ * To load the programs takes long in an emulated machine: the ones that the first test loads
+ * serve all tests.
  */
 #include <fcntl.h>
 #include <pthread.h>
@@ -13,10 +14,8 @@
 #include <stdatomic.h>
 #include "lib/monitor/bpf/progset.h"
 #include "nothing.h"
-#include "tests/tool/rig.h"
 #include "rig.h"
 
-#define MODEL		"/sys/kernel/debug/sched/preempt"
 #define FTRACE		"/proc/sys/kernel/ftrace_enabled"
 #define THREADS		8
 #define STORM_MS	3000
@@ -41,15 +40,6 @@ static u64 skipped(const struct invlock_mm *m)
 {
 	assert_int_equal(monitor_bpf_note_missed(m), 0);
 	return m->il.feed->missed;
-}
-
-static void write_setting(const char *path, const char *value)
-{
-	int fd = open(path, O_WRONLY | O_CLOEXEC);
-
-	if (fd < 0 || write(fd, value, strlen(value)) != (ssize_t)strlen(value))
-		fail_msg("%s: %s", path, strerror(errno));
-	close(fd);
 }
 
 static atomic_bool over;
@@ -92,63 +82,16 @@ static u64 storm(const struct invlock_mm *m, u64 *ret_calls)
 	return after - before;
 }
 
-/* newer kernels know "full" and "lazy" alone */
 static void need_choice(void)
 {
-	FILE *model = fopen(MODEL, "re");
-	char line[80] = "";
-
-	if (!model || !fgets(line, sizeof(line), model) || !strstr(line, "voluntary"))
-		TEST_SKIP("this kernel cannot be told not to preempt itself: %s", line);
-	fclose(model);
+	if (!set_preemption("voluntary"))
+		TEST_SKIP("this kernel cannot be told not to preempt itself");
 }
 
 TEST(calls_are_seen_at_their_functions_whether_the_kernel_preempts_itself_or_not)
 {
 	watch_open(&mm);
 	assert_int_equal(head_of(&mm).attached, BPF_AT_FUNCTIONS);
-}
-
-/* what these open joins the set that is there */
-static void run_program(char *const *argv, const char *said)
-{
-	struct ran ran;
-
-	need_choice();
-	assert_int_equal(run(argv[0], argv, false, &ran), 0);
-	if (ran.code || !strstr(ran.out, said))
-		fail_msg("%s: exit code %d: %s%s", argv[0], ran.code, ran.out, ran.err);
-}
-
-#define RUN(said, ...)	run_program((char *const[]){ __VA_ARGS__, NULL }, said)
-
-/* rig.c says it, and so does invlock doctor */
-#define THERE		"at the functions"
-
-TEST(each_call_is_seen_there)
-{
-	RUN(THERE, "/bin/bpf_calls");
-}
-
-TEST(files_are_seen_beside_them)
-{
-	RUN(THERE, "/bin/bpf_files");
-}
-
-TEST(who_comes_late_dies_or_execs_in_a_call_is_no_worse_off)
-{
-	RUN(THERE, "/bin/bpf_late");
-	RUN(THERE, "/bin/bpf_life");
-}
-
-TEST(no_race_ends_with_a_stale_translation)
-{
-	RUN("ok 1", "/bin/race", "500");
-}
-
-TEST(doctor_finds_that_they_see_every_change)
-{
-	RUN(THERE, "/bin/invlock", "doctor", "--json", "--monitor", "bpf");
 }
 
 TEST(threads_that_share_a_cpu_are_never_skipped)
@@ -260,12 +203,12 @@ TEST(the_feed_lives_on_when_the_kernel_begins_to_preempt_itself)
 	head = head_of(&mm);
 	assert_int_equal(head.attached, BPF_AT_FUNCTIONS);
 	assert_int_equal(head.guard, BPF_GUARD_ON);
-	write_setting(MODEL, "full");
+	set_preemption("full");
 	storm(&mm, &calls);
 	assert_true(calls > 1000);
 	assert_int_equal(times_closed(&mm), 0);
 	assert_false(closed(&mm));
-	write_setting(MODEL, "voluntary");
+	set_preemption("voluntary");
 	watch_close(&mm);
 }
 
@@ -292,4 +235,11 @@ TEST(where_programs_cannot_be_at_functions_calls_are_seen_at_the_tracepoints)
 	write_setting(FTRACE, "1");
 }
 
-TEST_MAIN()
+static int preempt_as_before(void **state)
+{
+	(void)state;
+	set_preemption(NULL);
+	return 0;
+}
+
+TEST_MAIN(.after_all = preempt_as_before)

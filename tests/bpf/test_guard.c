@@ -28,17 +28,12 @@ static const struct set *set_of(const struct invlock_mm *m)
 	return m->data;
 }
 
-static struct bpf_guard *guard_now(void)
+static const struct bpf_guard *guard_now(void)
 {
-	static struct bpf_guard *g;
-	int map = map_of_program(set_of(&mm)->ask, "invlock_guard");
-	u32 zero = 0;
+	static struct bpf_guard now;
 
-	g = g ?: aligned_alloc(128, sizeof(*g));
-	assert_true(map >= 0);
-	assert_int_equal(bpf_map_lookup_elem(map, &zero, g), 0);
-	close(map);
-	return g;
+	guard_read(&mm, &now);
+	return &now;
 }
 
 static void pin_to(int cpu, int policy)
@@ -61,12 +56,12 @@ static void open_guarded(void)
 	monitor_bpf_options.unsteady = true;
 	watch_open(&mm);
 	monitor_bpf_set(&mm, &head);
+	if (head.guard != BPF_GUARD_ON) {
+		watch_close(&mm);
+		TEST_SKIP("this kernel does not preempt programs");
+	}
 	/* or its own calls are skipped, too */
 	pin_to(1, SCHED_OTHER);
-	if (head.guard == BPF_GUARD_ON)
-		return;
-	watch_close(&mm);
-	TEST_SKIP("this kernel does not preempt programs");
 }
 
 static char *new_page(void)
@@ -313,4 +308,19 @@ TEST(who_joins_while_cpus_become_blind_is_told_of_each)
 	munmap(page, PAGE);
 }
 
-TEST_MAIN()
+/* where the kernel can be told to preempt itself, it is told */
+static int preempt(void **state)
+{
+	(void)state;
+	set_preemption("full");
+	return 0;
+}
+
+static int preempt_as_before(void **state)
+{
+	(void)state;
+	set_preemption(NULL);
+	return 0;
+}
+
+TEST_MAIN(.before_all = preempt, .after_all = preempt_as_before)

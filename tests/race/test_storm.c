@@ -16,12 +16,12 @@
 #include <sys/mman.h>
 #include <time.h>
 
-#include "tests/test.h"
+#include "tests/bpf/rig.h"
 #include "tests/race/rig.h"
+#include "lib/monitor/bpf/guard.h"
 
 #define MOST		16		/* threads on the CPU of the storm */
 #define NR_REGIONS	16		/* what a thread on the other CPU looks up */
-#define STRIPE		(1UL << INVLOCK_STRIPE_SHIFT)
 #define SLICE_MS	200
 #define PAIRS		5
 
@@ -259,11 +259,17 @@ static unsigned long end_all(struct one *all, struct cpu_storm *s, unsigned int 
 	return calls;
 }
 
-static void nap_ms(unsigned int ms)
+static void say_windows(const struct invlock_mm *mm, const struct bpf_guard *before)
 {
-	struct timespec t = { ms / 1000, ms % 1000 * 1000000L };
+	struct bpf_guard now;
 
-	nanosleep(&t, NULL);
+	guard_read(mm, &now);
+	print_message("#   blind %llu times, %llu with a run skipped; %.1f s, at most %.3f s; "
+		      "%llu calls marked and %llu ended by the guard\n",
+		      now.nr_windows - before->nr_windows, now.nr_skipping - before->nr_skipping,
+		      (now.total_ns - before->total_ns) * 1e-9, now.longest_ns * 1e-9,
+		      now.nr_marked - before->nr_marked, now.nr_ended - before->nr_ended);
+	assert_int_equal(now.violations, 0);
 }
 
 static double seconds(void)
@@ -279,11 +285,14 @@ static unsigned long storm_of(unsigned int nr_threads)
 {
 	struct one all[MOST + 2] = {};
 	struct cpu_storm s = { .owners = true };
-	double begun = seconds();
+	struct bpf_guard before;
 	unsigned int nr;
 	unsigned long calls;
+	double begun;
 
 	race_open(&s.race);
+	begun = seconds();
+	guard_read(s.race.mm, &before);
 	nr = start_all(all, &s, nr_threads);
 	while (__atomic_load_n(&s.looked, __ATOMIC_RELAXED) < lookups)
 		nap_ms(10);
@@ -291,13 +300,14 @@ static unsigned long storm_of(unsigned int nr_threads)
 	print_message("# %u threads: %lu lookups, %lu stale, %lu refused; %lu calls in %.1f s\n",
 		      nr_threads, s.race.hits, s.race.stale, s.race.refused, calls,
 		      seconds() - begun);
+	say_windows(s.race.mm, &before);
 	/* what is refused all the time is never stale */
 	assert_true(s.race.hits > s.race.refused);
 	race_close(&s.race);
 	return s.race.stale;
 }
 
-TEST(no_lookup_in_a_storm_on_one_cpu_is_stale)
+static void storms_of_all_sizes(void)
 {
 	static const unsigned int sizes[] = { 2, 4, 8, MOST };
 	unsigned long stale = 0;
@@ -307,9 +317,55 @@ TEST(no_lookup_in_a_storm_on_one_cpu_is_stale)
 	assert_int_equal(stale, 0);
 }
 
+TEST(no_lookup_in_a_storm_on_one_cpu_is_stale)
+{
+	storms_of_all_sizes();
+}
+
+/* so that these programs are loaded once */
+static struct race unsteady;
+
+/* where a program can forbid it, ours do, and windows are rare: so they are told not to */
+static void let_programs_be_preempted(void)
+{
+	if (!guard_tracepoints_preemptible())
+		TEST_SKIP("this kernel does not preempt programs");
+	if (!guard_can_be_steady())
+		TEST_SKIP("no program can forbid it here: the test before this one is the same");
+	monitor_bpf_options.unsteady = true;
+	monitor_bpf_options.family = 0x570;
+	race_open(&unsteady);
+}
+
+static void let_programs_be(void)
+{
+	race_close(&unsteady);
+	monitor_bpf_options.unsteady = false;
+	monitor_bpf_options.family = 0;
+}
+
+TEST(no_lookup_in_a_storm_is_stale_where_programs_are_preempted)
+{
+	let_programs_be_preempted();
+	storms_of_all_sizes();
+	let_programs_be();
+}
+
 TEST_PLANTED(no_check, lookups_in_a_storm_are_stale_without_the_check)
 {
 	assert_true(storm_of(2) > 0);
+}
+
+TEST_PLANTED(no_guard, lookups_in_a_storm_are_stale_without_the_guard)
+{
+	unsigned long stale = 0;
+
+	if (!guard_tracepoints_preemptible())
+		TEST_SKIP("this kernel does not preempt programs");
+	/* a few in a hundred, but not at once on a busy machine */
+	for (int i = 0; !stale && i < 40; i++)
+		stale = storm_of(8);
+	assert_true(stale > 0);
 }
 
 /* ---- a thread on another CPU, whose memory nobody changes ---- */
@@ -365,12 +421,13 @@ static int by_value(const void *a, const void *b)
 }
 
 /* one thread makes as many calls as many do, but nobody is there to be skipped */
-TEST(a_storm_on_one_cpu_leaves_the_lookups_on_another_alone)
+static void lookups_beside(void)
 {
 	struct invlock_cache_stats before = { .size = sizeof(before) }, after = before;
 	/* in stripes that nobody changes */
 	char *memory = (char *)race_map(4 * STRIPE) + 2 * STRIPE;
 	double ratios[PAIRS], calm, wild = 0;
+	struct bpf_guard guard;
 	struct race race = {};
 
 	if (cpus[1] < 0)
@@ -379,6 +436,7 @@ TEST(a_storm_on_one_cpu_leaves_the_lookups_on_another_alone)
 	pin_to(cpus[1]);
 	rate_beside(&race, memory, 0);
 	invlock_cache_stats(race.cache, &before);
+	guard_read(race.mm, &guard);
 	for (int i = 0; i < PAIRS; i++) {
 		calm = rate_beside(&race, memory, 1);
 		wild = rate_beside(&race, memory, 8);
@@ -389,8 +447,21 @@ TEST(a_storm_on_one_cpu_leaves_the_lookups_on_another_alone)
 	print_message("# beside 8 threads %.2f (%.2f..%.2f) of the rate beside one, %.0f a second; "
 		      "%lu were refused and %lu registered again\n", ratios[PAIRS / 2], ratios[0],
 		      ratios[PAIRS - 1], calm, race.refused, (long)(after.misses - before.misses));
+	say_windows(race.mm, &guard);
 	assert_true(after.hits > before.hits);
 	race_close(&race);
+}
+
+TEST(a_storm_on_one_cpu_leaves_the_lookups_on_another_alone)
+{
+	lookups_beside();
+}
+
+TEST(it_does_where_programs_are_preempted)
+{
+	let_programs_be_preempted();
+	lookups_beside();
+	let_programs_be();
 }
 
 static int begin(void **state)

@@ -129,7 +129,8 @@ guest_suites()
 {
 	local build program name
 	local programs=(tests/race/test_race{,_storm}{,_no_check}
-			tests/race/test_race_no_calls{,_no_net})
+			tests/race/test_race_no_calls{,_no_net}
+			tests/race/test_race_storm_no_guard)
 
 	for program in "$root"/tests/bpf/test_*.c; do
 		name=$(basename "$program" .c)

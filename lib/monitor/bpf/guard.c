@@ -12,7 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "../monitor.h"
+#include "lib/monitor/monitor.h"
 #include "probe.skel.h"
 
 #define AWAIT_NS	2000000000ULL
