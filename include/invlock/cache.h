@@ -33,8 +33,8 @@ struct invlock_cache;
  *	handle. It may fail with any -errno, which the get then returns; after -ENOMEM the
  *	cache makes room and calls it once more. It must return (no longjmp(), no
  *	pthread_exit()), and it is not cancelled.
- * @dereg: undoes it. Each successful reg() is followed by exactly one dereg(), on any
- *	thread, when no pin is left. It must not fail, and it is not cancelled either.
+ * @dereg: undoes it. Each successful reg() or reg_read() is followed by exactly one dereg(), on
+ *	any thread, when no pin is left. It must not fail, and it is not cancelled either.
  */
 struct invlock_cache_ops {
 	int (*reg)(void *ctx, void *addr, size_t len, uint64_t *ret_handle);
@@ -59,6 +59,9 @@ struct invlock_cache_ops {
  * @rounds: registrations undone before a get gives up; 0 = 64
  * @time_ns: the same in wall time; 0 = one second
  * @reap_ms: how often dead entries are looked for while idle; 0 = 50
+ * @reg_read: NULL, or as ops.reg, for a device that will only read the memory, which may then be
+ *	read-only: called for a get with INVLOCK_GET_READ. What it registered is never the
+ *	answer to a get without that flag. NULL: ops.reg is called for these gets, too.
  */
 struct invlock_cache_options {
 	size_t size;
@@ -72,6 +75,7 @@ struct invlock_cache_options {
 	unsigned int rounds;
 	uint64_t time_ns;
 	unsigned int reap_ms;
+	int (*reg_read)(void *ctx, void *addr, size_t len, uint64_t *ret_handle);
 };
 
 /**
@@ -120,6 +124,7 @@ int invlock_cache_close(struct invlock_cache *cache);
 
 #define INVLOCK_GET_BYPASS	1u	/* register for this pin alone and keep nothing */
 #define INVLOCK_GET_CACHED	2u	/* return a hit or -ENOENT, never register or wait */
+#define INVLOCK_GET_READ	4u	/* the device will only read the memory */
 
 /**
  * invlock_cache_get() - get a valid registration that covers [addr, addr + len)
@@ -132,6 +137,10 @@ int invlock_cache_close(struct invlock_cache *cache);
  * Valid means that no change which happened before this call made the registration stale.
  * It is not deregistered before the pin is put. A change after this call is the caller's own
  * race with its device, as it would be without a cache.
+ *
+ * Without INVLOCK_GET_READ the registration is one of reg(), for a device that reads and writes.
+ * With it, it is one of reg() that is there already or one of reg_read(). So memory that was first
+ * read and is then written by the device has two registrations, until the first is evicted.
  *
  * A miss looks at what is mapped there. Memory that can change without the monitor seeing it is
  * refused, wherever it lies in the range: docs/monitors.md has what each monitor refuses,

@@ -8,6 +8,8 @@
 #include "thread.h"
 
 #define MAX_ADDRESS	(1ULL << 57)	/* user addresses are below, everywhere */
+/* one of them at most */
+#define KEEP_FLAGS	(INVLOCK_GET_BYPASS | INVLOCK_GET_CACHED)
 #define MAKE_ROOM	16	/* regions to evict when reg() or the monitor finds no room */
 
 static inline void count_hit(const struct invlock_cache *cache, struct pin_thread *self)
@@ -54,16 +56,27 @@ static void kill_stale(struct invlock_cache *cache, struct pin_slot *slot, struc
 	port_store_release(&slot->region, NULL);
 }
 
+/* A region that covers the range and may be used as @flags say; in the slot, not validated */
+static struct region *find_any(struct invlock_cache *cache, struct pin_thread *self,
+			       struct pin_slot *slot, u64 start, u64 end, unsigned int flags)
+{
+	struct region *r = index_find(&cache->index, self, slot, start, end, INDEX_FULL);
+
+	if (!r && flags & INVLOCK_GET_READ)
+		r = index_find(&cache->index, self, slot, start, end, INDEX_READ_ONLY);
+	return r;
+}
+
 /*
  * A valid region; the stale ones that are met on the way are killed. Locks: none.
  * Return: 0; -ENOENT; -EAGAIN: of one that would do, nobody knows yet whether it is valid
  */
 static int find(struct invlock_cache *cache, struct pin_thread *self, struct pin_slot *slot,
-		u64 start, u64 end, struct invlock_pin *ret_pin)
+		u64 start, u64 end, unsigned int flags, struct invlock_pin *ret_pin)
 {
 	struct region *r;
 
-	while ((r = index_find(&cache->index, self, slot, start, end))) {
+	while ((r = find_any(cache, self, slot, start, end, flags))) {
 		switch (invlock_validate(&cache->il, &r->snap, r->start, r->end)) {
 		case INVLOCK_VALID:
 			hit(cache, self, slot, r, ret_pin);
@@ -81,9 +94,10 @@ static int find(struct invlock_cache *cache, struct pin_thread *self, struct pin
 
 /* Did another thread insert a covering region meanwhile? Locks: held */
 static bool find_twin(struct invlock_cache *cache, struct pin_thread *self,
-		      struct pin_slot *slot, u64 start, u64 end, struct invlock_pin *ret_pin)
+		      struct pin_slot *slot, u64 start, u64 end, unsigned int flags,
+		      struct invlock_pin *ret_pin)
 {
-	struct region *r = index_find(&cache->index, self, slot, start, end);
+	struct region *r = find_any(cache, self, slot, start, end, flags);
 
 	if (!r)
 		return false;
@@ -96,9 +110,10 @@ static bool find_twin(struct invlock_cache *cache, struct pin_thread *self,
 }
 
 /* The end of a miss: pin the registered region and put it in the index. */
-static int publish(struct invlock_cache *cache, struct region *r, bool bypass,
+static int publish(struct invlock_cache *cache, struct region *r, unsigned int flags,
 		   u64 start, u64 end, struct invlock_pin *ret_pin)
 {
+	bool bypass = flags & INVLOCK_GET_BYPASS;
 	struct pin_thread *self = thread_get();
 	/* after reg(), which may have called back into the cache and used the slot */
 	struct pin_slot *slot = self ? thread_slot(self) : NULL;
@@ -112,7 +127,7 @@ static int publish(struct invlock_cache *cache, struct region *r, bool bypass,
 		cache_bury(cache);
 		return -ENOMEM;
 	}
-	twin = !bypass && find_twin(cache, self, slot, start, end, ret_pin);
+	twin = !bypass && find_twin(cache, self, slot, start, end, flags, ret_pin);
 	if (!twin)
 		port_store_release(&slot->region, r);
 	if (twin || bypass) {
@@ -139,9 +154,11 @@ static int publish(struct invlock_cache *cache, struct region *r, bool bypass,
 
 static int call_reg(struct invlock_cache *cache, struct region *r)
 {
+	const struct invlock_cache_options *o = &cache->options;
 	uint64_t handle = 0;
-	int err = cache->options.ops.reg(cache->options.ctx, (void *)(unsigned long)r->start,
-					 r->end - r->start, &handle);
+	int err = (port_load(&r->read_only) ? o->reg_read : o->ops.reg)(o->ctx,
+							    (void *)(unsigned long)r->start,
+							    r->end - r->start, &handle);
 
 	r->handle = handle;
 	return err > 0 ? -EIO : err;
@@ -150,7 +167,7 @@ static int call_reg(struct invlock_cache *cache, struct region *r)
 #define COLLIDED	1
 
 /* One round: register, then ask whether the map changed. 0, COLLIDED, or -errno */
-static int register_once(struct invlock_cache *cache, struct invlock_section *s,
+static int register_once(struct invlock_cache *cache, struct invlock_section *s, bool read_only,
 			 struct region **ret_region)
 {
 	struct region *r = cache_take(cache, s->start, s->end);
@@ -158,6 +175,7 @@ static int register_once(struct invlock_cache *cache, struct invlock_section *s,
 
 	if (!r)
 		return -ENOSPC;
+	port_store(&r->read_only, (u8)read_only);
 	err = call_reg(cache, r);
 	if (err == -ENOMEM) {
 		/* most likely RLIMIT_MEMLOCK is reached: give back what is dead or idle */
@@ -198,8 +216,8 @@ static int watch_range(struct invlock_cache *cache, u64 start, u64 end, struct l
 }
 
 /* the read section around reg(), for whole pages [start, end) */
-static int register_range(struct invlock_cache *cache, u64 start, u64 end, struct look *look,
-			  struct region **ret_region)
+static int register_range(struct invlock_cache *cache, u64 start, u64 end, bool read_only,
+			  struct look *look, struct region **ret_region)
 {
 	struct invlock_section s;
 	int err;
@@ -212,7 +230,7 @@ static int register_range(struct invlock_cache *cache, u64 start, u64 end, struc
 		err = watch_range(cache, start, end, look);
 		if (err)
 			return err;
-		err = register_once(cache, &s, ret_region);
+		err = register_once(cache, &s, read_only, ret_region);
 		/* after a collision cache_deregister() has done it */
 		if (err < 0)
 			mm_unwatch(cache->mm, start, end);
@@ -220,21 +238,22 @@ static int register_range(struct invlock_cache *cache, u64 start, u64 end, struc
 	return err;
 }
 
-static int miss(struct invlock_cache *cache, u64 start, u64 end, bool bypass, struct look *look,
-		struct invlock_pin *ret_pin)
+static int miss(struct invlock_cache *cache, u64 start, u64 end, unsigned int flags,
+		struct look *look, struct invlock_pin *ret_pin)
 {
+	bool read_only = flags & INVLOCK_GET_READ && cache->options.reg_read;
 	u64 granule = cache->options.granule;
 	u64 first = start & ~(granule - 1), last = (end + granule - 1) & ~(granule - 1);
 	struct region *r;
-	int err = register_range(cache, first ? first : FIRST_ADDRESS, last, look, &r);
+	int err = register_range(cache, first ? first : FIRST_ADDRESS, last, read_only, look, &r);
 
 	if (err && err != -ENOSPC && granule > CACHE_PAGE) {
 		/* the rounding may have reached into memory that cannot be registered */
 		first = start & ~(CACHE_PAGE - 1);
 		last = (end + CACHE_PAGE - 1) & ~(CACHE_PAGE - 1);
-		err = register_range(cache, first, last, look, &r);
+		err = register_range(cache, first, last, read_only, look, &r);
 	}
-	return err ? err : publish(cache, r, bypass, start, end, ret_pin);
+	return err ? err : publish(cache, r, flags, start, end, ret_pin);
 }
 
 static void count_refused_memory(struct invlock_cache_stats *stats, enum mapped mapped)
@@ -266,7 +285,7 @@ static void count_refused(struct invlock_cache *cache, int err, enum mapped mapp
  * budget: most likely it is, and another registration is dear. Return: 0; -ENOENT for none;
  * -EBUSY when the time is spent; -errno
  */
-static int get_cached(struct invlock_cache *cache, u64 start, u64 end, bool may_wait,
+static int get_cached(struct invlock_cache *cache, u64 start, u64 end, unsigned int flags,
 		      struct invlock_pin *ret_pin)
 {
 	struct pin_thread *self = thread_get();
@@ -279,10 +298,10 @@ static int get_cached(struct invlock_cache *cache, u64 start, u64 end, bool may_
 		return -ENOMEM;
 	invlock_section_init(&s, &cache->il, start, end, &cache->budget, 0);
 	for (;;) {
-		err = find(cache, self, slot, start, end, ret_pin);
+		err = find(cache, self, slot, start, end, flags, ret_pin);
 		if (err != -EAGAIN)
 			return err;
-		if (!may_wait)
+		if (flags & INVLOCK_GET_CACHED)
 			return -ENOENT;
 		err = invlock_section_wait(&s, waits++);
 		if (err) {
@@ -299,36 +318,34 @@ static int get_slow(struct invlock_cache *cache, const void *addr, size_t len,
 {
 	u64 start = (unsigned long)addr, end = start + len;
 	struct look look = { .mapped = MAPPED_GOOD };
-	bool bypass = flags & INVLOCK_GET_BYPASS;
 	int err = -ENOENT, old_state;
 
 	if (!cache || !ret_pin || !user_range_ok(start, end) || end > MAX_ADDRESS ||
-	    flags & ~(INVLOCK_GET_BYPASS | INVLOCK_GET_CACHED) ||
-	    flags == (INVLOCK_GET_BYPASS | INVLOCK_GET_CACHED))
+	    flags & ~(KEEP_FLAGS | INVLOCK_GET_READ) || (flags & KEEP_FLAGS) == KEEP_FLAGS)
 		return -EINVAL;
 	if (!cache_alive(cache))
 		return -EOWNERDEAD;
-	if (!bypass)
-		err = get_cached(cache, start, end, !(flags & INVLOCK_GET_CACHED), ret_pin);
+	if (!(flags & INVLOCK_GET_BYPASS))
+		err = get_cached(cache, start, end, flags, ret_pin);
 	if (err != -ENOENT || flags & INVLOCK_GET_CACHED)
 		return err;
 	/* reg() must not be cancelled half-way, nor we with a lock held */
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old_state);
-	err = miss(cache, start, end, bypass, &look, ret_pin);
+	err = miss(cache, start, end, flags, &look, ret_pin);
 	if (err)
 		count_refused(cache, err, look.mapped);
 	pthread_setcancelstate(old_state, NULL);
 	return err;
 }
 
-/* self->slot holds @r, and region_hit() was inconclusive */
+/* self->slot holds @r, and whether it is a hit was inconclusive */
 __attribute__((noinline))
 static int hit_slow(struct invlock_cache *cache, const void *addr, size_t len,
 		       unsigned int flags, struct invlock_pin *ret_pin, struct region *r)
 {
 	struct pin_thread *self = thread_self;
 
-	if (region_hit_slow(&cache->il, r, (unsigned long)addr, len)) {
+	if (region_hit_slow(&cache->il, r, (unsigned long)addr, len) && region_is_writable(r)) {
 		hit(cache, self, self->slot, r, ret_pin);
 		return 0;
 	}
@@ -350,12 +367,31 @@ static inline int get(struct invlock_cache *cache, const void *addr, size_t len,
 
 	if (unlikely(!cache || !ret_pin))
 		return -EINVAL;
-	if (unlikely(!index_try_find(&cache->index, self, start, len, &r)))
+	if (unlikely(!index_try_find(&cache->index, self, start, len, INDEX_FULL, &r)))
 		return get_slow(cache, addr, len, flags, ret_pin);
-	if (unlikely(!region_hit(&cache->il, r, start, len)))
+	if (unlikely(!region_hit(&cache->il, r, start, len) || !region_is_writable(r)))
 		return hit_slow(cache, addr, len, flags, ret_pin, r);
 	hit(cache, self, self->slot, r, ret_pin);
 	return 0;
+}
+
+/* A hit for reading: mostly what only such gets use, and so was registered for reading only. */
+static int get_read(struct invlock_cache *cache, const void *addr, size_t len, unsigned int flags,
+		    struct invlock_pin *ret_pin)
+{
+	u64 start = (unsigned long)addr;
+	struct pin_thread *self = thread_self;
+	struct region *r;
+
+	if (cache && ret_pin &&
+	    index_try_find(&cache->index, self, start, len, INDEX_READ_ONLY, &r)) {
+		if (region_hit(&cache->il, r, start, len)) {
+			hit(cache, self, self->slot, r, ret_pin);
+			return 0;
+		}
+		port_store_release(&self->slot->region, NULL);
+	}
+	return get_slow(cache, addr, len, flags, ret_pin);
 }
 
 /* Out of line, so that the path without flags spills no registers. */
@@ -363,8 +399,10 @@ __attribute__((noinline))
 static int get_flags_slow(struct invlock_cache *cache, const void *addr, size_t len,
 			  unsigned int flags, struct invlock_pin *ret_pin)
 {
-	return flags == INVLOCK_GET_CACHED ?
-	       get(cache, addr, len, INVLOCK_GET_CACHED, ret_pin) :
+	if (likely(flags == INVLOCK_GET_CACHED))
+		return get(cache, addr, len, INVLOCK_GET_CACHED, ret_pin);
+	return flags & INVLOCK_GET_READ && !(flags & INVLOCK_GET_BYPASS) ?
+	       get_read(cache, addr, len, flags, ret_pin) :
 	       get_slow(cache, addr, len, flags, ret_pin);
 }
 

@@ -42,13 +42,19 @@ static void unfile(struct index_table *t, u32 hash, region_id id)
 	t->nr_removed++;
 }
 
+static u32 access_of(const struct region *r)
+{
+	return port_load(&r->read_only) ? INDEX_READ_ONLY : INDEX_FULL;
+}
+
 static void insert_in(struct index_table *t, const struct index *ix, struct region *r)
 {
 	u32 class = index_class_of(r->end - r->start);
 	u64 last = index_block_of(r->end - 1, class);
 
 	for (u64 block = index_block_of(r->start, class); block <= last; block++)
-		file_under(t, index_hash_of(block, class), region_id_of(ix->pool, r));
+		file_under(t, index_hash_of(block, class) | access_of(r),
+			   region_id_of(ix->pool, r));
 }
 
 static void set_classes(struct index *ix, u64 classes)
@@ -74,7 +80,8 @@ void index_remove(struct index *ix, struct region *r)
 	u64 last = index_block_of(r->end - 1, class);
 
 	for (u64 block = index_block_of(r->start, class); block <= last; block++)
-		unfile(ix->table, index_hash_of(block, class), region_id_of(ix->pool, r));
+		unfile(ix->table, index_hash_of(block, class) | access_of(r),
+		       region_id_of(ix->pool, r));
 	/* relaxed: as in unfile() */
 	port_store(&r->word, &region_gone);
 }
@@ -99,7 +106,8 @@ static void overlaps_in_block(struct index *ix, u32 hash, u64 start, u64 end,
 	u32 word;
 
 	for (; (word = port_load(&t->buckets[at])) != INDEX_EMPTY; at = index_next_bucket(t, at)) {
-		struct region *r = index_named(ix, word, index_tag_of(hash));
+		/* of either access: they share the chain */
+		struct region *r = index_named(ix, word & ~INDEX_READ_ONLY, index_tag_of(hash));
 
 		if (r && r->start < end && start < r->end)
 			each(r, arg);
@@ -187,7 +195,7 @@ static struct region *probe(const struct index *ix, const struct index_table *t,
 }
 
 struct region *index_find(const struct index *ix, struct pin_thread *self,
-			  struct pin_slot *slot, u64 start, u64 end)
+			  struct pin_slot *slot, u64 start, u64 end, u32 access)
 {
 	const struct index_table *t;
 	struct region *r = NULL;
@@ -201,7 +209,7 @@ struct region *index_find(const struct index *ix, struct pin_thread *self,
 			u32 class = (u32)__builtin_ctzll(classes);
 			u32 hash = index_hash_of(index_block_of(start, class), class);
 
-			r = probe(ix, t, slot, hash, start, end);
+			r = probe(ix, t, slot, hash | access, start, end);
 		}
 		/* if the table was replaced meanwhile, the region may be in the new one */
 	} while (unlikely(!r && port_load(&ix->table) != t));

@@ -5,7 +5,8 @@
  * A region of up to 2^k pages has class k and is filed under each aligned block
  * of 2^k pages that it touches: one or two. A lookup probes one block in each
  * class that is in use, of those large enough; mostly that is one probe. Regions
- * may overlap.
+ * may overlap. A region that the device may only read lies in the same chain as the others, under
+ * another tag: a lookup for writing meets it and passes it by, at no cost.
  *
  * Buckets are open-addressed words: a tag and a region_id. They are small, so that
  * of the two cache lines that a hit must read, this one is likely near. Lookups take
@@ -24,6 +25,9 @@
 /* a bucket: bits of the hash, a region_id */
 #define INDEX_ID_MASK		((1U << 25) - 1)
 #define INDEX_EMPTY		0U
+/* which regions a lookup wants, and the bit of the tag that tells them apart */
+#define INDEX_FULL		0U		/* those that the device may read and write */
+#define INDEX_READ_ONLY		(1U << 31)	/* those that it may only read */
 
 struct index_table {
 	u32 bits;		/* log2 of the number of buckets */
@@ -101,12 +105,13 @@ struct index_table *index_replace(struct index *ix, struct index_table *table);
  * @slot: an empty slot of it; on success it holds the region, which is pinned
  * @start: first byte
  * @end: the byte after the last
+ * @access: INDEX_FULL or INDEX_READ_ONLY: no region of the other sort is found
  *
  * Context: any, never waits. Locks: none.
  * Return: a region, not validated; NULL = none, the slot is empty. Since: 0.1
  */
 struct region *index_find(const struct index *ix, struct pin_thread *self,
-			  struct pin_slot *slot, u64 start, u64 end);
+			  struct pin_slot *slot, u64 start, u64 end, u32 access);
 
 /* the smallest k so that 2^k pages are at least len */
 static inline u32 index_class_of(u64 len)
@@ -121,10 +126,10 @@ static inline u64 index_block_of(u64 addr, u32 class)
 	return addr >> (INDEX_PAGE_SHIFT + class);
 }
 
-/* of the blocks that begin there, of any class: they share a chain */
+/* of the blocks that begin there, of any class: they share a chain. Its bit INDEX_READ_ONLY is 0 */
 static inline u32 index_hash_at(u64 block_start)
 {
-	return (u32)(block_start * 0x9e3779b97f4a7c15ULL >> 32);
+	return (u32)(block_start * 0x9e3779b97f4a7c15ULL >> 33);
 }
 
 static inline u32 index_hash_of(u64 block, u32 class)
@@ -181,6 +186,7 @@ static inline u64 index_block_mask(const struct index *ix, u64 len)
  * @self: the calling thread's record
  * @start: first byte
  * @len: bytes; any number
+ * @access: INDEX_FULL or INDEX_READ_ONLY
  * @ret_region: self->slot holds it now; region_hit() decides whether it is the right one. Then @len
  *	is 1 to 2^57
  *
@@ -189,7 +195,8 @@ static inline u64 index_block_mask(const struct index *ix, u64 len)
  */
 __attribute__((__always_inline__))
 static inline bool index_try_find(const struct index *ix, struct pin_thread *self,
-				    u64 start, u64 len, struct region **ret_region)
+				    u64 start, u64 len, u32 access,
+				    struct region **ret_region)
 {
 	const struct index_table *t = port_load(&ix->table);
 	u64 mask = port_load(&ix->block_mask);
@@ -203,7 +210,7 @@ static inline bool index_try_find(const struct index *ix, struct pin_thread *sel
 		if (!mask)
 			return false;
 	}
-	hash = index_hash_at(start & mask);
+	hash = index_hash_at(start & mask) | access;
 	at = index_first_bucket(t, hash);
 	/* acquire: the region was given a word; pairs with the release in file_under() */
 	while (unlikely((place = index_place(port_load_acquire(&t->buckets[at]),

@@ -15,7 +15,7 @@
 #define MAX_GRANULE		(1ULL << 40)
 #define DEFAULT_REAP_MS		50
 #define FIRST_INDEX_BITS	9
-#define OPTIONS_MIN		sizeof(struct invlock_cache_options)
+#define OPTIONS_MIN		offsetof(struct invlock_cache_options, reg_read)
 
 static u64 ids_taken;	/* bit n: counter n of each thread's record is some cache's; mm_lock() */
 

@@ -33,6 +33,7 @@ struct region {
 	u8 referenced;			/* set by hits, cleared by the clock's hand */
 	u8 held;			/* scratch of a pin scan; cache lock */
 	u8 alone;			/* serves one pin, never in the index; set before it */
+	u8 read_only;			/* for a device that only reads; set before word */
 } __attribute__((aligned(64)));
 
 /* The value of region.word while the region is not in the index. It is never quiet. */
@@ -102,6 +103,15 @@ static inline bool region_hit(const struct invlock *il, const struct region *r, 
 	if (unlikely(!invlock_word_unmoved(il, &r->snap, word)))
 		return false;
 	return likely(region_covers(r, start, len));
+}
+
+/*
+ * May the device write to it? To be asked after region_hit() or region_hit_slow() has said yes: a
+ * region that was reused after its bucket was read may be of the other sort.
+ */
+static inline bool region_is_writable(const struct region *r)
+{
+	return likely(!port_load(&r->read_only));
 }
 
 /* The slow path: also right for a region in several stripes, and after some word has moved. */

@@ -80,12 +80,12 @@ static u32 nr_named, nr_first;	/* lookups for which the short way named a region
 static struct region *find(u64 start, u64 end)
 {
 	struct pin_slot *slot = free_slot();
-	struct region *r = index_find(&ix, &self, slot, start, end), *first;
+	struct region *r = index_find(&ix, &self, slot, start, end, INDEX_FULL), *first;
 
 	assert_ptr_equal(slot->region, r);
 	slot->region = NULL;
 	/* the short way finds the same, another that covers it, or does not know */
-	if (index_try_find(&ix, &self, start, end - start, &first)) {
+	if (index_try_find(&ix, &self, start, end - start, INDEX_FULL, &first)) {
 		assert_ptr_equal(slot->region, first);
 		nr_named++;
 		if (region_hit(&il, first, start, end - start)) {
@@ -312,11 +312,11 @@ TEST(the_short_way_names_no_region_for_a_length_that_none_can_have)
 
 	add(0, 4 * PAGE);
 	find(0, PAGE);
-	assert_true(index_try_find(&ix, &self, 0, PAGE, &first));
+	assert_true(index_try_find(&ix, &self, 0, PAGE, INDEX_FULL, &first));
 	self.slot->region = NULL;
-	assert_false(index_try_find(&ix, &self, 0, 0, &first));
-	assert_false(index_try_find(&ix, &self, 0, 4 * PAGE + 1, &first));
-	assert_false(index_try_find(&ix, &self, 0, ~0ULL, &first));
+	assert_false(index_try_find(&ix, &self, 0, 0, INDEX_FULL, &first));
+	assert_false(index_try_find(&ix, &self, 0, 4 * PAGE + 1, INDEX_FULL, &first));
+	assert_false(index_try_find(&ix, &self, 0, ~0ULL, INDEX_FULL, &first));
 }
 
 TEST(a_table_that_is_walked_is_not_free)

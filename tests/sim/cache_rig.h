@@ -26,7 +26,7 @@ static struct pin_chunk *chunk;
 static u32 *lock, *device, *flags;
 static u32 chained;
 
-static struct region *file_range(u32 page, u64 start, u64 end)
+static struct region *file_as(u32 page, u64 start, u64 end, bool read_only)
 {
 	struct region *r = region_pool_take(pool, start, end);
 	struct invlock_snapshot snap;
@@ -39,8 +39,19 @@ static struct region *file_range(u32 page, u64 start, u64 end)
 	device[r->handle] = 1 + page;
 	SIM_CHECK(!invlock_sample(&il, r->start, r->end, &snap));
 	region_validated(r, &snap);
+	port_store(&r->read_only, (u8)read_only);
 	index_insert(ix, r, invlock_only_word(&il, start, end));
 	return r;
+}
+
+static struct region *file_range(u32 page, u64 start, u64 end)
+{
+	return file_as(page, start, end, false);
+}
+
+static void file_read_only(u32 page)
+{
+	file_as(page, AT(page), AT(page + 1), true);
 }
 
 static struct region *file(u32 page)

@@ -19,15 +19,17 @@ static void use(const struct region *r, u32 page)
 	if (knows != 1 + page)
 		sim_fail("a pinned region for page %u was taken down: the device has %u", page,
 			 knows);
+	SIM_CHECK(!port_load(&r->read_only));
 }
 
 /* the short way: is it a hit at once? Else the slot is empty, as before */
 static bool hit(struct pin_thread *self, u64 start, u64 end, struct region **ret_region)
 {
-	if (!index_try_find(ix, self, start, end - start, ret_region))
+	if (!index_try_find(ix, self, start, end - start, INDEX_FULL, ret_region))
 		return false;
-	if (region_hit(&il, *ret_region, start, end - start) ||
-	    region_hit_slow(&il, *ret_region, start, end - start))
+	if ((region_hit(&il, *ret_region, start, end - start) ||
+	     region_hit_slow(&il, *ret_region, start, end - start)) &&
+	    region_is_writable(*ret_region))
 		return true;
 	port_store_release(&self->slot->region, NULL);
 	return false;
@@ -43,7 +45,7 @@ static struct pin_slot *get_the_long_way(struct pin_thread *self, u32 page)
 		sim_fail("no slot");
 		return NULL;
 	}
-	r = index_find(ix, self, slot, AT(page), AT(page + 1));
+	r = index_find(ix, self, slot, AT(page), AT(page + 1), INDEX_FULL);
 	if (!r) {
 		SIM_CHECK(!port_load(&slot->region));
 		sim_note("page %u: a miss", page);
@@ -142,7 +144,7 @@ static void lookup_with_new_chunk(void)
 	}
 	chunk->next = NULL;
 	pin_chunk_add(last, chunk);
-	r = index_find(ix, records[0], &chunk->slots[0], AT(0), AT(1));
+	r = index_find(ix, records[0], &chunk->slots[0], AT(0), AT(1), INDEX_FULL);
 	if (r)
 		use(r, 0);
 	port_store_release(&chunk->slots[0].region, NULL);
@@ -197,7 +199,7 @@ static void get_hand_over_and_get(void)
 
 	get_and_hand_over();
 	slot = records[0]->slot;
-	if (pin_slot_is_free(slot) && index_find(ix, records[0], slot, AT(1), AT(2)))
+	if (pin_slot_is_free(slot) && index_find(ix, records[0], slot, AT(1), AT(2), INDEX_FULL))
 		use(&pool->regions[1], 1);
 }
 
@@ -210,7 +212,7 @@ static void get_hand_over_and_get_any(void)
 	slot = pin_slot_free(records[0], &last);
 	if (slot) {
 		SIM_CHECK(!port_load(&slot->region));
-		index_find(ix, records[0], slot, AT(1), AT(2));
+		index_find(ix, records[0], slot, AT(1), AT(2), INDEX_FULL);
 	}
 }
 
@@ -220,7 +222,7 @@ static void lookup_second_half(void)
 	struct region *r;
 
 	if (!hit(records[0], AT(1) / 2, AT(1), &r))
-		r = index_find(ix, records[0], slot, AT(1) / 2, AT(1));
+		r = index_find(ix, records[0], slot, AT(1) / 2, AT(1), INDEX_FULL);
 	SIM_CHECK(r && r->end == AT(1));
 	if (r)
 		use(r, 0);
@@ -311,6 +313,17 @@ static void evict_and_refile(void)
 	bury_locked();
 	if (!pool->nr_dead)
 		file(0);
+	sim_unlock(lock);
+}
+
+/* the same page comes back, in the same region, for devices that only read */
+static void evict_and_refile_read_only(void)
+{
+	sim_lock(lock);
+	kill_locked(0);
+	bury_locked();
+	if (!pool->nr_dead)
+		file_read_only(0);
 	sim_unlock(lock);
 }
 
@@ -464,6 +477,12 @@ const struct sim_case cache_cases[] = {
 	  nothing_is_left },
 	{ "refile-short", "nor one that comes back under its old name found in parts",
 	  FULLY, walks_already, { { "lookup", lookup }, { "evict", evict_and_refile } },
+	  nothing_is_left },
+	{ "read-only-short", "nor one that comes back for readers given to a writer",
+	  FULLY, walks_already, { { "lookup", lookup }, { "evict", evict_and_refile_read_only } },
+	  nothing_is_left },
+	{ "read-only", "whichever way the writer looks it up",
+	  FULLY, make_cache, { { "lookup", lookup }, { "evict", evict_and_refile_read_only } },
 	  nothing_is_left },
 	{ "evict-further", "nor one whose words are all looked at",
 	  FULLY, walks_already_and_asks, { { "lookup", lookup }, { "evict", evict_0 } },
