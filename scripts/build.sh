@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 #
-# build.sh DIR [TARGET...] [-- MESON-OPTION...] - configure DIR as asked, and build
+# build.sh DIR [TARGET...] [-- MESON-OPTION...] - configure DIR with these options, and build
 #
-# Quiet while all goes well; the whole log when it does not.
+# Prints nothing of the build unless it fails; then it prints the whole log.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

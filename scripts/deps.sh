@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 #
-# deps.sh GROUP... - have the packages of these groups (scripts/packages)
+# deps.sh GROUP... - install the packages of these groups (scripts/packages)
 #
-# Installs what is missing where apt-get may be used without a question: as root, or with a
-# sudo that asks for no password. Elsewhere it prints the line to type, and fails.
+# Installs missing packages if apt-get can be used without a question: as root, or with a sudo that
+# asks for no password. Elsewhere it prints the command to type, and fails.
 set -euo pipefail
 
 list=$(dirname "$0")/packages
@@ -29,7 +29,7 @@ if [ $# = 0 ]; then
 fi
 if ! command -v dpkg-query >/dev/null; then
 	echo "deps.sh: not a Debian system, so nothing is installed." \
-	     "This is needed, by Debian's names: $(wanted "$@" | xargs)"
+	     "These packages are needed; the names are Debian's: $(wanted "$@" | xargs)"
 	exit 0
 fi
 
@@ -52,7 +52,7 @@ if [ "$(id -u)" != 0 ]; then
 fi
 
 echo "installing ${missing[*]}"
-# a machine that was never updated knows no packages; another apt may be at work: wait for it
+# A machine that was never updated knows no packages. If another apt is running, wait for it.
 apt=(env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=600)
 "${as_root[@]}" "${apt[@]}" update </dev/null
 "${as_root[@]}" "${apt[@]}" install -y --no-install-recommends "${missing[@]}" \

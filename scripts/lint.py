@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""lint.py [--root DIR] [CHECK...] - the rules of the tree that need no build, as TAP
+"""lint.py [--root DIR] [CHECK...] - check the rules of the tree that need no build, print TAP
 
-Each check is one function below; its first line is its name in the output. tests/repo plants
-a fault for each and sees it turn red.
+Each check is one function below; the first line of its comment is its name in the output.
+tests/repo plants a fault for each check and expects it to fail.
 """
 import argparse
 import os
@@ -18,17 +18,17 @@ MAX_LINES = 650
 MAX_COLUMNS = 100
 C = ('.c', '.h')
 SOURCE = C + ('.sh', '.py', '.S')
-# what carries no comment, or is not ours to write in
+# files that can carry no comment, or that are not ours to change
 NO_SPDX = ('.json', '.svg', '.png', '.txt', '.bin', '.patch')
 
-# what is held to the rules of core: no OS, no libc. tests/sim explores the schedules of all of it
+# held to the rules of core: no OS, no libc. tests/sim explores the schedules of all these files
 PURE = ('core/', 'lib/cache/index.', 'lib/cache/pin.', 'lib/cache/region.')
 
 MIT = 'MIT'
 DUAL = 'GPL-2.0-only OR MIT'
 GPL = 'GPL-2.0-only'
 UAPI = '(GPL-2.0-only WITH Linux-syscall-note) OR MIT'
-LICENCES = [    # the first that fits: what its name begins and ends with, the licence
+LICENCES = [    # the first match counts: path's beginning and end, licence
     ('include/uapi/', C, UAPI),
     (PURE, C, DUAL),
     ('bpf/', C, DUAL),
@@ -37,7 +37,7 @@ LICENCES = [    # the first that fits: what its name begins and ends with, the l
     ('', '', MIT),
 ]
 
-# put together here, so that this file does not have them
+# put together here, so that this file does not contain them
 UNFINISHED = re.compile(r'\b(' + '|'.join(('TO' + 'DO', 'FIX' + 'ME', 'X' * 3)) + r')\b')
 FENCE = re.compile(r'\b(__atomic_(?:thread|signal)_fence|atomic_(?:thread|signal)_fence'
                    r'|__sync_synchronize|smp_(?:mb|rmb|wmb)|barrier|asm|__asm__)\s*\(')
@@ -45,13 +45,13 @@ INCLUDE = re.compile(r'\s*#\s*include\s*([<"])([^>"]+)[>"]')
 
 
 def tree(root):
-    """Every file that belongs to it: path from the root, and text."""
+    """The files of the tree: path from the root, and text."""
     files = {}
     for folder, folders, names in os.walk(root):
         folders[:] = [f for f in folders
                       if not f.startswith('build') and f not in ('.git', '__pycache__', 'corpus')]
         for name in names:
-            if name == '.git':      # of a worktree
+            if name == '.git':      # in a worktree it is a file
                 continue
             path = os.path.join(folder, name)
             with open(path, errors='replace') as f:
@@ -74,7 +74,7 @@ def licence_of(path):
 
 
 def spdx(root, files):
-    """every file names its licence, the right one for its folder"""
+    """every file names the licence of its folder"""
     for path, text in sorted(files.items()):
         if path.startswith('LICENSES/') or path.endswith(NO_SPDX):
             continue
@@ -88,21 +88,21 @@ def spdx(root, files):
 
 
 def kernel_macro(root, files):
-    """only core/port.h and the kernel ABI ask whether they are in the kernel"""
+    """only core/port.h and the uapi headers test __KERNEL__"""
     for path, nr, line in lines_of(files, C):
         if '__KERNEL__' in line and path != 'core/port.h' and not path.startswith('include/uapi/'):
-            yield f'{path}:{nr}: ask core/port.h for what differs'
+            yield f'{path}:{nr}: let core/port.h provide what differs'
 
 
 def fences(root, files):
-    """core and the cache's index have no bare fence, which sanitizers cannot see"""
+    """core and the cache's index have no bare fences: sanitizers cannot see them"""
     for path, nr, line in lines_of(files, C, PURE):
         if FENCE.search(line) and not path.startswith('core/port_'):
             yield f'{path}:{nr}: use an acquire, a release or an RMW, and name its partner'
 
 
 def core_includes(root, files):
-    """core includes itself and the kernel ABI, nothing else; the cache's index core as well"""
+    """core includes only core and the uapi headers; the cache's index may include core"""
     for path, nr, line in lines_of(files, C, PURE):
         found = INCLUDE.match(line)
         if not found or path.startswith('core/port_'):
@@ -116,7 +116,7 @@ def core_includes(root, files):
 
 
 def adapter_includes(root, files):
-    """adapters include what is installed and their own, nothing of the inside of the library"""
+    """adapters include installed headers and their own, no private header of the library"""
     for path, nr, line in lines_of(files, C, 'adapters/'):
         found = INCLUDE.match(line)
         if found and found[1] == '"' and not found[2].startswith('adapters/') and (
@@ -125,7 +125,7 @@ def adapter_includes(root, files):
 
 
 def struct_names(root, files):
-    """no two structs have the same name, but that tests have a rig each"""
+    """no two structs have the same name, except the tests' rigs"""
     places = {}
     for path, _, line in lines_of(files, C):
         found = re.match(r'struct (\w+) \{', line)
@@ -147,7 +147,7 @@ def length(root, files):
 def layout(root, files):
     """lines are within the margin, clean at their end, indented by tabs in C"""
     for path, nr, line in lines_of(files, SOURCE + ('meson.build', 'Makefile')):
-        # a list of files is a list
+        # tables of files may be longer than the limit
         long = path.endswith('meson.build')
         if len(line.expandtabs(8)) > MAX_COLUMNS and not long:
             yield f'{path}:{nr}: {len(line.expandtabs(8))} columns, the limit is {MAX_COLUMNS}'
@@ -161,7 +161,7 @@ def layout(root, files):
 
 
 def unfinished(root, files):
-    """nothing says that it is unfinished"""
+    """no comment marks unfinished work"""
     for path, text in sorted(files.items()):
         if path.startswith('LICENSES/'):
             continue
@@ -171,7 +171,7 @@ def unfinished(root, files):
 
 
 def is_shell(path, text):
-    """A script; what it sources is read as a part of it."""
+    """Whether it is a script. Files that it sources are checked as a part of it."""
     return re.match(r'#!.*\b(ba)?sh\b', text)
 
 

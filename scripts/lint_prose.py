@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The checks of lint.py that read what people read: documents, comments, commits."""
+"""The checks of lint.py for prose: documents, comments, commit subjects."""
 import os
 import re
 import subprocess
@@ -8,7 +8,7 @@ DOCUMENTS = ('.md', '.1', '.4', '.7')
 LINK = re.compile(r'\]\(([^)\s]+)\)')
 FOLDERS = 'adapters|bench|bpf|core|docs|examples|include|kmod|lib|model|scripts|tests|tool'
 NAMED = re.compile(rf'`((?:{FOLDERS})/[\w./-]*\w)`')
-# where a name stands for many
+# a name in capitals, or one with dots, stands for many
 PLACEHOLDER = re.compile(r'[A-Z]{3,}|\.\.\.')
 
 # phrases that make a reader stop, each with what to write instead
@@ -24,12 +24,12 @@ PROSE = ('.c', '.h', '.sh', '.md', '.1', '.4', '.7', '.in', '.build')
 
 SUBJECT_COLUMNS = 72
 SUBJECT = re.compile(r'[\w./, -]+: [a-z]')
-# subjects before this commit are as they are
+# earlier subjects are not checked
 SUBJECTS_SINCE = '9d63e6f1'
 
 
 def slug(heading):
-    """A heading's anchor, as the usual viewers make it."""
+    """The anchor that the usual viewers make of a heading."""
     text = re.sub(r'[`*_]|\[|\]\([^)]*\)', '', heading.strip().lower())
     return re.sub(r'[^\w\- ]', '', text).replace(' ', '-')
 
@@ -47,7 +47,7 @@ def leads_somewhere(root, files, path, target):
 
 
 def links(root, files):
-    """every link and file name in the documents leads somewhere"""
+    """every link and file name in the documents exists"""
     for path, text in sorted(files.items()):
         if not path.endswith(DOCUMENTS):
             continue
@@ -61,13 +61,13 @@ def links(root, files):
 
 
 def words(root, files):
-    """no sentence has a phrase that has to be read twice"""
+    """no sentence has a phrase that readers stumble over"""
     for path, text in sorted(files.items()):
         if not path.endswith(PROSE) or path.startswith('LICENSES/'):
             continue
         for nr, line in enumerate(text.splitlines(), 1):
             for phrase, instead in BANNED.items():
-                # a question may begin with it
+                # a question may begin with "who"
                 if re.search(phrase, line) and '?' not in line:
                     yield f'{path}:{nr}: {line.strip()[:60]} -- {instead}'
 
@@ -86,7 +86,7 @@ def subjects(root, files, since=SUBJECTS_SINCE):
     known = subprocess.run([*git, 'merge-base', '--is-ancestor', since, 'HEAD'],
                            stderr=subprocess.DEVNULL, check=False)
     if known.returncode:
-        return      # not a checkout, or one that does not reach back so far
+        return      # not a checkout, or a shallow one
     log = subprocess.run([*git, 'log', '--no-merges', '--format=%h %s', f'{since}..HEAD'],
                          text=True, stdout=subprocess.PIPE, check=True).stdout
     for line in log.splitlines():

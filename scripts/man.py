@@ -2,13 +2,13 @@
 # SPDX-License-Identifier: MIT
 """man.py --out DIR --examples DIR HEADER... - manual pages from the public headers
 
-The headers are the specification; this only sets them in type. Each function gets a page in
+The headers are the specification; this script only formats them. Each function gets a page in
 section 3: its comment, its errors as a list, the flags and structs that its parameters name, and
 a whole program as the example. Each header gets a page in section 7: the comment at its head and
-the list of its functions. Fails when a function has no comment, one that does not say what it
-returns and since when, or no example.
+the list of its functions. The script fails when a function has no comment, no example, or a
+comment without "Return:" or "Since:".
 
-Run by `meson install`, a relative DIR is below the place of installation.
+`meson install` runs it; a relative DIR is below the installation's prefix.
 """
 import argparse
 import itertools
@@ -25,7 +25,7 @@ SECTIONS = {'return': 'RETURN VALUE', 'context': 'CONTEXT', 'ordering': 'ORDERIN
 
 
 class Entry:
-    """One comment: of a function, or of a struct."""
+    """The comment of a function or of a struct, with its declaration."""
 
     def __init__(self, comment, code):
         lines = [line[2:].removeprefix(' ') for line in comment.splitlines()]
@@ -46,7 +46,7 @@ class Entry:
             else:
                 last = None
                 body.append(line)
-        # a second parameter on the line of the first
+        # a second parameter on the same line as the first
         self.parameters = [[n, t] for name, text in self.parameters
                            for n, t in split_parameters(name, text)]
         self.text = '\n'.join(body).strip()
@@ -57,11 +57,11 @@ class Entry:
             self.code = found[0] if found else ''
 
     def sections(self):
-        """The text, cut at its labels: (title, text) in the order of the comment."""
+        """The text, split at its labels into (title, text), in order."""
         parts = LABEL.split(self.text)
         found = [('DESCRIPTION', parts[0])] if parts[0].strip() else []
         for label, text in zip(parts[1::2], parts[2::2]):
-            # "Context, return: ..." says both at once
+            # "Context, return: ..." gives both sections the same text
             names = [SECTIONS[word.strip().lower()] for word in label.split(',')]
             text = text.strip('\n')
             found.append((' AND '.join(names), text[:1].upper() + text[1:]))
@@ -81,14 +81,14 @@ def split_parameters(name, text):
 
 
 def escape(text):
-    """A comment's text for roff; its @parameter marks are for the header's reader."""
+    """A comment's text for roff, without the @ marks of parameters."""
     text = re.sub(r'@(\w)', r'\1', text)
     text = text.replace('\\', '\\e').replace('-', '\\-')
     return re.sub(r"^([.'])", r'\\&\1', text, flags=re.M)
 
 
 def prose(text):
-    """Paragraphs of a comment; what is indented by a tab is set as it stands."""
+    """Paragraphs of a comment; a part that is indented by a tab keeps its lines."""
     out = []
     for block in re.split(r'\n\s*\n', text.strip('\n')):
         lines = [line for line in block.splitlines() if line.strip()]
@@ -110,16 +110,16 @@ def code(text):
 
 
 def flags_of(entry, text):
-    """The constants that a parameter names as PREFIX_*, with what the header says of each."""
+    """The constants that a parameter names as PREFIX_*, with the header's text for each."""
     found = []
     for prefix in re.findall(r'\b(INVLOCK_\w*_)\*', ' '.join(t for _, t in entry.parameters)):
-        # the comment behind the definition, or the one in front of it
+        # the comment after the definition, or the one before it
         for before, name, behind in re.findall(
                 rf'(?:/\*\n((?: \*[^\n]*\n)+?) \*/\n)?#define ({prefix}\w+)\s+\w+'
                 r'(?:\s*/\* (.*?) \*/)?', text):
             said = behind or ' '.join(before.replace(' *', ' ').split())
             if not said:
-                raise ValueError(f'nothing is said of {name}')
+                raise ValueError(f'{name} has no comment')
             found.append((name, said[0].upper() + said[1:].rstrip('.') + '.'))
     return found
 
@@ -128,12 +128,12 @@ ERROR = re.compile(r'((?:and )?-E[A-Z]+(?:,? (?:and )?-E[A-Z]+|, \.\.\.)*)\s*(.*
 
 
 def errors_of(text):
-    """A "Return:" text, as what is returned on success and a list of errors."""
+    """A "Return:" text, split into the result on success and a list of errors."""
     plain, errors = [], []
     for part in re.split(r';\s+', text.strip().rstrip('.')):
         error = ERROR.match(part)
         if error:
-            what = ' '.join(error[2].split()) or 'out of memory, or as the kernel said'
+            what = ' '.join(error[2].split()) or 'out of memory, or an error of the kernel'
             errors.append((error[1].removeprefix('and '), what[0].upper() + what[1:] + '.'))
         elif errors and not part.lower().startswith(('whatever', 'otherwise', 'others')):
             errors[-1] = (errors[-1][0], errors[-1][1].rstrip('.') + '; ' + part + '.')
@@ -149,7 +149,7 @@ def examples_in(folder):
 
 
 def example_of(entry, header, examples):
-    """The program that shows this function: its own header's, if that calls it."""
+    """The example for this function: its header's own, if that calls it."""
     own = header.replace('.h', '.c')
     order = sorted(examples, key=lambda name: (name != own, len(examples[name])))
     for name in order:
@@ -159,7 +159,7 @@ def example_of(entry, header, examples):
 
 
 def structs_of(entry, entries):
-    """The structs that its declaration names, and those inside them."""
+    """The structs that the declaration names, and the structs inside them."""
     found = [entry]
     for one in found:
         found += [e for e in entries if not e.is_function and e not in found and
@@ -207,7 +207,7 @@ def page(entry, header, text, entries, examples, version):
 
 
 def header_page(header, text, entries, examples, version):
-    """The head of a header: what its object is, and how its functions fit together."""
+    """The comment at a header's head: its object, and how its functions fit together."""
     name = 'invlock_' + header.removesuffix('.h')
     head = re.search(r'\*/\n/\*\n(.*?)\n \*/', text, re.S)
     lines = [line[2:].removeprefix(' ') for line in head[1].splitlines()]

@@ -1,16 +1,16 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""tally.py FILE... - what the tests said, counted
+"""tally.py FILE... - count the results of tests
 
-A FILE is Meson's testlog*.json or plain TAP; its name without the suffix is its tier's name.
-Each line of TAP counts, so a program with ten tests counts ten. Prints every failure with what
-the program said about it, every skip with its reason, and at last one line:
+A FILE is Meson's testlog*.json or plain TAP; its name without the suffix is the name of its tier.
+Each line of TAP counts, so a program with ten tests counts ten. The script prints every failure
+with the program's output about it, every skip with its reason, and one last line:
 
         N passed, N failed, N skipped
 
-Fails when something failed, when a tier ran nothing, and when nothing ran at all. What cannot be
-counted is a failure: a program that stopped before its plan was fulfilled, or died after it, a
-skip that gives no reason, a FILE that is not there.
+It fails when something failed, when a tier ran nothing, and when nothing ran at all. It counts as a
+failure what it cannot count: a program that stopped before its plan was fulfilled, or died after
+it, a skip that gives no reason, a FILE that does not exist.
 """
 import json
 import os
@@ -46,7 +46,7 @@ class Tally:
 
 
 def count_tap(tally, where, text):
-    """One program's output. Returns False when it is no complete TAP, after counting that."""
+    """One program's output. Returns False, and counts a failure, if its TAP is incomplete."""
     plan, seen = None, 0
     lines = text.splitlines()
     for nr, line in enumerate(lines):
@@ -77,7 +77,7 @@ def count_tap(tally, where, text):
         else:
             tally.passed += 1
     if plan is None:
-        tally.fail(where, 'says nothing, or not how many tests it has')
+        tally.fail(where, 'printed nothing, or no plan')
     elif plan != seen:
         tally.fail(where, f'stopped after {seen} of {plan} tests')
     return plan is not None and plan == seen
@@ -94,7 +94,7 @@ def count_meson(tally, tier, text):
         where = f'{tier}: {test["name"].split(" / ")[-1]}'
         failed = len(tally.failures)
         complete = count_tap(tally, where, test.get('stdout', ''))
-        # it died, or a sanitizer spoke at its exit; else its own words have been counted
+        # it died, or a sanitizer reported at its exit; otherwise its own lines have been counted
         if not complete or (test['result'] not in ('OK', 'SKIP') and len(tally.failures) == failed):
             if len(tally.failures) > failed:
                 del tally.failures[failed:]

@@ -3,18 +3,18 @@
 #
 # test.sh quick|all [TIER...] - run the tests and count them
 #
-# A tier is one way to run tests; `all` runs every tier below, or those named, `quick` only
-# the quick tests of the plain one. The last line is the count over all; docs in
-# CONTRIBUTING.md. What a tier prints is in build/results/TIER.log.
+# A tier is one way to run tests; CONTRIBUTING.md describes them. `all` runs every tier in the list
+# below, or only the named ones; `quick` runs only the quick tests of the plain tier. The last line
+# is the count over all tiers. The output of a tier is in build/results/TIER.log.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 
 results=build/results
 every_tier=(lint plain asan tsan valgrind jemalloc mimalloc tcmalloc vm suites)
-# who allocates, hooks and races: what another allocator can upset
+# parts that allocate, hook or race, so that another allocator may upset them
 allocator_areas="lib bpf uffd race uring"
 
-# quick tests that are programs, by folder of tests/: names for `meson test`
+# the quick tests that are compiled programs, by folder of tests/, as names for `meson test`
 programs_of()
 {
 	local dir=$1 areas=$2
@@ -47,11 +47,11 @@ meson_test()
 	shift 2
 	rm -f "$dir"/meson-logs/testlog-"$tier"*.json
 	INVLOCK_TEST_TIER=$tier meson test -C "$dir" --no-rebuild --logbase "testlog-$tier" "$@"
-	# with a wrapper its name is part of the file's
+	# with a wrapper, its name is part of the file's name
 	mv "$dir"/meson-logs/testlog-"$tier"*.json "$results/$tier.json"
 }
 
-# some_tests TIER DIR AREAS ARGUMENT... - quick programs of some folders; no AREAS is all
+# some_tests TIER DIR AREAS ARGUMENT... - quick programs of these folders; no AREAS means all
 some_tests()
 {
 	local tier=$1 dir=$2 names
@@ -70,7 +70,7 @@ tier_plain()
 	build build && meson_test plain build --no-suite proof
 }
 
-# what takes as long as it takes: only when it is named
+# may take hours: runs only when it is named
 tier_proof()
 {
 	build build && meson_test proof build --suite proof
@@ -89,8 +89,9 @@ tier_lint()
 tier_asan()
 {
 	build build-asan -Db_sanitize=address,undefined || return
-	# the interceptor of TLS looks below blocks that are not malloc's: it crashes at a stack
-	# that was handed to pthread_create(), and only finds leaks through dlopen()ed TLS
+	# LeakSanitizer's search of thread-local storage reads below blocks that malloc did not
+	# make: it crashes at a stack that was handed to pthread_create(). It only finds leaks
+	# through TLS of libraries that were loaded with dlopen().
 	ASAN_OPTIONS=detect_stack_use_after_return=1:intercept_tls_get_addr=0 \
 	UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
 		some_tests asan build-asan "" -t 5
@@ -99,12 +100,12 @@ tier_asan()
 tier_tsan()
 {
 	build build-tsan -Db_sanitize=thread || return
-	# forked children start threads: allowed, if not watched as well as the parent's
+	# Forked children start threads. ThreadSanitizer allows that, but watches them less well.
 	TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1:die_after_fork=0 \
 		some_tests tsan build-tsan "" -t 10 --wrap "$(without_aslr)"
 }
 
-# TSan of this age wants its shadow where a kernel with much randomness puts other things
+# This version of TSan wants its shadow memory at addresses that a kernel with much randomness uses.
 without_aslr()
 {
 	if setarch -R true 2>/dev/null; then
@@ -121,7 +122,7 @@ tier_valgrind()
 		--leak-check=full --errors-for-leak-kinds=definite"
 }
 
-# with_allocator TIER LIBRARY SETTING: the most eager settings, so that memory really goes
+# with_allocator TIER LIBRARY SETTING: the settings give memory back at once, so that it really goes
 with_allocator()
 {
 	if [ -n "$(LD_PRELOAD=$2 /bin/true 2>&1)" ]; then
@@ -146,7 +147,7 @@ tier_tcmalloc()
 	with_allocator tcmalloc libtcmalloc_minimal.so.4 TCMALLOC_RELEASE_RATE=10000
 }
 
-# guest TIER ARGUMENT... - a virtual machine
+# guest TIER ARGUMENT... - tests in a virtual machine
 guest()
 {
 	tests/vm/run.sh "${@:2}" >"$results/$1.tap" </dev/null
@@ -189,7 +190,7 @@ main()
 	mkdir -p "$results"
 	for tier in "${tiers[@]}"; do
 		start=$SECONDS
-		# a tier that leaves no results is counted as one failure, with the end of its log
+		# A tier that leaves no results counts as one failure, with the end of its log.
 		: >"$results/$tier.log"
 		"tier_$tier" >"$results/$tier.log" 2>&1
 		local result=$results/$tier.json

@@ -1,21 +1,22 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What every test includes: cmocka, and a skip that says why.
+ * What every test includes: cmocka, and a way to skip that gives the reason.
  *
  *	TEST(unmap_between_sample_and_commit_forces_retry) { ... }
  *	TEST_MAIN()
  *
- * A TEST registers itself. TEST_MAIN() runs those of its program in the order of their source;
+ * A TEST registers itself. TEST_MAIN() runs the tests of its program in the order of the source.
  * TEST_MAIN(.setup = f, .teardown = g) runs f before and g after each of them.
  *
- * TEST_PLANTED(no_check, ...) shows that a test can fail: it runs in another program of the same
- * source, whose copy of the library has the fault of that name in it (planted.txt).
+ * TEST_PLANTED(no_check, ...) shows that a test can fail: it runs in another program, which is
+ * built from the same source and from a copy of the library that has the fault of that name
+ * (planted.txt).
  *
- * cmocka 1.1.5 writes a skip as "not ok N # SKIP name", which TAP readers take for a
- * failure. stdout is therefore a stream that puts it right, and adds the reason.
+ * cmocka 1.1.5 reports a skip as "not ok N # SKIP name", which TAP readers take for a failure.
+ * Therefore stdout is a stream that corrects such a line and adds the reason.
  *
- * cmocka's asserts leave by longjmp: only on the main thread. Other threads count
- * what went wrong, and the main thread asserts.
+ * A failed assertion of cmocka leaves the test by longjmp, which works on the main thread only.
+ * Other threads count what went wrong, and the main thread asserts.
  */
 #ifndef INVLOCK_TESTS_TEST_H
 #define INVLOCK_TESTS_TEST_H

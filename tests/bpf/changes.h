@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What the ways to change memory share: see test_changes.c. */
+/* What test_changes.c and changes_files.c share: ways to change memory. */
 #ifndef INVLOCK_TESTS_BPF_CHANGES_H
 #define INVLOCK_TESTS_BPF_CHANGES_H
 
@@ -7,24 +7,24 @@
 
 struct way {
 	const char *name;
-	bool (*memory)(void);	/* makes the page; false: there is none of this kind here */
-	int (*change)(void);	/* 0, or -1 where this kernel or file system does not know it */
-	void (*after)(void);	/* NULL, or puts back what is not fd's */
+	bool (*memory)(void);	/* makes the page; false: this machine has no such memory */
+	int (*change)(void);	/* 0, or -1 if this kernel or file system cannot */
+	void (*after)(void);	/* puts back what closing fd does not; or NULL */
 };
 
 extern char *page;	/* the page that is pinned, the fifth of its mapping and file */
-extern int fd;		/* the file that it is of; -1: none */
+extern int fd;		/* the page's file; -1: none */
 
-/* maps GROUP bytes of fd and writes to them */
+/* Maps GROUP bytes of fd and writes to them. */
 bool map_group(int flags);
 
-/* changes that files and other memory have in common */
+/* changes that apply to files and to other memory */
 int collapse_pages(void);
 int offline_softly(void);
 int page_out(void);
 int zap(void);
 
-/* the ways to change a file, until one without a name */
+/* the ways to change a file; the last has no name */
 extern const struct way file_ways[];
 
 #endif /* INVLOCK_TESTS_BPF_CHANGES_H */

@@ -11,7 +11,7 @@
 #include "changes.h"
 
 #define HUGE		(2UL << 20)
-#define RWF_UNCACHED	0x80	/* RWF_DONTCACHE: drop the pages of it afterwards */
+#define RWF_UNCACHED	0x80	/* RWF_DONTCACHE: drop the pages afterwards */
 
 /* ---- files ---- */
 
@@ -32,7 +32,7 @@ static bool disk_file(void)
 	return map_group(MAP_SHARED) && !fsync(fd);
 }
 
-/* a memfd of one huge page, which the kernel makes when it is asked to */
+/* a memfd of one huge page, which the kernel makes because MADV_COLLAPSE asks for it */
 static bool huge_memfd(void)
 {
 	char *at;
@@ -109,7 +109,7 @@ static int set_block_size(void)
 	return ioctl(fd, BLKBSZSET, &size);
 }
 
-/* ---- file systems that are mounted for it, where nobody else sees them ---- */
+/* ---- file systems, mounted in a namespace of our own ---- */
 
 static bool own_mounts(void)
 {
@@ -121,7 +121,7 @@ static bool own_mounts(void)
 	return own;
 }
 
-/* an overlay of two folders in a tmpfs, with a file below */
+/* An overlay of two folders in a tmpfs; the file is in the lower one. */
 static bool overlaid(void)
 {
 	static bool mounted;
@@ -160,7 +160,7 @@ static int cut_below(void)
 	return truncate("/mnt/low/file", 0) || truncate("/mnt/low/file", GROUP);
 }
 
-/* ---- huge pages, if the machine lends one ---- */
+/* ---- huge pages, if the pool can be made larger ---- */
 
 static bool hugetlb(void)
 {
@@ -174,7 +174,7 @@ static bool hugetlb(void)
 		at = mmap(NULL, HUGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (at != MAP_FAILED)
 		memset(at, 1, HUGE);
-	/* what is in use stays */
+	/* pages in use do not leave the pool, so this takes back only the ones we added */
 	if (nr > 0 && pwrite(pool, before, nr, 0) != nr)
 		at = MAP_FAILED;
 	close(pool);
@@ -300,7 +300,7 @@ static int splice_into(void)
 	return ret ? -1 : 0;
 }
 
-/* EXT4_IOC_MOVE_EXT: online defragmentation gives the file's blocks to another, and takes its */
+/* EXT4_IOC_MOVE_EXT, the call of online defragmentation: swaps blocks between two files. */
 static int defragment(void)
 {
 	struct {

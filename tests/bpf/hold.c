@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
 /*
- * Holds the set of programs for as long as it runs, so that the tests which start meanwhile join
- * it: to have it verified anew for each of them takes long in an emulated machine.
+ * Holds the set of programs for as long as this process runs, so that the tests which start
+ * meanwhile join that set: in an emulated machine it takes long to have a set verified, and each
+ * test would do so.
  *
- *	hold FILE	is made as soon as the programs are there
+ *	hold FILE	creates FILE as soon as the programs are loaded
  */
 #include <errno.h>
 #include <fcntl.h>

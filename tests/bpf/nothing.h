@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Programs that return at once: nobody's tracer costs less. They go when their link is closed. */
+/*
+ * BPF programs that return at once, in place of another tracer. They go when their link is closed.
+ */
 #ifndef INVLOCK_TESTS_BPF_NOTHING_H
 #define INVLOCK_TESTS_BPF_NOTHING_H
 
@@ -17,7 +19,7 @@ static inline int load_nothing(enum bpf_prog_type type, const struct bpf_prog_lo
 	return bpf_prog_load(type, "nothing", "GPL", insns, 2, opts);
 }
 
-/* Return: the link; -errno */
+/* Return: the link's descriptor, or -errno */
 static inline int attach_nothing_to_function(const char *function, enum bpf_attach_type at)
 {
 	LIBBPF_OPTS(bpf_prog_load_opts, opts, .expected_attach_type = at,
@@ -30,7 +32,7 @@ static inline int attach_nothing_to_function(const char *function, enum bpf_atta
 	return link;
 }
 
-/* Return: the link; -errno */
+/* Return: the link's descriptor, or -errno */
 static inline int attach_nothing_to_tracepoint(const char *tracepoint)
 {
 	int prog = load_nothing(BPF_PROG_TYPE_RAW_TRACEPOINT, NULL);

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Sorts of memory, of LEN bytes, mapped at a place over what is there; MAP_FAILED = not here. */
+/*
+ * Sorts of memory. Each function maps LEN bytes over what is at a place, and returns MAP_FAILED if
+ * this machine has no such memory.
+ */
 #ifndef INVLOCK_TESTS_BPF_SORTS_H
 #define INVLOCK_TESTS_BPF_SORTS_H
 
@@ -21,7 +24,7 @@ static inline void *map_file(void *at, int fd, int prot, int flags, off_t offset
 {
 	void *p = fd < 0 ? MAP_FAILED : mmap(at, LEN, prot, flags | MAP_FIXED, fd, offset);
 
-	/* the mapping holds the file */
+	/* the mapping keeps the file alive */
 	if (fd >= 0)
 		close(fd);
 	return p;
@@ -88,7 +91,9 @@ static inline void *private_file(void *at)
 {
 	char *p = map_file(at, disk_file(), PROT_READ | PROT_WRITE, MAP_PRIVATE, 0);
 
-	/* a copy makes no difference: it goes with the file's page */
+	/*
+	 * write, so that the page is a private copy: it must go together with the file's page, too
+	 */
 	if (p != MAP_FAILED)
 		*p = 1;
 	return p;

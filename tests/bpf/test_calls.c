@@ -14,7 +14,7 @@
 #endif
 
 static struct invlock_mm mm;
-static char *other;	/* a stripe that is not watched: where mremap goes to or comes from */
+static char *other;	/* a stripe that is not watched: mremap moves pages into it or out of it */
 static int shm = -1;
 static struct iovec iov[2];
 
@@ -33,7 +33,7 @@ static int close_all(void **state)
 	return shmctl(shm, IPC_RMID, NULL);
 }
 
-/* the ways: each returns what the call did, 0 or -1; v is the victim */
+/* The ways to change the victim v: each returns the call's result, 0 or -1. */
 
 static long ok(long ret)
 {
@@ -157,7 +157,7 @@ static long reorder(char *v)
 	return syscall(SYS_remap_file_pages, v, GROUP, 0, 3, 0);
 }
 
-/* prepare: replaces the victim's memory by the kind that the way needs */
+/* Preparations: each replaces the victim's memory by the kind that the way needs. */
 static void shm_there(char *v)
 {
 	munmap(v, GROUP);
@@ -184,7 +184,7 @@ static const struct way {
 	long (*change)(char *victim);
 	void (*prepare)(char *victim);
 	bool new_kernels;	/* may fail with EINVAL on older ones */
-	bool wide;		/* its arguments lie in memory: everything is stale */
+	bool wide;		/* its arguments lie in memory, so everything becomes stale */
 } ways[] = {
 	{ "munmap", INVLOCK_KIND_UNMAP, libc_munmap },
 	{ "munmap, syscall()", INVLOCK_KIND_UNMAP, raw_munmap },
@@ -231,7 +231,9 @@ static void check_way(const struct way *way)
 	other = stripe_new();
 	if (way->prepare)
 		way->prepare(stripe + VICTIM);
-	/* after some of these calls any file's event is everywhere, until somebody has looked */
+	/*
+	 * While a mapping is not known, the event of any file counts everywhere. Look it up first.
+	 */
 	assert_int_equal(monitor_bpf_note_missed(&mm), 0);
 	watched_sample(&victim, &mm, stripe + VICTIM);
 	watched_sample(&bystander, &mm, stripe + BYSTANDER);
@@ -240,24 +242,24 @@ static void check_way(const struct way *way)
 	if (way->change(stripe + VICTIM)) {
 		if (!way->new_kernels || errno != EINVAL)
 			fail_msg("%s failed: %s", way->name, strerror(errno));
-		print_message("# %s: not known to this kernel\n", way->name);
+		print_message("# %s: this kernel does not have it\n", way->name);
 	}
 	if (watched_verdict(&victim) != INVLOCK_STALE)
 		fail_msg("%s: not seen", way->name);
 	if (watched_verdict(&bystander) != (way->wide ? INVLOCK_STALE : INVLOCK_VALID))
 		fail_msg("%s: the bystander is %s", way->name, way->wide ? "valid" : "stale");
 	if (!way->wide && bystander.snap.words == word)
-		fail_msg("%s: the bystander's words did not move: nothing is proved", way->name);
+		fail_msg("%s: the bystander's words did not move: a useless test", way->name);
 	if (!feed_quiet(&mm))
-		fail_msg("%s: never ends", way->name);
+		fail_msg("%s: its event never ended", way->name);
 	ev = last_event(&mm, way->kind, stripe + VICTIM);
 	if (!ev || ev->tid != (u32)gettid())
-		fail_msg("%s: not in the ring as what it is", way->name);
+		fail_msg("%s: the ring has no event of its kind", way->name);
 	stripe_free(stripe);
 	stripe_free(other);
 }
 
-TEST(each_call_makes_stale_what_it_changes_and_not_its_stripe)
+TEST(each_call_makes_its_own_range_stale_and_not_the_rest_of_its_stripe)
 {
 	watch_open(&mm);
 	for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++)
@@ -342,7 +344,7 @@ TEST(process_madvise_with_two_ranges_makes_everything_stale)
 	mm.data = NULL;
 }
 
-TEST(a_range_that_wraps_makes_all_above_it_stale)
+TEST(a_range_that_wraps_makes_everything_above_its_start_stale)
 {
 	char *stripe = stripe_new();
 	struct watched far;
@@ -380,7 +382,7 @@ TEST(calls_that_change_nothing_are_no_events)
 	mm.data = NULL;
 }
 
-TEST(mprotect_is_an_event_only_for_those_who_ask)
+TEST(mprotect_is_an_event_only_for_a_process_that_asks_for_it)
 {
 	char *stripe = stripe_new();
 	struct watched victim;

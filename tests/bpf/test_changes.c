@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
 /*
- * Ways to change memory, each beside a page that is pinned: does the page frame there change, and
- * does the monitor then say that the translation is stale? The page table decides, not what we know
- * of the kernel. docs/changes.md says what happens in each case.
+ * Ways to change memory, each applied to a page that is pinned: does the address then have another
+ * page frame, and did the monitor report the translation as stale? The process's own page table
+ * decides the first question, not what we know of the kernel. docs/changes.md says what happens in
+ * each case.
  */
 #include <fcntl.h>
 #include <liburing.h>
@@ -17,15 +18,15 @@
 #include "changes.h"
 
 #define HUGE		(2UL << 20)
-#define RWF_UNCACHED	0x80	/* RWF_DONTCACHE: drop the pages of it afterwards */
+#define RWF_UNCACHED	0x80	/* RWF_DONTCACHE: drop the pages afterwards */
 
 static struct invlock_mm mm;
 char *page;
 int fd = -1;
-static struct io_uring ring;	/* holds it as a fixed buffer */
-static int pin[2];	/* or, where a fixed buffer may not be, a pipe does */
+static struct io_uring ring;	/* pins the page as a fixed buffer */
+static int pin[2];	/* a pipe that holds the page where a fixed buffer is refused */
 
-/* 0: nothing is there */
+/* The page frame at an address; 0: none. */
 static u64 frame(const char *at)
 {
 	int map = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
@@ -47,7 +48,7 @@ static void in_child(void (*change)(void))
 	waitpid(pid, NULL, 0);
 }
 
-/* ---- memory: each leaves a page with bytes in it ---- */
+/* ---- memory: each function makes a page with bytes in it ---- */
 
 bool map_group(int flags)
 {
@@ -62,7 +63,7 @@ bool map_group(int flags)
 static bool anon(void) { return map_group(MAP_PRIVATE | MAP_ANONYMOUS); }
 static bool shared_anon(void) { return map_group(MAP_SHARED | MAP_ANONYMOUS); }
 
-/* ---- ways: 0, or -1 where this kernel or file system does not know it ---- */
+/* ---- ways: each returns 0, or -1 if this kernel or file system cannot ---- */
 
 int zap(void) { return madvise(page, PAGE, MADV_DONTNEED); }
 static int cut_by_map_files(void)
@@ -88,7 +89,7 @@ static int remove_by_child(void)
 
 static void write_there(void) { page[0] = 7; }
 
-/* the parent then writes: who copies? */
+/* The child writes and exits, and then the parent writes: does the parent get a copy? */
 static int fork_and_write(void)
 {
 	in_child(write_there);
@@ -204,7 +205,7 @@ static int move_by_userfaultfd(void)
 
 	move.dst = reg.range.start = (u64)to;
 	reg.range.len = PAGE;
-	/* pinned pages are refused, one by one */
+	/* the kernel refuses to move pinned pages, and says so for each page */
 	if (uffd >= 0 && !ioctl(uffd, UFFDIO_API, &api) && !ioctl(uffd, UFFDIO_REGISTER, &reg) &&
 	    (!ioctl(uffd, _IOWR(UFFDIO, 5, move), &move) || errno == EBUSY || errno == EAGAIN))
 		ret = 0;
@@ -271,8 +272,9 @@ static const struct way ways[] = {
 };
 
 /*
- * As devices do, or where the file system does not let them write, without a right to. A pipe only
- * holds the page, so that its frame is not used again: a fork or UFFDIO_MOVE may still replace it.
+ * Pins the page as devices do. Where the file system does not allow writers to pin, it takes a
+ * pipe, which only keeps the page's frame from being reused: a fork or UFFDIO_MOVE may still
+ * replace the page.
  */
 static void pin_page(void)
 {
@@ -308,7 +310,9 @@ static enum outcome try(const struct way *way, const struct invlock *il)
 		return UNKNOWN_HERE;
 	from = (struct iovec){ page, 1 };
 	to = (struct iovec){ &byte, 1 };
-	/* after some calls any file's event is everywhere, until all mappings are looked at */
+	/*
+	 * While a mapping is not known, the event of any file counts everywhere. Look it up first.
+	 */
 	assert_int_equal(monitor_bpf_note_missed(&mm), 0);
 	assert_int_equal(invlock_sample(il, (u64)page, (u64)page + PAGE, &snap), 0);
 	pin_page();
@@ -316,7 +320,7 @@ static enum outcome try(const struct way *way, const struct invlock *il)
 	assert_true(before);
 	ret = way->change();
 	verdict = invlock_validate(il, &snap, (u64)page, (u64)page + PAGE);
-	/* what is there now: it may have to be read in, and reading must not end in a SIGBUS */
+	/* Make the kernel read the page in again, by a way that fails instead of raising SIGBUS. */
 	process_vm_readv(getpid(), &to, 1, &from, 1, 0);
 	after = frame(page);
 	if (way->after)
@@ -374,8 +378,8 @@ TEST(no_page_goes_unseen_in_any_of_these_ways)
 	close_rig();
 }
 
-/* the same against a feed that nobody writes */
-TEST(a_page_that_goes_unseen_is_found_out)
+/* The same against a feed that nobody writes: the test must notice each page that goes. */
+TEST(the_test_notices_when_a_page_goes_unseen)
 {
 	size_t bytes = invlock_feed_bytes(INVLOCK_NR_WORDS, INVLOCK_NR_EVENTS);
 	void *mem = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);

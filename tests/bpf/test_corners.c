@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* Calls whose range cannot be read off their arguments, or not by looking when they enter. */
+/* Calls whose range is not in their arguments, or cannot be found out when they are entered. */
 #include <fcntl.h>
 #include <linux/aio_abi.h>
 #include <linux/prctl.h>
@@ -27,7 +27,7 @@ static void open_rig(void)
 static int close_rig(void **state)
 {
 	(void)state;
-	/* it was skipped, as there is no monitor */
+	/* The test was skipped, because the monitor could not be opened. */
 	if (!mm.data)
 		return 0;
 	stripe_free(stripe);
@@ -42,7 +42,7 @@ static void expect_stale(struct watched *w)
 	assert_true(feed_quiet(&mm));
 }
 
-/* a thread that does nothing: with it, the kernel's state of this mm is not ours alone */
+/* An idle second thread: with it, the kernel's state of this mm is no longer ours alone. */
 static int leave[2];
 
 static void *idle(void *unused)
@@ -74,11 +74,11 @@ static void stop_idler(pthread_t thread)
 
 /* ---- the heap ---- */
 
-/* a number of /proc/self/stat, counted from 1 as proc(5) does */
+/* Field number nr of /proc/self/stat, counted from 1 as in proc(5). */
 static unsigned long stat_field(int nr)
 {
 	static char text[4096];
-	/* without malloc(), which has a heap of its own in mind */
+	/* no stdio: it uses malloc(), which expects the heap's end where it left it */
 	int fd = open("/proc/self/stat", O_RDONLY | O_CLOEXEC);
 	char *p;
 
@@ -107,7 +107,7 @@ static int set_map(struct prctl_mm_map *map)
 	return prctl(PR_SET_MM, PR_SET_MM_MAP, map, sizeof(*map), 0);
 }
 
-/* pages at the end of the heap; each test puts its end back */
+/* Grows the heap and returns its new pages. Each test puts the end back. */
 static char *heap_grow(void)
 {
 	char *end = (char *)(((uintptr_t)syscall(SYS_brk, 0) + PAGE - 1) & ~(PAGE - 1));
@@ -153,7 +153,7 @@ TEST(moving_the_heaps_end_makes_everything_stale)
 	assert_int_equal(mm.il.feed->flags, 0);
 }
 
-TEST(beside_other_threads_a_heap_that_has_moved_degrades_the_feed)
+TEST(with_other_threads_a_heap_that_has_moved_degrades_the_feed)
 {
 	struct prctl_mm_map map, old;
 	pthread_t idler = start_idler();
@@ -162,7 +162,9 @@ TEST(beside_other_threads_a_heap_that_has_moved_degrades_the_feed)
 	open_rig();
 	end = heap_grow();
 	old = map = map_of_process();
-	/* the same map again moves nothing, as when a program changes its title */
+	/*
+	 * Setting the map that is already set moves nothing; programs do so to change their title.
+	 */
 	if (set_map(&map)) {
 		stop_idler(idler);
 		TEST_SKIP("PR_SET_MM_MAP: %s", strerror(errno));
@@ -221,8 +223,8 @@ TEST(shmdt_is_seen_where_mremap_made_the_mapping_longer_than_its_segment)
 	expect_stale(&tail);
 }
 
-/* which of two segments that begin at one address goes depends on who comes first */
-TEST(beside_other_threads_shmdt_makes_all_above_it_stale)
+/* If two segments begin at one address, the order of attaching decides which one goes. */
+TEST(with_other_threads_shmdt_makes_everything_above_it_stale)
 {
 	char *segment;
 	pthread_t idler = start_idler();
@@ -255,8 +257,8 @@ TEST(destroying_an_aio_context_is_seen_at_each_piece_of_its_ring)
 	expect_stale(&ring);
 }
 
-/* the kernel has mapped the ring by then, and unmaps it */
-TEST(an_aio_context_that_cannot_be_told_makes_everything_stale)
+/* By the time of the failure the kernel has mapped the ring, and unmaps it again. */
+TEST(a_failed_io_setup_makes_everything_stale)
 {
 	aio_context_t *at;
 	struct watched far;
@@ -274,7 +276,7 @@ TEST(an_aio_context_that_cannot_be_told_makes_everything_stale)
 
 /* ---- advice ---- */
 
-TEST(advice_that_is_not_known_counts_as_a_discard)
+TEST(unknown_advice_counts_as_a_discard)
 {
 	struct watched victim, bystander;
 
@@ -304,7 +306,7 @@ TEST(advice_that_drops_nothing_is_no_event)
 	assert_int_equal(mm.il.feed->sequence - before, 0);
 }
 
-/* the vector is another thread's to change between our look and the kernel's */
+/* Another thread may change the vector between our look and the kernel's. */
 TEST(process_madvise_makes_everything_stale_whatever_its_vector_says)
 {
 	int pidfd = syscall(SYS_pidfd_open, getpid(), 0);
@@ -320,9 +322,12 @@ TEST(process_madvise_makes_everything_stale_whatever_its_vector_says)
 	close(pidfd);
 }
 
-/* ---- a call that is not what it was when its thread asked for it ---- */
+/* ---- a call whose arguments are changed after its thread made it ---- */
 
-/* in a child: at its call's enter the debugger lets it unmap the victim, not the bystander */
+/*
+ * In a child: stops the parent at the entry of its munmap, and replaces the bystander's address by
+ * the victim's.
+ */
 static int debug(pid_t child)
 {
 	struct user_regs_struct regs;
@@ -350,7 +355,7 @@ static int debug(pid_t child)
 	}
 }
 
-TEST(arguments_that_a_debugger_changes_at_the_enter_are_those_that_count)
+TEST(if_a_debugger_changes_the_arguments_at_entry_the_new_ones_count)
 {
 	struct watched victim, bystander;
 	pid_t tracer;
@@ -363,7 +368,9 @@ TEST(arguments_that_a_debugger_changes_at_the_enter_are_those_that_count)
 	tracer = fork();
 	if (!tracer)
 		_exit(debug(getppid()));
-	/* until it is attached there is nothing to change: the page is put back, and it goes on */
+	/*
+	 * Until the debugger is attached the call unmaps the bystander: put it back and try again.
+	 */
 	for (int i = 0; i < 1000; i++) {
 		assert_int_equal(syscall(SYS_munmap, stripe + BYSTANDER, GROUP), 0);
 		if (watched_verdict(&victim) == INVLOCK_STALE)
@@ -375,7 +382,7 @@ TEST(arguments_that_a_debugger_changes_at_the_enter_are_those_that_count)
 	}
 	assert_int_equal(waitpid(tracer, &status, 0), tracer);
 	if (status)
-		TEST_SKIP("nobody may trace this process here");
+		TEST_SKIP("this process cannot be traced here");
 	expect_stale(&victim);
 	assert_int_equal(watched_verdict(&bystander), INVLOCK_VALID);
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* Pages that leave a mapped file, whoever makes them leave. */
+/* Pages that leave a mapped file, whichever process removes them. */
 #include <fcntl.h>
 #include <sys/shm.h>
 #include <sys/wait.h>
@@ -10,7 +10,7 @@ static int fd;
 static char *stripe;
 static char *unseen;
 
-/* a file of one stripe, mapped shared over stripe_new()'s memory */
+/* Maps a file of one stripe, shared, over stripe_new()'s memory. */
 static void map_over(void)
 {
 	assert_int_equal(ftruncate(fd, STRIPE), 0);
@@ -75,7 +75,7 @@ static void in_child(void (*change)(void))
 	assert_int_equal(status, 0);
 }
 
-/* the victim goes, the bystander in front of it stays */
+/* The change removes the victim's pages; the bystander in front of it must stay valid. */
 static void expect_victim_stale(void (*change)(void), bool by_child)
 {
 	struct watched victim, bystander;
@@ -168,7 +168,7 @@ TEST(a_mapping_that_mremap_moved_is_followed)
 	done();
 }
 
-TEST(a_file_mapped_twice_makes_both_places_stale)
+TEST(a_change_of_a_file_mapped_twice_makes_both_places_stale)
 {
 	struct watched first, second;
 	char *again;
@@ -199,7 +199,7 @@ TEST(a_file_that_this_process_does_not_map_is_no_event)
 	open_memfd();
 	map_over();
 	watched_sample(&victim, &mm, stripe + VICTIM);
-	/* mapped by a child alone */
+	/* only a child maps this file */
 	mapped = memfd_create("invlock-other", MFD_CLOEXEC);
 	assert_int_equal(ftruncate(mapped, STRIPE), 0);
 	before = mm.il.feed->sequence;
@@ -215,12 +215,12 @@ TEST(a_file_that_this_process_does_not_map_is_no_event)
 	done();
 }
 
-/* Return: the kernel has taken the victim's pages out of the page cache */
+/* Return: whether the kernel has taken the victim's pages out of the page cache */
 static bool reclaim_victim(void)
 {
 	unsigned char resident[GROUP / PAGE];
 
-	/* a page that the kernel looks at elsewhere meanwhile is passed over */
+	/* the kernel passes over a page that something else looks at at that moment: try again */
 	for (int i = 0; i < 100; i++) {
 		madvise(stripe + VICTIM, GROUP, MADV_PAGEOUT);
 		assert_int_equal(mincore(stripe + VICTIM, GROUP, resident), 0);
@@ -240,7 +240,7 @@ TEST(a_page_of_a_mapped_file_that_the_kernel_reclaims_is_no_event)
 	watch_open(&mm);
 	open_disk_file();
 	map_over();
-	/* what is not written back stays */
+	/* the kernel does not reclaim a page that still has to be written back */
 	assert_int_equal(fsync(fd), 0);
 	watched_sample(&victim, &mm, stripe + VICTIM);
 	before = mm.il.feed->sequence;
@@ -259,7 +259,7 @@ TEST(when_the_table_of_files_is_full_every_mapped_file_counts)
 	monitor_bpf_options.nr_files = 1;
 	watch_open(&mm);
 	monitor_bpf_options.nr_files = BPF_NR_FILES;
-	/* this program and its libraries are more than one */
+	/* A table of one file is full: this program and its libraries are several. */
 	assert_true(watch_state(&mm).files_full);
 	open_memfd();
 	map_over();
@@ -269,7 +269,7 @@ TEST(when_the_table_of_files_is_full_every_mapped_file_counts)
 	done();
 }
 
-/* i386 shmat() puts the address where the program does not look: a mapping that is not known */
+/* i386 shmat() stores the address where our program does not look: the mapping stays unknown. */
 static void map_unseen(int shm)
 {
 	u32 *at = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT,
@@ -282,7 +282,7 @@ static void map_unseen(int shm)
 	munmap(at, PAGE);
 }
 
-/* a page leaves a file that a child alone maps */
+/* A page leaves a file that only a child maps. */
 static void lose_page_elsewhere(void)
 {
 	int other = memfd_create("invlock-other", MFD_CLOEXEC);
@@ -316,7 +316,7 @@ TEST(a_mapping_that_could_not_be_looked_up_is_found_later)
 	map_over();
 	map_unseen(shm);
 	assert_int_equal(shmctl(shm, IPC_RMID, NULL), 0);
-	/* it may be any file, anywhere */
+	/* While a mapping is unknown, any file may be mapped anywhere. */
 	watched_sample(&bystander, &mm, stripe + BYSTANDER);
 	lose_page_elsewhere();
 	assert_int_equal(watched_verdict(&bystander), INVLOCK_STALE);
@@ -327,7 +327,7 @@ TEST(a_mapping_that_could_not_be_looked_up_is_found_later)
 	before = mm.il.feed->sequence;
 	lose_page_elsewhere();
 	assert_int_equal(mm.il.feed->sequence - before, 0);
-	/* and the file itself is known by now */
+	/* The lookup has also found the mapping's own file. */
 	watched_sample(&victim, &mm, unseen);
 	watched_sample(&bystander, &mm, stripe + BYSTANDER);
 	in_child(remove_unseen);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* Opening while other threads run, and as many threads as there are. */
+/* Opening the monitor while other threads run, and running as many threads as possible. */
 #include <dirent.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -21,8 +21,8 @@ static void start_thread(pthread_t *thread, void *(*run)(void *), void *arg)
 }
 
 /*
- * A thread that is stuck in madvise(DONTNEED) until we let it go: the call waits for the
- * userfaultfd that asked for remove events to be read.
+ * A thread that is stuck in madvise(DONTNEED) until we let it go. It registered a userfaultfd for
+ * remove events: the call waits until the event is read.
  */
 struct stuck {
 	int uffd;
@@ -37,7 +37,7 @@ static void *get_stuck(void *arg)
 	return (void *)(intptr_t)madvise(s->stripe + VICTIM, GROUP, MADV_DONTNEED);
 }
 
-/* is a thread of ours blocked in this call? */
+/* Return: whether a thread of ours is blocked in this call */
 static bool in_call(int nr)
 {
 	DIR *tasks = opendir("/proc/self/task");
@@ -82,7 +82,7 @@ static void stuck_end(struct stuck *s)
 	stripe_free(s->stripe);
 }
 
-TEST(a_thread_stuck_in_a_call_since_before_is_named_and_the_open_fails)
+TEST(an_open_names_a_thread_stuck_in_an_earlier_call_and_fails)
 {
 	struct invlock_why why = {};
 	unsigned int fds = count_fds();
@@ -104,7 +104,9 @@ TEST(a_thread_stuck_in_a_call_since_before_is_named_and_the_open_fails)
 	watch_close(&mm);
 }
 
-/* lets the thread go when the program is armed: the open has nothing left to do but to wait */
+/*
+ * Waits until the programs are armed and the open can do nothing but wait, then lets the thread go.
+ */
 static void *release_when_armed(void *arg)
 {
 	const struct stuck *s = arg;
@@ -118,7 +120,7 @@ static void *release_when_armed(void *arg)
 	return NULL;
 }
 
-TEST(the_open_waits_for_a_call_that_began_before_and_marks_its_end)
+TEST(the_open_waits_for_a_call_that_began_earlier_and_marks_its_end)
 {
 	struct stuck s;
 	pthread_t helper;
@@ -129,7 +131,7 @@ TEST(the_open_waits_for_a_call_that_began_before_and_marks_its_end)
 	memset(&mm, 0, sizeof(mm));
 	start_thread(&helper, release_when_armed, &s);
 	watch_open(&mm);
-	/* had the open not waited, the thread would still be in its call */
+	/* If the open had not waited, the thread would still be in its call. */
 	assert_false(in_call(SYS_madvise));
 	assert_true(watch_state(&mm).nr_unpaired > 0);
 	assert_non_null(last_event(&mm, INVLOCK_KIND_DISCARD, s.stripe + VICTIM));
@@ -169,7 +171,7 @@ static void *spin_after_munmap(void *arg)
 	return NULL;
 }
 
-TEST(threads_that_spin_after_such_a_call_do_not_hold_up_the_open)
+TEST(threads_that_spin_after_an_earlier_call_do_not_hold_up_the_open)
 {
 	char *stripe = stripe_new();
 	pthread_t spinner[2];
@@ -190,12 +192,12 @@ static void *receive(void *arg)
 {
 	char c;
 
-	/* call 45, which is brk for i386 */
+	/* recv is call 45, and so is brk for i386 */
 	recv(*(int *)arg, &c, 1, 0);
 	return NULL;
 }
 
-TEST(a_call_with_the_number_of_another_abis_brk_does_not_hold_up_the_open)
+TEST(a_call_that_has_the_number_of_i386_brk_does_not_hold_up_the_open)
 {
 	pthread_t thread;
 	int pair[2];
@@ -225,7 +227,9 @@ static void *huge_storm(void *arg)
 	return NULL;
 }
 
-/* where a thread gets no turn for long, it is stuck in its call, and the open rightly says so */
+/*
+ * A thread that gets no CPU for long is stuck in its call: then the open fails, rightly. Try again.
+ */
 static void open_in_storm(void)
 {
 	struct invlock_why why = {};
@@ -280,7 +284,7 @@ static void *unmap_together(void *arg)
 	return NULL;
 }
 
-/* events, and runs that the kernel skipped: a call is one event or more, or two such runs */
+/* Events, and runs that the kernel skipped. A call makes at least one event or two skipped runs. */
 static u64 seen_or_skipped(void)
 {
 	u64 skipped;
@@ -290,7 +294,7 @@ static u64 seen_or_skipped(void)
 	return port_load_acquire(&mm.il.feed->sequence) + skipped;
 }
 
-TEST(two_thousand_threads_at_once_are_all_seen)
+TEST(every_call_of_two_thousand_threads_is_seen_or_counted_as_skipped)
 {
 	static pthread_t threads[MANY];
 	u64 before;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* Births and deaths: fork, vfork, exec, exit, SIGKILL, close, open; and access to the feed. */
+/* How feeds begin and end: fork, vfork, exec, exit, SIGKILL, close, open; and access to them. */
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <fcntl.h>
@@ -15,7 +15,7 @@ static struct invlock_mm mm;
 
 #define STACK	(64 * 1024)
 
-/* the descriptor of a BPF object of ours; -1 = none */
+/* A descriptor that this process has for a BPF object; -1 = none. */
 static int bpf_fd(const char *what, const char *name)
 {
 	for (int fd = 3; fd < 256; fd++) {
@@ -60,7 +60,7 @@ static unsigned int count_mappings(void)
 	return nr;
 }
 
-TEST(nobody_can_write_the_feed_but_the_program)
+TEST(only_the_programs_can_write_the_feed)
 {
 	static char value[sizeof(struct bpf_user)];
 	u32 key[2] = {};
@@ -74,7 +74,7 @@ TEST(nobody_can_write_the_feed_but_the_program)
 			 MAP_FAILED);
 	assert_int_equal(errno, EPERM);
 	assert_int_equal(bpf_map_update_elem(fd, key, value, BPF_ANY), -EPERM);
-	/* a child would inherit a descriptor of the map that holds the feeds: there is none */
+	/* Children inherit no descriptor of the map that holds the feeds, because there is none. */
 	assert_int_equal(map_fd("invlock_users"), -1);
 	fd = map_of_program(prog_fd("ask"), "invlock_set");
 	assert_true(fd >= 0);
@@ -96,13 +96,13 @@ TEST(runs_that_the_kernel_skipped_make_everything_stale_when_they_are_noted)
 	assert_int_equal(monitor_bpf_note_missed(&mm), 0);
 	assert_int_equal(mm.il.feed->missed, 0);
 	assert_int_equal(watched_verdict(&some), INVLOCK_VALID);
-	/* as if the kernel had counted three */
+	/* Report three skipped runs, as if the kernel had counted them. */
 	assert_int_equal(bpf_prog_test_run_opts(prog_fd("ask"), &run), 0);
 	assert_int_equal(run.retval, 0);
 	assert_int_equal(mm.il.feed->missed, 3);
 	monitor_bpf_set(&mm, &head);
 	if (head.guard == BPF_GUARD_ON)
-		/* it knows of none, so that it cannot be trusted any more */
+		/* The guard has seen no preemption that explains them, so it cannot be trusted. */
 		assert_int_equal(mm.il.feed->flags, INVLOCK_FEED_DEGRADED);
 	else
 		assert_int_equal(mm.il.feed->lost, 1);
@@ -132,13 +132,13 @@ TEST(an_open_leaves_no_descriptor_to_an_exec_and_a_close_none_at_all)
 		watch_close(&mm);
 	}
 	assert_int_equal(count_fds(), fds);
-	/* the heap may have got a mapping more, a leak would be fifty */
+	/* The heap may have gained a mapping; a leak would be fifty. */
 	assert_true(count_mappings() < mappings + 10);
 }
 
 #define NR_OTHERS	64
 
-/* Return: 0, or 1 and up for what went wrong */
+/* Return: 0, or the number of the step that failed */
 static int close_among_others(void)
 {
 	struct invlock_mm own = {};
@@ -147,7 +147,7 @@ static int close_among_others(void)
 
 	if (monitor_bpf.open(&own, &why))
 		return 1;
-	/* how a daemon begins; and then it opens its own */
+	/* A daemon begins by closing every descriptor, and then opens its own. */
 	if (syscall(SYS_close_range, 3, ~0U, 0))
 		return 2;
 	for (int i = 0; i < NR_OTHERS; i++)
@@ -251,13 +251,13 @@ TEST(a_forked_child_can_open_its_own)
 
 static int unmap_and_exec(void *arg)
 {
-	/* in the parent's mm */
+	/* this runs in the parent's mm */
 	syscall(SYS_munmap, arg, PAGE);
 	execl("/bin/true", "true", NULL);
 	_exit(1);
 }
 
-/* a child that shares the mm, as vfork() makes it, then execs */
+/* A child that shares our mm, as after vfork(), and then execs or exits. */
 static void child_with_our_mm(int (*run)(void *), void *arg, int flags)
 {
 	char *stack = mmap(NULL, STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -268,7 +268,7 @@ static void child_with_our_mm(int (*run)(void *), void *arg, int flags)
 	munmap(stack, STACK);
 }
 
-TEST(a_vfork_childs_calls_are_seen_and_its_exec_is_not_ours)
+TEST(a_vfork_childs_calls_are_seen_and_its_exec_does_not_end_the_feed)
 {
 	char *stripe = stripe_new();
 	struct watched victim;
@@ -288,7 +288,7 @@ static int unmap_and_exit(void *arg)
 	return 0;
 }
 
-TEST(a_clone_vm_childs_calls_are_seen_and_its_exit_is_not_ours)
+TEST(a_clone_vm_childs_calls_are_seen_and_its_exit_does_not_end_the_feed)
 {
 	char *stripe = stripe_new();
 	struct watched victim;
@@ -305,7 +305,7 @@ TEST(a_clone_vm_childs_calls_are_seen_and_its_exit_is_not_ours)
 static int storm(void *arg)
 {
 	(void)arg;
-	/* a test that fails leaves no storm behind */
+	/* the storm must not outlive a test that fails */
 	syscall(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
 	for (;;) {
 		long p = syscall(SYS_mmap, NULL, 4 * STRIPE, PROT_READ | PROT_WRITE,
@@ -337,7 +337,7 @@ TEST(a_child_killed_in_the_middle_of_a_storm_leaves_no_word_running)
 	watch_close(&mm);
 }
 
-/* A process of its own, whose feed we look at from outside. */
+/* A process of its own. We map its feed and look at it from outside. */
 struct subject {
 	pid_t pid;
 	struct invlock il;
@@ -365,7 +365,7 @@ static void be_subject(int out, int nr_storms)
 	memset(&mm, 0, sizeof(mm));
 	if (monitor_bpf.open(&mm, &why))
 		_exit(1);
-	/* a thread that ends is not the process */
+	/* The end of a thread is not the end of the process. */
 	pthread_create(&thread, NULL, do_nothing, NULL);
 	pthread_join(thread, NULL);
 	for (int i = 0; i < nr_storms; i++)
@@ -404,7 +404,7 @@ static void subject_start(struct subject *s, int nr_storms, void (*then)(void))
 	close(fds[1]);
 }
 
-/* dead, and nothing is left running but the word that says so */
+/* The feed is dead, and the only invalidation that still runs is the one that says so. */
 static void expect_dead(struct subject *s)
 {
 	struct invlock_snapshot snap;
@@ -482,7 +482,7 @@ TEST(sigkill_in_storms_of_four_threads_leaves_no_word_running)
 	}
 }
 
-TEST(another_process_cannot_drop_our_pages_with_process_madvise)
+TEST(another_process_cannot_discard_our_pages_with_process_madvise)
 {
 	char *stripe = stripe_new();
 	pid_t self = getpid(), pid = fork();
@@ -503,7 +503,7 @@ TEST(another_process_cannot_drop_our_pages_with_process_madvise)
 	stripe_free(stripe);
 }
 
-TEST(without_the_capabilities_the_open_names_them)
+TEST(without_capabilities_the_open_names_those_that_are_missing)
 {
 	struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
 	struct __user_cap_data_struct none[2] = {};

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* Files that come to be mapped in ways that are not plain to see: their pages count, too. */
+/* Files that come to be mapped in ways that are hard to see: their pages count, too. */
 #include <fcntl.h>
 #include <linux/aio_abi.h>
 #include <linux/userfaultfd.h>
@@ -38,7 +38,7 @@ static void open_rig(void)
 static int close_rig(void **state)
 {
 	(void)state;
-	/* it was skipped, as there is no monitor */
+	/* The test was skipped, because the monitor could not be opened. */
 	if (!mm.data)
 		return 0;
 	stripe_free(stripe);
@@ -49,7 +49,7 @@ static int close_rig(void **state)
 	return 0;
 }
 
-/* from now on the table of files is known */
+/* Fills the table of files: afterwards every mapping is known. */
 static void find_files(void)
 {
 	assert_int_equal(monitor_bpf_note_missed(&mm), 0);
@@ -63,7 +63,7 @@ static void punch(off_t offset)
 			 0);
 }
 
-/* the file's group at an offset is punched, and stale where it is mapped */
+/* Punches the file's group at an offset; the address where it is mapped must become stale. */
 static void expect_stale(char *at, off_t offset)
 {
 	struct watched w;
@@ -73,7 +73,10 @@ static void expect_stale(char *at, off_t offset)
 	assert_int_equal(watched_verdict(&w), INVLOCK_STALE);
 }
 
-/* a page leaves a file that a child alone maps: stale is then only what may be any file's */
+/*
+ * A page leaves a file that only a child maps. Return: whether that made our memory stale, as it
+ * does when any file's event counts.
+ */
 static bool any_file_counts(void)
 {
 	int other = memfd_create("invlock-other", MFD_CLOEXEC);
@@ -92,7 +95,7 @@ static bool any_file_counts(void)
 	return watched_verdict(&w) == INVLOCK_STALE;
 }
 
-TEST(where_all_files_are_known_only_those_that_are_mapped_count)
+TEST(when_all_files_are_known_only_events_of_mapped_ones_count)
 {
 	open_rig();
 	find_files();
@@ -100,9 +103,12 @@ TEST(where_all_files_are_known_only_those_that_are_mapped_count)
 	expect_stale(stripe + VICTIM, VICTIM);
 }
 
-/* ---- while the call that maps it still runs ---- */
+/* ---- while the call that makes the mapping still runs ---- */
 
-/* from now on an mremap() of this memory stays in its call, after the move, until it is read */
+/*
+ * Afterwards an mremap() of this memory moves the pages and then stays in its call until the
+ * userfaultfd is read.
+ */
 static int hold_moves(char *at, size_t len)
 {
 	struct uffdio_api api = { .api = UFFD_API, .features = UFFD_FEATURE_EVENT_REMAP };
@@ -154,9 +160,10 @@ TEST(a_file_counts_at_its_new_place_before_mremap_returns)
 	assert_int_equal(watched_verdict(&moved), INVLOCK_STALE);
 }
 
-/* ---- what was split, replaced or moved until the call returned ---- */
+/* ---- mappings that are split, replaced or moved before the call returns ---- */
 
-enum { BIG = 16384 };	/* pages: they are read from disk while another thread splits them */
+/* pages: reading them from disk takes so long that another thread can split the mapping */
+enum { BIG = 16384 };
 static char *big;
 static volatile bool populating, split_early;
 
@@ -171,7 +178,7 @@ static void *split_big(void *unused)
 	return NULL;
 }
 
-/* Return: another thread has split the mapping before mmap() returned */
+/* Return: whether another thread split the mapping before mmap() returned */
 static bool populate_and_split(int file)
 {
 	pthread_t thread;
@@ -220,26 +227,26 @@ TEST(a_mapping_that_was_split_while_it_was_populated_counts_as_a_whole)
 	}
 	if (!early) {
 		close(file);
-		TEST_SKIP("no thread came between the first page and the last");
+		TEST_SKIP("no thread split the mapping while its pages were read");
 	}
 	watched_sample(&last, &mm, big + BIG * 3 / 4 * PAGE);
 	assert_int_equal(ftruncate(file, BIG * PAGE / 2), 0);
 	assert_int_equal(watched_verdict(&last), INVLOCK_STALE);
-	/* and once all mappings were looked at, it is known where */
+	/* Once all mappings have been looked up, it is known where the file is mapped. */
 	find_files();
 	assert_false(any_file_counts());
 	munmap(big, BIG * PAGE);
 	close(file);
 }
 
-TEST(of_several_mappings_that_move_at_once_each_counts)
+TEST(when_mremap_moves_several_mappings_each_counts)
 {
 	char *to;
 
 	open_rig();
 	to = stripe_new();
 	find_files();
-	/* another file in the middle, so that there are three */
+	/* Another file in the middle splits the mapping into three. */
 	assert_ptr_not_equal(mmap(stripe + GROUP, GROUP, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS |
 				  MAP_FIXED, -1, 0), MAP_FAILED);
 	if (mremap(stripe, STRIPE, STRIPE, MREMAP_MAYMOVE | MREMAP_FIXED, to) == MAP_FAILED) {
@@ -253,8 +260,8 @@ TEST(of_several_mappings_that_move_at_once_each_counts)
 	expect_stale(stripe + VICTIM + GROUP, VICTIM + GROUP);
 }
 
-/* the kernel moves the first, then finds one that it may not move */
-TEST(what_a_failed_mremap_has_moved_counts)
+/* The kernel moves the first mapping and then finds one that it may not move. */
+TEST(a_mapping_that_a_failed_mremap_has_moved_counts)
 {
 	char *to, *secret;
 
@@ -276,7 +283,7 @@ TEST(what_a_failed_mremap_has_moved_counts)
 	stripe_free(to);
 }
 
-/* ---- calls that do not say where, or how long ---- */
+/* ---- calls whose arguments do not tell the address or the length ---- */
 
 TEST(a_segment_that_shmat_attached_counts)
 {
@@ -302,7 +309,7 @@ TEST(a_segment_that_shmat_attached_counts)
 	shmdt(at);
 }
 
-TEST(a_file_whose_pages_were_reordered_counts_at_its_new_place)
+TEST(a_file_whose_pages_remap_file_pages_moved_counts_at_its_new_place)
 {
 	open_rig();
 	find_files();
@@ -314,7 +321,7 @@ TEST(a_file_whose_pages_were_reordered_counts_at_its_new_place)
 	expect_stale(stripe + BYSTANDER, VICTIM);
 }
 
-TEST(a_shared_mapping_that_mremap_doubles_counts_at_both_places)
+TEST(a_shared_mapping_that_mremap_duplicates_counts_at_both_places)
 {
 	struct watched first, second;
 	char *again;
@@ -331,7 +338,7 @@ TEST(a_shared_mapping_that_mremap_doubles_counts_at_both_places)
 	munmap(again, STRIPE);
 }
 
-/* the ring of aio is a file, which root can open in /proc and cut */
+/* The ring of aio is a file, which root can open through /proc and truncate. */
 TEST(the_ring_of_an_aio_context_counts)
 {
 	aio_context_t ctx = 0;
@@ -359,7 +366,7 @@ TEST(the_ring_of_an_aio_context_counts)
 	syscall(SYS_io_destroy, ctx);
 }
 
-/* ---- a look at a range, before it is cached, would find what no call has told ---- */
+/* ---- a look at a range before it is cached finds mappings that no call has announced ---- */
 
 static void look(const char *at, size_t len)
 {
@@ -368,7 +375,7 @@ static void look(const char *at, size_t len)
 	assert_int_equal(mm.monitor->look(&mm, (u64)at, (u64)at + len, &found), MAPPED_GOOD);
 }
 
-TEST(a_look_finds_no_mapping_of_a_file_that_was_not_known)
+TEST(a_look_finds_no_mapping_that_the_calls_had_not_announced)
 {
 	int shm = shmget(IPC_PRIVATE, GROUP, IPC_CREAT | 0600);
 	char *to, *segment;
@@ -391,11 +398,11 @@ TEST(a_look_finds_no_mapping_of_a_file_that_was_not_known)
 	assert_int_equal(mm.il.feed->lost, 0);
 }
 
-/* ---- files that seem to be mapped by nobody, or are not the file that they were ---- */
+/* ---- files that seem to be unmapped for a moment, or whose address was reused ---- */
 
 static volatile bool stop;
 
-/* the kernel takes a mapping out of its file's tree while it makes it longer */
+/* Makes a mapping longer over and over: each time the kernel takes it out of its file's tree. */
 static void *grow(void *unused)
 {
 	(void)unused;
@@ -407,7 +414,7 @@ static void *grow(void *unused)
 	return NULL;
 }
 
-/* the other thread's calls change the stripe's words all the time */
+/* sampled until it works: the other thread's calls keep the stripe's words moving */
 static void sample(struct watched *w, char *at)
 {
 	*w = (struct watched){ .mm = &mm, .at = at };
@@ -428,7 +435,7 @@ TEST(a_hole_is_seen_while_the_only_mapping_of_its_file_grows)
 	assert_int_equal(pipe(done), 0);
 	child = fork();
 	if (!child) {
-		/* this mapping of the file would be there all the time */
+		/* a child's own copy of the mapping would stay in the file's tree */
 		munmap(stripe, STRIPE);
 		close(punches[1]);
 		while (read(punches[0], &byte, 1) == 1) {
@@ -461,7 +468,9 @@ TEST(a_hole_is_seen_while_the_only_mapping_of_its_file_grows)
 	assert_int_equal(valid, 0);
 }
 
-/* maps a page of a new file, and cuts it: it may lie where a file of ours was */
+/*
+ * Maps a page of a new file and truncates it. The new file's inode may lie where one of ours was.
+ */
 static void cut_new_files(void)
 {
 	for (int i = 0; i < 20; i++) {
@@ -478,7 +487,7 @@ static void cut_new_files(void)
 	_exit(0);
 }
 
-TEST(a_file_that_is_gone_is_not_taken_for_one_that_comes_after_it)
+TEST(a_file_that_is_gone_is_not_confused_with_a_later_one)
 {
 	cpu_set_t one, all;
 	int lost = 0;
@@ -487,7 +496,7 @@ TEST(a_file_that_is_gone_is_not_taken_for_one_that_comes_after_it)
 	assert_int_equal(sched_getaffinity(0, sizeof(all), &all), 0);
 	CPU_ZERO(&one);
 	CPU_SET(sched_getcpu(), &one);
-	/* what one CPU has freed it gives out again */
+	/* Stay on one CPU: the kernel hands out again what this CPU has freed. */
 	sched_setaffinity(0, sizeof(one), &one);
 	for (int i = 0; i < 20; i++) {
 		int file = memfd_create("invlock-gone", MFD_CLOEXEC);
@@ -500,7 +509,7 @@ TEST(a_file_that_is_gone_is_not_taken_for_one_that_comes_after_it)
 		assert_ptr_equal(mmap(stripe, GROUP, PROT_READ | PROT_WRITE,
 				      MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0), stripe);
 		close(file);
-		/* the kernel frees it a grace period later */
+		/* the kernel frees the inode a grace period later */
 		nap_ms(30);
 		watched_sample(&w, &mm, stripe);
 		if (!fork())

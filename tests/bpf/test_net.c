@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
- * The net under the decoder (bpf/net.h): what no call announces is caught, what is known is marked
- * where it is, and what removes nothing is left alone. tests/vm runs this in a guest, whose kernel
- * has programs at functions; elsewhere there is no net.
+ * The net under the decoder (bpf/net.h): a removal that no call announces is caught, one that is
+ * known is marked in its own range, and what removes nothing is ignored. tests/vm runs this in a
+ * guest, whose kernel allows programs at functions. Elsewhere there is no net.
  */
 #include <arpa/inet.h>
 #include <fcntl.h>
@@ -33,7 +33,7 @@
 
 static struct invlock_mm mm;
 
-/* a monitor with a net, or no test */
+/* Opens a monitor that has a net, or skips the test. */
 static void open_net(void)
 {
 	struct bpf_set_header head;
@@ -42,7 +42,7 @@ static void open_net(void)
 	monitor_bpf_set(&mm, &head);
 	if (!head.net) {
 		watch_close(&mm);
-		TEST_SKIP("there is no net here: %.150s", head.no_net);
+		TEST_SKIP("the monitor has no net here: %.150s", head.no_net);
 	}
 }
 
@@ -71,9 +71,9 @@ static u64 caught_by(u64 who)
 	return 0;
 }
 
-/* ---- caught: a driver that takes its own mapping away ---- */
+/* ---- caught: a driver that removes pages of its own mapping ---- */
 
-/* what a socket on the loopback device has for us; with this much in it */
+/* Returns a connected socket on the loopback device, with len bytes ready to be received. */
 static int connected_with(size_t len)
 {
 	struct sockaddr_in at = { .sin_family = AF_INET,
@@ -83,7 +83,7 @@ static int connected_with(size_t len)
 	struct ifreq lo = { .ifr_name = "lo" };
 	char bytes[4 * PAGE] = {};
 
-	/* a guest has it, but it may be down */
+	/* a guest has the device, but it may be down */
 	if (!ioctl(listens, SIOCGIFFLAGS, &lo) && !(lo.ifr_flags & IFF_UP)) {
 		lo.ifr_flags |= IFF_UP;
 		ioctl(listens, SIOCSIFFLAGS, &lo);
@@ -102,7 +102,7 @@ static int connected_with(size_t len)
 	return in;
 }
 
-/* it maps what has come into our mapping, over what it mapped there before */
+/* Maps the received bytes into our mapping, in place of those that it mapped there before. */
 static int receive_into(int in, void *addr, size_t len)
 {
 	struct tcp_zerocopy_receive zc = { .address = (u64)addr, .length = len };
@@ -111,7 +111,7 @@ static int receive_into(int in, void *addr, size_t len)
 	return getsockopt(in, IPPROTO_TCP, TCP_ZEROCOPY_RECEIVE, &zc, &size);
 }
 
-TEST(a_driver_that_takes_its_own_mapping_away_is_caught_and_counted_by_its_call)
+TEST(pages_that_a_driver_removes_itself_are_caught_and_counted_by_call)
 {
 	char *stripe = stripe_new(), *mapping;
 	struct watched w, other;
@@ -127,7 +127,7 @@ TEST(a_driver_that_takes_its_own_mapping_away_is_caught_and_counted_by_its_call)
 	assert_int_equal(nr_caught(), 0);
 	assert_int_equal(receive_into(in, mapping, 4 * PAGE), 0);
 	assert_int_equal(watched_verdict(&w), INVLOCK_STALE);
-	/* nobody knows where it was */
+	/* The net does not know the address, so everything is stale. */
 	assert_int_equal(watched_verdict(&other), INVLOCK_STALE);
 	assert_true(nr_caught() > 0);
 	assert_int_equal(caught_by(BPF_CAUGHT_NATIVE | SYS_getsockopt), nr_caught());
@@ -139,7 +139,10 @@ TEST(a_driver_that_takes_its_own_mapping_away_is_caught_and_counted_by_its_call)
 
 /* ---- known: private copies of a file's pages ---- */
 
-/* a private mapping of a file, copied, whose own pages have left the page cache */
+/*
+ * A private mapping of a file whose pages were all copied; the file's own pages have left the page
+ * cache.
+ */
 static char *copied(int *ret_fd)
 {
 	char *p;
@@ -199,13 +202,13 @@ TEST(private_copies_that_a_truncation_drops_go_stale_and_nothing_else)
 	truncates(truncate_here);
 }
 
-TEST(so_they_do_when_another_process_truncates)
+TEST(private_copies_go_stale_when_another_process_truncates_their_file)
 {
 	truncates(truncate_elsewhere);
 }
 
-/* only what lies in the part that is cut off */
-TEST(a_copy_in_front_of_the_new_end_stays)
+/* A truncation removes only the copies behind the new end. */
+TEST(a_copy_in_front_of_the_new_end_stays_valid)
 {
 	struct watched front, back;
 	char *p;
@@ -213,7 +216,7 @@ TEST(a_copy_in_front_of_the_new_end_stays)
 
 	open_net();
 	assert_int_equal(ftruncate(fd, 3 * GROUP), 0);
-	/* the mapping does not begin where the file does */
+	/* the mapping begins in the middle of the file */
 	p = mmap(NULL, 2 * GROUP, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, GROUP);
 	memset(p, 1, 2 * GROUP);
 	watched_sample(&front, &mm, p);
@@ -222,7 +225,7 @@ TEST(a_copy_in_front_of_the_new_end_stays)
 	assert_int_equal(watched_verdict(&front), INVLOCK_VALID);
 	assert_int_equal(watched_verdict(&back), INVLOCK_STALE);
 	watched_sample(&back, &mm, p + GROUP);
-	/* far behind the end: nothing */
+	/* A truncation far behind the end removes nothing. */
 	assert_int_equal(ftruncate(fd, 1ULL << 60), 0);
 	assert_int_equal(ftruncate(fd, 1ULL << 59), 0);
 	assert_int_equal(watched_verdict(&back), INVLOCK_VALID);
@@ -283,7 +286,7 @@ struct page_move {
 
 #define UFFDIO_MOVE_NR	_IOWR(UFFDIO, 0x05, struct page_move)
 
-TEST(what_UFFDIO_MOVE_takes_away_goes_stale_and_nothing_else)
+TEST(pages_that_UFFDIO_MOVE_takes_away_go_stale_and_nothing_else)
 {
 	char *stripe = stripe_new(), *to;
 	struct watched w, other;
@@ -310,9 +313,9 @@ TEST(what_UFFDIO_MOVE_takes_away_goes_stale_and_nothing_else)
 		TEST_SKIP("this kernel moves no pages: %s", strerror(err));
 }
 
-/* ---- silent: what gathers and removes nothing ---- */
+/* ---- ignored: what starts a TLB gather and removes nothing ---- */
 
-TEST(write_protection_by_userfaultfd_is_left_alone)
+TEST(write_protection_by_userfaultfd_is_ignored)
 {
 	char *stripe = stripe_new();
 	struct uffdio_writeprotect wp;
@@ -329,14 +332,14 @@ TEST(write_protection_by_userfaultfd_is_left_alone)
 	assert_int_equal(ioctl(uffd, UFFDIO_WRITEPROTECT, &wp), 0);
 	wp.mode = UFFDIO_WRITEPROTECT_MODE_WP;
 	assert_int_equal(ioctl(uffd, UFFDIO_WRITEPROTECT, &wp), 0);
-	/* takes all of it back */
+	/* closing it ends all write protection */
 	close(uffd);
 	assert_int_equal(watched_verdict(&w), INVLOCK_VALID);
 	stripe_free(stripe);
 	close_net(0);
 }
 
-TEST(mprotect_and_advice_that_drops_nothing_are_left_alone)
+TEST(mprotect_and_advice_that_drops_nothing_are_ignored)
 {
 	char *stripe = stripe_new(), *p = stripe + VICTIM;
 	struct watched w;
@@ -352,8 +355,8 @@ TEST(mprotect_and_advice_that_drops_nothing_are_left_alone)
 	close_net(0);
 }
 
-/* the kernel has mapped it before it finds that it cannot */
-TEST(a_new_mapping_that_fails_is_left_alone)
+/* The kernel maps it before it finds that it must fail. */
+TEST(a_new_mapping_that_fails_is_ignored)
 {
 	struct watched w;
 	char *stripe = stripe_new(), *p, *q;
@@ -364,7 +367,7 @@ TEST(a_new_mapping_that_fails_is_left_alone)
 	assert_int_equal(ftruncate(fd, PAGE), 0);
 	p = mmap(NULL, PAGE, PROT_READ, MAP_SHARED, null, 0);
 	assert_ptr_equal(p, MAP_FAILED);
-	/* a second mapping of the same pages */
+	/* a second mapping of the same page */
 	p = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	*p = 1;
 	q = mremap(p, 0, PAGE, MREMAP_MAYMOVE);
@@ -392,7 +395,7 @@ static u64 numa_updates(void)
 	return nr;
 }
 
-/* Return: it could be written */
+/* Return: whether the value could be written */
 static bool set_to(const char *path, const char *value)
 {
 	int fd = open(path, O_WRONLY | O_CLOEXEC);
@@ -411,10 +414,10 @@ static void *wait_for_end(void *end)
 }
 
 /*
- * The kernel looks at a part of what a task has whenever it has run for so long. What is where a
- * single thread runs it leaves where it is, so there is another.
+ * NUMA balancing looks at a part of a task's memory each time the task has run for a while. It
+ * skips memory of a single-threaded process on the node it runs on, so there is a second thread.
  */
-TEST(numa_balancing_is_left_alone)
+TEST(numa_balancing_is_ignored)
 {
 	struct timespec from, now;
 	pthread_t other;
@@ -429,7 +432,7 @@ TEST(numa_balancing_is_left_alone)
 	    !set_to("/sys/kernel/debug/sched/numa_balancing/scan_period_min_ms", "10") ||
 	    !set_to(NUMA, "1")) {
 		close_net(0);
-		TEST_SKIP("NUMA balancing cannot be switched on");
+		TEST_SKIP("NUMA balancing cannot be enabled");
 	}
 	sem_init(&end, 0, 0);
 	assert_int_equal(pthread_create(&other, NULL, wait_for_end, &end), 0);
@@ -448,9 +451,9 @@ TEST(numa_balancing_is_left_alone)
 	close_net(0);
 }
 
-/* ---- silent: all that the decoder knows ---- */
+/* ---- known: every change that the decoder knows ---- */
 
-TEST(no_change_that_we_know_of_is_caught)
+TEST(no_change_that_the_decoder_knows_is_caught)
 {
 	struct invlock_mm_options o = { .size = sizeof(o), .monitor = "bpf" };
 	struct change_result result;
@@ -476,7 +479,7 @@ TEST(no_change_that_we_know_of_is_caught)
 	net_describe(&head, &net, text, sizeof(text));
 	invlock_mm_close(opened);
 	if (!head.net)
-		TEST_SKIP("there is no net here: %.150s", head.no_net);
+		TEST_SKIP("the monitor has no net here: %.150s", head.no_net);
 	print_message("# %u changes were seen; %s\n", seen, text);
 	assert_true(seen > 20);
 	assert_int_equal(net.nr_caught, 0);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* Several processes with one set of programs: seats, what each sees, and deaths. */
+/* Several processes that share one set of programs: seats, what each process sees, and deaths. */
 #include <bpf/bpf.h>
 #include <fcntl.h>
 #include <linux/capability.h>
@@ -9,19 +9,19 @@
 #include "lib/monitor/bpf/progset.h"
 #include "rig.h"
 
-/* A process of its own that opens the monitor and then does as it is told. */
+/* Another process that opens the monitor and then obeys orders. */
 struct other {
 	pid_t pid;
 	int to, from;
 };
 
-/* what it is told, a byte each, and what it answers */
+/* Each order is a byte; the comment is the answer. */
 enum order {
 	OPEN = 'o',	/* 0 or errno */
 	CHANGE = 'c',	/* 0: a real unmap was seen, and nothing else */
 	COUNT = 'n',	/* events so far, modulo 256 */
 	CLOSE = 'x',	/* 0 */
-	EXIT = 'e',	/* without a close; no answer */
+	EXIT = 'e',	/* no answer: it exits without closing */
 };
 
 static struct invlock_mm mm;
@@ -125,7 +125,7 @@ static int other_do(const struct other *o, enum order order)
 	return hear(o);
 }
 
-/* by this signal, or by a plain exit */
+/* Ends the process by this signal; 0: by a plain exit. */
 static void other_end(struct other *o, int sig)
 {
 	int status;
@@ -159,7 +159,9 @@ static u64 family(void)
 	return set_object() ^ monitor_bpf_options.family;
 }
 
-/* the programs of our family in the kernel, and the head of the set of the last of them */
+/*
+ * Counts our family's programs in the kernel. The head of the last program's set goes to ret_head.
+ */
 static unsigned int count_programs(struct bpf_set *ret_head, int *ret_users)
 {
 	unsigned int nr = 0;
@@ -185,7 +187,7 @@ static unsigned int count_programs(struct bpf_set *ret_head, int *ret_users)
 	return nr;
 }
 
-/* what the kernel frees, it frees a little later */
+/* The kernel frees programs a little later, so it waits for the number. */
 static void expect_programs(unsigned int sets)
 {
 	u64 give_up = port_now() + 20000000000ULL;
@@ -212,7 +214,7 @@ static unsigned int count_seats(enum bpf_seat_state state)
 	return nr;
 }
 
-/* the maps of users that the set holds */
+/* How many maps of users the set holds. */
 static unsigned int count_users(void)
 {
 	unsigned int nr = 0;
@@ -276,7 +278,7 @@ TEST(each_of_eight_sees_its_own_changes_and_no_others)
 	expect_programs(0);
 }
 
-TEST(the_death_of_who_loaded_the_programs_leaves_the_others_exact)
+TEST(when_the_process_that_loaded_the_programs_dies_the_others_stay_exact)
 {
 	struct other o[3];
 
@@ -292,7 +294,7 @@ TEST(the_death_of_who_loaded_the_programs_leaves_the_others_exact)
 	expect_programs(0);
 }
 
-TEST(who_is_killed_leaves_a_seat_that_the_next_clears)
+TEST(a_killed_process_leaves_a_seat_that_the_next_one_clears)
 {
 	struct other first, killed, next;
 
@@ -310,7 +312,7 @@ TEST(who_is_killed_leaves_a_seat_that_the_next_clears)
 	assert_int_equal(count_users(), 2);
 	assert_int_equal(other_do(&next, CHANGE), 0);
 	assert_int_equal(other_do(&first, CHANGE), 0);
-	/* a process that closes clears its own seat */
+	/* A process that closes clears its own seat. */
 	assert_int_equal(other_do(&next, CLOSE), 0);
 	assert_int_equal(count_seats(BPF_SEAT_FREE), BPF_NR_USERS - 1);
 	assert_int_equal(count_users(), 1);
@@ -319,7 +321,7 @@ TEST(who_is_killed_leaves_a_seat_that_the_next_clears)
 	expect_programs(0);
 }
 
-TEST(many_that_come_and_go_one_way_or_another_use_up_no_seat)
+TEST(processes_that_come_and_go_in_any_way_use_up_no_seat)
 {
 	struct other first, o;
 
@@ -331,7 +333,10 @@ TEST(many_that_come_and_go_one_way_or_another_use_up_no_seat)
 		if (i % 3 == 0)
 			assert_int_equal(other_do(&o, CLOSE), 0);
 		other_end(&o, i % 3 == 1 ? SIGKILL : 0);
-		/* what the first has, and what this one left */
+		/*
+		 * The first process has one seat, and the process that just ended may have left
+		 * one.
+		 */
 		assert_true(count_seats(BPF_SEAT_FREE) >= BPF_NR_USERS - 2);
 		assert_true(count_users() <= 2);
 	}
@@ -354,7 +359,7 @@ TEST(when_all_seats_are_taken_a_second_set_serves_the_rest)
 	expect_programs(0);
 }
 
-TEST(of_two_that_load_at_the_same_moment_one_set_is_left)
+TEST(of_two_sets_loaded_at_the_same_moment_one_is_left)
 {
 	need_to_look();
 	for (int i = 0; i < 3; i++) {
@@ -398,7 +403,9 @@ TEST(two_copies_of_the_library_in_one_process_both_see_its_changes)
 	expect_programs(0);
 }
 
-/* two would hide each other, if both copies claimed before either is armed */
+/*
+ * If both copies of the library had a seat, each would hide the other, even before either is armed.
+ */
 TEST(a_process_gets_one_seat_of_a_set_armed_or_not)
 {
 	struct invlock_why why = {};
@@ -412,7 +419,7 @@ TEST(a_process_gets_one_seat_of_a_set_armed_or_not)
 	assert_int_equal(set_ask(&set, BPF_ASK_CLAIM, 0), -EEXIST);
 	set.seat = seat;
 	assert_int_equal(set_ask(&set, BPF_ASK_GIVE_BACK, 0), 0);
-	/* the refused claim took none, and this one is free again */
+	/* The refused claim took no seat, and the first seat is free again. */
 	assert_int_equal(count_seats(BPF_SEAT_FREE), BPF_NR_USERS);
 	assert_int_equal(set_ask(&set, BPF_ASK_CLAIM, 0), seat);
 	set_release(&set);
@@ -456,7 +463,7 @@ TEST(a_set_that_lacks_a_link_or_a_program_is_not_used)
 	expect_programs(0);
 }
 
-/* the two capabilities that loading takes, as another user if uid is not 0 */
+/* Keeps the two capabilities that loading needs; a uid other than 0 also makes it another user. */
 static void drop_to(uid_t uid)
 {
 	struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
@@ -479,7 +486,7 @@ static void be_somebody(void)
 	drop_to(12345);
 }
 
-TEST(without_the_right_to_look_a_process_loads_its_own)
+TEST(a_process_that_may_not_look_loads_its_own_programs)
 {
 	struct other o[2];
 
@@ -499,7 +506,7 @@ TEST(without_the_right_to_look_a_process_loads_its_own)
 	expect_programs(0);
 }
 
-TEST(what_another_user_has_loaded_is_not_trusted)
+TEST(a_set_that_another_user_loaded_is_not_trusted)
 {
 	struct other o;
 
@@ -519,7 +526,7 @@ TEST(what_another_user_has_loaded_is_not_trusted)
 static int own_family(void **state)
 {
 	(void)state;
-	/* the tests that run beside this one have sets, too */
+	/* A family of our own: tests that run at the same time have sets, too. */
 	monitor_bpf_options.family = (u64)getpid() << 32;
 	return 0;
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* io_uring MADVISE: a change of the map without a system call of its own. */
+/* io_uring's MADVISE changes the map without a system call of its own. */
 #include <fcntl.h>
 #include <liburing.h>
 #include <signal.h>
@@ -48,7 +48,7 @@ static void reap(void)
 	io_uring_cqe_seen(&ring, cqe);
 }
 
-/* the completion is there for all to see a moment before the program hears of it */
+/* Everybody can see the completion a moment before our program learns of it: wait for that. */
 static void await_end(void)
 {
 	for (int i = 0; i < 10000; i++) {
@@ -110,7 +110,7 @@ TEST(a_completion_that_overflows_degrades_the_feed)
 	struct invlock_snapshot snap;
 	int sampled = 0;
 
-	/* two completions fit; nobody takes them out */
+	/* The queue has room for two completions, and nobody takes them out. */
 	ring_open(1, 0);
 	for (int i = 0; i < 2; i++) {
 		io_uring_prep_nop(io_uring_get_sqe(&ring));
@@ -125,8 +125,8 @@ TEST(a_completion_that_overflows_degrades_the_feed)
 	ring_close();
 }
 
-/* the kernel posts nothing for a request that fails with a link of which no completion is wanted */
-TEST(a_request_that_never_runs_as_its_link_failed_ends)
+/* If a link fails, the kernel posts no completion for a linked request that asked for none. */
+TEST(a_request_that_never_runs_because_its_link_failed_ends)
 {
 	struct invlock_snapshot snap;
 	struct io_uring_sqe *sqe;
@@ -150,7 +150,7 @@ TEST(a_request_that_never_runs_as_its_link_failed_ends)
 	ring_close();
 }
 
-/* more requests than there is room for, behind a read of a pipe that nobody writes to */
+/* Queues more requests than the table has room for, behind a read of a pipe that stays empty. */
 static void queue_too_many(void)
 {
 	static struct io_uring rings[3];
@@ -174,7 +174,7 @@ static void queue_too_many(void)
 	}
 }
 
-TEST(requests_that_fill_the_table_of_one_process_are_no_matter_to_another)
+TEST(requests_that_fill_one_process_table_do_not_affect_another)
 {
 	int ready[2], status;
 	pid_t child;
@@ -207,8 +207,8 @@ TEST(requests_that_fill_the_table_of_one_process_are_no_matter_to_another)
 }
 
 /*
- * A request that waits, until the userfaultfd that asked for it is read, outlives the monitor
- * that saw it start; its end is marked for the next one, and taken from nobody.
+ * A request waits until its userfaultfd is read, and so outlives the monitor that saw it start. The
+ * monitor that is opened next marks its end; no other process notices.
  */
 TEST(a_request_that_outlives_its_monitor_is_an_event_of_the_next)
 {
@@ -226,7 +226,10 @@ TEST(a_request_that_outlives_its_monitor_is_an_event_of_the_next)
 		TEST_SKIP("userfaultfd: %s", strerror(errno));
 	}
 	first = mm;
-	/* holds what we hold: the set, and with it the request, lives on */
+	/*
+	 * The child inherits our descriptors: the set lives on, and so does its record of the
+	 * request.
+	 */
 	keeper = fork();
 	if (!keeper) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);

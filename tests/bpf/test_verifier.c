@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
- * The kernel looks at each program along every path before it takes it, and refuses one for which
- * it would have to look at a million instructions. How many that are depends on the kernel. Each
- * program keeps well below, so that the next kernel takes it, too.
+ * The kernel checks each program along every path before it accepts it, and refuses a program for
+ * which it would have to check a million instructions. How many it checks depends on the kernel.
+ * Each of our programs stays well below the limit, so that the next kernel accepts it, too.
  */
 #include <bpf/bpf.h>
 #include "lib/monitor/bpf/progset.h"
@@ -25,7 +25,7 @@ static void check_programs(void)
 	struct invlock_mm mm;
 	const struct set *set;
 
-	/* a family of their own, so that nobody else's are asked */
+	/* a family of its own, so that no other test's set is asked */
 	monitor_bpf_options.family = (u64)getpid();
 	watch_open(&mm);
 	/* the first member of what the monitor keeps there */
@@ -36,13 +36,13 @@ static void check_programs(void)
 		if (info.verified_insns > most.verified_insns)
 			most = info;
 		if (info.verified_insns > BUDGET)
-			fail_msg("%s: the kernel looked at %u instructions, the budget is %u",
+			fail_msg("%s: the kernel checked %u instructions, the budget is %u",
 				 info.name, info.verified_insns, BUDGET);
 	}
-	/* older kernels do not say */
+	/* Older kernels do not report the number. */
 	if (!most.verified_insns) {
 		watch_close(&mm);
-		TEST_SKIP("this kernel does not say at how many instructions it looked");
+		TEST_SKIP("this kernel does not report how many instructions it checked");
 	}
 	print_message("# %u programs, the most is %u instructions, for %s\n", set->nr_programs,
 		      most.verified_insns, most.name);
@@ -54,7 +54,7 @@ TEST(the_verifier_needs_no_more_than_its_budget_for_any_program)
 	check_programs();
 }
 
-TEST(the_verifier_needs_no_more_than_that_for_any_at_the_tracepoints)
+TEST(at_the_tracepoints_the_verifier_needs_no_more_than_its_budget)
 {
 	monitor_bpf_options.tracepoints = true;
 	check_programs();

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A toy device: it registers memory by taking a number. It counts, can be told to fail,
- * and keeps books, so that a missing or a double deregistration is found.
+ * A fake device: it registers memory by handing out a number. It counts its calls, can be told to
+ * fail, and remembers which numbers are registered, so that a missing or a double deregistration is
+ * found.
  */
 #ifndef INVLOCK_TESTS_LIB_RIG_H
 #define INVLOCK_TESTS_LIB_RIG_H
@@ -15,7 +16,7 @@
 
 struct toy {
 	unsigned int nr_reg, nr_dereg, nr_live;	/* atomics */
-	unsigned int nr_wrong;			/* deregistered what was not registered */
+	unsigned int nr_wrong;			/* calls for a handle that was not registered */
 	int fail_with;				/* the next reg() fails with this */
 	unsigned int fail_times;
 	void (*during_reg)(struct toy *toy, void *addr, size_t len);
@@ -60,7 +61,7 @@ static inline bool toy_is_live(struct toy *toy, uint64_t handle)
 	return __atomic_load_n(&toy->live[handle], __ATOMIC_RELAXED);
 }
 
-/* a manual mm and a cache over the toy; options may be NULL */
+/* Opens a manual mm, and over it a cache of the fake device; options may be NULL. */
 static inline void toy_open(struct toy *toy, const struct invlock_cache_options *options)
 {
 	struct invlock_mm_options mo = { .size = sizeof(mo), .monitor = "manual" };

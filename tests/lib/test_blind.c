@@ -15,10 +15,10 @@
 
 static struct toy toy;
 static u64 event;
-/* never touched: the toy does not look at it */
+/* nobody accesses these addresses: the fake device registers without looking */
 static char *const mem = (char *)0x100000000;
 
-/* time enough, however busy the machine is */
+/* LONG_NS is never spent, however busy the machine is */
 #define LONG_NS		60000000000
 #define SHORT_NS	1000000
 
@@ -67,7 +67,7 @@ static pthread_t go_blind_for_a_moment(bool miss)
 	return thread;
 }
 
-TEST(a_get_waits_for_a_blind_monitor_and_goes_on_with_its_entry)
+TEST(a_get_waits_for_a_blind_monitor_and_keeps_its_entry)
 {
 	pthread_t thread;
 
@@ -91,7 +91,7 @@ TEST(a_get_registers_again_what_a_blind_monitor_may_have_missed)
 	assert_int_equal(toy_stats(&toy).stale, 1);
 }
 
-TEST(a_get_of_what_is_cached_does_not_wait)
+TEST(a_get_of_cached_entries_alone_does_not_wait)
 {
 	assert_int_equal(get_and_put(0), 0);
 	go_blind();
@@ -132,7 +132,7 @@ static void go_blind_once(struct toy *t, void *addr, size_t len)
 	pthread_detach(go_blind_for_a_moment(false));
 }
 
-TEST(a_registration_is_not_made_twice_for_a_window_in_which_nothing_was_missed)
+TEST(a_registration_survives_a_window_in_which_nothing_was_missed)
 {
 	toy.during_reg = go_blind_once;
 	assert_int_equal(get_and_put(0), 0);
@@ -140,7 +140,7 @@ TEST(a_registration_is_not_made_twice_for_a_window_in_which_nothing_was_missed)
 	assert_int_equal(toy_stats(&toy).collided, 0);
 }
 
-TEST(a_read_section_waits_too_and_is_still_good)
+TEST(a_read_section_waits_for_a_blind_monitor_and_stays_valid)
 {
 	const struct invlock_read_budget budget = { .rounds = 64, .time_ns = LONG_NS };
 	struct invlock_read rd;

@@ -9,7 +9,7 @@
 #define PAGE	4096UL
 
 static struct toy toy;
-/* never touched: the toy does not look at it */
+/* nobody accesses these addresses: the fake device registers without looking */
 static char *const mem = (char *)0x100000000;
 
 static int setup(void **state)
@@ -56,14 +56,14 @@ TEST(the_second_get_is_a_hit_and_pages_are_whole)
 	assert_int_equal(toy_stats(&toy).misses, 1);
 }
 
-TEST(a_reported_change_ends_the_life_of_what_it_overlaps)
+TEST(a_reported_change_makes_what_it_overlaps_stale)
 {
 	struct invlock_pin a = get(mem, PAGE), b = get(mem + 4 * PAGE, PAGE), c;
 
 	toy_change(&toy, mem, PAGE);
 	c = get(mem, PAGE);
 	assert_int_not_equal(a.handle, c.handle);
-	/* a is still pinned: stale, but not pulled from under its user */
+	/* a is stale, but still pinned, so it stays registered */
 	assert_true(toy_is_live(&toy, a.handle));
 	put(a);
 	put(c);
@@ -88,7 +88,7 @@ TEST_PLANTED(no_check, without_the_check_a_stale_entry_is_a_hit)
 	put(b);
 }
 
-TEST(the_dead_are_deregistered_while_idle_when_the_descriptor_says_so)
+TEST(the_descriptor_says_when_an_idle_program_should_reap)
 {
 	struct pollfd fd = { .fd = invlock_cache_fd(toy.cache), .events = POLLIN };
 
@@ -97,7 +97,7 @@ TEST(the_dead_are_deregistered_while_idle_when_the_descriptor_says_so)
 	assert_int_equal(poll(&fd, 1, 60000), 1);
 	assert_int_equal(invlock_cache_reap(toy.cache), 1);
 	assert_int_equal(toy.nr_live, 0);
-	/* nothing left to look after: it falls silent */
+	/* The cache is empty: the descriptor stays silent. */
 	assert_int_equal(poll(&fd, 1, 200), 0);
 }
 
@@ -148,7 +148,7 @@ TEST(a_pin_is_put_once)
 	assert_int_equal(invlock_cache_put(&a), 0);
 	assert_int_equal(invlock_cache_put(&a), -EINVAL);
 	assert_int_equal(invlock_cache_put(&copy), -EINVAL);
-	/* also when the slot holds the same region again */
+	/* A stale copy of a pin is refused even when its slot holds the same region again. */
 	a = get(mem, PAGE);
 	assert_int_equal(invlock_cache_put(&copy), -EINVAL);
 	put(a);
@@ -156,7 +156,7 @@ TEST(a_pin_is_put_once)
 	assert_int_equal(invlock_cache_put(&none), -EINVAL);
 }
 
-TEST(close_waits_for_nobody_but_refuses_while_a_pin_is_held)
+TEST(close_is_refused_and_does_not_wait_while_a_pin_is_held)
 {
 	struct invlock_pin a = get(mem, PAGE), b;
 
@@ -192,7 +192,7 @@ TEST(bypass_registers_for_one_pin_and_keeps_nothing)
 	assert_int_equal(toy_stats(&toy).bypassed, 2);
 }
 
-TEST(cached_only_never_registers)
+TEST(a_get_of_cached_entries_alone_never_registers)
 {
 	struct invlock_pin pin;
 
@@ -204,7 +204,7 @@ TEST(cached_only_never_registers)
 	assert_int_equal(toy.nr_reg, 1);
 }
 
-TEST(drop_forgets_what_overlaps_and_spares_what_is_in_use)
+TEST(drop_removes_what_overlaps_and_spares_what_is_pinned)
 {
 	struct invlock_pin a = get(mem, 2 * PAGE);
 
@@ -216,13 +216,13 @@ TEST(drop_forgets_what_overlaps_and_spares_what_is_in_use)
 	put(a);
 	assert_int_equal(invlock_cache_reap(toy.cache), 1);
 	assert_int_equal(toy_stats(&toy).entries, 1);
-	/* so small a range that it is looked up, not searched for */
+	/* for so small a range drop looks up one address instead of searching the index */
 	assert_int_equal(invlock_cache_drop(toy.cache, mem + 9 * PAGE + 1, 1), 1);
 	assert_int_equal(invlock_cache_drop(toy.cache, mem + 9 * PAGE + 1, 1), 0);
 	assert_int_equal(toy_stats(&toy).entries, 0);
 }
 
-TEST(an_entry_limit_evicts_the_idle_and_never_what_is_in_use)
+TEST(an_entry_limit_evicts_idle_entries_and_never_pinned_ones)
 {
 	struct invlock_cache_options o = { .size = sizeof(o), .max_entries = 8 };
 	struct invlock_pin kept[7], pin;
@@ -236,7 +236,7 @@ TEST(an_entry_limit_evicts_the_idle_and_never_what_is_in_use)
 	for (int i = 0; i < 7; i++)
 		assert_true(toy_is_live(&toy, kept[i].handle));
 	assert_true(toy.nr_live <= 8);
-	/* none of the seven was unlinked either */
+	/* All seven are still in the index. */
 	for (int i = 0; i < 7; i++) {
 		pin = get(mem + i * PAGE, PAGE);
 		assert_int_equal(pin.handle, kept[i].handle);
@@ -279,7 +279,7 @@ TEST(an_error_of_reg_is_passed_on_and_nothing_is_kept)
 	toy.fail_with = 5;
 	toy.fail_times = 1;
 	assert_int_equal(invlock_cache_get(toy.cache, mem, PAGE, 0, &pin), -EIO);
-	/* also one that could be taken for a collision */
+	/* an error that could be mistaken for a collision is passed on, too */
 	toy.fail_with = -EAGAIN;
 	toy.fail_times = 1;
 	assert_int_equal(invlock_cache_get(toy.cache, mem, PAGE, 0, &pin), -EAGAIN);
@@ -287,7 +287,7 @@ TEST(an_error_of_reg_is_passed_on_and_nothing_is_kept)
 	put(get(mem, PAGE));
 }
 
-TEST(no_memory_in_reg_makes_room_and_tries_once_more)
+TEST(when_reg_has_no_memory_one_entry_is_evicted_and_reg_tried_once_more)
 {
 	struct invlock_pin pin;
 
@@ -368,7 +368,7 @@ TEST(reg_and_dereg_may_call_back_into_the_cache)
 	put(inner[0]);
 }
 
-TEST(a_granule_that_reaches_too_far_falls_back_to_pages)
+TEST(a_granule_that_cannot_be_registered_falls_back_to_pages)
 {
 	struct invlock_cache_options o = { .size = sizeof(o), .granule = 2 << 20 };
 	struct invlock_pin pin;
@@ -415,7 +415,7 @@ TEST(options_are_checked)
 	assert_ptr_equal(cache, (void *)1);
 }
 
-TEST(sixty_four_caches_can_be_open_and_one_more_says_so)
+TEST(sixty_four_caches_can_be_open_and_one_more_is_refused)
 {
 	struct invlock_cache_options o = {
 		.size = sizeof(o), .ops = { toy_reg, toy_dereg }, .ctx = &toy, .max_entries = 4,
@@ -437,7 +437,7 @@ TEST(sixty_four_caches_can_be_open_and_one_more_says_so)
 	assert_int_equal(invlock_cache_close(caches[0]), 0);
 }
 
-TEST(more_pins_than_a_record_has_slots_are_held_at_once)
+TEST(more_pins_than_a_record_has_slots_can_be_held_at_once)
 {
 	struct invlock_pin pins[1000];
 

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT
 /*
- * The cache on many threads: every hit is a live registration that no reported change made
- * stale, while others change, evict, drop, reap, exit, are cancelled, and take signals.
+ * The cache on many threads: every hit is a live registration that no reported change made stale,
+ * while other threads change, evict, drop, reap, exit, are cancelled, and take signals.
  *
- * The oracle: each page has a version, which its changer raises between the reported start
- * and end. The toy remembers the versions at registration. A pin whose registration is older
- * than what the thread read before its get is a stale use.
+ * How a stale use is found: each page has a version, which the changing thread raises between the
+ * reported start and end. reg() remembers the version of its page. A pin is stale if its
+ * registration has an older version than the one that the thread read before its get.
  */
 #include <pthread.h>
 #include <signal.h>
@@ -20,7 +20,7 @@
 #define PAGE		4096UL
 #define NR_PAGES	64
 #define ROUNDS		30000
-#define CHANGES		2000	/* that a storm must have seen, however the threads are scheduled */
+#define CHANGES		2000	/* a storm goes on until it has seen this many changes */
 
 static struct toy toy;
 static char *const mem = (char *)0x100000000;
@@ -221,7 +221,7 @@ static void *until_cancelled(void *arg)
 static void slow_reg(struct toy *t, void *addr, size_t len)
 {
 	(void)t, (void)addr, (void)len;
-	usleep(100);	/* a cancellation point: must not be taken inside reg() */
+	usleep(100);	/* a cancellation point: no thread may be cancelled inside reg() */
 }
 
 TEST(cancelled_threads_leave_nothing_locked_registered_or_pinned)
@@ -244,7 +244,7 @@ TEST(cancelled_threads_leave_nothing_locked_registered_or_pinned)
 
 static unsigned int nr_signals;
 
-/* a real unmap and a reported change, in the middle of whatever the thread does */
+/* A real unmap and a reported change, at any place in the interrupted thread's code. */
 static void unmap_in_handler(int sig)
 {
 	void *p = mmap(NULL, PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -264,7 +264,7 @@ TEST(a_signal_handler_that_unmaps_during_any_call_hangs_nothing)
 	setitimer(ITIMER_REAL, &t, NULL);
 	user((void *)1);
 	setitimer(ITIMER_REAL, &off, NULL);
-	/* not the default: one may still be on its way, to another thread */
+	/* Not SIG_DFL: a signal may still be on its way to another thread. */
 	signal(SIGALRM, SIG_IGN);
 	assert_true(nr_signals > 0);
 	assert_int_equal(nr_stale, 0);

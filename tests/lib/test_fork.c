@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: MIT
-/* fork, raw clone, vfork, exec: an inherited context is dead, with one errno. */
+/*
+ * fork, raw clone, vfork, exec: what a child inherits is dead, and each call says so with one
+ * errno.
+ */
 #include <invlock/section.h>
 #include <pthread.h>
 #include <sched.h>
@@ -11,12 +14,12 @@
 #include "tests/lib/rig.h"
 
 #define PAGE	4096UL
-#define MANY	100	/* pins: more than a thread's first slots */
+#define MANY	100	/* more pins than fit into a thread's first slots */
 
 static struct toy toy;
 static char *const mem = (char *)0x100000000;
 
-/* in a child: no cmocka, an exit code that names the line */
+/* A child must not run cmocka's assertions; its exit code tells the line that failed. */
 #define CHECK(cond) do { if (!(cond)) _exit(__LINE__ & 0x7f ? __LINE__ & 0x7f : 1); } while (0)
 
 static void in_child(void (*what)(void), bool raw)
@@ -69,7 +72,7 @@ static void dead_then_reopened(void)
 	struct invlock_pin pin, pins[MANY];
 
 	everything_is_dead();
-	/* the parent's registrations are the parent's: no dereg() here, and pins do not matter */
+	/* The registrations belong to the parent: a close here calls no dereg(), pinned or not. */
 	CHECK(invlock_cache_close(toy.cache) == 0);
 	invlock_mm_close(toy.mm);
 	CHECK(toy.nr_dereg == nr_dereg);
@@ -79,7 +82,7 @@ static void dead_then_reopened(void)
 	CHECK(toy.nr_reg == 1);
 	CHECK(invlock_cache_put(&pin) == 0);
 	CHECK(invlock_cache_put(&pin) == -EINVAL);
-	/* in whatever slot it was, what the parent pinned is not what is pinned here now */
+	/* The parent's pin is refused, even where a pin of this process has the same slot. */
 	for (int i = 0; i < MANY; i++)
 		CHECK(invlock_cache_get(toy.cache, mem, PAGE, 0, &pins[i]) == 0);
 	CHECK(invlock_cache_put(&held) == -EOWNERDEAD);
@@ -87,7 +90,7 @@ static void dead_then_reopened(void)
 		CHECK(invlock_cache_put(&pins[i]) == 0);
 	CHECK(invlock_cache_put(&held) == -EOWNERDEAD);
 	toy_change(&toy, mem, PAGE);
-	/* what the parent's threads had pinned is nobody's here */
+	/* What the parent's threads had pinned is not pinned here. */
 	CHECK(invlock_cache_reap(toy.cache) == 1);
 	CHECK(invlock_cache_close(toy.cache) == 0);
 	invlock_mm_close(toy.mm);
@@ -102,7 +105,7 @@ static void *get_and_put(void *cache)
 	return cache;
 }
 
-/* the thread that forked has the record that was wiped, and another thread opens */
+/* The forking thread's record was wiped in the child, where another thread opens first. */
 static void reopened_by_another_thread(void)
 {
 	struct invlock_pin pin;
@@ -113,7 +116,7 @@ static void reopened_by_another_thread(void)
 	CHECK(!pthread_create(&thread, NULL, get_and_put, toy.cache));
 	CHECK(!pthread_join(thread, &good) && good);
 	CHECK(invlock_cache_get(toy.cache, mem, PAGE, 0, &pin) == 0);
-	/* the pin is seen */
+	/* drop finds the region pinned, and leaves it registered */
 	CHECK(invlock_cache_drop(toy.cache, mem, PAGE) == 1);
 	CHECK(toy_is_live(&toy, pin.handle));
 	CHECK(invlock_cache_put(&pin) == 0);
@@ -140,7 +143,7 @@ static int setup(void **state)
 	(void)state;
 	toy_open(&toy, &o);
 	assert_int_equal(invlock_cache_get(toy.cache, mem, PAGE, 0, &held), 0);
-	/* a slot is free, and in the parent the next one is a hit at once */
+	/* leaves a free slot behind, so that the parent's next get is a hit at once */
 	assert_int_equal(invlock_cache_get(toy.cache, mem, PAGE, 0, &pin), 0);
 	assert_int_equal(invlock_cache_put(&pin), 0);
 	invlock_read_init(&translated, toy.mm, mem, PAGE, NULL, 0);
@@ -154,7 +157,7 @@ static int teardown(void **state)
 	struct invlock_pin pin;
 
 	(void)state;
-	/* the parent noticed nothing */
+	/* The parent is not affected. */
 	assert_true(invlock_read_valid(&translated));
 	assert_int_equal(invlock_cache_get(toy.cache, mem, PAGE, INVLOCK_GET_CACHED, &pin), 0);
 	assert_int_equal(pin.handle, held.handle);
@@ -183,7 +186,7 @@ TEST(a_forked_child_closes_and_reopens)
 TEST(a_child_of_a_raw_clone_closes_and_reopens)
 {
 #ifdef __SANITIZE_THREAD__
-	TEST_SKIP("ThreadSanitizer takes the parent's threads for the child's after a raw clone");
+	TEST_SKIP("ThreadSanitizer mixes up the threads of parent and child after clone");
 #endif
 	in_child(dead_then_reopened, true);
 }
@@ -193,10 +196,10 @@ TEST(a_forked_child_may_open_before_it_closes)
 	in_child(reopened_while_the_old_one_is_still_there, false);
 }
 
-TEST(in_a_forked_child_a_thread_that_had_a_record_gets_another)
+TEST(in_a_forked_child_a_thread_gets_a_new_record)
 {
 #ifdef __SANITIZE_THREAD__
-	TEST_SKIP("ThreadSanitizer takes a thread that a forked child starts for the parent's");
+	TEST_SKIP("ThreadSanitizer does not tell a forked child's threads from the parent's");
 #endif
 	in_child(reopened_by_another_thread, false);
 }
@@ -215,7 +218,7 @@ TEST(a_vfork_child_shares_the_mm_and_nothing_dies)
 	assert_true(pid > 0);
 	assert_int_equal(waitpid(pid, NULL, 0), pid);
 	if (!shared)
-		TEST_SKIP("vfork() is fork() here, as ThreadSanitizer and Valgrind have it");
+		TEST_SKIP("ThreadSanitizer and Valgrind make vfork() a fork()");
 	assert_int_equal(err, 0);
 }
 
@@ -225,7 +228,7 @@ static void run_true(void)
 	_exit(1);
 }
 
-TEST(a_child_that_execs_disturbs_nobody)
+TEST(a_child_that_execs_does_not_disturb_the_parent)
 {
 	in_child(run_true, false);
 }
@@ -248,7 +251,7 @@ static void forks_again(void)
 	toy_close(&toy);
 }
 
-TEST(a_grandchild_is_dead_to_what_the_child_opened)
+TEST(what_a_child_opened_is_dead_in_its_own_child)
 {
 	in_child(forks_again, false);
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* What is mapped, as the kernel answers a question and as it is read from its text. */
+/* Finding out what is mapped: asking the kernel and reading /proc must give the same answer. */
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -24,7 +24,7 @@ static int close_maps(void **state)
 	return close(maps);
 }
 
-/* the first line of the text, and then the next ones, until there is no more; false = none */
+/* The next mapping's start address in the text; false at its end. */
 static bool next_start(FILE *f, unsigned long long *ret_start)
 {
 	char line[5000];
@@ -32,7 +32,7 @@ static bool next_start(FILE *f, unsigned long long *ret_start)
 	return fgets(line, sizeof(line), f) && sscanf(line, "%llx-", ret_start) == 1;
 }
 
-TEST(the_question_and_the_text_give_the_same_for_every_mapping)
+TEST(the_kernels_answer_and_the_text_agree_on_every_mapping)
 {
 	FILE *f = fopen("/proc/self/maps", "re");
 	unsigned long long start;
@@ -43,12 +43,12 @@ TEST(the_question_and_the_text_give_the_same_for_every_mapping)
 		struct mapping asked, read;
 		int err;
 
-		/* not one of the process's own: the kernel is not asked for it */
+		/* the kernel's own mappings, such as vsyscall, cannot be asked for */
 		if (start >> 47)
 			continue;
 		err = mapping_find(maps, start + 1, &asked);
 		assert_int_equal(err, mapping_find_in_text(maps, start + 1, &read));
-		/* it grew, or went, as we looked */
+		/* The mapping grew or went between the two looks. */
 		if (err || asked.start != read.start || asked.end != read.end)
 			continue;
 		assert_int_equal(asked.start, start);
@@ -62,7 +62,7 @@ TEST(the_question_and_the_text_give_the_same_for_every_mapping)
 	assert_true(nr >= 10);
 }
 
-TEST(a_hole_is_not_found_by_either)
+TEST(neither_way_finds_a_hole)
 {
 	char *p = mmap(NULL, 3 * PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	struct mapping m;
@@ -104,7 +104,7 @@ TEST(a_name_that_is_too_long_is_cut)
 	close(fd);
 }
 
-TEST(only_what_is_surely_private_and_anonymous_is_called_so)
+TEST(only_memory_that_is_surely_private_and_anonymous_is_called_so)
 {
 	static const struct {
 		struct mapping m;

@@ -36,7 +36,7 @@ TEST(options_of_a_wrong_size_or_with_unknown_flags_are_refused)
 	assert_int_equal(invlock_mm_open(&o, &mm, NULL), -EINVAL);
 	assert_int_equal(invlock_mm_open(&manual, NULL, &why), -EINVAL);
 
-	/* a program built for a later version: fine as long as it asks for nothing new */
+	/* A program built for a later version is accepted if it asks for nothing new. */
 	longer.o.size = sizeof(longer);
 	assert_int_equal(invlock_mm_open(&longer.o, &mm, NULL), 0);
 	invlock_mm_close(mm);
@@ -65,7 +65,7 @@ TEST(one_process_has_one_feed_however_many_open_it)
 	invlock_mm_close(NULL);
 }
 
-TEST(info_says_what_watches_and_refuses_a_short_struct)
+TEST(info_names_the_monitor_and_refuses_a_short_struct)
 {
 	struct invlock_mm_info i = { .size = sizeof(i) };
 	struct invlock_mm *mm;

@@ -30,7 +30,7 @@ static void report(const void *addr, size_t len)
 	assert_int_equal(invlock_manual_end(mm, addr, len), 0);
 }
 
-TEST(a_translation_is_good_until_its_range_changes)
+TEST(a_translation_is_valid_until_its_range_changes)
 {
 	struct invlock_read rd;
 
@@ -65,7 +65,7 @@ TEST(a_collision_goes_round_again)
 	invlock_read_end(&rd);
 }
 
-TEST(a_budget_ends_it_with_ebusy)
+TEST(a_spent_budget_ends_the_section_with_ebusy)
 {
 	struct invlock_read_budget budget = { .rounds = 3 };
 	struct invlock_read rd;
@@ -114,7 +114,7 @@ TEST(bad_input_never_enters_the_loop)
 	assert_int_equal(invlock_read_error(&rd), -EINVAL);
 }
 
-TEST(a_report_that_is_empty_or_wraps_is_of_everything)
+TEST(a_report_that_is_empty_or_wraps_covers_everything)
 {
 	static const struct { size_t offset, len; } reports[] = { { 8192, 0 }, { 8192, -1UL } };
 

@@ -4,11 +4,11 @@
 # Kernels for the guest: Debian's packages, unpacked into the cache and never installed, so
 # that no maintainer script runs on this machine; and kernels built from its linux-source.
 #
-# kernel_get sets	kernel_version	as uname -r in the guest
+# kernel_get sets	kernel_version	as uname -r prints it in the guest
 #			kernel_image	what QEMU boots
-#			kernel_build	where modules are built against it
-#			kernel_modules	lib/modules is below this, where it has modules of its own
-#			kernel_options	for its command line
+#			kernel_build	the folder that modules are built against
+#			kernel_modules	the root of its own modules, if it has any
+#			kernel_options	for the kernel's command line
 #			kernel_chroot	a root with the compiler that this kernel needs; or nothing
 
 cache=${INVLOCK_CACHE:-${XDG_CACHE_HOME:-/var/cache}/invlock}/vm
@@ -29,8 +29,8 @@ need_tools()	# COMMAND:PACKAGE...
 		skip "cannot install ${missing[*]}: $(tail -n 1 "$work/apt.log")"
 }
 
-# an apt of its own, as if nothing were installed here: a suite that this machine does not use,
-# from the mirror that it does use
+# runs apt-get update with settings of its own: as if nothing were installed here, for a suite that
+# this machine does not use, from the mirror that it does use
 private_apt()	# DIR SUITE
 {
 	mkdir -p "$1"/{lists/partial,archives/partial,sources,empty}
@@ -53,7 +53,7 @@ private_apt()	# DIR SUITE
 	APT_CONFIG=$1/apt.conf apt-get -qq update
 }
 
-# the packages that an installation of these would pull in, where nothing is installed yet
+# the packages that apt would install for these on an empty system
 packages_with()	# PACKAGE...
 {
 	apt-get -q -o Dir::State::status=/dev/null -o Dir::Cache::pkgcache= \
@@ -62,7 +62,7 @@ packages_with()	# PACKAGE...
 	sed -n "s|^'[^']*' \([^_]*\)_.*|\1|p"
 }
 
-# of those, the kernel itself
+# of those packages, the ones that belong to the kernel
 kernel_packages()
 {
 	packages_with linux-image-cloud-amd64 linux-headers-cloud-amd64 | grep '^linux-' |
@@ -94,7 +94,8 @@ kernel_download()	# DIR [SUITE]
 		apt-get -qq update || return
 	fi
 	if [ "$suite" = sid ]; then
-		# its modules want a newer compiler and libc than this machine's: a root with both
+		# its modules need a newer compiler and libc than this machine has: make a root that
+		# has both
 		mkdir -p "$new/root/"{dev,proc,tmp,usr/{bin,sbin,lib,lib64}} &&
 		for link in bin sbin lib lib64; do ln -s "usr/$link" "$new/root/$link"; done
 		mapfile -t packages < <(packages_with linux-image-cloud-amd64 \
@@ -103,7 +104,7 @@ kernel_download()	# DIR [SUITE]
 	else
 		mapfile -t packages < <(kernel_packages)
 		unpack "$new" "${packages[@]}" || return
-		# the headers name each other by where they would be installed
+		# the headers' Makefiles name each other by the path of an installation
 		sed -i "s|/usr/src/|$dir/root/usr/src/|" \
 			"$new"/root/usr/src/linux-headers-*-cloud-amd64/Makefile
 	fi
@@ -125,7 +126,7 @@ kernel_from_packages()	# NAME [SUITE]
 		2> /dev/null)
 }
 
-# whatever sid had when it was asked; to ask again, remove the folder
+# the kernel that sid had when it was first fetched; remove the folder to fetch again
 kernel_from_sid()	# NAME: newest, or 7.2 for no other
 {
 	[ "$(id -u)" = 0 ] || skip "kernel $1 is built in a chroot, which needs root"
@@ -151,12 +152,12 @@ source_build()	# SOURCE OUT CONFIG
 {
 	rm -rf "$2" && mkdir -p "$2" &&
 	make -s -C "$1" O="$2" KCONFIG_ALLCONFIG="$3" allnoconfig || return
-	# what could not be switched on would not be there, and nobody would notice
+	# an option that was not accepted would be missing without a word
 	grep '^CONFIG' "$3" | grep -vxFf "$2/.config" && return 1
 	nice make -s -C "$1" O="$2" -j "$(nproc)" bzImage modules
 }
 
-# 6.1 with all that it has to find faults with: NAME.config is on top of guest.config
+# 6.1 with everything that helps to find faults: NAME.config comes on top of guest.config
 kernel_from_source()	# NAME
 {
 	local dir=$cache/$1 source=$cache/source
@@ -179,7 +180,7 @@ kernel_from_source()	# NAME
 	kernel_version=$(cat "$dir/include/config/kernel.release")
 	kernel_image=$dir/arch/x86/boot/bzImage
 	kernel_build=$dir
-	# two nodes without ACPI; every use after free, not only the first
+	# two NUMA nodes without ACPI; KASAN reports every use after free, not only the first
 	kernel_options="numa=fake=2 kasan_multi_shot"
 }
 
@@ -190,9 +191,9 @@ kernel_get()	# NAME
 	kernel_options=
 	mkdir -p "$cache" || skip "cannot make $cache; set INVLOCK_CACHE"
 	exec {lock}> "$cache/lock"
-	# one at a time: another run may be at the same
+	# one at a time: another run may be fetching the same kernel
 	flock "$lock"
-	# what newest was called
+	# 7.x is the old name of newest
 	[ "$1" != 7.x ] || set -- newest
 	case $1 in
 	6.1) kernel_from_packages "$1" ;;
@@ -204,14 +205,14 @@ kernel_get()	# NAME
 	flock -u "$lock"
 }
 
-# make, with the kernel's own compiler; $work is at the same place there
+# runs make with the kernel's own compiler; $work has the same path in that root
 kernel_make()	# ARGUMENT...
 {
 	if [ -z "$kernel_chroot" ]; then
 		make -s -C "$kernel_build" "$@"
 		return
 	fi
-	# the mounts go with this process
+	# the mounts end with this process
 	unshare --mount --propagation private /bin/sh -c '
 		root=$0 work=$1; shift
 		mount --bind /dev "$root/dev" && mount -t proc proc "$root/proc" &&

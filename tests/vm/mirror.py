@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""mirror.py [--root DIR] SUITE... - a source for apt: these suites, from this machine's mirror
+"""mirror.py [--root DIR] SUITE... - print an apt source for suites of this machine's mirror
 
-Prints a .sources file. The mirror of Debian is where this machine gets its own release from, by
-/etc/apt: sources.list, *.list and *.sources. How apt trusts it there, it does here.
+Prints a .sources file with these suites. The mirror is the one from which this machine gets its
+own release of Debian, according to the files in /etc/apt: sources.list, *.list and *.sources. The
+suites are trusted in the way that apt trusts that mirror there.
 """
 import argparse
 import glob
@@ -49,7 +50,7 @@ def one_line(line):
 
 
 def sources(root):
-    """All that the files in etc/apt say, in the order in which apt reads them."""
+    """The sources in all files of etc/apt, in the order in which apt reads them."""
     parts = glob.glob(os.path.join(root, 'etc/apt/sources.list.d/*'))
     for path in [os.path.join(root, 'etc/apt/sources.list')] + sorted(parts):
         if not path.endswith(('.list', '.sources')) or not os.path.exists(path):
@@ -67,7 +68,7 @@ def is_off(source):
 
 
 def mirror(root, release):
-    """The source of this release. A vendor's may have a suite of that name, in another folder."""
+    """This release's source. A vendor's source may use the same suite name in another folder."""
     found = [s for s in sources(root)
              if 'deb' in s.get('types', '').split() and not is_off(s)
              and release in s.get('suites', '').split()
@@ -93,8 +94,8 @@ def main():
     release = release_of(args.root)
     source = mirror(args.root, release)
     if not source:
-        sys.exit(f'mirror.py: no source in {os.path.join(args.root, "etc/apt")} has main of '
-                 f'"{release}", the release of this machine')
+        sys.exit(f'mirror.py: {os.path.join(args.root, "etc/apt")} names no source with main of '
+                 f'"{release}", which is the release of this machine')
     print('Types: deb')
     print(f'URIs: {source["uris"]}')
     print(f'Suites: {" ".join(args.suites)}')

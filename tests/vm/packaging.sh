@@ -1,9 +1,9 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: MIT
 #
-# What the module has to pass outside the guest: sparse, checkpatch, DKMS. Prints TAP.
+# Checks of the module that run outside the guest: sparse, checkpatch, DKMS. Prints TAP.
 
-# checkpatch takes compat for a patch to the kernel itself, and programs have no BIT macro
+# checkpatch takes kmod/compat for a patch to the kernel itself, and uapi headers have no BIT macro
 patch_rules="--no-tree --strict --terse --show-types
 	--ignore LINUX_VERSION_CODE,CONSTANT_COMPARISON,BIT_MACRO"
 
@@ -35,11 +35,11 @@ with_sparse()	# FOLDER TARGET
 
 with_checkpatch()	# FILE...
 {
-	# shellcheck disable=SC2086 # one word a rule
+	# shellcheck disable=SC2086 # each word is an argument
 	perl "$cache/source/scripts/checkpatch.pl" $patch_rules -f "$@"
 }
 
-# as on a machine that has the sources in /usr/src, but in a root that is thrown away
+# builds as on a machine that has the sources in /usr/src, but in a root that is thrown away
 dkms_builds()
 {
 	local dir=$work/dkms version
