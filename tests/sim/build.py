@@ -1,18 +1,18 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Builds the explorer, sim, around core/ as it stands, or around a core with one line changed.
+"""Builds the explorer, sim, with core/ as it is, or with one line of core/ changed.
 
     build.py make    CC ROOT OUT                 the explorer
-    build.py check   CC ROOT STAMP TABLE...      does every entry of the tables still fit core/,
-                                                 and is there one for each order in it?
+    build.py check   CC ROOT STAMP TABLE...      does every entry of the tables fit core/, and
+                                                 is there one for each ordering in it?
     build.py mutants CC ROOT ENGINE TABLE [GROUP]  TAP: does the explorer catch each of them?
-    build.py planted CC ROOT ENGINE TABLE        TAP: each entry must turn `mutants` red
+    build.py wrong   CC ROOT ENGINE TABLE        TAP: `mutants` must reject each entry
 
-A table is one of tests/plant.py; its entries may have these fields:
+A table has the form of tests/plant.py. Its entries may have these fields:
 
-    group: a word           for tests that run a part of the table
+    group: a word           lets a test run a part of the table
     cases: some words       the cases of sim to run; all of them by default
-    survives: why           no schedule can tell; it is an error if one does
+    survives: why           the explorer cannot catch it; it is an error if it does
 
 small.txt is applied before everything else.
 """
@@ -30,11 +30,11 @@ from lint import PURE    # noqa: E402
 
 FLAGS = ['-std=gnu11', '-D_GNU_SOURCE', '-DINVLOCK_PORT_SIM', '-Wall', '-Wextra', '-Werror',
          '-Wno-sign-compare', '-Wno-missing-field-initializers']
-# a changed core may leave something unused
+# a changed line may leave something unused
 MUTANT_FLAGS = ['-Wno-unused', '-Wno-unused-parameter']
 ENGINE = ['sim.c', 'sim_steps.c', 'sim_memory.c', 'sim_plain.c', 'sim_map.c', 'main.c']
 CASES = ['cases_lock.c', 'cases_blind.c', 'cases_cache.c', 'serial.c']
-GUARD = 'tests/sim/guard.h'     # stands for a program: what it does is changed as core is
+GUARD = 'tests/sim/guard.h'     # stands for a BPF program: mutants change it, too
 
 
 def read_table(path):
@@ -42,7 +42,7 @@ def read_table(path):
 
 
 def pure_files(root):
-    """core and what is held to its rules: paths from the root"""
+    """the folders of core and of the files held to its rules, from the root"""
     return [f'{folder}/{name}' for folder in sorted({os.path.dirname(path) for path in PURE})
             for name in sorted(os.listdir(os.path.join(root, folder)))
             if f'{folder}/{name}'.startswith(PURE) and name.endswith(('.c', '.h'))]
@@ -109,7 +109,7 @@ def check(cc, root, stamp, tables):
 
 
 def check_orders(root, tables):
-    """each acquire, release, RMW and barrier of core is a line of some entry"""
+    """find each acquire, release, RMW and barrier of core that no entry changes"""
     order = re.compile(r'\bport_(load_acquire|store_release|fetch_add|cmpxchg|\w+_barrier)\(')
     entries = [entry for table in tables for entry in read_table(table)]
     for path in pure_files(root):
@@ -125,13 +125,13 @@ def check_orders(root, tables):
 
 
 def verdict(cc, root, engine, entry, directory):
-    """(is it as the table says, a sentence, what the explorer printed)"""
+    """(did it end as the table says, a sentence, the explorer's output)"""
     copy_core(root, directory)
     plant.apply(entry, directory)
     sim = os.path.join(directory, 'sim')
     build_sim(cc, root, directory, engine, sim, MUTANT_FLAGS)
     cases = entry.get('cases', '').split()
-    # most are caught by the first schedules of some case: look there first
+    # the first schedules of some case catch most mutants: try them first
     for bounds in (['-n', '3000'], []):
         code, text = run([sim, '-f'] + bounds + cases)
         if code not in (0, 1) or not re.search(r'^1\.\.', text, re.M):
@@ -147,13 +147,13 @@ def verdict(cc, root, engine, entry, directory):
             return False, 'not explored to the end', ''
         return expected, 'survives' + (f': {entry["survives"]}' if expected else ''), ''
     before = text[:text.index(caught[2])].split('\n')
-    # the lines since the case before: its last says how many states it had
+    # the lines after those of the case before, which end with its number of states
     start = max((i for i, line in enumerate(before) if ' schedules, ' in line), default=-1)
     schedule = '\n'.join(line for line in before[start + 1:] if line.startswith('#'))
     return not expected, f'killed by {caught[3]}: {caught[1]}', schedule
 
 
-def mutants(cc, root, engine_dir, table, group, planted=False):
+def mutants(cc, root, engine_dir, table, group, wrong=False):
     entries = [e for e in read_table(table) if not group or e.get('group') == group]
     if not entries:
         sys.exit(f'{table} has no entries for the group "{group}"')
@@ -162,19 +162,19 @@ def mutants(cc, root, engine_dir, table, group, planted=False):
     with tempfile.TemporaryDirectory() as directory:
         for number, entry in enumerate(entries, 1):
             right, sentence, schedule = verdict(cc, root, engine, entry, directory)
-            right ^= planted
+            right ^= wrong
             failures += not right
             print(f'{"" if right else "not "}ok {number} - {entry["name"]}: {sentence}')
             if schedule:
                 print(schedule)
             sys.stdout.flush()
-    if planted:
-        # a table that weakens nearly nothing
+    if wrong:
+        # check() must complain about a table that changes nearly nothing
         found = any(check_orders(root, [table]))
         failures += not found
         print(f'{"" if found else "not "}ok {len(entries) + 1} - '
               'an order without a mutant is found')
-    print(f'1..{len(entries) + planted}')
+    print(f'1..{len(entries) + wrong}')
     return 1 if failures else 0
 
 
@@ -184,9 +184,9 @@ def main(argv):
         make(cc, root, argv[4])
     elif command == 'check':
         check(cc, root, argv[4], argv[5:])
-    elif command in ('mutants', 'planted'):
+    elif command in ('mutants', 'wrong'):
         group = argv[6] if len(argv) > 6 else None
-        return mutants(cc, root, argv[4], argv[5], group, command == 'planted')
+        return mutants(cc, root, argv[4], argv[5], group, command == 'wrong')
     return 0
 
 
