@@ -89,7 +89,7 @@ static int check_options(const struct invlock_uring_options *options,
 
 static int take_table(struct io_uring *ring, unsigned int slots, struct invlock_why *why)
 {
-	int err = io_uring_register_buffers_sparse(ring, slots);
+	int err = ring_make_table(ring, slots);
 
 	switch (err) {
 	case 0:
@@ -181,6 +181,11 @@ int invlock_uring_open(struct io_uring *ring, struct invlock_mm *mm,
 	if (!ring || !mm || !ret_uring)
 		return explain(why, -EINVAL, "%s is NULL",
 			       !ring ? "ring" : !mm ? "mm" : "ret_uring");
+	if (!ring_has_descriptor(ring))
+		return explain(why, -EINVAL, "the ring has no descriptor, only a number that "
+			       "means it on one thread: set it up without "
+			       "IORING_SETUP_REGISTERED_FD_ONLY, and do not call "
+			       "io_uring_close_ring_fd()");
 	err = check_options(options, &o, why);
 	if (err)
 		return err;
@@ -197,7 +202,7 @@ int invlock_uring_open(struct io_uring *ring, struct invlock_mm *mm,
 	return 0;
 
 give_table:
-	io_uring_unregister_buffers(ring);
+	ring_drop_table(ring);
 destroy_uring:
 	destroy(uring);
 	return err;
@@ -220,7 +225,7 @@ int invlock_uring_close(struct invlock_uring *uring)
 		return err;
 	/* every slot is clear: should this fail, an empty table stays with the ring */
 	if (mine)
-		io_uring_unregister_buffers(uring->ring);
+		ring_drop_table(uring->ring);
 	destroy(uring);
 	return 0;
 }

@@ -4,6 +4,7 @@
  *
  *	adapter.c	open, close, stats
  *	prep.c		a request: which way it goes, and its end
+ *	ring.c		the system calls on the ring's table
  *	slots.c		the fixed-buffer table: how the cache registers memory
  *	refused.c	memory that is not registered here, so as not to ask each time
  *
@@ -59,6 +60,20 @@ struct invlock_uring {
 	/* fixed requests that are over; any thread */
 	uint64_t done __attribute__((aligned(64)));
 };
+
+/* IORING_SETUP_REGISTERED_FD_ONLY, which older headers lack */
+#define RING_NO_DESCRIPTOR	(1u << 15)
+
+/* has the ring a descriptor, which means it on every thread? */
+bool ring_has_descriptor(const struct io_uring *ring);
+
+/* 0 or -errno */
+int ring_make_table(struct io_uring *ring, unsigned int nr_slots);
+int ring_drop_table(struct io_uring *ring);
+
+/* change nr slots; the number of those that were changed, or -errno */
+int ring_update(struct io_uring *ring, unsigned int slot, const struct iovec *iov,
+		unsigned int nr);
 
 int slots_init(struct slots *slots, unsigned int nr);
 void slots_free(struct slots *slots);

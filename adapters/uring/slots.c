@@ -58,7 +58,7 @@ static void slot_mark(struct slots *slots, unsigned int slot, bool uncleared)
 static int update(const struct invlock_uring *uring, unsigned int slot, void *addr, size_t len)
 {
 	struct iovec iov = { .iov_base = addr, .iov_len = len };
-	int ret = io_uring_register_buffers_update_tag(uring->ring, slot, &iov, NULL, 1);
+	int ret = ring_update(uring->ring, slot, &iov, 1);
 
 	if (ret < 0)
 		return ret;
@@ -101,6 +101,5 @@ void slot_clear(void *ctx, void *addr, size_t len, uint64_t handle)
 bool ring_is_ours(const struct invlock_uring *uring)
 {
 	/* an update of nothing: the thread is looked at before the arguments */
-	return !uring->one_thread ||
-	       io_uring_register_buffers_update_tag(uring->ring, 0, NULL, NULL, 0) != -EEXIST;
+	return !uring->one_thread || ring_update(uring->ring, 0, NULL, 0) != -EEXIST;
 }

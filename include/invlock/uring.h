@@ -30,6 +30,9 @@
  * all else on any thread. A ring that belongs to one thread (IORING_SETUP_SINGLE_ISSUER)
  * also registers on that thread only: there nothing is reaped by a thread of the library,
  * and calls that say so below belong on the ring's thread.
+ *
+ * The ring's descriptor may be registered (io_uring_register_ring_fd()), but must stay open as long
+ * as the adapter is: only it means the ring on every thread.
  */
 #ifndef INVLOCK_URING_H
 #define INVLOCK_URING_H
@@ -122,9 +125,10 @@ struct invlock_uring_options {
  *
  * The program keeps the ring and all else on it; it registers no buffers itself.
  * Context: may sleep, allocates; on the ring's thread.
- * Return: 0; -EINVAL for bad options; -EBUSY when the ring has registered buffers already;
- * -ENOSYS when the kernel is older than 5.19 and has no sparse tables; -EEXIST on another
- * thread than a SINGLE_ISSUER ring's; otherwise as invlock_cache_open(), or as the kernel
+ * Return: 0; -EINVAL for bad options, or a ring without a descriptor
+ * (IORING_SETUP_REGISTERED_FD_ONLY, io_uring_close_ring_fd()); -EBUSY when the ring has registered
+ * buffers already; -ENOSYS when the kernel is older than 5.19 and has no sparse tables; -EEXIST on
+ * another thread than a SINGLE_ISSUER ring's; otherwise as invlock_cache_open(), or as the kernel
  * refused the table. Since: 0.1
  */
 int invlock_uring_open(struct io_uring *ring, struct invlock_mm *mm,

@@ -183,12 +183,11 @@ int write_one(struct rig *rig, int fd, const void *buf, size_t len, uint64_t off
 }
 
 int update_buffers(struct io_uring *ring, unsigned int off, const struct iovec *iovecs,
-		   const __u64 *tags, unsigned int nr)
+		   unsigned int nr)
 {
 	struct io_uring_rsrc_update2 update = {
 		.offset = off,
 		.data = (unsigned long)iovecs,
-		.tags = (unsigned long)tags,
 		.nr = nr,
 	};
 	long ret = syscall(SYS_io_uring_register, ring->ring_fd, IORING_REGISTER_BUFFERS_UPDATE,

@@ -67,9 +67,9 @@ int write_one(struct rig *rig, int fd, const void *buf, size_t len, uint64_t off
 int prepare(struct rig *rig, int fd, void *buf, size_t len, uint64_t offset,
 	    struct invlock_uring_op *op);
 
-/* what liburing's io_uring_register_buffers_update_tag() does, for tests that stand in its place */
+/* what the adapter's ring_update() does, for tests that stand in its place */
 int update_buffers(struct io_uring *ring, unsigned int off, const struct iovec *iovecs,
-		   const __u64 *tags, unsigned int nr);
+		   unsigned int nr);
 
 struct invlock_uring_stats uring_stats(const struct rig *rig);
 struct invlock_cache_stats cache_stats(const struct rig *rig);

@@ -7,12 +7,11 @@
 static struct invlock_mm *meanwhile_mm;
 static unsigned char *meanwhile_buf;
 
-/* liburing's, with something happening before the answer is seen */
-int io_uring_register_buffers_update_tag(struct io_uring *ring, unsigned int off,
-					 const struct iovec *iovecs, const __u64 *tags,
-					 unsigned int nr)
+/* the adapter's, with something happening before the answer is seen */
+int ring_update(struct io_uring *ring, unsigned int slot, const struct iovec *iovecs,
+		unsigned int nr)
 {
-	int err = update_buffers(ring, off, iovecs, tags, nr);
+	int err = update_buffers(ring, slot, iovecs, nr);
 
 	if (meanwhile_buf) {
 		invlock_manual_start(meanwhile_mm, meanwhile_buf, BUF);

@@ -26,10 +26,9 @@ static void *at_clear_arg;
 /* every update does nothing, and well */
 static u32 no_kernel;
 
-/* liburing's */
-int io_uring_register_buffers_update_tag(struct io_uring *ring, unsigned int off,
-					 const struct iovec *iovecs, const __u64 *tags,
-					 unsigned int nr)
+/* the adapter's */
+int ring_update(struct io_uring *ring, unsigned int slot, const struct iovec *iovecs,
+		unsigned int nr)
 {
 	void (*call)(void *arg) = at_clear;
 
@@ -39,7 +38,7 @@ int io_uring_register_buffers_update_tag(struct io_uring *ring, unsigned int off
 		at_clear = NULL;
 		call(at_clear_arg);
 	}
-	return update_buffers(ring, off, iovecs, tags, nr);
+	return update_buffers(ring, slot, iovecs, nr);
 }
 
 TEST(a_request_that_is_not_yet_submitted_keeps_its_slot)
