@@ -7,6 +7,7 @@
 #include <pthread.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -297,6 +298,44 @@ TEST(huge_pages_are_anonymous_memory_and_a_memfd_of_them_is_a_file)
 	assert_int_equal(get(q + PAGE, PAGE, 0), 0);
 	munmap(p, huge);
 	munmap(q, huge);
+	close(fd);
+	rig_close();
+}
+
+/* on the file system that the guest of tests/vm has at /dax; -1 = there is none */
+static int dax_file(void)
+{
+	int fd = open("/dax/refuse", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	struct statx st = {};
+
+	if (fd >= 0 && !ftruncate(fd, LEN) && !statx(fd, "", AT_EMPTY_PATH, 0, &st) &&
+	    st.stx_attributes & STATX_ATTR_DAX)
+		return fd;
+	if (fd >= 0)
+		close(fd);
+	return -1;
+}
+
+TEST(a_file_that_is_mapped_with_dax_is_refused)
+{
+	struct invlock_why why;
+	void *shared, *private;
+	int fd = dax_file();
+
+	if (fd < 0)
+		TEST_SKIP("no file system with DAX is mounted at /dax");
+	RIG_OPEN();
+	shared = mmap(NULL, LEN, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	private = mmap(NULL, LEN, PROT_READ, MAP_PRIVATE, fd, 0);
+	assert_ptr_not_equal(shared, MAP_FAILED);
+	assert_ptr_not_equal(private, MAP_FAILED);
+	assert_int_equal(get(shared, LEN, 0), -EMEDIUMTYPE);
+	assert_int_equal(get(private, LEN, 0), -EMEDIUMTYPE);
+	assert_int_equal(stats().refused_dax, 2);
+	assert_int_equal(invlock_mm_explain(mm, shared, LEN, &why), -EMEDIUMTYPE);
+	assert_non_null(strstr(why.text, "/dax/refuse"));
+	munmap(shared, LEN);
+	munmap(private, LEN);
 	close(fd);
 	rig_close();
 }

@@ -3,8 +3,9 @@
 #
 # What goes into the guest: the module, stock modules, the tests with their libraries, init.
 
-# stock modules that the tests use, with whatever they depend on
-stock_modules="lzo-rle zram"
+# stock modules, loaded with whatever they depend on: for swap, and for memory that passes for
+# persistent, on which a file system with DAX can be made
+stock_modules="lzo-rle zram nd_e820 nd_pmem"
 
 # in a copy: the source tree stays clean
 kbuild()	# FOLDER OPTION...

@@ -59,6 +59,9 @@ fail()
 	exit 1
 }
 
+# 64 MiB of the guest's memory become /dev/pmem0, for a file system with DAX
+dax_options='memmap=64M!896M'
+
 # without a warning, or not at all
 build()	# FUNCTION WHAT
 {
@@ -160,11 +163,12 @@ module)
 	;;
 suites)
 	planted=0
+	kernel_options+=" $dax_options"
 	build guest_suites "the suites"
 	;;
 full)
 	planted=0
-	kernel_options+=" preempt=full"
+	kernel_options+=" preempt=full $dax_options"
 	build guest_suites "the suites"
 	;;
 *) fail "what is \"$what\"? module, suites, full or all" ;;
