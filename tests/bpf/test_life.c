@@ -225,7 +225,7 @@ TEST(a_forked_child_neither_writes_the_feed_nor_ends_it)
 	watch_close(&mm);
 }
 
-TEST(a_forked_child_can_open_its_own)
+TEST(a_forked_child_can_open_its_own_monitor)
 {
 	pid_t pid;
 

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: MIT
-/* A writer that is blind for a while: what readers say meanwhile, and what is left afterwards. */
+/*
+ * A writer that is blind for a while: what readers answer meanwhile, and what remains afterwards.
+ */
 #include "tests/test.h"
 #include "tests/core/rig.h"
 #include "core/blind.h"
@@ -20,12 +22,12 @@ static enum invlock_verdict verdict(void)
 	const u64 *word = invlock_only_word(&f.il, 0x10000, 0x20000);
 	enum invlock_verdict v = invlock_validate(&f.il, &snap, 0x10000, 0x20000);
 
-	/* the shortest way may only say valid where the long one does */
+	/* The fast check may answer "valid" only if invlock_validate() does, too. */
 	assert_true(v == INVLOCK_VALID || !invlock_word_unmoved(&f.il, &snap, word));
 	return v;
 }
 
-TEST(a_translation_is_unsettled_while_the_writer_is_blind_and_valid_if_it_missed_nothing)
+TEST(while_the_writer_is_blind_a_translation_is_unsettled_and_then_valid_if_nothing_was_missed)
 {
 	u64 event;
 
@@ -47,7 +49,7 @@ TEST(a_translation_is_stale_if_the_writer_missed_something)
 	invlock_blind_end(&f.il, event, true);
 	assert_int_equal(verdict(), INVLOCK_STALE);
 	assert_int_equal(f.il.feed->lost, 1);
-	/* a later one is sound */
+	/* A translation made after the window is valid. */
 	assert_int_equal(invlock_sample(&f.il, 0x10000, 0x20000, &snap), 0);
 	assert_int_equal(verdict(), INVLOCK_VALID);
 	feed_free(&f);
@@ -100,7 +102,7 @@ TEST(a_change_that_is_seen_during_a_window_still_counts)
 	feed_free(&f);
 }
 
-/* as a reader has it that looked whether the writer is blind a moment too early */
+/* A reader gets here if it checked whether the writer is blind a moment too early. */
 TEST(the_ring_proves_nothing_across_a_window_that_is_open)
 {
 	struct invlock_snapshot before;
@@ -128,14 +130,16 @@ TEST(a_ring_that_is_overrun_during_a_window_proves_nothing)
 	for (int i = 0; i < 17; i++)
 		feed_change(&f, 0x20000, 0x30000);
 	assert_int_equal(verdict(), INVLOCK_UNSETTLED);
-	/* the event that came to the window's slot was dropped, not the window's */
+	/*
+	 * The event that found the window's slot busy was dropped, and not the window's own event.
+	 */
 	assert_int_equal(f.il.feed->dropped, 1);
 	invlock_blind_end(&f.il, event, false);
 	assert_int_equal(verdict(), INVLOCK_STALE);
 	feed_free(&f);
 }
 
-TEST(a_window_that_finds_no_slot_costs_what_was_translated_before)
+TEST(a_window_that_finds_no_slot_makes_earlier_translations_stale)
 {
 	u64 event;
 
@@ -148,7 +152,7 @@ TEST(a_window_that_finds_no_slot_costs_what_was_translated_before)
 	feed_free(&f);
 }
 
-TEST(without_a_ring_each_window_costs_what_was_translated_before)
+TEST(without_a_ring_each_window_makes_earlier_translations_stale)
 {
 	feed_with_a_snapshot(0);
 	invlock_blind_end(&f.il, invlock_blind_start(&f.il), false);
@@ -158,7 +162,7 @@ TEST(without_a_ring_each_window_costs_what_was_translated_before)
 
 /* ---- the window of a CPU: core/blind.h ---- */
 
-TEST(a_window_is_closed_only_if_nobody_was_preempted_since_the_look)
+TEST(a_window_is_closed_only_if_no_task_was_preempted_since_the_look)
 {
 	struct invlock_blind w = {};
 	struct invlock_blind_seen seen;
@@ -178,7 +182,7 @@ TEST(a_window_is_closed_only_if_nobody_was_preempted_since_the_look)
 	feed_free(&f);
 }
 
-TEST(a_run_that_was_skipped_in_a_window_makes_stale_once)
+TEST(a_run_that_was_skipped_in_a_window_makes_translations_stale_once)
 {
 	struct invlock_blind w = { .closed_misses = 7 };
 
@@ -199,7 +203,7 @@ TEST(a_run_that_was_skipped_while_no_window_was_open_closes_the_feed)
 
 	feed_with_a_snapshot(64);
 	assert_false(invlock_blind_raise(&f.il, &w, 1));
-	/* nobody waits for a feed that is closed */
+	/* No reader waits for a feed that is closed. */
 	assert_int_equal(verdict(), INVLOCK_STALE);
 	assert_true(invlock_blind_close(&f.il, &w, invlock_blind_look(&w), 1));
 	assert_int_equal(verdict(), INVLOCK_STALE);

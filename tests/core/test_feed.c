@@ -9,7 +9,7 @@ TEST(bytes_of_a_feed_are_header_words_and_events)
 	assert_int_equal(invlock_feed_bytes(4096, 65536), 4096 + 4096 * 8 + 65536 * 40);
 }
 
-TEST(no_stripes_or_a_number_that_is_no_power_of_two_is_refused)
+TEST(zero_stripes_or_a_number_that_is_no_power_of_two_are_refused)
 {
 	static const u32 bad_words[] = { 0, 3, 6, 4095, 1u << 21, 1u << 31, ~0u };
 	static const u32 bad_events[] = { 3, 65535, 1u << 25, ~0u };
@@ -24,7 +24,7 @@ TEST(no_stripes_or_a_number_that_is_no_power_of_two_is_refused)
 		assert_int_equal(invlock_feed_bytes(16, bad_events[i]), 0);
 }
 
-TEST(format_refuses_no_memory_too_little_and_a_wild_shift)
+TEST(format_refuses_null_too_little_memory_and_a_wild_shift)
 {
 	unsigned char mem[8192] __attribute__((aligned(64))) = {};
 
@@ -35,7 +35,7 @@ TEST(format_refuses_no_memory_too_little_and_a_wild_shift)
 	assert_int_equal(invlock_feed_format(mem, sizeof(mem), 1, 0, 21), 0);
 }
 
-TEST(attach_refuses_no_memory_a_short_mapping_and_a_misaligned_address)
+TEST(attach_refuses_null_a_short_mapping_and_a_misaligned_address)
 {
 	struct invlock untouched = { .word_mask = 77 }, il = untouched;
 	struct test_feed f;
@@ -49,7 +49,7 @@ TEST(attach_refuses_no_memory_a_short_mapping_and_a_misaligned_address)
 	feed_free(&f);
 }
 
-TEST(attach_tells_another_version_from_a_corrupt_header)
+TEST(attach_distinguishes_another_version_from_a_corrupt_header)
 {
 	struct test_feed f;
 	struct invlock_feed *h;
@@ -64,7 +64,7 @@ TEST(attach_tells_another_version_from_a_corrupt_header)
 	feed_free(&f);
 }
 
-/* each field of the header, set to values that would lead outside the mapping */
+/* Each field of the header is set to values that would lead outside the mapping. */
 TEST(attach_never_accepts_geometry_that_leads_outside)
 {
 	static const u32 wild[] = { 0, 1, 2, 7, 15, 17, 4095, 4097, 1u << 20, 1u << 30, 1u << 31,

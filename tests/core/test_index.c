@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* The index, the pool and the pins, against a list that is searched from end to end. */
+/* The index, the pool and the pins, compared with a list that is searched from end to end. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -15,7 +15,7 @@ static struct index ix;
 static struct pin_registry registry;
 static struct pin_thread self;
 
-/* nothing happens: a word that is 0, as a snapshot that is zeroed says */
+/* In this feed nothing ever happens: every word is 0, like the sum in a zeroed snapshot. */
 static struct invlock_feed feed;
 static u64 quiet;
 static const struct invlock il = { .feed = &feed, .words = &quiet, .stripe_shift = 12 };
@@ -75,7 +75,8 @@ static struct pin_slot *free_slot(void)
 	return slot;
 }
 
-static u32 nr_named, nr_first;	/* lookups for which the short way named a region, and did */
+/* lookups in which the fast path named a region, and lookups in which that was a hit */
+static u32 nr_named, nr_first;
 
 static struct region *find(u64 start, u64 end)
 {
@@ -84,7 +85,7 @@ static struct region *find(u64 start, u64 end)
 
 	assert_ptr_equal(slot->region, r);
 	slot->region = NULL;
-	/* the short way finds the same, another that covers it, or does not know */
+	/* The fast path finds the same region or another one that covers the range, or gives up. */
 	if (index_try_find(&ix, &self, start, end - start, INDEX_FULL, &first)) {
 		assert_ptr_equal(slot->region, first);
 		nr_named++;
@@ -171,7 +172,7 @@ static void remove_overlapping(struct region *r, void *arg)
 	++*nr;
 }
 
-TEST(what_overlaps_a_range_is_named_once_and_may_be_removed_meanwhile)
+TEST(each_region_that_overlaps_a_range_is_named_once_and_may_be_removed_meanwhile)
 {
 	unsigned int seed = 2;
 	u32 total = 0;
@@ -196,7 +197,7 @@ TEST(what_overlaps_a_range_is_named_once_and_may_be_removed_meanwhile)
 	assert_true(total > 1000);
 }
 
-TEST(the_pool_gives_out_what_it_has_and_no_more)
+TEST(the_pool_hands_out_all_its_regions_and_no_more)
 {
 	for (u32 i = 0; i < NR; i++)
 		assert_non_null(region_pool_take(&pool, i * PAGE, (i + 1) * PAGE));
@@ -208,14 +209,14 @@ TEST(the_pool_gives_out_what_it_has_and_no_more)
 	assert_int_equal(pool.bytes, (NR + 1) * PAGE);
 }
 
-TEST(the_clock_spares_what_was_hit_since_it_last_came_by)
+TEST(the_clock_spares_a_region_that_was_hit_since_its_last_turn)
 {
 	struct region *r[4];
 
 	assert_null(region_pool_victim(&pool));
 	for (u32 i = 0; i < 4; i++)
 		r[i] = add(i * PAGE, (i + 1) * PAGE);
-	/* all were just made: the first turn clears them */
+	/* All regions were just made, so the first turn only clears their marks. */
 	assert_ptr_equal(region_pool_victim(&pool), r[0]);
 	r[1]->referenced = true;
 	assert_ptr_equal(region_pool_victim(&pool), r[2]);
@@ -242,18 +243,18 @@ TEST(a_scan_finds_every_pin_and_only_those_of_its_pool)
 		assert_int_equal(r[i]->held, i == 1 || (i % 2 == 0 && i < 2 * PIN_SLOTS));
 	assert_false(other.held);
 
-	/* an emptied slot is found again, also in the first chunk */
+	/* A slot that becomes empty is found again, also in the first chunk. */
 	self.chunk.slots[17].region = NULL;
 	assert_ptr_equal(free_slot(), &self.chunk.slots[17]);
 }
 
-TEST(who_holds_many_pins_is_given_the_next_slot_at_once)
+TEST(a_thread_that_holds_many_pins_gets_the_next_slot_at_once)
 {
 	struct region *r = add(0, PAGE);
 	struct pin_slot *held[16] = {};
 
 	free_slot();
-	/* as with asynchronous I/O: the oldest ends, another begins */
+	/* as asynchronous I/O does: the oldest request ends, and another one begins */
 	for (u32 i = 0; i < 10 * PIN_SLOTS; i++) {
 		struct pin_slot **slot = &held[i % 16];
 
@@ -266,7 +267,7 @@ TEST(who_holds_many_pins_is_given_the_next_slot_at_once)
 	}
 }
 
-TEST(a_record_outlives_its_thread_and_is_adopted_with_its_pins)
+TEST(a_record_outlives_its_thread_and_the_next_thread_adopts_it_with_its_pins)
 {
 	struct region *r = add(0, PAGE);
 
@@ -279,7 +280,7 @@ TEST(a_record_outlives_its_thread_and_is_adopted_with_its_pins)
 	assert_null(pin_thread_adopt(&registry));
 }
 
-TEST(a_hit_lies_in_a_region_of_the_index_that_did_not_move)
+TEST(a_hit_needs_a_region_that_contains_the_range_and_did_not_move)
 {
 	struct region *r = region_pool_take(&pool, 0, 4 * PAGE);
 
@@ -290,12 +291,12 @@ TEST(a_hit_lies_in_a_region_of_the_index_that_did_not_move)
 	assert_true(region_hit(&il, r, 4 * PAGE - 1, 1));
 	assert_false(region_hit(&il, r, 1, 4 * PAGE));
 	assert_false(region_hit(&il, r, 4 * PAGE, 1));
-	/* one that wraps, and ends in it */
+	/* a range that wraps around and ends in the region */
 	assert_false(region_hit(&il, r, -PAGE, 2 * PAGE));
 	r->snap.words = INVLOCK_GENERATION;
 	assert_false(region_hit(&il, r, 0, PAGE));
 	r->snap.words = 0;
-	/* more than one word: it takes longer, and knows as much */
+	/* A region of several words takes the slow path, with the same result. */
 	r->word = &invlock_unquiet;
 	assert_false(region_hit(&il, r, 0, PAGE));
 	assert_true(region_hit_slow(&il, r, 0, 4 * PAGE));
@@ -306,7 +307,7 @@ TEST(a_hit_lies_in_a_region_of_the_index_that_did_not_move)
 	assert_false(region_hit_slow(&il, r, 0, PAGE));
 }
 
-TEST(the_short_way_names_no_region_for_a_length_that_none_can_have)
+TEST(the_fast_path_names_no_region_for_a_length_that_none_can_have)
 {
 	struct region *first;
 
@@ -319,7 +320,7 @@ TEST(the_short_way_names_no_region_for_a_length_that_none_can_have)
 	assert_false(index_try_find(&ix, &self, 0, ~0ULL, INDEX_FULL, &first));
 }
 
-TEST(a_table_that_is_walked_is_not_free)
+TEST(a_table_that_a_thread_walks_is_not_free)
 {
 	struct index_table *old = ix.table;
 

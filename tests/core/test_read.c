@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: MIT
-/* Sample and validate: stripes, the wide word, the ring, and what fails closed. */
+/*
+ * Sampling and validating: stripes, the wide word, the ring, and the cases that must fail closed.
+ */
 #include "tests/test.h"
 #include "tests/core/rig.h"
 
@@ -58,7 +60,7 @@ TEST(the_ring_saves_a_snapshot_whose_stripe_moved_elsewhere)
 	feed_free(&f);
 }
 
-TEST(without_a_ring_the_neighbour_costs_a_false_stale)
+TEST(without_a_ring_a_neighbours_change_makes_a_translation_falsely_stale)
 {
 	struct invlock_snapshot snap;
 
@@ -86,7 +88,7 @@ TEST(an_overrun_ring_proves_nothing)
 	feed_free(&f);
 }
 
-/* the start is in the words but not yet in the ring: it must not be absorbed */
+/* A snapshot must not absorb the words of a change that the ring does not hold yet. */
 TEST(a_proof_while_a_neighbour_runs_keeps_the_old_words)
 {
 	struct invlock_snapshot snap, before;
@@ -98,7 +100,7 @@ TEST(a_proof_while_a_neighbour_runs_keeps_the_old_words)
 	assert_valid(&snap, 0x10000, 0x20000);
 	assert_int_equal(snap.words, before.words);
 	assert_int_equal(snap.sequence, 1);
-	/* a second writer has moved the words only */
+	/* A second writer has moved the words, and has not raised the sequence yet. */
 	invlock_words_add(&f.il, 0x10000, 0x11000, INVLOCK_START);
 	assert_valid(&snap, 0x10000, 0x20000);
 	invlock_record(&f.il, 0x10000, 0x11000, INVLOCK_KIND_UNMAP, 0, 0);
@@ -114,14 +116,14 @@ TEST(a_wide_change_reaches_every_range)
 	sample(0x7f0000000000, 0x7f0000001000, &snap);
 	feed_change(&f, 0, INVLOCK_ADDRESS_END);
 	assert_stale(&snap, 0x7f0000000000, 0x7f0000001000);
-	/* wide, but elsewhere: the ring tells */
+	/* A wide change elsewhere: the ring shows that it does not overlap. */
 	sample(0x7f0000000000, 0x7f0000001000, &snap);
 	feed_change(&f, 0x10000000, 0x10000000 + 100 * STRIPE);
 	assert_valid(&snap, 0x7f0000000000, 0x7f0000001000);
 	feed_free(&f);
 }
 
-TEST(an_empty_or_wrapping_change_reaches_up_to_the_top)
+TEST(an_empty_or_wrapping_change_reaches_to_the_top)
 {
 	struct invlock_snapshot snap;
 
@@ -165,7 +167,7 @@ TEST(the_top_of_the_address_space_is_a_range_like_any_other)
 	feed_free(&f);
 }
 
-TEST(one_word_is_the_classic_sequence_count)
+TEST(a_feed_of_one_word_works_like_a_sequence_count)
 {
 	struct invlock_snapshot snap;
 
@@ -223,7 +225,7 @@ TEST(a_dead_or_degraded_feed_can_neither_be_sampled_nor_validated)
 	}
 }
 
-TEST(too_many_invalidations_at_once_degrade_the_feed_before_a_carry)
+TEST(too_many_running_invalidations_degrade_the_feed_before_a_carry)
 {
 	struct invlock_snapshot snap;
 
@@ -253,12 +255,12 @@ TEST(a_generation_that_wraps_makes_nothing_valid_again)
 	feed_change(&f, 0x10000, 0x11000);
 	assert_stale(&snap, 0x10000, 0x20000);
 
-	/* the words came round to the same value after 2^48 changes */
+	/* After 2^48 changes the word has the same value again. */
 	sample(0x10000, 0x20000, &snap);
 	f.il.feed->sequence += 1ULL << 48;
 	assert_stale(&snap, 0x10000, 0x20000);
 
-	/* a sum of 32 words comes round sooner: each change may move all of them */
+	/* The sum of 32 words comes round sooner: each change may move all of them. */
 	sample(0, 32 << 21, &snap);
 	for (int i = 0; i < 32; i++)
 		f.il.words[i] += 1ULL << 43 << 16;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* The read section: its head, its commit, its budget, its errors. */
+/* The read section: its attempt, its commit, its budget, its errors. */
 #include <pthread.h>
 #include <signal.h>
 #include <sys/time.h>
@@ -72,7 +72,7 @@ TEST(a_commit_without_an_attempt_is_an_error)
 	assert_int_equal(invlock_section_error(&s), -EINVAL);
 	assert_false(invlock_attempt(&s));
 
-	/* one sample serves one commit */
+	/* each commit needs an attempt of its own */
 	invlock_section_init(&s, &f.il, 0x10000, 0x20000, NULL, 0);
 	assert_true(invlock_attempt(&s));
 	feed_change(&f, 0x10000, 0x11000);
@@ -101,7 +101,7 @@ TEST(a_storm_of_collisions_ends_when_the_rounds_are_spent)
 	feed_free(&f);
 }
 
-TEST(a_storm_ends_when_the_time_is_spent_though_nobody_waited)
+TEST(a_storm_ends_when_the_time_is_spent_although_no_attempt_waited)
 {
 	struct invlock_budget budget = { .rounds = ~0u, .time_ns = 1000000 };
 	struct invlock_section s;
@@ -119,7 +119,7 @@ TEST(a_storm_ends_when_the_time_is_spent_though_nobody_waited)
 	feed_free(&f);
 }
 
-TEST(an_invalidation_that_never_ends_spends_the_time_and_not_more)
+TEST(an_invalidation_that_never_ends_spends_the_time_and_no_more)
 {
 	struct invlock_budget budget = { .time_ns = 3000000 };
 	struct invlock_section s;
@@ -172,7 +172,7 @@ static void alarm_every_ms(bool on)
 	setitimer(ITIMER_REAL, &t, NULL);
 }
 
-TEST(a_signal_ends_an_interruptible_wait_and_only_that)
+TEST(a_signal_ends_an_interruptible_wait_and_no_other)
 {
 	struct invlock_budget budget = { .time_ns = 60000000000 };
 	struct invlock_section s;
@@ -204,11 +204,11 @@ TEST(a_feed_that_dies_ends_the_wait_with_the_reason)
 	feed_free(&f);
 }
 
-TEST(a_section_after_a_wide_change_is_not_undone_by_one_elsewhere)
+TEST(a_section_after_a_wide_change_is_not_undone_by_a_change_elsewhere)
 {
 	struct invlock_section s;
 
-	/* without a ring, which would excuse it */
+	/* no ring, so that nothing proves the change harmless */
 	feed_make(&f, 4096, 0);
 	feed_change(&f, 0, ~0ULL);
 	invlock_section_init(&s, &f.il, 0x10000, 0x20000, NULL, 0);
@@ -225,7 +225,7 @@ static bool unsettled(void *arg)
 	return --*turns < 0;
 }
 
-TEST(an_unsettled_writer_is_waited_for_before_the_sample)
+TEST(the_sample_waits_for_an_unsettled_writer)
 {
 	struct invlock_section s;
 	int turns = 5;
@@ -237,7 +237,7 @@ TEST(an_unsettled_writer_is_waited_for_before_the_sample)
 	assert_true(invlock_attempt(&s));
 	assert_int_equal(turns, -1);
 	assert_int_equal(s.waits, 5);
-	/* nor is anything undone for it afterwards */
+	/* While the writer is unsettled the commit waits, and undoes nothing. */
 	turns = 2;
 	assert_true(invlock_commit(&s));
 	assert_int_equal(s.waits, 7);
@@ -254,8 +254,8 @@ static bool see_again_after_2(void *arg)
 	return true;
 }
 
-/* the settle hook is asked each time the commit asks */
-TEST(a_commit_waits_for_the_end_of_a_window_and_makes_nothing_twice)
+/* The settle hook runs each time the commit asks again. */
+TEST(a_commit_waits_for_the_end_of_a_window_and_undoes_nothing)
 {
 	struct invlock_section s;
 	u32 asked = 0, rounds = 0;
@@ -289,7 +289,7 @@ TEST(a_commit_waits_no_longer_than_the_budget)
 	assert_false(invlock_commit(&s));
 	assert_int_equal(invlock_section_error(&s), -EBUSY);
 	assert_false(invlock_attempt(&s));
-	/* it was undone, and there is nothing to commit any more */
+	/* The round was undone, so there is nothing left to commit. */
 	assert_false(invlock_commit(&s));
 	feed_free(&f);
 }

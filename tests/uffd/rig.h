@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* One uffd monitor, opened directly, and translations of this process's memory. */
+/* A uffd monitor that is opened directly, and translations of this process's memory. */
 #ifndef INVLOCK_TESTS_UFFD_RIG_H
 #define INVLOCK_TESTS_UFFD_RIG_H
 
@@ -38,7 +38,7 @@ static inline void rig_close(struct rig *rig)
 	monitor_uffd.close(&rig->mm, true);
 }
 
-/* a kernel that is too old, or a seccomp profile, is no failure of ours */
+/* A kernel that is too old, or a seccomp profile, is a reason to skip and not to fail. */
 #define RIG_OPEN(rig)							\
 do {									\
 	int rig_err = rig_open(rig);					\
@@ -60,7 +60,7 @@ static inline void *map_at(void *addr, size_t bytes, int flags)
 		    0);
 }
 
-/* one round at most for each collision; make() does the work, NULL = none */
+/* At most one round for each collision. make() does the work of the translation; it may be NULL. */
 static inline int translate_with(struct rig *rig, void *addr, size_t bytes, struct translation *t,
 				 void (*make)(void *arg), void *arg)
 {
@@ -72,7 +72,10 @@ static inline int translate_with(struct rig *rig, void *addr, size_t bytes, stru
 	*t = (struct translation){};
 	invlock_section_init(&s, &rig->mm.il, start, start + bytes, &patient, 0);
 	while (invlock_attempt(&s)) {
-		/* after the sample: what was sampled is not replaced unseen */
+		/*
+		 * Watch after the sample: if the mapping is replaced after that, the commit sees a
+		 * collision.
+		 */
 		err = monitor_uffd.watch(&rig->mm, start, start + bytes);
 		if (err)
 			return err;
@@ -107,7 +110,9 @@ static inline bool is_valid(struct rig *rig, struct translation *t)
 	}
 }
 
-/* does the kernel say that the mapping at addr is watched? Asked of smaps, not of the monitor */
+/*
+ * Whether the kernel says in smaps that the mapping at addr is watched; the monitor is not asked.
+ */
 static inline bool kernel_watches(const void *addr)
 {
 	FILE *f = fopen("/proc/self/smaps", "re");

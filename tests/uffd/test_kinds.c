@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* Each kind of change, made for real: seen or missed exactly as the monitor's mask says. */
+/* Each kind of change is made for real, and must be seen if and only if the monitor claims it. */
 #include <fcntl.h>
 #include <linux/io_uring.h>
 #include <sys/shm.h>
@@ -15,9 +15,9 @@
 #define MADV_DONTNEED_LOCKED	24
 #endif
 
-static int fd = -1;	/* of what is mapped, if it is a file */
+static int fd = -1;	/* the file that is mapped, if there is one */
 
-/* ---- memory to change; MAP_FAILED = not here ---- */
+/* ---- memory to change; each returns MAP_FAILED if this machine has no such memory ---- */
 
 static void *anon(void)
 {
@@ -55,7 +55,7 @@ static void *heap_end(void)
 {
 	char *p = sbrk(0);
 
-	/* on a page of its own, so that the shrink takes whole pages */
+	/* The heap ends on a page boundary, so that shrinking it removes whole pages. */
 	if (brk(p + PAGE + BYTES))
 		return MAP_FAILED;
 	p = (char *)(((unsigned long)p + PAGE - 1) & ~(PAGE - 1));
@@ -73,7 +73,7 @@ static void *sysv(void)
 	return p == (void *)-1 ? MAP_FAILED : p;
 }
 
-/* ---- changes; -errno = could not be made ---- */
+/* ---- changes; each returns -errno if it could not be made ---- */
 
 static int done(long ret)
 {
@@ -200,7 +200,7 @@ static int by_mprotect(void *p)
 	return done(mprotect(p, BYTES, PROT_NONE));
 }
 
-/* io_uring without a library: one request, forced to a worker by the kernel */
+/* io_uring without liburing: one request, which the kernel must give to a worker. */
 static int by_uring(void *p)
 {
 	struct io_uring_params params = {};
@@ -269,7 +269,7 @@ static const struct way {
 	{ "mprotect", INVLOCK_KIND_PROTECT, anon, by_mprotect },
 };
 
-/* 1 = seen, 0 = missed, -errno = could not be made */
+/* Return: 1 = the change was seen; 0 = it was missed; -errno = it could not be made */
 static int try(struct rig *rig, const struct way *way)
 {
 	struct translation t, beside;
@@ -296,7 +296,7 @@ static int try(struct rig *rig, const struct way *way)
 	return err;
 }
 
-TEST(each_kind_is_seen_or_missed_as_the_mask_says)
+TEST(each_kind_is_seen_or_missed_as_the_monitors_mask_says)
 {
 	unsigned int nr_wrong = 0;
 	u64 tried = 0;
@@ -312,14 +312,14 @@ TEST(each_kind_is_seen_or_missed_as_the_mask_says)
 		else if (seen != says)
 			print_message("# %s: %s, the mask says otherwise\n", ways[i].name,
 				      seen ? "seen" : "missed");
-		/* io_uring may be forbidden where userfaultfd is not */
+		/* io_uring may be forbidden on a machine that allows userfaultfd. */
 		if (seen >= 0 || seen == -ENOSYS || seen == -EPERM)
 			tried |= 1ULL << ways[i].kind;
 		nr_wrong += seen >= 0 && seen != says;
 	}
 	rig_close(&rig);
 	assert_int_equal(nr_wrong, 0);
-	/* nothing in the mask without proof */
+	/* Every kind in the mask must have been tried. */
 	assert_int_equal(monitor_uffd.seen & ~tried, 0);
 	assert_int_equal(monitor_uffd.exact & ~monitor_uffd.seen, 0);
 }
@@ -334,7 +334,10 @@ TEST(a_change_elsewhere_leaves_translations_valid_through_the_ring)
 	p = map_at(NULL, 4 * PAGE, 0);
 	assert_int_equal(translate(&rig, p, PAGE, &t), 0);
 	for (int i = 0; i < 1000; i++) {
-		/* the same stripe, most likely the same word; at least the same sequence */
+		/*
+		 * A change in the same stripe, and most likely of the same word; it moves the
+		 * sequence at least.
+		 */
 		assert_int_equal(translate(&rig, p + 2 * PAGE, PAGE, &moved), 0);
 		assert_true(map_at(p + 2 * PAGE, PAGE, MAP_FIXED) == p + 2 * PAGE);
 		assert_false(is_valid(&rig, &moved));
@@ -347,7 +350,7 @@ TEST(a_change_elsewhere_leaves_translations_valid_through_the_ring)
 	rig_close(&rig);
 }
 
-TEST(what_replaced_a_watched_mapping_is_watched_by_the_next_translation)
+TEST(a_mapping_that_replaced_a_watched_one_is_watched_by_the_next_translation)
 {
 	struct translation old, new;
 	struct rig rig;
@@ -357,7 +360,7 @@ TEST(what_replaced_a_watched_mapping_is_watched_by_the_next_translation)
 	p = map_at(NULL, PAGE, 0);
 	assert_int_equal(translate(&rig, p, PAGE, &old), 0);
 	assert_true(map_at(p, PAGE, MAP_FIXED) == p);
-	/* the old one has not been dropped yet: it still counts */
+	/* The first translation has not been dropped yet, so its range still counts. */
 	assert_int_equal(translate(&rig, p, PAGE, &new), 0);
 	drop(&rig, &old);
 	assert_true(is_valid(&rig, &new));
@@ -367,7 +370,7 @@ TEST(what_replaced_a_watched_mapping_is_watched_by_the_next_translation)
 	rig_close(&rig);
 }
 
-TEST(a_discard_is_marked_until_it_is_made_and_then_the_range_is_usable)
+TEST(after_a_discard_is_marked_and_made_its_range_is_usable_again)
 {
 	struct translation t;
 	struct rig rig;
@@ -375,7 +378,7 @@ TEST(a_discard_is_marked_until_it_is_made_and_then_the_range_is_usable)
 
 	RIG_OPEN(&rig);
 	p = map_at(NULL, 200 * PAGE, 0);
-	/* more ranges at once than the quarantine has places */
+	/* more ranges at once than the quarantine has room for */
 	for (int i = 0; i < 200; i++)
 		assert_int_equal(translate(&rig, p + i * PAGE, PAGE, &t), 0);
 	for (int round = 0; round < 20; round++)
@@ -384,7 +387,7 @@ TEST(a_discard_is_marked_until_it_is_made_and_then_the_range_is_usable)
 	for (int i = 0; i < 200; i++)
 		assert_int_equal(translate(&rig, p + i * PAGE, PAGE, &t), 0);
 	assert_true(is_valid(&rig, &t));
-	/* the range is usable a moment before its place is */
+	/* A range is usable a moment before its place in the quarantine is free. */
 	while (port_load(&rig_uffd(&rig)->thread->nr_quarantined))
 		sched_yield();
 	rig_close(&rig);

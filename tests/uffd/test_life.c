@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * Opening, closing, forking, threads that end, and a monitor thread that hardly runs.
- * Whatever hangs here, hangs: the alarm ends the test with SIGALRM.
+ * Opening, closing, forking, threads that end, and a monitor thread that hardly gets the CPU. A
+ * test that hangs is ended by SIGALRM.
  */
 #include <dirent.h>
 #include <sched.h>
@@ -15,7 +15,7 @@
 #define NR_THREADS	4
 
 static struct rig rig;
-static u32 stopped;	/* threads: end */
+static u32 stopped;	/* tells the threads to end */
 static u32 nr_stale;
 
 static int with_alarm(__attribute__((unused)) void **state)
@@ -37,7 +37,7 @@ static unsigned int nr_fds(void)
 	return nr;
 }
 
-/* the monitor's thread; 0 = there is none */
+/* The id of the monitor's thread; 0 = there is none. */
 static pid_t monitor_tid(void)
 {
 	DIR *dir = opendir("/proc/self/task");
@@ -60,8 +60,8 @@ static pid_t monitor_tid(void)
 }
 
 /*
- * Unmaps a page and maps it again. The hole is anybody's: where another thread, or a
- * sanitizer, gets memory there, mapping over it would destroy that. false = it was taken
+ * Unmaps a page and maps it again. In between, another thread or a sanitizer may get memory at that
+ * address, and mapping over it would destroy that memory. Return: false = the address was taken
  */
 static bool renew(char *page)
 {
@@ -69,7 +69,7 @@ static bool renew(char *page)
 	return map_at(page, PAGE, MAP_FIXED_NOREPLACE) == page;
 }
 
-/* unmaps and maps watched memory, and looks it up, until told to stop */
+/* Unmaps and maps watched memory, and looks it up, until told to stop. */
 static void *churn(__attribute__((unused)) void *arg)
 {
 	struct translation t;
@@ -116,7 +116,7 @@ TEST(twenty_opens_and_closes_leave_nothing_behind)
 		assert_false(kernel_watches(p));
 	}
 	assert_int_equal(nr_fds(), fds);
-#ifndef __SANITIZE_THREAD__	/* which maps memory of its own as it goes */
+#ifndef __SANITIZE_THREAD__	/* it maps memory of its own all the time */
 	assert_int_equal(count_lines("/proc/self/maps"), maps);
 #endif
 	assert_int_equal(monitor_tid(), 0);
@@ -145,7 +145,7 @@ static void *unmap_all(void *arg)
 
 	for (int j = 0; j < 64; j++) {
 		madvise(p + j * PAGE, PAGE, MADV_DONTNEED);
-		/* where it was is whoever's now */
+		/* another thread may already use the address that it had */
 		moved = mremap(p + j * PAGE, PAGE, 2 * PAGE, MREMAP_MAYMOVE);
 		if (moved == MAP_FAILED)
 			munmap(p + j * PAGE, PAGE);
@@ -155,7 +155,7 @@ static void *unmap_all(void *arg)
 	return NULL;
 }
 
-TEST(close_lets_go_every_thread_that_changes_watched_memory)
+TEST(close_releases_every_thread_that_changes_watched_memory)
 {
 	pthread_t threads[NR_THREADS];
 	static char *pages[NR_THREADS];
@@ -181,13 +181,13 @@ TEST(close_lets_go_every_thread_that_changes_watched_memory)
 	}
 }
 
-/* a child that sleeps until it is killed; raw = made without libc, so without its handlers */
+/* A child that sleeps until it is killed. raw: made without libc, so no atfork handler runs. */
 static pid_t sleeping_child(bool raw)
 {
 	pid_t pid = raw ? (pid_t)syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, NULL) : fork();
 
 	if (!pid) {
-		/* not left behind when the alarm ends the test */
+		/* the child must not outlive a test that the alarm ends */
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		for (;;)
 			pause();
@@ -212,7 +212,10 @@ static void parent_is_not_held_up(bool raw)
 	assert_true(child > 0);
 	assert_int_equal(munmap(p, PAGE), 0);
 	assert_false(is_valid(&rig, &t));
-	/* moved, so that it is registered where nobody watches; and still watched */
+	/*
+	 * Moved, so it is registered at an address that no watch has asked for; it is still
+	 * watched.
+	 */
 	assert_ptr_not_equal(mremap(r, PAGE, PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, r + 2 * PAGE),
 			     MAP_FAILED);
 	rig_close(&rig);
@@ -232,7 +235,7 @@ TEST(a_cloned_child_with_a_copy_of_the_descriptor_does_not_hold_up_the_parent)
 	parent_is_not_held_up(true);
 }
 
-TEST(what_grew_in_place_is_let_go_by_close_though_a_child_was_forked)
+TEST(a_mapping_that_grew_is_released_by_close_although_a_child_was_forked)
 {
 	char *p, *q;
 	pid_t child;
@@ -243,11 +246,11 @@ TEST(what_grew_in_place_is_let_go_by_close_though_a_child_was_forked)
 	assert_int_equal(monitor_uffd.watch(&rig.mm, (unsigned long)p, (unsigned long)p + PAGE), 0);
 	q = mremap(p, PAGE, 4 * PAGE, 0);
 	assert_ptr_equal(q, p);
-	/* the kernel watches more than was asked for, and nobody is told */
+	/* The kernel watches more than was asked for, and reports that to nobody. */
 	assert_true(kernel_watches(p + 3 * PAGE));
 	child = sleeping_child(false);
 	rig_close(&rig);
-	/* as soon as the child has run so far */
+	/* wait until the child has run so far */
 	while (kernel_watches(p + 3 * PAGE))
 		sched_yield();
 	assert_int_equal(munmap(p, 4 * PAGE), 0);
@@ -274,7 +277,7 @@ TEST(a_child_changes_its_own_memory_freely_and_can_open_a_monitor)
 		bool ok = !munmap(p, PAGE) && !rig_open(&again) &&
 			  !translate(&again, p + PAGE, PAGE, &t);
 
-		/* the copy, with the child's own open: neither disturbs the other */
+		/* The inherited copy and the child's own open: neither disturbs the other. */
 		monitor_uffd.close(&rig.mm, false);
 		ok = ok && is_valid(&again, &t) && !munmap(p + PAGE, PAGE) && !is_valid(&again, &t);
 		drop(&again, &t);
@@ -290,7 +293,7 @@ TEST(a_child_changes_its_own_memory_freely_and_can_open_a_monitor)
 	rig_close(&rig);
 }
 
-TEST(forking_while_threads_change_watched_memory_hangs_nobody)
+TEST(forking_while_threads_change_watched_memory_does_not_hang)
 {
 	pthread_t threads[NR_THREADS];
 
@@ -316,12 +319,12 @@ static u32 nr_signals;
 
 static void unmap_in_handler(__attribute__((unused)) int sig)
 {
-	/* at once: see renew() */
+	/* mapped again at once: see renew() */
 	map_at(signal_page, PAGE, MAP_FIXED);
 	port_fetch_add(&nr_signals, 1);
 }
 
-/* one at a time, wherever the thread is by then */
+/* one signal at a time, at whatever place of its code the thread is */
 static void *send_signals(void *arg)
 {
 	while (!port_load(&stopped)) {
@@ -356,7 +359,7 @@ TEST(a_signal_handler_may_unmap_during_watches_and_lookups)
 				is_valid(&rig, &t);
 			drop(&rig, &t);
 		}
-		/* changed while it was being watched, each time it was tried */
+		/* The range was changed while it was being watched, at each attempt. */
 		nr_bad += err && err != -EBUSY;
 		nr_bad += translate(&rig, mine, PAGE, &t) != 0;
 		for (int i = 0; i < 50; i++)
@@ -378,7 +381,7 @@ static void *burn(__attribute__((unused)) void *arg)
 	return NULL;
 }
 
-TEST(a_starved_monitor_thread_delays_but_nothing_goes_stale)
+TEST(with_a_starved_monitor_thread_lookups_are_slow_but_never_stale)
 {
 	struct sched_param none = {};
 	pthread_t threads[2 * NR_THREADS];
@@ -392,7 +395,7 @@ TEST(a_starved_monitor_thread_delays_but_nothing_goes_stale)
 		pthread_create(&threads[i], NULL, i & 1 ? burn : churn, NULL);
 	for (int i = 0; i < 10; i++) {
 		assert_int_equal(translate(&rig, p, PAGE, &t), 0);
-		/* at once: others map memory meanwhile, and a hole is anybody's */
+		/* replaced in one step: other threads map memory meanwhile, and may use a hole */
 		map_at(p, PAGE, MAP_FIXED);
 		assert_false(is_valid(&rig, &t));
 		drop(&rig, &t);
@@ -429,7 +432,7 @@ TEST(threads_that_are_cancelled_or_exit_leave_the_monitor_usable)
 	char *p;
 
 #ifdef __SANITIZE_ADDRESS__
-	TEST_SKIP("AddressSanitizer takes frames left by cancellation for live ones");
+	TEST_SKIP("AddressSanitizer believes that frames which cancellation left are live");
 #endif
 	RIG_OPEN(&rig);
 	p = map_at(NULL, PAGE, 0);
@@ -449,8 +452,8 @@ TEST(threads_that_are_cancelled_or_exit_leave_the_monitor_usable)
 }
 
 /*
- * LeakSanitizer, at exit, stops the threads one by one and waits for each: for ever, if that
- * is asleep for an event which the monitor's thread, stopped before, does not read.
+ * At exit LeakSanitizer stops the threads one by one and waits for each. It waits for ever for a
+ * thread that sleeps until the monitor's thread, which was stopped earlier, reads its event.
  */
 #ifdef __SANITIZE_ADDRESS__
 #define EXITS	false
@@ -458,7 +461,7 @@ TEST(threads_that_are_cancelled_or_exit_leave_the_monitor_usable)
 #define EXITS	true
 #endif
 
-TEST(a_process_that_exits_or_is_killed_among_changes_ends)
+TEST(a_process_that_exits_or_is_killed_during_changes_ends)
 {
 	RIG_OPEN(&rig);
 	rig_close(&rig);
@@ -482,7 +485,7 @@ TEST(a_process_that_exits_or_is_killed_among_changes_ends)
 	}
 }
 
-TEST(a_process_that_is_stopped_among_changes_goes_on)
+TEST(a_process_that_is_stopped_during_changes_goes_on)
 {
 	pthread_t threads[NR_THREADS];
 	pid_t stopper, self = getpid();
@@ -523,7 +526,7 @@ TEST(a_program_that_closes_our_descriptor_gets_an_error_and_never_a_stale_answer
 	assert_int_equal(invlock_sample(&rig.mm.il, t.start, t.end, &snap), -ENOTRECOVERABLE);
 	assert_int_equal(translate(&rig, p, PAGE, &u), -ENOTRECOVERABLE);
 	assert_int_equal(monitor_uffd.watch(&rig.mm, t.start, t.end), -ENOTRECOVERABLE);
-	/* nothing was opened since: the number is closed once more, harmlessly */
+	/* No file was opened since, so closing the number once more harms nothing. */
 	rig_close(&rig);
 	munmap(p, PAGE);
 }

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: MIT
-/* The uffd monitor through the public calls: the section and the cache watch in time. */
+/*
+ * The uffd monitor through the public functions: the section and the cache watch a range in time.
+ */
 #include <invlock/cache.h>
 #include <invlock/section.h>
 
@@ -35,10 +37,10 @@ TEST(a_section_watches_the_mapping_that_it_samples)
 	OPEN_MM();
 	p = map_at(NULL, PAGE, 0);
 	invlock_read_init(&rd, mm, p, PAGE, NULL, 0);
-	/* what was there at the init is not what is translated */
+	/* The mapping that exists at the init is not the one that is translated. */
 	replace(p);
 	assert_true(invlock_read_attempt(&rd));
-	/* and once more, between two rounds */
+	/* replaced once more, between two rounds */
 	replace(p);
 	assert_false(invlock_read_commit(&rd));
 	assert_true(invlock_read_attempt(&rd));
@@ -70,7 +72,7 @@ TEST(a_section_over_a_hole_ends_with_the_monitors_error)
 	invlock_mm_close(mm);
 }
 
-TEST(who_needs_what_it_does_not_see_is_refused_by_name)
+TEST(a_program_that_needs_an_unseen_kind_is_refused_and_the_kind_named)
 {
 	struct invlock_mm_options o = { .size = sizeof(o), .monitor = "uffd" };
 	struct invlock_why why;
@@ -98,7 +100,7 @@ static void dereg(void *ctx, void *addr, size_t len, uint64_t handle)
 	(void)handle;
 }
 
-TEST(a_cached_range_is_registered_anew_after_each_change_and_never_without)
+TEST(a_cached_range_is_registered_again_after_each_change_and_only_then)
 {
 	struct invlock_cache_options o = {
 		.size = sizeof(o), .ops = { reg, dereg }, .need = monitor_uffd.seen,
@@ -134,7 +136,7 @@ static int get_and_put(struct invlock_cache *cache, void *p)
 	return err ? err : invlock_cache_put(&pin);
 }
 
-TEST(all_but_private_anonymous_memory_is_refused_and_so_nothing_else_need_be_seen)
+TEST(all_but_private_anonymous_memory_is_refused_so_no_more_kinds_need_be_seen)
 {
 	struct invlock_mm_options m = { .size = sizeof(m), .monitor = "uffd", .need = NEED };
 	struct invlock_cache_options o = {
@@ -166,7 +168,7 @@ TEST(all_but_private_anonymous_memory_is_refused_and_so_nothing_else_need_be_see
 	assert_int_equal(stats.refused_shared, 1);
 	assert_int_equal(stats.refused_private, 2);
 	assert_int_equal(stats.refused_memory, 3);
-	/* the stack, and what malloc gives */
+	/* the stack and malloc's memory are accepted */
 	assert_int_equal(get_and_put(cache, &why), 0);
 	assert_int_equal(invlock_cache_close(cache), 0);
 	munmap(p, 3 * PAGE);

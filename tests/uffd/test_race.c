@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 /*
- * Races, counted. Each is also run against a monitor without the part that closes it, and must
- * then go stale; a race that cannot be lost proves nothing.
+ * Races, counted. Each race also runs with a monitor that lacks the part which closes the race, and
+ * must then go stale: a race that is never lost proves nothing.
  *
- * "long" on the command line: rounds enough to speak of never.
+ * The argument "long" runs enough rounds to support the word "never".
  */
 #include <fcntl.h>
 #include <sched.h>
@@ -37,13 +37,16 @@ static u32 unmap_then_look_up(u32 nr)
 		sequence = port_load(&rig.mm.il.feed->sequence);
 		assert_int_equal(munmap(p, PAGE), 0);
 		stale = is_valid(&rig, &t);
-		/* the same address again, as allocators do; unless a sanitizer was quicker */
+		/*
+		 * The same address again, as allocators do, unless a sanitizer has used it
+		 * meanwhile.
+		 */
 		if (map_at(p, PAGE, MAP_FIXED_NOREPLACE) == p)
 			i++;
 		else
 			p = map_at(NULL, PAGE, 0);
 		nr_stale += stale || is_valid(&rig, &t);
-		/* a late mark comes in its own round */
+		/* a mark that comes late must not fall into the next round */
 		while (port_load(&rig.mm.il.feed->sequence) == sequence)
 			sched_yield();
 		drop(&rig, &t);
@@ -79,7 +82,7 @@ TEST_PLANTED(slow_mark, however_slow_the_mark_unmap_then_lookup_is_never_stale)
 	rig_close(&rig);
 }
 
-/* spins, and lets others run when it takes long: there may be more threads than CPUs */
+/* Spins, and yields when it takes long: there may be more threads than CPUs. */
 static void wait_a_little(u32 *nr)
 {
 	if (++*nr % 4096)
@@ -104,11 +107,11 @@ enum { CHANGE_UNMAP, CHANGE_FIXED, CHANGE_MOVE_AWAY, CHANGE_MOVE_ONTO, CHANGE_BR
 static struct {
 	char *p;
 	u32 change;
-	u32 turn;		/* odd: change; even: done */
+	u32 turn;		/* odd: the first thread makes its change; even: it is done */
 	bool failed;
 } race;
 
-/* both threads call it */
+/* both threads call this */
 static void fail_if(bool wrong)
 {
 	if (wrong)
@@ -156,8 +159,8 @@ static void *changer(__attribute__((unused)) void *arg)
 }
 
 /*
- * The address is free: this thread gets it. Or the memory reads otherwise than before, which
- * ThreadSanitizer takes for a race: it is one.
+ * Waits until this thread gets the free address, or until the memory has another content. The
+ * latter is a data race by intention, which ThreadSanitizer would report.
  */
 __attribute__((noinline, no_sanitize("thread"))) static void wait_for_change(void)
 {
@@ -176,7 +179,7 @@ __attribute__((noinline, no_sanitize("thread"))) static void wait_for_change(voi
 	}
 }
 
-/* *ret_inside: rounds in which the first thread was still inside its call */
+/* ret_inside: the number of rounds in which the first thread was still inside its call */
 static u32 two_threads(u32 change, u32 nr, u32 *ret_inside)
 {
 	struct translation t;
@@ -194,7 +197,9 @@ static u32 two_threads(u32 change, u32 nr, u32 *ret_inside)
 		race.p = map_at(NULL, PAGE, 0);
 	}
 	pthread_create(&thread, NULL, changer, NULL);
-	/* where the threads hardly meet (a busy machine, a sanitizer): until they have */
+	/*
+	 * On a busy machine or under a sanitizer the threads hardly meet: continue until they have.
+	 */
 	for (u32 turn = 1; turn < 2 * nr || (!*ret_inside && turn < 40 * nr); turn += 2) {
 		if (change == CHANGE_BRK)
 			fail_if(brk(race.p + PAGE) != 0);
@@ -224,49 +229,49 @@ static void never_stale(u32 change)
 	u32 nr_inside = 0, nr_stale = 0, tries = 0;
 
 	RIG_OPEN(&rig);
-	/* until at least one lookup has met the running call */
+	/* repeat until at least one lookup has met the running call */
 	do {
 		nr_stale += two_threads(change, nr, &nr_inside);
 	} while (!nr_inside && change != CHANGE_DISCARD && ++tries < 30);
 	rig_close(&rig);
 	print_message("# %u of %u lookups while the call was running, %u stale\n", nr_inside, nr,
 		      nr_stale);
-	/* a discard is over too soon after it can be seen to ask for this */
+	/* A discard is over so soon after it becomes visible that the threads need not meet. */
 	assert_true(nr_inside > 0 || change == CHANGE_DISCARD);
 	assert_int_equal(nr_stale, 0);
 }
 
-TEST(who_gets_the_address_during_a_munmap_never_finds_it_valid)
+TEST(a_thread_that_gets_the_address_during_a_munmap_never_finds_it_valid)
 {
 	never_stale(CHANGE_UNMAP);
 }
 
-TEST(who_sees_the_new_memory_during_a_map_fixed_never_finds_it_valid)
+TEST(a_thread_that_sees_the_new_memory_during_a_map_fixed_never_finds_it_valid)
 {
 	never_stale(CHANGE_FIXED);
 }
 
-TEST(who_gets_the_address_during_a_mremap_never_finds_it_valid)
+TEST(a_thread_that_gets_the_address_during_a_mremap_never_finds_it_valid)
 {
 	never_stale(CHANGE_MOVE_AWAY);
 }
 
-TEST(who_sees_the_new_memory_during_a_mremap_onto_it_never_finds_it_valid)
+TEST(a_thread_that_sees_the_new_memory_during_a_mremap_onto_it_never_finds_it_valid)
 {
 	never_stale(CHANGE_MOVE_ONTO);
 }
 
-TEST(who_gets_the_address_during_a_brk_never_finds_it_valid)
+TEST(a_thread_that_gets_the_address_during_a_brk_never_finds_it_valid)
 {
 	never_stale(CHANGE_BRK);
 }
 
-TEST(who_sees_the_discard_of_what_was_translated_before_finds_it_stale)
+TEST(a_thread_that_sees_a_discard_finds_what_was_translated_before_stale)
 {
 	never_stale(CHANGE_DISCARD);
 }
 
-TEST_PLANTED(no_probe, without_the_probe_who_gets_the_address_during_a_munmap_finds_it_valid)
+TEST_PLANTED(no_probe, without_the_probe_a_thread_that_gets_the_address_finds_it_valid)
 {
 	u32 nr = rounds(2000, 20000), nr_inside, nr_stale = 0;
 
@@ -278,8 +283,10 @@ TEST_PLANTED(no_probe, without_the_probe_who_gets_the_address_during_a_munmap_fi
 	assert_true(nr_stale > 0);
 }
 
-/* the kernel no longer counts the change, and the thread has not begun when it was asked */
-TEST_PLANTED(early_look, who_asks_the_thread_before_the_kernel_finds_it_valid)
+/*
+ * The kernel no longer counts the change, and the monitor's thread had not begun when it was asked.
+ */
+TEST_PLANTED(early_look, a_reader_that_asks_the_thread_before_the_kernel_finds_it_valid)
 {
 	u32 nr = rounds(500, 5000), nr_inside, nr_stale = 0;
 
@@ -291,7 +298,7 @@ TEST_PLANTED(early_look, who_asks_the_thread_before_the_kernel_finds_it_valid)
 	assert_true(nr_stale > 0);
 }
 
-TEST_PLANTED(slow_mark, who_asks_the_kernel_before_the_thread_never_finds_it_valid)
+TEST_PLANTED(slow_mark, a_reader_that_asks_the_kernel_before_the_thread_never_finds_it_valid)
 {
 	u32 nr_inside;
 
@@ -300,27 +307,27 @@ TEST_PLANTED(slow_mark, who_asks_the_kernel_before_the_thread_never_finds_it_val
 	rig_close(&rig);
 }
 
-/* ---- a discard while the range is translated anew: this is what is not exact ---- */
+/* ---- a discard while the range is translated again: the case that is not exact ---- */
 
 #define LOCKER_PAGES	256
 
 static int pipe_fds[2];
 
-/* the translation: a pipe that holds the page itself */
+/* The translation: a pipe that holds the page itself. */
 static void pin_page(void *arg)
 {
 	struct iovec iov = { arg, 1 };
 	char byte;
 
-	/* what an undone round left */
+	/* drop the page of a round that was undone */
 	while (read(pipe_fds[0], &byte, 1) == 1)
 		;
-	/* a page, not the zero page */
+	/* touch it, so that the pipe gets a page of its own and not the zero page */
 	*(volatile char *)arg = 1;
 	fail_if(vmsplice(pipe_fds[1], &iov, 1, 0) != 1);
 }
 
-/* takes the map's lock for writing, over and over */
+/* Takes the mmap lock for writing, over and over. */
 static void *hold_map_lock(void *arg)
 {
 	while (port_load(&race.turn) != STOP) {
@@ -331,9 +338,9 @@ static void *hold_map_lock(void *arg)
 }
 
 /*
- * The window: from where the changing thread has left the event behind to where it takes the
- * map's lock. A third thread makes it wait there; a translation, whose watch also takes that
- * lock, may come first.
+ * The window: the changing thread has left its event behind, and has not taken the mmap lock yet. A
+ * third thread makes it wait for that lock. A translation, whose watch takes the lock, too, may
+ * come first.
  */
 static u32 discard_while_translating(u32 nr)
 {
@@ -351,11 +358,11 @@ static u32 discard_while_translating(u32 nr)
 	lock = map_at(NULL, LOCKER_PAGES * PAGE, MAP_POPULATE);
 	pthread_create(&locker, NULL, hold_map_lock, lock);
 	for (u32 turn = 1; turn < 2 * nr; turn += 2) {
-		/* watched from before to after the change, so that there is an event */
+		/* watched from before the change until after it, so that there is an event */
 		if (translate_with(&rig, race.p, PAGE, &old, pin_page, race.p))
 			fail_if(true);
 		port_store_release(&race.turn, turn);
-		/* until the discard is marked, asked at a different moment each time */
+		/* wait until the discard is marked, looking at a different moment in each round */
 		for (u32 n = turn % 128; is_valid(&rig, &old) && port_load(&race.turn) == turn; n++)
 			port_wait(n, false);
 		if (translate_with(&rig, race.p, PAGE, &new, pin_page, race.p))
@@ -385,8 +392,9 @@ static u32 discard_while_translating(u32 nr)
 }
 
 /*
- * Rare with the quarantine and without it: in 221 runs of 500 rounds on a busy machine 0 were
- * stale, without it 28. One that escapes it is what "not exact" means, and may come in any run.
+ * A stale translation is rare here: in 221 runs of 500 rounds on a busy machine there were none
+ * with the quarantine, and 28 without it. One that escapes the quarantine is what "not exact"
+ * means, and may appear in any run.
  */
 TEST(a_discard_that_races_a_translation_may_be_stale_and_is_not_called_exact)
 {
@@ -401,7 +409,7 @@ TEST(a_discard_that_races_a_translation_may_be_stale_and_is_not_called_exact)
 			 INVLOCK_BIT(REMOVE) | INVLOCK_BIT(URING)), 0);
 }
 
-/* rounds in which the range was still marked when the discard had returned */
+/* The number of rounds in which the range was still marked when the discard had returned. */
 static u32 marked_after_discard(u32 nr)
 {
 	struct translation t;
@@ -433,7 +441,7 @@ TEST(a_discard_stays_marked_for_a_moment_after_its_event)
 	assert_true(nr > 100);
 }
 
-TEST_PLANTED(no_quarantine, without_the_quarantine_a_discard_is_over_with_its_event)
+TEST_PLANTED(no_quarantine, without_the_quarantine_a_discard_ends_with_its_event)
 {
 	u32 nr;
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* The counted ranges, against a plain array of counters. */
+/* The counted ranges, compared with a plain array of counters. */
 #include "rig.h"
 
 #define PLACES	200
@@ -78,7 +78,7 @@ TEST(ranges_agree_with_counters_through_random_adds_and_removes)
 		assert_true(ranges_remove(&r, held[nr].start + 1, held[nr].end + 1));
 	assert_int_equal(r.nr_runs, 0);
 	assert_false(ranges_remove(&r, 1, 2));
-	/* nothing is left behind: no more places than were used at once */
+	/* No places are leaked: there are no more than were used at once. */
 	assert_true(r.nr_used <= 2 * HELD + 1);
 	ranges_free(&r);
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* Which ranges are watched: counts, merging, limits, what is refused, what faults do. */
+/* Which ranges are watched: counting, merging, limits, refused ranges, and faults in them. */
 #include <fcntl.h>
 #include <linux/userfaultfd.h>
 #include <sys/ioctl.h>
@@ -18,7 +18,7 @@ static void unwatch(struct rig *rig, const void *p, size_t bytes)
 	monitor_uffd.unwatch(&rig->mm, (unsigned long)p, (unsigned long)p + bytes);
 }
 
-TEST(overlapping_watches_count_and_the_last_one_releases)
+TEST(overlapping_watches_are_counted_and_the_last_one_releases)
 {
 	struct rig rig;
 	char *p;
@@ -39,7 +39,7 @@ TEST(overlapping_watches_count_and_the_last_one_releases)
 	assert_true(kernel_watches(p + 4 * PAGE));
 	unwatch(&rig, p + 4 * PAGE, 8 * PAGE);
 	assert_false(kernel_watches(p + 4 * PAGE));
-	/* one too many, or of what was never watched, does nothing */
+	/* Unwatching once too often, or a range that was never watched, does nothing. */
 	unwatch(&rig, p, 8 * PAGE);
 	unwatch(&rig, p + PAGE, PAGE);
 	assert_int_equal(rig_uffd(&rig)->ranges.nr_runs, 0);
@@ -115,7 +115,7 @@ TEST(holes_are_refused_and_nothing_stays_watched)
 	rig_close(&rig);
 }
 
-TEST(what_the_kernel_does_not_watch_is_refused)
+TEST(mappings_that_the_kernel_cannot_watch_are_refused)
 {
 	struct uffdio_api api = { .api = UFFD_API };
 	struct uffdio_register reg = { .mode = UFFDIO_REGISTER_MODE_MISSING };
@@ -134,7 +134,7 @@ TEST(what_the_kernel_does_not_watch_is_refused)
 	close(ro);
 	close(fd);
 
-	/* memory of another userfaultfd */
+	/* memory that another userfaultfd has registered */
 	other = (int)syscall(SYS_userfaultfd, O_CLOEXEC | UFFD_USER_MODE_ONLY);
 	assert_int_equal(ioctl(other, UFFDIO_API, &api), 0);
 	p = map_at(NULL, 2 * PAGE, 0);
@@ -173,7 +173,7 @@ TEST(part_of_a_hugetlb_page_is_watched_and_released)
 
 	RIG_OPEN(&rig);
 	p = map_at(NULL, 2 * HUGE, MAP_HUGETLB);
-	/* none are set up: as root, for a moment */
+	/* The pool is empty: as root, fill it for a moment. */
 	if (p == MAP_FAILED && has_no_huge_pages() && set_huge_pages("4")) {
 		p = map_at(NULL, 2 * HUGE, MAP_HUGETLB);
 		set_huge_pages("0");
@@ -218,20 +218,20 @@ TEST(the_map_limit_is_a_clean_error_and_leaves_everything_usable)
 		TEST_SKIP("vm.max_map_count is %lu: too many mappings to make", limit);
 	p = map_at(NULL, 2 * limit * PAGE, MAP_NORESERVE);
 	q = map_at(NULL, 4 * PAGE, 0);
-	/* ours is half of it */
+	/* our own limit is half of the kernel's */
 	for (nr = 0; !err && nr < limit; nr++)
 		err = watch(&rig, p + 2 * nr * PAGE, PAGE);
 	assert_int_equal(err, -ENOSPC);
 	assert_int_equal(nr - 1, limit / 4);
 	assert_int_equal(watch(&rig, q, PAGE), -ENOSPC);
-	/* but one that needs no mapping more is watched */
+	/* A range that needs no additional mapping is still watched. */
 	assert_int_equal(watch(&rig, p + PAGE, PAGE), 0);
 	unwatch(&rig, p + PAGE, PAGE);
 	for (unsigned int i = 0; i < nr - 1; i++)
 		unwatch(&rig, p + 2 * i * PAGE, PAGE);
 	assert_int_equal(rig_uffd(&rig)->ranges.nr_runs, 0);
 
-	/* and the kernel's, which the program itself has reached */
+	/* The same when the program itself has reached the kernel's limit. */
 	for (unsigned int i = 0; i < limit; i++)
 		if (mprotect(p + 2 * i * PAGE, PAGE, PROT_READ))
 			break;
@@ -247,7 +247,7 @@ TEST(the_map_limit_is_a_clean_error_and_leaves_everything_usable)
 	rig_close(&rig);
 }
 
-TEST(watched_pages_that_were_never_touched_are_read_as_ever)
+TEST(watched_pages_that_were_never_touched_can_be_read_as_usual)
 {
 	static char buf[PAGE];
 	int fd = open("/dev/zero", O_RDONLY | O_CLOEXEC);
@@ -281,7 +281,7 @@ TEST(watched_pages_that_were_never_touched_are_read_as_ever)
 	close(fd);
 }
 
-TEST(a_range_that_was_moved_is_watched_no_more_where_it_went)
+TEST(a_range_that_was_moved_is_no_longer_watched_at_its_new_place)
 {
 	struct translation t, u;
 	struct rig rig;
@@ -292,7 +292,7 @@ TEST(a_range_that_was_moved_is_watched_no_more_where_it_went)
 	to = map_at(NULL, 4 * PAGE, 0);
 	assert_int_equal(translate(&rig, p, 4 * PAGE, &t), 0);
 	assert_ptr_equal(mremap(p, 4 * PAGE, 4 * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, to), to);
-	/* waits until the range at which it arrived is quiet */
+	/* translate() waits until the range at the new place is quiet */
 	assert_int_equal(translate(&rig, to, PAGE, &u), 0);
 	assert_true(kernel_watches(to));
 	assert_false(kernel_watches(to + PAGE));

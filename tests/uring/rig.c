@@ -12,7 +12,7 @@ static unsigned char byte_at(uint64_t offset)
 	return word >> offset % 8 * 8;
 }
 
-/* what each known file has; aligned for O_DIRECT */
+/* the content of each known file, aligned for O_DIRECT */
 static unsigned char known[FILE_SIZE] __attribute__((aligned(4096)));
 
 bool holds(const void *buf, uint64_t offset, size_t len)
@@ -30,7 +30,10 @@ void *memory(size_t len, unsigned char fill)
 	return mem;
 }
 
-/* where tests run; tmpfs has no O_DIRECT before 6.6, so there is a second choice */
+/*
+ * A file in the current folder. tmpfs has no O_DIRECT before Linux 6.6, so there is a second
+ * choice.
+ */
 static int temporary_file(int flags)
 {
 	static const char *const places[] = { "invlock-XXXXXX", "/var/tmp/invlock-XXXXXX" };
@@ -44,7 +47,7 @@ static int temporary_file(int flags)
 			unlink(path);
 			return fd;
 		}
-		/* a file system without O_DIRECT makes the file before it says so */
+		/* a file system without O_DIRECT creates the file before it fails */
 		unlink(path);
 	}
 	return -1;
@@ -81,7 +84,7 @@ int rig_open(struct rig *rig, const char *monitor, unsigned int ring_flags,
 
 	*rig = (struct rig){};
 	err = io_uring_queue_init(64, &rig->ring, ring_flags);
-	/* a kernel that does not know the ring's flags is a place where this cannot run */
+	/* A kernel that does not know the ring's flags is a reason to skip. */
 	if (err == -EINVAL && ring_flags)
 		err = -ENOSYS;
 	if (err)
@@ -118,7 +121,7 @@ void rig_close(struct rig *rig)
 					    (void *)1, ~0ul - 1) < 0, 0);
 	assert_int_equal(uring_stats(rig).slots_used, 0);
 	assert_int_equal(invlock_uring_close(rig->uring), 0);
-	/* the table was given back: there is room for another one */
+	/* The adapter has given its table back, so there is room for another one. */
 	assert_int_equal(io_uring_register_buffers(&rig->ring, &one, 1), 0);
 	invlock_mm_close(rig->mm);
 	io_uring_queue_exit(&rig->ring);

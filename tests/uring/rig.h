@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the adapter's tests share: a file with known bytes, opened O_DIRECT, a ring and an
- * adapter on it.
+ * What the adapter's tests share: a file with known bytes, opened with O_DIRECT, a ring, and an
+ * adapter on that ring.
  */
 #ifndef INVLOCK_TESTS_URING_RIG_H
 #define INVLOCK_TESTS_URING_RIG_H
@@ -19,17 +19,20 @@
 #define KIB		1024ul
 #define MIB		(1024ul * KIB)
 #define FILE_SIZE	(4 * MIB)
-#define BUF		(64 * KIB)	/* the usual buffer */
+#define BUF		(64 * KIB)	/* the usual length of a buffer */
 
 struct rig {
 	struct io_uring ring;
 	struct invlock_mm *mm;
 	struct invlock_uring *uring;
 	int fd;			/* O_DIRECT, FILE_SIZE bytes, each known */
-	char why[500];		/* why it could not be set up */
+	char why[500];		/* why the rig could not be set up */
 };
 
-/* the rig's open failed because of where we run: skip; anything else is a failure */
+/*
+ * Opens the rig. If this machine does not allow that, the test is skipped; any other error fails
+ * it.
+ */
 #define RIG_OPEN(rig, monitor, ring_flags, options)			\
 do {									\
 	int __err = rig_open(rig, monitor, ring_flags, options);	\
@@ -44,40 +47,43 @@ do {									\
 int rig_open(struct rig *rig, const char *monitor, unsigned int ring_flags,
 	     const struct invlock_uring_options *options);
 
-/* asserts that nothing is in flight and that no slot stays in use */
+/* Asserts that nothing is in flight and that no slot stays in use. */
 void rig_close(struct rig *rig);
 
-/* a file with the known bytes, unlinked; -1 and errno. flags: O_DIRECT or 0 */
+/* An unlinked file with the known bytes; -1 and errno on error. flags: O_DIRECT or 0. */
 int known_file(int flags);
 
-/* does buf hold what the file has at offset? */
+/* Whether buf contains the file's bytes at offset. */
 bool holds(const void *buf, uint64_t offset, size_t len);
 
 /* private anonymous memory, filled with a byte */
 void *memory(size_t len, unsigned char fill);
 
-/* submit what is prepared, wait for one CQE, done with its op; the CQE's result */
+/* Submits the prepared request, waits for one CQE, and calls done. Return: the CQE's result */
 int finish(struct rig *rig);
 
-/* one request from prep to done; its result. ret_way may be NULL */
+/* Makes one request from prep to done. Return: its result. ret_way may be NULL. */
 int read_one(struct rig *rig, int fd, void *buf, size_t len, uint64_t offset, int *ret_way);
 int write_one(struct rig *rig, int fd, const void *buf, size_t len, uint64_t offset, int *ret_way);
 
-/* prepare a read and leave it there; the way */
+/* Prepares a read without submitting it. Return: its way */
 int prepare(struct rig *rig, int fd, void *buf, size_t len, uint64_t offset,
 	    struct invlock_uring_op *op);
 
-/* what the adapter's ring_update() does, for tests that stand in its place */
+/* Does what the adapter's ring_update() does, for tests that replace that function. */
 int update_buffers(struct io_uring *ring, unsigned int off, const struct iovec *iovecs,
 		   unsigned int nr);
 
 struct invlock_uring_stats uring_stats(const struct rig *rig);
 struct invlock_cache_stats cache_stats(const struct rig *rig);
 
-/* run in a forked child; fails unless the child returns 0. Asserts do not work there */
+/*
+ * Runs a function in a forked child, and fails unless it returns 0. cmocka's asserts do not work
+ * there.
+ */
 void in_child(int (*run)(void *arg), void *arg);
 
-/* in a child: say what was wrong, and leave the function with 1 */
+/* For a child: prints what was wrong, and returns 1 from the function. */
 #define EXPECT(cond)							\
 do {									\
 	if (!(cond)) {							\

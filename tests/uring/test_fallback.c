@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
-/* Requests that go plain: each cause by its name, and the same bytes as ever. */
+/* Requests that are made plain: each cause has a name, and the bytes are those of any request. */
 #include "core/invalidate.h"
 #include "lib/mm.h"
 #include "rig.h"
 
-/* every request so far went one of these ways, and was counted */
+/* Every request so far went one of these ways, and was counted. */
 static void assert_counted(const struct rig *rig, unsigned int way, uint64_t nr)
 {
 	assert_int_equal(uring_stats(rig).ways[way], nr);
@@ -42,18 +42,21 @@ TEST(memory_that_is_not_aligned_goes_plain_and_the_alignment_is_an_option)
 	struct rig rig;
 	int way, fd;
 
-	/* what direct I/O is served, is the device's to say: buffered, all of it */
+	/* The device decides which direct I/O it serves. On a buffered file all of it works. */
 	fd = known_file(0);
 	assert_true(fd >= 0);
 
-	/* a page, unless asked for: no device has to serve less of a fixed buffer */
+	/*
+	 * By default the alignment is a page: no device has to serve a fixed buffer that is aligned
+	 * to less.
+	 */
 	RIG_OPEN(&rig, "manual", 0, NULL);
 	assert_int_equal(read_one(&rig, fd, buf + 2048, BUF, 4096, &way), BUF);
 	assert_int_equal(way, INVLOCK_URING_UNALIGNED);
 	assert_true(holds(buf + 2048, 4096, BUF));
 	assert_int_equal(read_one(&rig, fd, buf + 4096, BUF, 0, &way), BUF);
 	assert_int_equal(way, INVLOCK_URING_FIXED);
-	/* nor is it fixed where it happens to be registered */
+	/* It is not fixed even if it happens to lie in registered memory. */
 	assert_int_equal(read_one(&rig, fd, buf + 4096 + 512, 32 * KIB, 4096, &way), 32 * KIB);
 	assert_int_equal(way, INVLOCK_URING_UNALIGNED);
 	assert_true(holds(buf + 4096 + 512, 4096, 32 * KIB));
@@ -111,7 +114,7 @@ TEST(more_than_a_gib_goes_plain)
 	buf = mmap(NULL, len, PROT_READ | PROT_WRITE,
 		   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	assert_ptr_not_equal(buf, MAP_FAILED);
-	/* a length that does not fit into the request: as much as read(2) would move */
+	/* A length that does not fit into the request moves as much as read(2) would. */
 	assert_int_equal(invlock_uring_prep_read(rig.uring, &sqe, fd, buf, len, 0, &op),
 			 INVLOCK_URING_LARGE);
 	assert_int_equal(sqe.len, 0x7ffff000);
@@ -119,7 +122,7 @@ TEST(more_than_a_gib_goes_plain)
 	assert_int_equal(read_one(&rig, fd, buf, len, 0, &way), FILE_SIZE);
 	assert_int_equal(way, INVLOCK_URING_LARGE);
 	assert_true(holds(buf, 0, FILE_SIZE));
-	/* not by its length, but by its pages */
+	/* refused for its number of pages and not for its length */
 	assert_int_equal(read_one(&rig, fd, buf + 100, 1024 * MIB, 8, &way), FILE_SIZE - 8);
 	assert_int_equal(way, INVLOCK_URING_LARGE);
 	assert_true(holds(buf + 100, 8, FILE_SIZE - 8));
@@ -148,14 +151,14 @@ TEST(memory_that_the_kernel_does_not_register_goes_plain)
 	invlock_manual_end(rig.mm, mapped, BUF);
 	close(fd);
 
-	/* memory that may only be read: write from it */
+	/* read-only memory: write from it */
 	readable = memory(BUF, 0x77);
 	mprotect(readable, BUF, PROT_READ);
 	assert_int_equal(write_one(&rig, rig.fd, readable, BUF, 0, &way), BUF);
 	assert_int_equal(way, INVLOCK_URING_REFUSED);
 	assert_int_equal(pread(rig.fd, in, BUF, 0), BUF);
 	assert_memory_equal(in, readable, BUF);
-	/* and a read into it fails as it should */
+	/* A read into that memory fails as it should. */
 	assert_int_equal(read_one(&rig, rig.fd, readable, BUF, MIB, &way), -EFAULT);
 	assert_int_equal(way, INVLOCK_URING_KNOWN);
 	rig_close(&rig);
@@ -163,7 +166,7 @@ TEST(memory_that_the_kernel_does_not_register_goes_plain)
 	munmap(in, BUF);
 }
 
-TEST(a_hole_a_null_pointer_and_a_range_that_wraps_are_the_cqes_to_report)
+TEST(a_hole_a_null_pointer_and_a_wrapping_range_are_reported_by_the_cqe)
 {
 	unsigned char *buf = memory(BUF, 0xee);
 	struct rig rig;
@@ -175,7 +178,7 @@ TEST(a_hole_a_null_pointer_and_a_range_that_wraps_are_the_cqes_to_report)
 	assert_int_equal(way, INVLOCK_URING_REFUSED);
 	/* the kernel decides between a short read and an error */
 	assert_true(res == -EFAULT || (res > 0 && holds(buf, 0, res)));
-	/* a part without the hole is not refused */
+	/* A part without the hole is still fixed. */
 	assert_int_equal(read_one(&rig, rig.fd, buf, BUF / 2, 0, &way), BUF / 2);
 	assert_int_equal(way, INVLOCK_URING_FIXED);
 
@@ -191,7 +194,7 @@ TEST(a_hole_a_null_pointer_and_a_range_that_wraps_are_the_cqes_to_report)
 	munmap(buf, BUF / 2);
 }
 
-TEST(a_map_that_does_not_hold_still_goes_plain)
+TEST(memory_whose_map_keeps_changing_goes_plain)
 {
 	const struct invlock_uring_options o = { .size = sizeof(o), .time_ns = 1000000 };
 	unsigned char *buf = memory(BUF, 0);
@@ -211,7 +214,7 @@ TEST(a_map_that_does_not_hold_still_goes_plain)
 	munmap(buf, BUF);
 }
 
-TEST(a_monitor_that_can_no_longer_say_means_plain)
+TEST(with_a_monitor_that_is_degraded_requests_go_plain)
 {
 	unsigned char *buf = memory(BUF, 0), *other = memory(BUF, 0);
 	struct rig rig;
@@ -232,7 +235,7 @@ TEST(a_monitor_that_can_no_longer_say_means_plain)
 	munmap(other, BUF);
 }
 
-/* a private mapping of a file, at this place */
+/* Maps a file privately, at this place. */
 static void map_private_file(unsigned char *buf)
 {
 	int fd = memfd_create("refused", MFD_CLOEXEC);
@@ -243,7 +246,7 @@ static void map_private_file(unsigned char *buf)
 	close(fd);
 }
 
-TEST(memory_that_the_monitor_refuses_means_plain_and_is_not_asked_for_each_time)
+TEST(memory_that_the_monitor_refuses_goes_plain_and_is_not_tried_each_time)
 {
 	unsigned char *buf = memory(2 * BUF, 0);
 	struct rig rig;
@@ -263,7 +266,7 @@ TEST(memory_that_the_monitor_refuses_means_plain_and_is_not_asked_for_each_time)
 	assert_int_equal(cache_stats(&rig).reg_calls, 0);
 	assert_int_equal(read_one(&rig, rig.fd, buf + BUF, BUF, MIB, &way), BUF);
 	assert_int_equal(way, INVLOCK_URING_FIXED);
-	/* other memory there is another matter */
+	/* Other memory at that address is not refused. */
 	assert_ptr_equal(mmap(buf, BUF, PROT_READ | PROT_WRITE,
 			      MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0), buf);
 	assert_int_equal(read_one(&rig, rig.fd, buf, BUF, 0, &way), BUF);
@@ -273,14 +276,14 @@ TEST(memory_that_the_monitor_refuses_means_plain_and_is_not_asked_for_each_time)
 	munmap(buf, 2 * BUF);
 }
 
-TEST(a_registration_that_fails_otherwise_means_plain)
+TEST(a_registration_that_fails_for_another_reason_goes_plain)
 {
 	unsigned char *buf = memory(BUF, 0);
 	struct rig rig;
 	int way;
 
 	RIG_OPEN(&rig, "manual", 0, NULL);
-	/* the program breaks its word and takes the table away */
+	/* the program breaks the contract and takes the table away */
 	assert_int_equal(io_uring_unregister_buffers(&rig.ring), 0);
 	assert_int_equal(read_one(&rig, rig.fd, buf, BUF, 0, &way), BUF);
 	assert_int_equal(way, INVLOCK_URING_OTHER);

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* Requests that go well, and requests that do not: the bytes and the results are those of
- * plain requests. */
+/* Requests that succeed and requests that fail: bytes and results are those of plain requests. */
 #include <fcntl.h>
 
 #include "rig.h"
@@ -18,7 +17,7 @@ TEST(a_read_into_any_memory_brings_the_files_bytes)
 	assert_true(holds(buf, 0, BUF));
 	assert_false(holds(buf, 1, BUF));
 
-	/* the same memory again: a hit */
+	/* the same memory again is a hit */
 	assert_int_equal(read_one(&rig, rig.fd, buf, BUF, MIB, &way), BUF);
 	assert_int_equal(way, INVLOCK_URING_FIXED);
 	assert_true(holds(buf, MIB, BUF));
@@ -84,7 +83,7 @@ TEST(odd_addresses_lengths_and_offsets_are_served_on_buffered_files)
 			assert_int_equal(read_one(&rig, fd, at, odd[j], odd[i] * 3, &way), odd[j]);
 			assert_int_equal(way, INVLOCK_URING_FIXED);
 			assert_true(holds(at, odd[i] * 3, odd[j]));
-			/* and not a byte beside it */
+			/* not one byte beside the buffer has changed */
 			assert_int_equal(at[odd[j]], 0xee);
 			assert_true(at == buf || at[-1] == 0xee);
 		}
@@ -94,7 +93,7 @@ TEST(odd_addresses_lengths_and_offsets_are_served_on_buffered_files)
 	munmap(buf, BUF);
 }
 
-TEST(a_read_over_the_end_of_the_file_is_as_short_as_a_plain_one)
+TEST(a_read_across_the_end_of_the_file_is_as_short_as_a_plain_one)
 {
 	struct rig rig;
 	unsigned char *buf, *plain;
@@ -107,7 +106,7 @@ TEST(a_read_over_the_end_of_the_file_is_as_short_as_a_plain_one)
 	assert_int_equal(read_one(&rig, rig.fd, buf, 2 * BUF, FILE_SIZE - BUF, &way), BUF);
 	assert_int_equal(way, INVLOCK_URING_FIXED);
 	assert_true(holds(buf, FILE_SIZE - BUF, BUF));
-	/* what lies behind is the file system's matter: ext4 clears it */
+	/* What the buffer has behind the end is up to the file system: ext4 clears it. */
 	assert_memory_equal(buf, plain, 2 * BUF);
 	assert_int_equal(read_one(&rig, rig.fd, buf, 2 * BUF, FILE_SIZE, NULL), 0);
 	rig_close(&rig);

@@ -16,7 +16,7 @@ TEST(max_bytes_that_are_all_in_flight_mean_plain)
 
 	RIG_OPEN(&rig, "manual", 0, &o);
 	assert_int_equal(uring_stats(&rig).max_bytes, 2 * BUF);
-	/* more than there is for all of them */
+	/* a request for more bytes than the limit can never be fixed */
 	assert_int_equal(read_one(&rig, rig.fd, buf, 3 * BUF, 0, &way), 3 * BUF);
 	assert_int_equal(way, INVLOCK_URING_LARGE);
 	assert_true(holds(buf, 0, 3 * BUF));
@@ -35,9 +35,9 @@ TEST(max_bytes_that_are_all_in_flight_mean_plain)
 	munmap(buf, 4 * BUF);
 }
 
-TEST(a_request_that_found_no_room_does_not_keep_others_out)
+TEST(a_request_that_found_no_room_does_not_block_others)
 {
-	/* rounded to the granule, two of them are more than the limit */
+	/* Rounded to the granule, two buffers are more than the limit. */
 	const struct invlock_uring_options o = {
 		.size = sizeof(o), .max_bytes = 3 * BUF, .granule = 2 * BUF,
 	};
@@ -70,7 +70,7 @@ static bool give_up_lock_rights(rlim_t limit)
 	caps[CAP_TO_INDEX(CAP_IPC_LOCK)].effective &= ~CAP_TO_MASK(CAP_IPC_LOCK);
 	if (syscall(SYS_capset, &header, caps))
 		return false;
-	/* what is locked counts for the user: be one that nobody else is, where we may */
+	/* Locked memory is counted for each user: if possible, be a user that nobody else is. */
 	return geteuid() || !setuid(61000 + getpid() % 1000) || errno == EINVAL;
 }
 
@@ -115,7 +115,7 @@ static struct invlock_uring_stats stats_now(void)
 	return s;
 }
 
-/* more buffers than fit take turns */
+/* More buffers than fit take turns. */
 static int live_within(void *arg)
 {
 	const struct limited *l = arg;
@@ -128,7 +128,7 @@ static int live_within(void *arg)
 	for (int round = 0; round < 3; round++)
 		for (unsigned int i = 0; i < MIB / BUF; i++)
 			EXPECT(way_of_a_read(buf + i * BUF, BUF, i * BUF) == INVLOCK_URING_FIXED);
-	/* more than the limit at once */
+	/* one request for more than the limit */
 	EXPECT(way_of_a_read(buf, l->limit + 4096, 0) == INVLOCK_URING_MEMLOCK);
 	EXPECT(!invlock_uring_close(rig.uring));
 	return 0;
@@ -143,7 +143,7 @@ TEST(rlimit_memlock_is_the_limit_without_the_right_to_lock_more)
 	in_child(live_within, &l);
 }
 
-/* the program promised more than it may have: the kernel says so, and data still comes */
+/* The program promised more than it may lock: the kernel refuses, and the data still arrives. */
 static int live_beyond(void *arg)
 {
 	struct invlock_uring_op ops[3];
@@ -160,7 +160,7 @@ static int live_beyond(void *arg)
 					      &ops[i]);
 		EXPECT(way == (i < 2 ? INVLOCK_URING_FIXED : INVLOCK_URING_MEMLOCK));
 	}
-	/* not asked for each time: 1, 2, 4, ... requests are let pass */
+	/* Memory is not tried each time: the adapter lets 1, 2, 4, ... requests pass in between. */
 	for (int i = 0; i < 100; i++)
 		EXPECT(way_of_a_read(buf + 2 * BUF, BUF, i * 4096) == INVLOCK_URING_MEMLOCK);
 	{
@@ -172,7 +172,7 @@ static int live_beyond(void *arg)
 	EXPECT(!invlock_uring_done(&ops[0]));
 	EXPECT(!invlock_uring_done(&ops[1]));
 	EXPECT(!invlock_uring_done(&ops[2]));
-	/* it recovers when memory is free again */
+	/* Fixed requests work again when memory is free again. */
 	do
 		way = way_of_a_read(buf + 2 * BUF, BUF, 0);
 	while (way == INVLOCK_URING_MEMLOCK && ++nr < 1000);
@@ -181,9 +181,9 @@ static int live_beyond(void *arg)
 	return 0;
 }
 
-TEST(a_kernel_that_has_no_memlock_left_means_plain_until_it_has)
+TEST(without_room_under_rlimit_memlock_requests_go_plain_until_there_is_some)
 {
-	/* the ring takes a few pages of it */
+	/* the ring takes a few pages of the limit */
 	struct limited l = { .limit = 2 * BUF + BUF / 2, .max_bytes = 1024 * MIB };
 
 	RIG_OPEN(&rig, "manual", 0, NULL);
@@ -196,7 +196,7 @@ static int live_on_nothing(void *arg)
 	const struct limited *l = arg;
 	unsigned char *buf;
 
-	/* the ring itself may take some: it comes first */
+	/* The ring itself may need locked memory, so it is opened first. */
 	EXPECT(!rig_open(&rig, "manual", 0, NULL));
 	EXPECT(!invlock_uring_close(rig.uring));
 	EXPECT(give_up_lock_rights(l->limit));
@@ -209,7 +209,7 @@ static int live_on_nothing(void *arg)
 	return 0;
 }
 
-TEST(without_any_memlock_all_goes_plain)
+TEST(without_any_locked_memory_all_requests_go_plain)
 {
 	struct limited l = { .limit = 0 };
 

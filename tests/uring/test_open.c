@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* Open, close, stats and fork: what is refused, and how. */
+/* Open, close, statistics and fork: what is refused, and how. */
 #include "rig.h"
 
 #define OPTIONS(...)	{ .size = sizeof(struct invlock_uring_options), __VA_ARGS__ }
@@ -34,13 +34,13 @@ TEST(bad_options_are_refused_with_a_sentence)
 	assert_int_equal(invlock_uring_open(&rig.ring, rig.mm, NULL, NULL, &why), -EINVAL);
 	assert_string_equal(why.text, "ret_uring is NULL");
 	assert_int_equal(invlock_uring_open(NULL, NULL, NULL, NULL, NULL), -EINVAL);
-	/* none of them has left a table behind */
+	/* None of the refused opens has left a table behind. */
 	assert_int_equal(invlock_uring_open(&rig.ring, rig.mm, NULL, &rig.uring, &why), 0);
 	assert_string_equal(why.text, "");
 	rig_close(&rig);
 }
 
-TEST(longer_options_of_a_later_version_are_taken_if_they_ask_for_nothing_new)
+TEST(longer_options_of_a_later_version_are_accepted_if_they_ask_for_nothing_new)
 {
 	struct {
 		struct invlock_uring_options known;
@@ -59,7 +59,7 @@ TEST(longer_options_of_a_later_version_are_taken_if_they_ask_for_nothing_new)
 	rig_close(&rig);
 }
 
-TEST(the_largest_table_can_be_had)
+TEST(the_largest_table_can_be_opened)
 {
 	const struct invlock_uring_options o = OPTIONS(.slots = 16384);
 	unsigned char *buf = memory(BUF, 0);
@@ -81,19 +81,19 @@ TEST(a_ring_with_registered_buffers_is_left_alone)
 	struct rig rig;
 
 	RIG_OPEN(&rig, "manual", 0, NULL);
-	/* a second adapter on the ring is such a case */
+	/* A second adapter on the ring is refused for this reason. */
 	assert_int_equal(invlock_uring_open(&rig.ring, rig.mm, NULL, &rig.uring, &why), -EBUSY);
 	assert_non_null(strstr(why.text, "registered buffers already"));
 	assert_int_equal(invlock_uring_close(rig.uring), 0);
 	assert_int_equal(io_uring_register_buffers(&rig.ring, &iov, 1), 0);
 	assert_int_equal(invlock_uring_open(&rig.ring, rig.mm, NULL, &rig.uring, &why), -EBUSY);
-	/* the program's own are still there */
+	/* The program's own buffers are still registered. */
 	assert_int_equal(io_uring_unregister_buffers(&rig.ring), 0);
 	assert_int_equal(invlock_uring_open(&rig.ring, rig.mm, NULL, &rig.uring, &why), 0);
 	rig_close(&rig);
 }
 
-TEST(a_ring_that_is_none_is_refused)
+TEST(a_file_that_is_no_ring_is_refused)
 {
 	struct io_uring none = { .ring_fd = 123456 };
 	struct invlock_why why;
@@ -120,7 +120,7 @@ TEST(two_adapters_on_two_rings_serve_the_same_memory)
 		assert_int_equal(read_one(&b, b.fd, buf, BUF, MIB, &way), BUF);
 		assert_int_equal(way, INVLOCK_URING_FIXED);
 		assert_true(holds(buf, MIB, BUF));
-		/* both hear of it */
+		/* both adapters must learn of this change */
 		invlock_manual_start(a.mm, buf, BUF);
 		assert_ptr_equal(mmap(buf, BUF, PROT_READ | PROT_WRITE,
 				      MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0), buf);
@@ -135,7 +135,7 @@ TEST(two_adapters_on_two_rings_serve_the_same_memory)
 	munmap(buf, BUF);
 }
 
-TEST(nothing_is_closed_and_nothing_is_asked)
+TEST(null_and_short_arguments_are_refused_or_do_nothing)
 {
 	struct invlock_uring_stats s = { .size = sizeof(s) }, small = { .size = sizeof(s) - 1 };
 	struct rig rig;
@@ -181,7 +181,7 @@ TEST(a_forked_childs_adapter_is_dead_and_the_parents_lives)
 
 	RIG_OPEN(&rig, "manual", 0, NULL);
 	i = (struct inherited){ &rig, memory(BUF, 0), &op };
-	/* something in each table */
+	/* leave something in each table */
 	assert_int_equal(prepare(&rig, rig.fd, NULL, BUF, 0, &known), INVLOCK_URING_REFUSED);
 	finish(&rig);
 	assert_int_equal(prepare(&rig, rig.fd, (void *)4096, BUF, 0, &known),
@@ -213,7 +213,7 @@ static int open_anew(void *arg)
 	return 0;
 }
 
-TEST(a_forked_child_can_open_its_own)
+TEST(a_forked_child_can_open_its_own_adapter)
 {
 	struct inherited i;
 	struct rig rig;

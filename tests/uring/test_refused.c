@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT
-/* Memory that was refused is not tried each time, and not for ever. */
+/* Refused memory is not tried again for each request, but it is not refused for ever. */
 #include "adapters/uring/adapter.h"
 #include "rig.h"
 
-/* what becomes writable as soon as the kernel has been asked for the next time */
+/* This buffer becomes writable when the kernel is asked the next time. */
 static struct invlock_mm *meanwhile_mm;
 static unsigned char *meanwhile_buf;
 
-/* the adapter's, with something happening before the answer is seen */
+/* Replaces the adapter's function: a change happens before the kernel's answer is seen. */
 int ring_update(struct io_uring *ring, unsigned int slot, const struct iovec *iovecs,
 		unsigned int nr)
 {
@@ -27,7 +27,7 @@ static uint64_t tries(const struct rig *rig)
 	return cache_stats(rig).refused_reg;
 }
 
-TEST(refused_memory_is_not_tried_again_while_the_map_stands)
+TEST(refused_memory_is_not_tried_again_while_the_map_stays_the_same)
 {
 	unsigned char *buf = memory(BUF, 0);
 	struct rig rig;
@@ -47,7 +47,7 @@ TEST(refused_memory_is_not_tried_again_while_the_map_stands)
 	munmap(buf, BUF);
 }
 
-TEST(a_change_of_the_map_makes_it_worth_another_try)
+TEST(after_a_change_of_the_map_refused_memory_is_tried_again)
 {
 	unsigned char *buf = memory(BUF, 0);
 	struct rig rig;
@@ -103,7 +103,9 @@ TEST(a_request_that_covers_refused_memory_is_refused_and_one_inside_is_tried)
 	assert_int_equal(way, INVLOCK_URING_REFUSED);
 	assert_int_equal(prepare(&rig, rig.fd, buf, 4 * BUF, 0, &op), INVLOCK_URING_KNOWN);
 	finish(&rig);
-	/* it covers part of what was refused: perhaps not the part that matters */
+	/*
+	 * The request covers a part of the refused memory, perhaps not the part that was at fault.
+	 */
 	assert_int_equal(prepare(&rig, rig.fd, buf + BUF, BUF / 2, 0, &op), INVLOCK_URING_REFUSED);
 	finish(&rig);
 	assert_int_equal(prepare(&rig, rig.fd, buf, BUF, 0, &op), INVLOCK_URING_FIXED);
@@ -128,14 +130,14 @@ TEST(a_change_while_the_kernel_is_asked_is_not_missed)
 	write_one(&rig, rig.fd, buf, BUF, 0, &way);
 	assert_null(meanwhile_buf);
 	assert_int_equal(way, INVLOCK_URING_REFUSED);
-	/* true when it was said, and not any more */
+	/* The refusal was right when it was made, and is out of date now. */
 	assert_int_equal(read_one(&rig, rig.fd, buf, BUF, MIB, &way), BUF);
 	assert_int_equal(way, INVLOCK_URING_FIXED);
 	rig_close(&rig);
 	munmap(buf, BUF);
 }
 
-TEST(the_oldest_refused_range_makes_room)
+TEST(the_oldest_refused_range_makes_room_for_a_new_one)
 {
 	unsigned char *buf = memory((NR_REFUSED + 1) * BUF, 0);
 	struct rig rig;

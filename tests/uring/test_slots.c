@@ -12,21 +12,21 @@ static const struct invlock_uring_options few = {
 	.size = sizeof(few), .slots = SLOTS, .min_len = 1,
 };
 
-/* all that gives memory back */
+/* Does everything that can take a buffer's slot back. */
 static void take_back(struct rig *rig, void *buf)
 {
 	assert_true(invlock_cache_drop(invlock_uring_cache(rig->uring), buf, BUF) >= 0);
 	assert_true(invlock_cache_reap(invlock_uring_cache(rig->uring)) >= 0);
 }
 
-/* called once, at the moment when a slot is about to be cleared */
+/* Called once, at the moment when a slot is about to be cleared. */
 static void (*at_clear)(void *arg);
 static void *at_clear_arg;
 
-/* every update does nothing, and well */
+/* if set, every update succeeds without doing anything */
 static u32 no_kernel;
 
-/* the adapter's */
+/* Replaces the adapter's function. */
 int ring_update(struct io_uring *ring, unsigned int slot, const struct iovec *iovecs,
 		unsigned int nr)
 {
@@ -55,7 +55,7 @@ TEST(a_request_that_is_not_yet_submitted_keeps_its_slot)
 	take_back(&rig, bufs[0]);
 	assert_int_equal(uring_stats(&rig).slots_used, 1);
 
-	/* others come and go through all the slots that are left */
+	/* other requests use all the remaining slots in turn */
 	for (int i = 0; i < 3 * SLOTS; i++) {
 		struct invlock_uring_op other;
 		struct io_uring_sqe sqe;
@@ -74,7 +74,7 @@ TEST(a_request_that_is_not_yet_submitted_keeps_its_slot)
 		munmap(bufs[i], BUF);
 }
 
-/* what the test above would see if the slot were not kept */
+/* What the test above would find if the slot were not kept. */
 TEST(a_request_that_is_done_too_early_loses_its_slot)
 {
 	unsigned char *bufs[2] = { memory(BUF, 0xee), memory(BUF, 0xee) };
@@ -100,7 +100,7 @@ TEST(a_request_that_is_done_too_early_loses_its_slot)
 	munmap(bufs[1], BUF);
 }
 
-TEST(a_request_that_the_device_holds_keeps_its_slot_and_the_adapter_open)
+TEST(a_request_that_is_in_flight_keeps_its_slot_and_the_adapter_open)
 {
 	unsigned char *buf = memory(BUF, 0xee);
 	struct invlock_uring_op op;
@@ -116,7 +116,7 @@ TEST(a_request_that_the_device_holds_keeps_its_slot_and_the_adapter_open)
 	assert_int_equal(uring_stats(&rig).in_flight, 1);
 	assert_int_equal(invlock_uring_close(rig.uring), -EBUSY);
 
-	/* and goes on as before */
+	/* The adapter works as before. */
 	assert_int_equal(write(fds[1], "pipe", 4), 4);
 	assert_int_equal(finish(&rig), 4);
 	assert_memory_equal(buf, "pipe", 4);
@@ -162,7 +162,7 @@ TEST(a_cancelled_request_gives_its_slot_back_when_its_cqe_says_so)
 	munmap(buf, BUF);
 }
 
-TEST(a_table_that_is_all_in_flight_means_plain_until_one_is_done)
+TEST(when_all_slots_are_in_flight_requests_go_plain_until_one_is_done)
 {
 	struct invlock_uring_op ops[SLOTS], op;
 	unsigned char *bufs[SLOTS + 1];
@@ -184,9 +184,9 @@ TEST(a_table_that_is_all_in_flight_means_plain_until_one_is_done)
 		assert_int_equal(sqe.opcode, IORING_OP_READ);
 		assert_int_equal(invlock_uring_done(&op), 0);
 	}
-	/* and was not asked for in vain each time */
+	/* The cache was asked once, and not for each request. */
 	assert_int_equal(cache_stats(&rig).refused_full, 1);
-	/* what is registered is still served */
+	/* Memory that is registered is still served. */
 	assert_int_equal(prepare(&rig, rig.fd, bufs[0], BUF, 0, &op), INVLOCK_URING_FIXED);
 	assert_int_equal(invlock_uring_close(rig.uring), -EBUSY);
 	for (int i = 0; i <= SLOTS; i++)
@@ -201,7 +201,7 @@ TEST(a_table_that_is_all_in_flight_means_plain_until_one_is_done)
 		munmap(bufs[i], BUF);
 }
 
-TEST(one_request_that_is_done_makes_room_for_one)
+TEST(a_request_that_is_done_makes_room_for_one_other)
 {
 	struct invlock_uring_op ops[SLOTS], op;
 	unsigned char *bufs = memory((SLOTS + 1) * BUF, 0);
@@ -246,7 +246,7 @@ static void prepare_second(void *arg)
 	s->way = prepare(s->rig, s->rig->fd, s->buf, BUF, MIB, &s->op);
 }
 
-TEST(a_slot_is_not_used_again_before_it_is_clear)
+TEST(a_slot_is_not_used_again_before_it_is_cleared)
 {
 	unsigned char *buf = memory(BUF, 0);
 	struct second second = { .buf = memory(BUF, 0xee) };
@@ -262,7 +262,7 @@ TEST(a_slot_is_not_used_again_before_it_is_clear)
 	take_back(&rig, buf);
 	assert_null(at_clear);
 	assert_int_equal(second.way, INVLOCK_URING_FIXED);
-	/* the clear that it overtook has not taken its memory away */
+	/* The delayed clear has not removed the new request's memory. */
 	assert_int_equal(finish(&rig), BUF);
 	assert_true(holds(second.buf, MIB, BUF));
 	rig_close(&rig);
@@ -278,7 +278,7 @@ TEST(a_slot_is_not_used_again_before_it_is_clear)
 struct holder {
 	struct invlock_uring *uring;
 	pthread_barrier_t *together;
-	u32 *held;		/* for each slot, how many hold it */
+	u32 *held;		/* for each slot, the number of threads that hold it */
 	u64 nr_shared, nr_failed;
 };
 

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
-/* Stale, told by the data: what is read must arrive in the memory the program sees. */
+/* Staleness as the data shows it: what is read must arrive in the memory that the program sees. */
 #include "rig.h"
 
 #define LEN	MIB	/* beyond malloc's threshold: free() unmaps */
 
-/* changes of [buf, buf + LEN): it stays mapped, with other pages behind it */
+/* Changes of [buf, buf + LEN): it stays mapped, and gets other pages. */
 static bool unmap_and_map(unsigned char *buf)
 {
 	return !munmap(buf, LEN) &&
@@ -40,7 +40,7 @@ static const struct {
 
 #define NR_CHANGES	(sizeof(changes) / sizeof(changes[0]))
 
-/* how many reads and writes of two for each kind of change miss the new memory */
+/* How many of two requests, a read and a write, miss the new memory, over all kinds of change. */
 static unsigned int stale_after_each_change(struct rig *rig, bool report)
 {
 	unsigned char *buf = memory(LEN, 0), *in = memory(LEN, 0);
@@ -68,7 +68,7 @@ static unsigned int stale_after_each_change(struct rig *rig, bool report)
 			assert_int_equal(way, INVLOCK_URING_FIXED);
 		}
 	}
-	/* the adapter forgets it before the next test maps something here */
+	/* The adapter must forget the range before the next test maps something there. */
 	assert_true(invlock_cache_drop(invlock_uring_cache(rig->uring), buf, LEN) >= 0);
 	munmap(buf, LEN);
 	munmap(in, LEN);
@@ -85,7 +85,7 @@ TEST(after_a_reported_change_data_goes_to_the_new_memory)
 	rig_close(&rig);
 }
 
-/* what the others would see if the changes were not heard of, or not asked for */
+/* What the other tests would find if changes were not reported, or not checked for. */
 TEST(after_an_unreported_change_data_goes_to_memory_that_is_gone)
 {
 	struct rig rig;
@@ -105,7 +105,7 @@ TEST_PLANTED(no_check, without_validation_data_goes_to_memory_that_is_gone)
 	rig_close(&rig);
 }
 
-TEST(with_the_bpf_monitor_nothing_need_be_reported)
+TEST(with_the_bpf_monitor_no_change_need_be_reported)
 {
 	struct rig rig;
 
@@ -119,8 +119,8 @@ static unsigned char *page_in(unsigned char *mem)
 	return mem + (-(uintptr_t)mem & 4095);
 }
 
-/* the way it hurts in practice: no map call in sight. Under the bpf monitor */
-TEST(free_and_malloc_do_not_lead_astray)
+/* The usual way to get a stale buffer: no call in sight changes the map. For the bpf monitor. */
+TEST(after_free_and_malloc_data_goes_to_the_new_memory)
 {
 	unsigned int nr_same = 0;
 	struct rig rig;
@@ -141,9 +141,9 @@ TEST(free_and_malloc_do_not_lead_astray)
 		free(new);
 	}
 	rig_close(&rig);
-	/* as under AddressSanitizer */
+	/* as happens under AddressSanitizer */
 	if (!nr_same)
-		TEST_SKIP("the allocator never gave an address out again");
+		TEST_SKIP("the allocator did not reuse an address");
 }
 
 TEST_MAIN()

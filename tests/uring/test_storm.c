@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: MIT
 /*
- * Two threads read at depth, each with a ring and an adapter of its own, far more buffers
- * than slots, and a reaper; each changes the memory behind its buffers and says so. A third
- * thread takes the completions, a fourth makes changes nearby that concern nobody.
+ * Two threads, each with a ring, an adapter and a reaper of its own, read at depth into far more
+ * buffers than there are slots. Each changes the memory of its buffers and reports that. A third
+ * thread takes the completions. A fourth makes changes next to the buffers that concern none of
+ * them.
  *
- * A buffer's memory is changed only by the thread that owns it, and only while no request
- * on it is prepared: a byte that is wrong is the adapter's fault.
+ * Only the thread that owns a buffer changes its memory, and only while no request on it is
+ * prepared. So a wrong byte is the adapter's fault.
  */
 #include <pthread.h>
 #include <sched.h>
@@ -23,7 +24,7 @@ struct buffer {
 	unsigned char *mem;
 	u64 offset;
 	int res;
-	u32 busy;		/* from prep to done; released by the finisher */
+	u32 busy;		/* set from prep to done; the finishing thread clears it */
 	struct invlock_uring_op op;
 };
 
@@ -36,7 +37,7 @@ struct storm_reader {
 
 static struct storm_reader readers[NR_READERS];
 
-/* a box of requests whose CQE has come, for the finisher */
+/* The box: requests whose CQE has arrived, for the thread that finishes them. */
 static pthread_mutex_t box_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct buffer *box[NR_READERS * NR_BUFFERS];
 static unsigned int nr_box;
@@ -76,14 +77,16 @@ static void report_and_change(struct storm_reader *r, struct buffer *b)
 		mmap(b->mem, BUF, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED,
 		     -1, 0);
 	else
-		/* a while during which it cannot be registered for reading into */
+		/* for a while the memory cannot be registered for reading into it */
 		mprotect(b->mem, BUF, PROT_READ);
 	invlock_manual_end(r->rig.mm, b->mem, BUF);
 	if (kind == 2) {
 		struct invlock_uring_op op;
 		struct io_uring_sqe sqe;
 
-		/* prepared, and given up: it leaves its mark in the table of refused memory */
+		/*
+		 * Prepared and given up: this enters the memory into the table of refused memory.
+		 */
 		if (invlock_uring_prep_write(r->rig.uring, &sqe, -1, b->mem, BUF, 0, &op) < 0 ||
 		    invlock_uring_done(&op))
 			r->nr_failed++;
@@ -94,7 +97,7 @@ static void report_and_change(struct storm_reader *r, struct buffer *b)
 	r->nr_changes++;
 }
 
-/* look at what came back, and perhaps change the memory; the buffer is ours */
+/* Checks what was read, and perhaps changes the memory; the buffer belongs to this thread. */
 static void check(struct storm_reader *r, struct buffer *b)
 {
 	if (b->res != BUF)
@@ -131,7 +134,7 @@ static unsigned int prepare_some(struct storm_reader *r, unsigned int nr)
 	return prepared;
 }
 
-/* wait for a CQE, and hand over each that is there; how many */
+/* Waits for a CQE, and hands over each that has arrived. Return: their number */
 static unsigned int hand_over(struct storm_reader *r)
 {
 	struct io_uring_cqe *cqe;
@@ -172,7 +175,7 @@ static void *reader(void *arg)
 	return NULL;
 }
 
-/* changes beside the buffers: they share stripes and nothing else */
+/* Makes changes beside the buffers, which share stripes with them and nothing else. */
 static void *neighbour(void *arg)
 {
 	struct rig *rig = arg;
@@ -189,7 +192,7 @@ static void *neighbour(void *arg)
 	return NULL;
 }
 
-/* the number of wrong buffers */
+/* Return: the number of wrong buffers */
 static u64 storm(struct rig *unused)
 {
 	const struct invlock_uring_options o = {

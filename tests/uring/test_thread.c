@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* Rings that belong to one thread, other threads, and who clears dead slots. */
+/* Rings that belong to one thread, requests of other threads, and the clearing of dead slots. */
 #include <dirent.h>
 #include <poll.h>
 #include <pthread.h>
@@ -7,7 +7,7 @@
 
 #include "rig.h"
 
-/* ---- calls on another thread; the main thread asserts ---- */
+/* ---- calls on another thread; only the main thread may assert ---- */
 
 struct foreign {
 	struct rig *rig;
@@ -43,7 +43,7 @@ static void elsewhere(void *(*run)(void *arg), struct foreign *f)
 	assert_int_equal(pthread_join(thread, NULL), 0);
 }
 
-TEST(another_thread_than_the_rings_goes_plain_and_cannot_close)
+TEST(requests_of_another_thread_than_the_rings_go_plain_and_it_cannot_close)
 {
 	struct foreign f = {};
 	struct rig rig;
@@ -56,7 +56,7 @@ TEST(another_thread_than_the_rings_goes_plain_and_cannot_close)
 	assert_int_equal(f.way, INVLOCK_URING_THREAD);
 	assert_int_equal(f.done, 0);
 	assert_int_equal(f.close, -EEXIST);
-	/* and it goes on as before */
+	/* The adapter works as before. */
 	assert_int_equal(read_one(&rig, rig.fd, f.buf, BUF, 0, &way), BUF);
 	assert_int_equal(way, INVLOCK_URING_FIXED);
 	assert_true(holds(f.buf, 0, BUF));
@@ -64,7 +64,7 @@ TEST(another_thread_than_the_rings_goes_plain_and_cannot_close)
 	munmap(f.buf, BUF);
 }
 
-TEST(a_slot_that_could_not_be_cleared_is_used_again_soundly)
+TEST(a_slot_that_could_not_be_cleared_is_safe_to_reuse)
 {
 	struct foreign f = {};
 	struct rig rig;
@@ -103,7 +103,7 @@ TEST(another_thread_may_register_on_a_shared_ring)
 	assert_int_equal(f.way, INVLOCK_URING_FIXED);
 	assert_int_equal(f.done, 0);
 	assert_int_equal(f.close, 0);
-	/* closed: open again, to be closed in the usual way */
+	/* The other thread has closed it: open it again, so that it can be closed as usual. */
 	assert_int_equal(invlock_uring_open(&rig.ring, rig.mm, NULL, &rig.uring, NULL), 0);
 	rig_close(&rig);
 	munmap(f.buf, BUF);
@@ -131,10 +131,10 @@ TEST(a_ring_that_is_enabled_later_is_served)
 	int way;
 
 	RIG_OPEN(&rig, "manual", IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_R_DISABLED, NULL);
-	/* liburing 2.3 does not export its own call */
+	/* liburing 2.3 does not export its function for this */
 	assert_int_equal(syscall(SYS_io_uring_register, rig.ring.ring_fd,
 				 IORING_REGISTER_ENABLE_RINGS, NULL, 0), 0);
-	/* it is from now on that it belongs to this thread */
+	/* From now on the ring belongs to this thread. */
 	f.rig = &rig;
 	elsewhere(try_all, &f);
 	assert_int_equal(f.way, INVLOCK_URING_THREAD);
@@ -175,14 +175,14 @@ TEST(the_reaper_clears_the_slots_of_dead_memory)
 	invlock_manual_start(rig.mm, buf, BUF);
 	munmap(buf, BUF);
 	invlock_manual_end(rig.mm, buf, BUF);
-	/* no call of ours: it comes about, or the test's time runs out */
+	/* No call of ours is needed: either the reaper does it, or the test times out. */
 	while (uring_stats(&rig).slots_used)
 		usleep(1000);
 	assert_int_equal(uring_stats(&rig).uncleared, 0);
 	rig_close(&rig);
 }
 
-TEST(a_ring_of_one_thread_has_no_reaper_and_clears_dead_slots_as_it_registers)
+TEST(a_single_threaded_ring_has_no_reaper_and_clears_dead_slots_when_it_registers)
 {
 	unsigned char *buf = memory(BUF, 0), *other = memory(BUF, 0);
 	unsigned int before = nr_threads();
@@ -202,7 +202,7 @@ TEST(a_ring_of_one_thread_has_no_reaper_and_clears_dead_slots_as_it_registers)
 	assert_int_equal(read_one(&rig, rig.fd, other, BUF, MIB, &way), BUF);
 	assert_int_equal(way, INVLOCK_URING_FIXED);
 	assert_true(holds(other, MIB, BUF));
-	/* the dead one is gone, the new one is there */
+	/* The dead slot was cleared, and the new one is in use. */
 	assert_int_equal(uring_stats(&rig).slots_used, 1);
 	assert_int_equal(cache_stats(&rig).dereg_calls, 1);
 	assert_int_equal(uring_stats(&rig).uncleared, 0);
