@@ -29,7 +29,7 @@ static const struct set *set_of(const struct invlock_mm *m)
 	return m->data;
 }
 
-static struct bpf_guard at_start;		/* what the guard had counted when this test began */
+static struct bpf_guard at_start;		/* what the guard had counted before this test */
 
 /* what it has counted since */
 static const struct bpf_guard *guard_now(void)
