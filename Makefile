@@ -12,7 +12,8 @@
 #			machines (K=6.1, 6.12, newest, debug, kcsan or all; TORTURE=seconds)
 #	make bench	the measurements
 #	make bench-kernel	the kernel's, in a virtual machine (K=6.1 or 6.12), as JSON
-#	make install	DESTDIR= and PREFIX= as usual
+#	make install	DESTDIR= and PREFIX= as usual; runs ldconfig, or says why it cannot
+#	make uninstall	the same DESTDIR= and PREFIX=
 #	make clean
 
 BUILD	?= build
@@ -23,7 +24,7 @@ ARGS	?=
 # seconds that make fuzz takes for each target
 TIME	?= 600
 
-.PHONY: all run test test-quick proof fuzz lint vm-test bench bench-kernel install clean
+.PHONY: all run test test-quick proof fuzz lint vm-test bench bench-kernel install uninstall clean
 
 all:
 	@scripts/deps.sh build
@@ -69,6 +70,12 @@ install:
 	@scripts/deps.sh build
 	@scripts/build.sh $(BUILD) -- --prefix=$(PREFIX)
 	@meson install -C $(BUILD) --no-rebuild $(if $(DESTDIR),--destdir $(abspath $(DESTDIR)))
+
+uninstall:
+	@scripts/build.sh $(BUILD) build.ninja -- --prefix=$(PREFIX)
+	@scripts/uninstall.py $(BUILD) $(if $(DESTDIR),$(abspath $(DESTDIR)))
+	@# what the dynamic linker still remembers does no harm where it cannot be told
+	@$(if $(DESTDIR),:,PATH=$$PATH:/usr/sbin:/sbin ldconfig 2>/dev/null || :)
 
 clean:
 	rm -rf build build-asan build-tsan build-fuzz

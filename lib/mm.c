@@ -350,8 +350,3 @@ void mm_note_missed(const struct invlock_mm *mm)
 	mm->monitor->note_missed(mm);
 	pthread_setcancelstate(old_state, NULL);
 }
-
-const char *invlock_version(void)
-{
-	return INVLOCK_VERSION;
-}

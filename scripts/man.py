@@ -1,14 +1,13 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
 """man.py --out DIR --examples DIR HEADER... - manual pages from the public headers
+man.py --list HEADER... - the names of these pages
 
 The headers are the specification; this script only formats them. Each function gets a page in
 section 3: its comment, its errors as a list, the flags and structs that its parameters name, and
 a whole program as the example. Each header gets a page in section 7: the comment at its head and
 the list of its functions. The script fails when a function has no comment, no example, or a
 comment without "Return:" or "Since:".
-
-`meson install` runs it; a relative DIR is below the installation's prefix.
 """
 import argparse
 import itertools
@@ -167,6 +166,11 @@ def structs_of(entry, entries):
     return found[1:]
 
 
+def topic(header):
+    """The page of a header, in section 7."""
+    return 'invlock_' + header.removesuffix('.h')
+
+
 def see_also(names):
     return ['.SH SEE ALSO', ',\n'.join(f'.BR {name} ({section})' for name, section in names)]
 
@@ -176,7 +180,6 @@ def title(name, section, version):
 
 
 def page(entry, header, text, entries, examples, version):
-    topic = 'invlock_' + header.removesuffix('.h')
     out = [title(entry.name, 3, version),
            '.SH NAME', f'{entry.name} \\- {escape(entry.summary)}',
            '.SH SYNOPSIS', code(f'#include <invlock/{header}>\n\n{entry.code}')]
@@ -203,12 +206,12 @@ def page(entry, header, text, entries, examples, version):
         out += ['.PP', prose(struct.text)] if struct.text else []
     out += ['.SH EXAMPLE', code(example_of(entry, header, examples).rstrip())]
     others = [(e.name, 3) for e in entries if e.is_function and e is not entry]
-    return '\n'.join(out + see_also([(topic, 7), *others, ('invlock', 7)])) + '\n'
+    return '\n'.join(out + see_also([(topic(header), 7), *others, ('invlock', 7)])) + '\n'
 
 
 def header_page(header, text, entries, examples, version):
     """The comment at a header's head: its object, and how its functions fit together."""
-    name = 'invlock_' + header.removesuffix('.h')
+    name = topic(header)
     head = re.search(r'\*/\n/\*\n(.*?)\n \*/', text, re.S)
     lines = [line[2:].removeprefix(' ') for line in head[1].splitlines()]
     summary, _, rest = '\n'.join(lines).partition('\n\n')
@@ -245,32 +248,37 @@ def read_header(text):
 
 
 def write(out, section, name, text):
-    folder = os.path.join(out, f'man{section}')
-    os.makedirs(folder, exist_ok=True)
-    with open(os.path.join(folder, f'{name}.{section}'), 'w', encoding='utf-8') as f:
+    with open(os.path.join(out, f'{name}.{section}'), 'w', encoding='utf-8') as f:
         f.write(text)
+
+
+def list_pages(header, entries):
+    print(f'{topic(header)}.7', *(f'{e.name}.3' for e in entries if e.is_function), sep='\n')
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--out', required=True)
-    parser.add_argument('--examples', required=True)
+    parser.add_argument('--list', action='store_true')
+    parser.add_argument('--out')
+    parser.add_argument('--examples')
     parser.add_argument('--version', default='0.1.0')
     parser.add_argument('header', nargs='+')
     args = parser.parse_args()
-    out = os.path.join(os.environ.get('MESON_INSTALL_DESTDIR_PREFIX', ''), args.out)
-    examples = examples_in(args.examples)
+    examples = {} if args.list else examples_in(args.examples)
     for path in args.header:
         header = os.path.basename(path)
         with open(path, encoding='utf-8') as f:
             text = f.read()
         try:
             entries = read_header(text)
-            write(out, 7, 'invlock_' + header.removesuffix('.h'),
+            if args.list:
+                list_pages(header, entries)
+                continue
+            write(args.out, 7, topic(header),
                   header_page(header, text, entries, examples, args.version))
             for entry in entries:
                 if entry.is_function:
-                    write(out, 3, entry.name,
+                    write(args.out, 3, entry.name,
                           page(entry, header, text, entries, examples, args.version))
         except ValueError as err:
             sys.exit(f'man.py: {path}: {err}')

@@ -17,6 +17,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <invlock/kind.h>
+#include <invlock/version.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -81,7 +82,7 @@ void invlock_mm_close(struct invlock_mm *mm);
  * invlock_mm_alive() - may this process use what it opened?
  * @mm: the mm
  *
- * Context: any, a load. Return: true; false for NULL, and in a forked child. Since: 0.2
+ * Context: any, a load. Return: true; false for NULL, and in a forked child. Since: 0.1
  */
 bool invlock_mm_alive(const struct invlock_mm *mm);
 
@@ -144,13 +145,6 @@ int invlock_mm_info(const struct invlock_mm *mm, struct invlock_mm_info *ret_inf
  */
 int invlock_mm_explain(struct invlock_mm *mm, const void *addr, size_t len,
 		       struct invlock_why *why);
-
-/**
- * invlock_version() - the version of the library
- *
- * Return: a constant string, "0.1.0". Since: 0.1
- */
-const char *invlock_version(void);
 
 #ifdef __cplusplus
 }

@@ -297,7 +297,8 @@ static bool reads_by_uring(struct rig *rig)
 static bool asks_for_names(struct rig *rig)
 {
 	(void)rig;
-	return invlock_kind_name(0) && invlock_version() && invlock_uring_way_name(0);
+	return invlock_kind_name(0) && invlock_version() && invlock_version_number() &&
+	       invlock_uring_way_name(0);
 }
 
 const struct public_call calls[] = {
@@ -314,6 +315,7 @@ const struct public_call calls[] = {
 	{ "invlock_uring_open, _close", opens_a_reaped_uring },
 	{ "invlock_uring_open, _close: a ring of one thread", opens_a_uring_of_one_thread },
 	{ "invlock_uring_prep_read, _prep_write, _done, _stats", reads_by_uring },
-	{ "invlock_kind_name, invlock_version, invlock_uring_way_name", asks_for_names },
+	{ "invlock_kind_name, invlock_version, _version_number, invlock_uring_way_name",
+	  asks_for_names },
 	{}
 };

@@ -211,6 +211,22 @@ def the_example_in_the_readme_compiles_and_runs():
     _run_example(_compile(source, '-Wno-unused-parameter'))
 
 
+def everything_that_names_the_version_says_the_same():
+    with open(_one('**/invlock/version.h'), encoding='utf-8') as f:
+        header = f.read()
+    version = re.search(r'#define INVLOCK_VERSION\s+"(.*)"', header)[1]
+    parts = re.findall(r'#define INVLOCK_VERSION_(?:MAJOR|MINOR|PATCH)\s+(\d+)', header)
+    assert '.'.join(parts) == version, (parts, version)
+    with open(f'{ROOT}/kmod/dkms.conf', encoding='utf-8') as f:
+        assert f'PACKAGE_VERSION="{version}"' in f.read()
+    for name in 'invlock', 'invlock-uring':
+        assert _pkg_config('--modversion', name) == [version]
+        assert _one(f'**/lib{name}.so.{version}')
+    said = _run_example(_compile(f'{ROOT}/docs/man/examples/version.c'))
+    assert said == f'compiled with invlock {version}, runs with {version}\n', said
+    assert f'"invlock {version}"' in open(_one('**/man7/invlock_version.7')).readline()
+
+
 def a_program_links_the_library_statically():
     program = os.path.join(WORK, 'static')
     libs = [o for o in _pkg_config('--libs', '--static', 'invlock')]

@@ -58,7 +58,7 @@ planted_build()
 compile()
 {
 	gcc -std=gnu11 -D_GNU_SOURCE -O2 -Wall -Wextra -Werror -Wno-sign-compare \
-		-Wno-missing-field-initializers -DINVLOCK_VERSION='"guest"' -pthread \
+		-Wno-missing-field-initializers -pthread \
 		-I"$root" -I"$root/include" -I"$root/include/uapi" "$@"
 }
 

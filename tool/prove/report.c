@@ -349,7 +349,7 @@ static void print_json(const struct prove *p, int verdict, const char *sentence)
 	struct json_object *notes = json_object_new_array();
 	char names[300];
 
-	add_text(to, "version", INVLOCK_VERSION);
+	add_text(to, "version", invlock_version());
 	json_object_object_add(to, "proved", json_object_new_boolean(verdict == PROVE_PROVED));
 	json_object_object_add(to, "cut_short", json_object_new_boolean(verdict == PROVE_CUT));
 	add_text(to, "verdict", sentence);
