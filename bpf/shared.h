@@ -92,7 +92,7 @@ enum bpf_probe {
 	BPF_PROBE_NOT_PREEMPTIBLE,
 };
 
-#define BPF_REASON_SIZE		124
+#define BPF_REASON_SIZE		508
 
 /*
  * By this header, a build of the library recognizes a set that it can use. The header is written

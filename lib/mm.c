@@ -53,18 +53,31 @@ void *map_wiped_on_fork(size_t bytes)
 	return mem;
 }
 
+const char *monitor_in_environment(void)
+{
+	const char *name = secure_getenv("INVLOCK_MONITOR");
+
+	return name && *name ? name : NULL;
+}
+
+const char *monitor_advice(const struct monitor *monitor, u64 missing)
+{
+	return missing & ~(INVLOCK_KINDS_DEFAULT & ~monitor->ready) ? NULL : monitor->advice;
+}
+
 int mm_sees(const struct monitor *monitor, u64 seen, u64 need, struct invlock_why *why)
 {
 	u64 covered = seen | monitor->refused;
 	u64 missing = monitor->sees_what_it_is_told ? 0 : need & ~covered;
-	char names[300];
+	const char *advice = monitor_advice(monitor, missing);
+	char names[KIND_NAMES];
 
 	if (!missing)
 		return 0;
-	name_kinds(names, sizeof(names), missing);
-	return explain(why, -EOPNOTSUPP,
-		       "monitor %s does not see these kinds of change: %s; name another monitor, "
-		       "or need fewer kinds if they cannot happen", monitor->name, names);
+	name_kinds(names, missing);
+	return explain(why, -EOPNOTSUPP, "monitor %s does not see these kinds of change: %s; %s",
+		       monitor->name, names, advice ? advice :
+		       "name another monitor, or need fewer kinds if they cannot happen");
 }
 
 int mm_is_exact(const struct invlock_mm *mm, u64 need, struct invlock_why *why)
@@ -75,7 +88,7 @@ int mm_is_exact(const struct invlock_mm *mm, u64 need, struct invlock_why *why)
 		return 0;
 	if (mm->monitor->describe)
 		mm->monitor->describe(mm, &how);
-	return explain(why, -EOPNOTSUPP, "monitor %s can miss changes here: %.250s; name another "
+	return explain(why, -EOPNOTSUPP, "monitor %s can miss changes here: %s; name another "
 		       "monitor", mm->monitor->name, how.text);
 }
 
@@ -168,7 +181,7 @@ static int open_named(const struct invlock_mm_options *options, struct invlock_m
 	for (unsigned int i = 0; monitors[i]; i++)
 		if (!strcmp(monitors[i]->name, options->monitor))
 			return open_one(i, options, ret_mm, why);
-	return explain(why, -EINVAL, "there is no monitor named \"%.40s\"; "
+	return explain(why, -EINVAL, "there is no monitor named \"%.100s\"; "
 		       "see `invlock doctor` for those there are", options->monitor);
 }
 
@@ -182,15 +195,18 @@ static int keep_exact(struct invlock_mm *mm, u64 need, struct invlock_why *why)
 	return err;
 }
 
-static int open_first(const struct invlock_mm_options *options, struct invlock_mm **ret_mm,
-		      struct invlock_why *why)
+/* @only: the monitor to choose; NULL = any but those that see what they are told */
+static int open_first(const struct invlock_mm_options *options, const char *only,
+		      struct invlock_mm **ret_mm, struct invlock_why *why)
 {
 	struct invlock_why one;
-	int err = -EOPNOTSUPP;
-	size_t len = 0;
+	const char *between = "";
+	int err = -EINVAL;
 
+	if (only)
+		explain(why, 0, "INVLOCK_MONITOR=%.100s leaves no other monitor to choose; ", only);
 	for (unsigned int i = 0; monitors[i]; i++) {
-		if (monitors[i]->sees_what_it_is_told)
+		if (monitors[i]->sees_what_it_is_told || (only && strcmp(monitors[i]->name, only)))
 			continue;
 		one.text[0] = '\0';
 		err = open_one(i, options, ret_mm, &one);
@@ -198,10 +214,12 @@ static int open_first(const struct invlock_mm_options *options, struct invlock_m
 			err = keep_exact(*ret_mm, options->need, &one);
 		if (!err)
 			return 0;
-		if (why && len < sizeof(why->text))
-			len += snprintf(why->text + len, sizeof(why->text) - len, "%s%s: %s",
-					len ? "; " : "", monitors[i]->name, one.text);
+		explain_more(why, "%s%s: %s", between, monitors[i]->name, one.text);
+		between = "; ";
 	}
+	if (!*between)
+		explain_more(why, "it can be kmod, bpf or uffd%s", strcmp(only, "manual") ? "" :
+			     ": only a program that reports its changes may name manual");
 	return err;
 }
 
@@ -225,7 +243,8 @@ int invlock_mm_open(const struct invlock_mm_options *options, struct invlock_mm 
 	/* not cancelled with the lock held, nor with half a monitor */
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old_state);
 	mm_lock();
-	err = o.monitor ? open_named(&o, ret_mm, why) : open_first(&o, ret_mm, why);
+	err = o.monitor ? open_named(&o, ret_mm, why) :
+			  open_first(&o, monitor_in_environment(), ret_mm, why);
 	mm_unlock();
 	pthread_setcancelstate(old_state, NULL);
 	if (!err && why)

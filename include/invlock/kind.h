@@ -37,6 +37,15 @@ extern "C" {
  */
 #define INVLOCK_KINDS_DEFAULT	(INVLOCK_KINDS_SHARED | INVLOCK_BIT(TRUNCATE_PRIVATE))
 
+/*
+ * For programs that can do without an exact monitor, and run where none may be had: what uffd,
+ * which needs no privilege, sees or keeps away. It is the default without MADV_GUARD_INSTALL and
+ * SHM_REMAP, which the program then never does to memory that it caches. Where a better monitor
+ * works, it is still preferred. uffd learns of madvise() a moment too late: see docs/monitors.md.
+ */
+#define INVLOCK_KINDS_UFFD	(INVLOCK_KINDS_DEFAULT & \
+				 ~(INVLOCK_BIT(GUARD) | INVLOCK_BIT(SHM_REMAP)))
+
 /**
  * invlock_kind_name() - the name of a kind, as tools print it
  * @kind: enum invlock_kind

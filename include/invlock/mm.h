@@ -27,10 +27,11 @@ struct invlock_mm;
 
 /**
  * struct invlock_why - an error, as a sentence
- * @text: what was wrong and what to do, NUL-terminated; empty after success
+ * @text: what was wrong and what to do, NUL-terminated; empty after success. There is room for a
+ *	sentence of each monitor.
  */
 struct invlock_why {
-	char text[400];
+	char text[2048];
 };
 
 #define INVLOCK_MM_NO_SELFTEST	1u	/* do not test the monitor, trust what it says */
@@ -40,7 +41,7 @@ struct invlock_why {
  * @size: sizeof(struct invlock_mm_options)
  * @flags: INVLOCK_MM_*
  * @monitor: "kmod", "bpf", "uffd", "manual"; NULL = the first in this order, manual never,
- *	that works and sees every kind in @need
+ *	that works and sees every kind in @need; the environment can leave one of them to choose
  * @need: mask of kinds that must be seen, or kept away: a monitor need not see what can only
  *	happen to memory that it refuses. 0 = INVLOCK_KINDS_DEFAULT. "manual" sees
  *	what the program reports, so it is held to none.
@@ -61,8 +62,12 @@ struct invlock_mm_options {
  * Works at any time, also when many threads run. Makes real changes to a mapping of
  * its own, to test that the monitor sees what it says (unless told not to).
  *
+ * Environment: where the program names no monitor, INVLOCK_MONITOR=NAME makes this one the only
+ * choice. It may be "kmod", "bpf" or "uffd", and has to see every kind in @need as well. It is
+ * ignored when the program runs with privileges that its user does not have (setuid, setcap).
+ *
  * Context: may sleep, allocates; not in a signal handler.
- * Return: 0; -EINVAL for bad options, or a monitor that does not exist;
+ * Return: 0; -EINVAL for bad options, or a monitor that does not exist, also in the environment;
  * -EOPNOTSUPP when the monitor does not see a kind in @need, or fails its self-test;
  * -EPERM, -ENOSYS, -ENOMEM, ... as the monitor failed; with no monitor named, the
  * error of the last one tried, and @why has a sentence for each. Since: 0.1

@@ -18,6 +18,9 @@
  *	mm->seen and, where they are exact, to mm->exact
  * @refused: mask of kinds that need not be seen, because they happen only to memory that the
  *	monitor refuses
+ * @ready: mask of kinds for programs that can do without the rest of INVLOCK_KINDS_DEFAULT, or 0
+ * @advice: NULL, or how such a program opens the monitor: a clause that follows the kinds that are
+ *	not seen
  * @sees_what_it_is_told: the program reports the changes; so no kind is demanded and no self-test
  *	is run
  * @open: make or attach the feed, fill mm->il, mm->feed_bytes and mm->data, and begin to watch.
@@ -49,6 +52,8 @@ struct monitor {
 	u64 exact;
 	u64 refused;
 	u64 perhaps;
+	u64 ready;
+	const char *advice;
 	bool sees_what_it_is_told;
 	int (*open)(struct invlock_mm *mm, struct invlock_why *why);
 	void (*close)(struct invlock_mm *mm, bool mine);
@@ -67,5 +72,11 @@ extern const struct monitor monitor_manual;
 
 /* Every monitor, in the order of preference. The array ends with NULL. */
 extern const struct monitor *const monitors[];
+
+/* Return: the monitor's name in INVLOCK_MONITOR, which need not exist; NULL = it is not set. */
+const char *monitor_in_environment(void);
+
+/* Return: how a program can do without the kinds in @missing; NULL = this monitor has no advice. */
+const char *monitor_advice(const struct monitor *monitor, u64 missing);
 
 #endif /* INVLOCK_LIB_MONITOR_MONITOR_H */

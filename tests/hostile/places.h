@@ -4,11 +4,12 @@
 #define INVLOCK_TESTS_HOSTILE_PLACES_H
 
 #include <stdbool.h>
+#include <invlock/mm.h>
 
 struct place_outcome {
 	int err;		/* of the open; 0 = it worked */
 	char monitor[16];	/* which one */
-	char why[400];		/* the sentence */
+	char why[sizeof(struct invlock_why)];		/* the sentence */
 	int check;		/* rig_check(): 0 = a change was seen */
 	int close;		/* rig_try_close() */
 	bool clean;		/* as many file descriptors and threads as before */

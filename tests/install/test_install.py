@@ -227,6 +227,24 @@ def everything_that_names_the_version_says_the_same():
     assert f'"invlock {version}"' in open(_one('**/man7/invlock_version.7')).readline()
 
 
+def a_program_with_more_rights_than_its_user_ignores_the_environment():
+    if os.geteuid():
+        raise tap.Skip('only root can make a program run with the rights of another user')
+    program = _compile(f'{ROOT}/docs/man/examples/kind.c', f'-Wl,-rpath,{_libdir()}')
+    environment = dict(os.environ, INVLOCK_MONITOR='crystal-ball')
+
+    def said():
+        return subprocess.run([program], text=True, env=environment, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT).stdout
+    assert 'crystal-ball' in said(), said()
+    os.chmod(WORK, 0o755)
+    os.chown(program, 65534, 65534)
+    os.chmod(program, 0o4755)
+    if os.statvfs(program).f_flag & os.ST_NOSUID:
+        raise tap.Skip(f'{WORK} is on a file system without setuid')
+    assert 'crystal-ball' not in said(), said()
+
+
 def a_program_links_the_library_statically():
     program = os.path.join(WORK, 'static')
     libs = [o for o in _pkg_config('--libs', '--static', 'invlock')]

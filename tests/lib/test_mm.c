@@ -106,6 +106,114 @@ TEST(a_kind_that_no_monitor_sees_is_refused_by_name)
 	assert_non_null(strstr(why.text, "soft-dirty"));
 }
 
+TEST(the_ready_mask_is_all_of_the_default_that_uffd_sees_or_refuses)
+{
+	const u64 covered = monitor_uffd.seen | monitor_uffd.refused;
+
+	assert_int_equal(INVLOCK_KINDS_UFFD, INVLOCK_KINDS_DEFAULT & covered);
+	assert_int_equal(monitor_uffd.ready, INVLOCK_KINDS_UFFD);
+}
+
+TEST(who_asks_uffd_for_all_kinds_is_told_of_the_ready_mask)
+{
+	struct invlock_mm_options o = { .size = sizeof(o), .monitor = "uffd" };
+	struct invlock_mm *mm;
+	struct invlock_why why;
+
+	assert_int_equal(invlock_mm_open(&o, &mm, &why), -EOPNOTSUPP);
+	assert_non_null(strstr(why.text, "guard, shm-remap; "));
+	assert_non_null(strstr(why.text, monitor_uffd.advice));
+	/* but not who asks for what the ready mask does not have a place for, either */
+	o.need = INVLOCK_BIT(GUARD) | INVLOCK_BIT(MIGRATE);
+	assert_int_equal(invlock_mm_open(&o, &mm, &why), -EOPNOTSUPP);
+	assert_null(strstr(why.text, monitor_uffd.advice));
+}
+
+TEST(the_error_of_a_choice_has_the_whole_sentence_of_each_monitor)
+{
+	/* nobody sees all of this, and no sentence is longer */
+	struct invlock_mm_options o = { .size = sizeof(o), .need = ~0ULL };
+	struct invlock_why all, one;
+	struct invlock_mm *mm;
+
+	assert_int_equal(invlock_mm_open(&o, &mm, &all), -EOPNOTSUPP);
+	for (unsigned int i = 0; monitors[i]; i++) {
+		if (monitors[i]->sees_what_it_is_told)
+			continue;
+		o.monitor = monitors[i]->name;
+		assert_int_equal(invlock_mm_open(&o, &mm, &one), -EOPNOTSUPP);
+		assert_non_null(strstr(one.text, "42 that this version does not know"));
+		assert_non_null(strstr(all.text, one.text));
+	}
+	/* with room for a monitor to come */
+	assert_true(strlen(all.text) + strlen(one.text) < sizeof(all.text));
+}
+
+TEST(the_environment_leaves_one_monitor_to_choose)
+{
+	struct invlock_mm_options o = { .size = sizeof(o), .need = INVLOCK_BIT(UNMAP) };
+	struct invlock_mm_info info = { .size = sizeof(info) };
+	struct invlock_mm *mm;
+	struct invlock_why why;
+	int err;
+
+	setenv("INVLOCK_MONITOR", "uffd", 1);
+	err = invlock_mm_open(&o, &mm, &why);
+	unsetenv("INVLOCK_MONITOR");
+	if (err) {
+		/* no other monitor was tried */
+		assert_null(strstr(why.text, "kmod"));
+		assert_null(strstr(why.text, "bpf"));
+		TEST_SKIP("%.180s", why.text);
+	}
+	assert_int_equal(invlock_mm_info(mm, &info), 0);
+	assert_string_equal(info.monitor, "uffd");
+	invlock_mm_close(mm);
+}
+
+TEST(the_environment_does_not_make_a_monitor_see_more)
+{
+	struct invlock_mm *mm;
+	struct invlock_why why;
+
+	setenv("INVLOCK_MONITOR", "uffd", 1);
+	assert_int_equal(invlock_mm_open(NULL, &mm, &why), -EOPNOTSUPP);
+	unsetenv("INVLOCK_MONITOR");
+	assert_non_null(strstr(why.text, "INVLOCK_MONITOR=uffd"));
+	assert_non_null(strstr(why.text, "guard, shm-remap"));
+	assert_null(strstr(why.text, "kmod"));
+}
+
+TEST(a_monitor_that_the_program_names_is_not_changed_by_the_environment)
+{
+	struct invlock_mm_info info = { .size = sizeof(info) };
+	struct invlock_mm *mm;
+
+	setenv("INVLOCK_MONITOR", "uffd", 1);
+	assert_int_equal(invlock_mm_open(&manual, &mm, NULL), 0);
+	unsetenv("INVLOCK_MONITOR");
+	assert_int_equal(invlock_mm_info(mm, &info), 0);
+	assert_string_equal(info.monitor, "manual");
+	invlock_mm_close(mm);
+}
+
+/* it would see nothing: the program does not report its changes, or it would have named it */
+TEST(the_environment_cannot_choose_manual_or_what_does_not_exist)
+{
+	static const char *const names[] = { "manual", "crystal-ball" };
+	struct invlock_mm_options o = { .size = sizeof(o), .need = INVLOCK_BIT(UNMAP) };
+	struct invlock_mm *mm;
+	struct invlock_why why;
+
+	for (unsigned int i = 0; i < 2; i++) {
+		setenv("INVLOCK_MONITOR", names[i], 1);
+		assert_int_equal(invlock_mm_open(&o, &mm, &why), -EINVAL);
+		assert_non_null(strstr(why.text, names[i]));
+		assert_non_null(strstr(why.text, "kmod, bpf or uffd"));
+	}
+	unsetenv("INVLOCK_MONITOR");
+}
+
 TEST(manual_reports_need_a_manual_mm)
 {
 	struct invlock_mm *mm;

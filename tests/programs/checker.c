@@ -56,7 +56,7 @@ struct findings {
 	uint64_t misses;
 	uint64_t false_alarms;
 	uint64_t unsettled;
-	char why[400];
+	char why[sizeof(struct invlock_why)];
 };
 
 struct held {

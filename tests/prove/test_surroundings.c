@@ -102,6 +102,9 @@ TEST(uffd_says_what_was_not_attempted_and_that_it_is_not_exact)
 	assert_true(said.code == 0 || said.code == 1);
 	assert_non_null(strstr(said.out, "left out: guard pages: the monitor uffd does not see"));
 	assert_non_null(strstr(said.out, "not exact for these kinds: "));
+	/* the same advice as from doctor and the errors */
+	assert_non_null(strstr(said.out, "does not see these kinds of change: guard, shm-remap; "));
+	assert_non_null(strstr(said.out, "sets need to INVLOCK_KINDS_UFFD"));
 }
 
 TEST(a_file_on_tmpfs_is_read_all_the_same)

@@ -167,6 +167,34 @@ TEST(the_report_for_people_lists_the_same_in_100_columns)
 	json_object_put(o);
 }
 
+TEST(doctor_gives_the_advice_of_the_errors_where_uffd_alone_works)
+{
+	struct json_object *o;
+
+	RUN(true, "doctor", "--json");
+	o = parse();
+	if (member(o, "chosen") || !json_object_get_boolean(member(monitor_named(o, "uffd"),
+								   "usable")))
+		TEST_SKIP("a better monitor than uffd works here for everybody, or not even that");
+	assert_non_null(strstr(text(o, "recommendation"), "does not see guard, shm-remap; "));
+	assert_non_null(strstr(text(o, "recommendation"), monitor_uffd.advice));
+	json_object_put(o);
+}
+
+TEST(doctor_says_what_the_environment_leaves_to_choose)
+{
+	struct json_object *o;
+
+	setenv("INVLOCK_MONITOR", "uffd", 1);
+	RUN(false, "doctor", "--json");
+	unsetenv("INVLOCK_MONITOR");
+	assert_int_equal(ran.code, 1);
+	o = parse();
+	assert_null(member(o, "chosen"));
+	assert_non_null(strstr(text(o, "recommendation"), "unset INVLOCK_MONITOR"));
+	json_object_put(o);
+}
+
 TEST(one_monitor_can_be_asked_for)
 {
 	struct json_object *o;

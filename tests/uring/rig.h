@@ -26,7 +26,7 @@ struct rig {
 	struct invlock_mm *mm;
 	struct invlock_uring *uring;
 	int fd;			/* O_DIRECT, FILE_SIZE bytes, each known */
-	char why[500];		/* why the rig could not be set up */
+	char why[sizeof(struct invlock_why)];	/* why the rig could not be set up */
 };
 
 /*

@@ -89,34 +89,56 @@ void result_reason(const struct finding *f, const struct map_change *c,
 		snprintf(ret_text, len, "it does not claim to see this kind; %s", harm(c->kind));
 }
 
+/* No cache can choose a monitor: what can be done? @only: as in recommend() */
+static void recommend_remedy(struct report *r, const char *only)
+{
+	struct invlock_why *to = &r->recommendation;
+	const char *environment = monitor_in_environment(), *advice;
+	char names[KIND_NAMES];
+
+	if (only) {
+		explain(to, 0, "caches use %s only if the program names it or needs fewer kinds; "
+			"run `invlock doctor` without --monitor to try all monitors", only);
+	} else {
+		explain(to, 0, "caches that need every kind marked * cannot choose a monitor here, "
+			"so they do not open. Follow the advice under \"Monitors\"");
+		if (environment)
+			explain_more(to, ", or unset INVLOCK_MONITOR, which leaves only %.100s to "
+				     "choose", environment);
+	}
+	for (unsigned int i = 0; i < r->nr_findings; i++) {
+		const struct finding *f = &r->findings[i];
+
+		advice = monitor_advice(f->monitor, finding_lacks(f));
+		name_kinds(names, finding_lacks(f));
+		if (advice && !f->err && f->selftest == SELFTEST_PASSED)
+			explain_more(to, ". Where that cannot be had, %s works. It does not see "
+				     "%s; %s", f->monitor->name, names, advice);
+	}
+}
+
 /* @only: the monitor that the user has named, or NULL if all were tried */
 static void recommend(struct report *r, const char *only)
 {
+	const char *environment = monitor_in_environment();
 	unsigned int broken;
 
 	for (unsigned int i = 0; i < r->nr_findings && !r->chosen; i++)
-		if (can_be_chosen(&r->findings[i]))
+		if (can_be_chosen(&r->findings[i]) &&
+		    (!environment || !strcmp(environment, r->findings[i].monitor->name)))
 			r->chosen = &r->findings[i];
 	broken = r->chosen ? broken_claims(r->chosen) : 0;
 	if (broken) {
-		snprintf(r->recommendation, sizeof(r->recommendation),
-			 "do not cache on this host: caches would choose %s, which missed %u "
-			 "changes that it claims to see", r->chosen->monitor->name, broken);
+		explain(&r->recommendation, 0, "do not cache on this host: caches would choose %s, "
+			"which missed %u changes that it claims to see", r->chosen->monitor->name,
+			broken);
 		r->chosen = NULL;
 	} else if (r->chosen) {
-		snprintf(r->recommendation, sizeof(r->recommendation),
-			 "nothing to do: caches choose %s, which sees every kind of change that "
-			 "they need by default", r->chosen->monitor->name);
-	} else if (only) {
-		snprintf(r->recommendation, sizeof(r->recommendation),
-			 "caches use %s only if the program names it; run `invlock doctor` "
-			 "without --monitor to try all monitors", only);
+		explain(&r->recommendation, 0, "nothing to do: caches choose %s, which sees every "
+			"kind of change that they need by default%s", r->chosen->monitor->name,
+			environment ? ". INVLOCK_MONITOR leaves no other to choose" : "");
 	} else {
-		snprintf(r->recommendation, sizeof(r->recommendation),
-			 "caches cannot choose a monitor here, so they do not open. Follow the "
-			 "advice under \"Monitors\". If your program never makes the kinds of "
-			 "change that a monitor does not see, name that monitor, and need only "
-			 "the kinds that it sees");
+		recommend_remedy(r, only);
 	}
 }
 

@@ -54,7 +54,7 @@ struct report {
 	unsigned int nr_findings;
 	unsigned int nr_changes;
 	const struct finding *chosen;	/* what a cache would choose; NULL = none */
-	char recommendation[400];
+	struct invlock_why recommendation;
 };
 
 /* probe.c */

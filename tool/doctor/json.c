@@ -122,7 +122,7 @@ int print_json(const struct report *r)
 	json_object_object_add(o, "host", host_json(&r->host));
 	json_object_object_add(o, "chosen", r->chosen ?
 			       json_object_new_string(r->chosen->monitor->name) : NULL);
-	add_text(o, "recommendation", r->recommendation);
+	add_text(o, "recommendation", r->recommendation.text);
 	err = puts(json_object_to_json_string_ext(o, JSON_C_TO_STRING_PRETTY |
 						  JSON_C_TO_STRING_SPACED |
 						  JSON_C_TO_STRING_NOSLASHESCAPE)) < 0;

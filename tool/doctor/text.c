@@ -65,6 +65,8 @@ static void paragraph(const char *label, const char *format, ...)
 static void print_monitor(const struct finding *f)
 {
 	const struct monitor *m = f->monitor;
+	char names[KIND_NAMES];
+	const char *advice;
 
 	if (f->err) {
 		paragraph(m->name, "not usable: %s", f->why.text);
@@ -75,9 +77,12 @@ static void print_monitor(const struct finding *f)
 			  "program reports. There is no self-test");
 		return;
 	}
-	paragraph(m->name, "usable%s. Self-test %s%s%s",
-		  finding_lacks(f) ? " if the program names it: it does not see all kinds of "
-		  "change that caches need" : "",
+	name_kinds(names, finding_lacks(f));
+	advice = monitor_advice(m, finding_lacks(f));
+	paragraph(m->name, "usable%s%s%s%s. Self-test %s%s%s",
+		  finding_lacks(f) ? " if the program needs fewer kinds: it does not see " : "",
+		  names, finding_lacks(f) && advice ? "; " : "",
+		  finding_lacks(f) && advice ? advice : "",
 		  selftest_names[f->selftest], f->selftest == SELFTEST_FAILED ? ": " : "",
 		  f->selftest_why.text);
 	if (f->how.text[0])
@@ -221,5 +226,5 @@ void print_text(const struct report *r)
 	print_reasons(r);
 	print_host(&r->host);
 	heading("Recommendation");
-	paragraph(r->chosen ? r->chosen->monitor->name : "none", "%s", r->recommendation);
+	paragraph(r->chosen ? r->chosen->monitor->name : "none", "%s", r->recommendation.text);
 }

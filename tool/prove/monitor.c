@@ -31,14 +31,14 @@ static u64 kinds_attempted(const struct prove *p)
 
 static void leave_out_unseen(struct prove *p, const struct monitor *monitor)
 {
-	char names[100];
+	char names[KIND_NAMES];
 
 	for (unsigned int i = 0; i < nr_storms && !monitor->sees_what_it_is_told; i++) {
 		u64 unseen = storms[i].kinds & ~(monitor->seen | monitor->refused);
 
 		if (!unseen || !storm_is_attempted(p, i))
 			continue;
-		name_kinds(names, sizeof(names), unseen);
+		name_kinds(names, unseen);
 		snprintf(p->not_attempted[i], sizeof(p->not_attempted[i]),
 			 "the monitor %s does not see changes of the kind %s", monitor->name,
 			 names);
@@ -51,7 +51,8 @@ static int open_one(struct prove *p, const struct monitor *monitor, struct invlo
 		.size = sizeof(options),
 		.monitor = monitor->name,
 	};
-	char kept[MAX_STORMS][sizeof(p->not_attempted[0])];
+	char kept[MAX_STORMS][sizeof(p->not_attempted[0])], names[KIND_NAMES];
+	u64 missing;
 	int err;
 
 	memcpy(kept, p->not_attempted, sizeof(kept));
@@ -69,6 +70,12 @@ static int open_one(struct prove *p, const struct monitor *monitor, struct invlo
 		return err;
 	}
 	p->manual = monitor->sees_what_it_is_told;
+	missing = INVLOCK_KINDS_DEFAULT & ~(monitor->seen | monitor->refused);
+	if (monitor->advice && missing) {
+		name_kinds(names, missing);
+		prove_note(p, "the monitor %s does not see these kinds of change: %s; %s",
+			   monitor->name, names, monitor->advice);
+	}
 	p->info.size = sizeof(p->info);
 	return invlock_mm_info(p->mm, &p->info);
 }

@@ -33,6 +33,7 @@
 #include <sys/types.h>
 #include <invlock/cache.h>
 #include "core/invlock.h"
+#include "lib/explain.h"
 
 enum column { COLUMN_PLAIN, COLUMN_INVLOCK, COLUMN_NAIVE, NR_COLUMNS };
 extern const char *const column_names[NR_COLUMNS];
@@ -214,8 +215,9 @@ struct prove {
 	struct invlock_mm_info info;
 	bool manual;			/* the threads report the changes that they make */
 	u64 need;			/* a mask of the kinds that the caches need */
-	char not_attempted[MAX_STORMS][160];	/* why a change is left out; empty = it is made */
-	char notes[8][480];
+	/* why a change is left out; empty = it is made */
+	char not_attempted[MAX_STORMS][KIND_NAMES + 100];
+	char notes[16][sizeof(struct invlock_why) + 100];
 	unsigned int nr_notes;
 
 	struct area areas[MAX_AREAS];
@@ -229,7 +231,7 @@ struct prove {
 	unsigned int nr_storm;
 	u32 stop;			/* atomic */
 	u32 failed;			/* the run is void, and failure says why; atomic */
-	char failure[480];
+	char failure[sizeof(struct invlock_why) + 100];
 	pthread_mutex_t failure_lock;
 	u64 started_ns;
 	u64 ended_ns;

@@ -218,7 +218,7 @@ static u64 inexact_kinds(const struct prove *p)
 static void print_text(const struct prove *p, const char *sentence)
 {
 	u64 inexact = inexact_kinds(p);
-	char names[300];
+	char names[KIND_NAMES];
 
 	printf("device %s, monitor %s, %u threads do I/O, %u threads change memory, %.1f s\n",
 	       p->device->name, p->info.monitor, p->nr_io, p->nr_storm,
@@ -234,7 +234,7 @@ static void print_text(const struct prove *p, const char *sentence)
 	for (unsigned int i = 0; i < p->nr_notes; i++)
 		printf("note: %s\n", p->notes[i]);
 	if (inexact) {
-		name_kinds(names, sizeof(names), inexact);
+		name_kinds(names, inexact);
 		printf("note: the monitor %s is not exact for these kinds: %s. It learns of such a "
 		       "change only after it was made, so a use in between can be stale\n",
 		       p->info.monitor, names);
@@ -347,7 +347,7 @@ static void print_json(const struct prove *p, int verdict, const char *sentence)
 	struct json_object *to = json_object_new_object();
 	struct json_object *columns = json_object_new_object();
 	struct json_object *notes = json_object_new_array();
-	char names[300];
+	char names[KIND_NAMES];
 
 	add_text(to, "version", invlock_version());
 	json_object_object_add(to, "proved", json_object_new_boolean(verdict == PROVE_PROVED));
@@ -355,7 +355,7 @@ static void print_json(const struct prove *p, int verdict, const char *sentence)
 	add_text(to, "verdict", sentence);
 	add_text(to, "device", p->device->name);
 	add_text(to, "monitor", p->info.monitor);
-	name_kinds(names, sizeof(names), inexact_kinds(p));
+	name_kinds(names, inexact_kinds(p));
 	add_text(to, "inexact", names);
 	add_text(to, "file", p->data.path);
 	add_int(to, "file_bytes", p->data.bytes);

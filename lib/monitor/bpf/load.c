@@ -23,7 +23,7 @@
 static __thread char *complaint;
 static libbpf_print_fn_t print_before;
 
-#define COMPLAINT_SIZE	160
+#define COMPLAINT_SIZE	400
 
 __attribute__((format(printf, 2, 0)))
 static int listen_to_libbpf(enum libbpf_print_level level, const char *format, va_list args)

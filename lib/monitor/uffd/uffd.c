@@ -368,7 +368,7 @@ static void uffd_close(struct invlock_mm *mm, bool mine)
 
 /*
  * GUARD and SHM_REMAP are missed as well, and can happen to any memory: a program that opens this
- * monitor has to know that they do not.
+ * monitor has to know that they do not, and says so with INVLOCK_KINDS_UFFD.
  */
 #define REFUSED	(INVLOCK_BIT(REMOVE) | INVLOCK_BIT(SHMDT) | INVLOCK_BIT(REORDER) | \
 		 INVLOCK_BIT(TRUNCATE) | INVLOCK_BIT(TRUNCATE_PRIVATE))
@@ -385,6 +385,10 @@ const struct monitor monitor_uffd = {
 		INVLOCK_BIT(URING),
 	.exact = EXACT,
 	.refused = REFUSED,
+	.ready = INVLOCK_KINDS_UFFD,
+	.advice = "a program that never makes them sets need to INVLOCK_KINDS_UFFD, in the options "
+		  "of the mm and of its caches, and gets uffd where no better monitor works; uffd "
+		  "learns of madvise() a moment too late",
 	.open = uffd_open,
 	.close = uffd_close,
 	.look = look,
