@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* What the BPF monitor cannot watch is refused, range by range, with a sentence that names it. */
+/* Memory that the BPF monitor cannot watch is refused, with a sentence that names it. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <linux/io_uring.h>
@@ -39,7 +39,7 @@ static void dereg(void *ctx, void *addr, size_t len, uint64_t handle)
 	(void)handle;
 }
 
-/* 0, or 1 = not on this machine */
+/* Return: 0, or 1 = the monitor cannot be opened on this machine */
 static int rig_open(void)
 {
 	struct invlock_mm_options m = { .size = sizeof(m), .monitor = "bpf" };
@@ -88,8 +88,8 @@ static struct invlock_cache_stats stats(void)
 static const struct sort {
 	const char *what;
 	void *(*map)(void *at);
-	const char *name;	/* in the sentence; NULL = it is not refused */
-	size_t counter;		/* in the statistics */
+	const char *name;	/* what the sentence calls it; NULL = it is not refused */
+	size_t counter;		/* the statistic that counts it */
 } sorts[] = {
 	{ "anonymous memory", anon },
 	{ "shared anonymous memory", shared_anon },
@@ -120,7 +120,7 @@ static uint64_t counter(const struct sort *s)
 	return *(uint64_t *)((char *)&st + s->counter);
 }
 
-/* [arena, + LEN) and [arena + 2 LEN, + LEN) are anonymous memory */
+/* Both neighbours, [arena, + LEN) and [arena + 2 LEN, + LEN), are anonymous memory. */
 static void check_refused(const struct sort *s, char *arena)
 {
 	char *at = arena + LEN;
@@ -131,8 +131,8 @@ static void check_refused(const struct sort *s, char *arena)
 	assert_int_equal(get(at + PAGE, 1, INVLOCK_GET_BYPASS), -EMEDIUMTYPE);
 	assert_int_equal(invlock_mm_explain(mm, at, LEN, &why), -EMEDIUMTYPE);
 	if (!strstr(why.text, s->name))
-		fail_msg("%s: the sentence does not name it: %s", s->what, why.text);
-	/* what lies beside it is fine, what spans it is not */
+		fail_msg("%s: the error does not name it: %s", s->what, why.text);
+	/* The neighbours alone are accepted; a range that includes the refused memory is not. */
 	assert_int_equal(get(arena, LEN, 0), 0);
 	assert_int_equal(get(at + LEN, LEN, 0), 0);
 	assert_int_equal(get(arena, 3 * LEN, 0), -EMEDIUMTYPE);
@@ -140,7 +140,7 @@ static void check_refused(const struct sort *s, char *arena)
 	assert_int_equal(get(at + LEN - 1, 2, 0), -EMEDIUMTYPE);
 	assert_int_equal(counter(s), before + 5);
 	assert_int_equal(stats().refused_memory, all + 5);
-	/* and when it has gone, nothing is left of the refusal */
+	/* After the refused memory is replaced, the whole range is accepted. */
 	assert_ptr_equal(anon(at), at);
 	assert_int_equal(get(arena, 3 * LEN, 0), 0);
 }
@@ -177,7 +177,7 @@ TEST(each_sort_of_memory_is_cached_or_refused)
 		}
 		munmap(arena, 3 * LEN);
 	}
-	/* private mappings and sockets are everywhere */
+	/* Private file mappings and sockets exist on every machine. */
 	assert_true(nr_refused >= 4);
 	rig_close();
 }
@@ -198,7 +198,7 @@ TEST(a_private_file_is_cached_where_its_truncation_is_seen)
 	rig_close();
 }
 
-/* where a mapping of this name begins; NULL = there is none */
+/* The start of a mapping with this name; NULL = there is none. */
 static void *find(const char *name)
 {
 	FILE *f = fopen("/proc/self/maps", "re");
@@ -213,7 +213,7 @@ static void *find(const char *name)
 	return found ? (void *)start : NULL;
 }
 
-/* the kernel lets nobody choose where it lies */
+/* An io_uring's ring, which the kernel places where it wants. */
 static void *uring_ring(void)
 {
 	struct io_uring_params params = {};
@@ -231,16 +231,16 @@ static void check_kernels(void *p, const char *name)
 	struct invlock_why why;
 
 	if (!p || p == MAP_FAILED) {
-		print_message("# there is no %s\n", name);
+		print_message("# this process has no mapping %s\n", name);
 		return;
 	}
 	assert_int_equal(get(p, PAGE, 0), -EMEDIUMTYPE);
 	assert_int_equal(invlock_mm_explain(mm, p, PAGE, &why), -EMEDIUMTYPE);
 	if (!strstr(why.text, name))
-		fail_msg("the sentence does not name %s: %s", name, why.text);
+		fail_msg("the error does not name %s: %s", name, why.text);
 }
 
-TEST(what_the_kernel_maps_at_a_place_of_its_own_is_refused)
+TEST(mappings_that_the_kernel_places_itself_are_refused)
 {
 	struct invlock_mm_info info = { .size = sizeof(info) };
 	void *ring = uring_ring();
@@ -249,7 +249,7 @@ TEST(what_the_kernel_maps_at_a_place_of_its_own_is_refused)
 	check_kernels(find("[vvar]"), "[vvar]");
 	check_kernels(find("[vdso]"), "[vdso]");
 	check_kernels(ring, "[io_uring]");
-	/* the feed is a map of BPF */
+	/* the feed is itself a mapping of a BPF map */
 	assert_int_equal(invlock_mm_info(mm, &info), 0);
 	check_kernels((void *)info.feed, "bpf-map");
 	if (ring != MAP_FAILED)
@@ -257,7 +257,7 @@ TEST(what_the_kernel_maps_at_a_place_of_its_own_is_refused)
 	rig_close();
 }
 
-TEST(what_a_program_has_from_the_start_is_told_apart)
+TEST(static_variables_stack_and_heap_are_told_apart)
 {
 	char on_stack[16];
 	void *heap = malloc(10 * PAGE);
@@ -265,7 +265,7 @@ TEST(what_a_program_has_from_the_start_is_told_apart)
 	RIG_OPEN();
 	assert_int_equal(get(on_stack, sizeof(on_stack), 0), 0);
 	assert_int_equal(get(heap, 10 * PAGE, 0), 0);
-	/* a static variable lies in a private mapping of the program's file */
+	/* A static variable lies in a private mapping of the program's file. */
 	assert_int_equal(get(initialised + PAGE, PAGE, 0), -EMEDIUMTYPE);
 	free(heap);
 	rig_close();
@@ -302,7 +302,7 @@ TEST(huge_pages_are_anonymous_memory_and_a_memfd_of_them_is_a_file)
 	rig_close();
 }
 
-/* on the file system that the guest of tests/vm has at /dax; -1 = there is none */
+/* A file on the file system that the guest of tests/vm mounts at /dax; -1 = there is none. */
 static int dax_file(void)
 {
 	int fd = open("/dax/refuse", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
@@ -340,7 +340,7 @@ TEST(a_file_that_is_mapped_with_dax_is_refused)
 	rig_close();
 }
 
-TEST(a_hole_is_no_memory_and_null_is_no_address)
+TEST(a_hole_and_the_null_address_are_refused)
 {
 	struct invlock_read rd;
 	struct invlock_why why;
@@ -379,7 +379,7 @@ TEST(a_section_is_refused_as_a_get_is)
 	assert_false(invlock_read_attempt(&rd));
 	assert_int_equal(invlock_read_error(&rd), -EMEDIUMTYPE);
 	invlock_read_end(&rd);
-	/* what is known of it may be kept, and is over when the map changes */
+	/* A section that asks not to be watched is allowed; it ends when the map changes. */
 	invlock_read_init(&rd, mm, p, LEN, NULL, INVLOCK_READ_UNWATCHED);
 	assert_true(invlock_read_attempt(&rd));
 	assert_true(invlock_read_commit(&rd));
@@ -391,13 +391,13 @@ TEST(a_section_is_refused_as_a_get_is)
 	rig_close();
 }
 
-TEST(a_range_of_many_mappings_is_looked_at_to_its_end)
+TEST(a_range_of_many_mappings_is_checked_to_its_end)
 {
 	const unsigned int nr = 100;
 	char *p = mmap(NULL, nr * LEN, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	RIG_OPEN();
-	/* no two neighbours are alike, so none are merged */
+	/* Neighbours differ in protection, so that the kernel does not merge them. */
 	for (unsigned int i = 0; i < nr; i += 2)
 		assert_int_equal(mprotect(p + i * LEN, LEN, PROT_READ | PROT_WRITE), 0);
 	assert_int_equal(get(p, nr * LEN, 0), 0);
@@ -418,7 +418,7 @@ static void *map_and_unmap(void *unused)
 	return unused;
 }
 
-TEST(a_look_waits_for_threads_that_map)
+TEST(a_check_waits_for_threads_that_map)
 {
 	char *p = mmap(NULL, LEN, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	unsigned int nr_failed = 0;
@@ -438,7 +438,7 @@ TEST(a_look_waits_for_threads_that_map)
 	rig_close();
 }
 
-/* in a child: 0 = as it should be, 77 = not on this machine, a line = not so there */
+/* In a child. Return: 0, 77 if the monitor cannot be opened, or the line that failed. */
 static int without_descriptors(void)
 {
 	char *p = mmap(NULL, 3 * LEN, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -451,7 +451,7 @@ static int without_descriptors(void)
 	syscall(SYS_close_range, 3, ~0U, 0);
 	if (get(p, LEN, 0) || get(p, LEN, INVLOCK_GET_CACHED))
 		return __LINE__;
-	/* it cannot be asked which of these is good */
+	/* without descriptors the library cannot find out which file mappings may be cached */
 	if (get(p + LEN, LEN, 0) != -EMEDIUMTYPE || get(p + 2 * LEN, LEN, 0) != -EMEDIUMTYPE)
 		return __LINE__;
 	if (invlock_mm_explain(mm, p + LEN, LEN, &why) != -EMEDIUMTYPE ||
@@ -461,7 +461,7 @@ static int without_descriptors(void)
 	return get(p + LEN, LEN, 0) == -EFAULT ? 0 : __LINE__;
 }
 
-TEST(who_has_closed_all_descriptors_still_caches_anonymous_memory)
+TEST(after_closing_all_descriptors_a_program_still_caches_anonymous_memory)
 {
 	int status;
 	pid_t pid = fork();
@@ -480,7 +480,9 @@ TEST(who_has_closed_all_descriptors_still_caches_anonymous_memory)
 	assert_int_equal(status, 0);
 }
 
-/* ---- TCP_ZEROCOPY_RECEIVE: other pages in a mapping, without a call on the map ---- */
+/*
+ * ---- TCP_ZEROCOPY_RECEIVE puts other pages into a mapping without a call that changes maps ----
+ */
 
 struct stream {
 	int from, to, pipe[2];
@@ -511,7 +513,7 @@ static void stream_close(struct stream *s)
 	close(s->pipe[1]);
 }
 
-/* whole pages of the byte, which the receiver may map */
+/* Sends whole pages filled with the byte, which the receiver may map. */
 static void stream_send(struct stream *s, char byte)
 {
 	static char pages[LEN];
@@ -528,7 +530,7 @@ static void stream_send(struct stream *s, char byte)
 	}
 }
 
-/* Return: bytes of what was sent that are now mapped at p */
+/* Return: how many of the sent bytes are now mapped at p */
 static size_t stream_map(struct stream *s, char *p)
 {
 	struct {
@@ -541,7 +543,7 @@ static size_t stream_map(struct stream *s, char *p)
 	static char rest[LEN];
 	char c;
 
-	/* all of it has to be there */
+	/* wait until all of it has arrived */
 	while (recv(s->to, rest, LEN, MSG_PEEK | MSG_WAITALL) != LEN)
 		;
 	if (getsockopt(s->to, IPPROTO_TCP, TCP_ZEROCOPY_RECEIVE, &z, &len))
@@ -567,13 +569,13 @@ TEST(tcp_zerocopy_receive_leaves_no_stale_registration)
 	cached = !get(p, LEN, 0);
 	stream_send(&s, 'B');
 	second = stream_map(&s, p);
-	/* refused, or seen */
+	/* Either the second get was refused, or the change was seen. */
 	assert_false(cached && second && !get(p, LEN, INVLOCK_GET_CACHED));
 	munmap(p, LEN);
 	stream_close(&s);
 	rig_close();
 	if (!first || !second)
-		TEST_SKIP("the kernel copied what was sent, and mapped nothing");
+		TEST_SKIP("the kernel copied the bytes instead of mapping them");
 }
 
 TEST_MAIN()
