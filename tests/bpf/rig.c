@@ -157,11 +157,16 @@ int hold_discards(char *at, size_t len)
 	return fd;
 }
 
-void await_discard(int uffd)
+bool discard_is_held(int uffd, int timeout_ms)
 {
 	struct pollfd pfd = { .fd = uffd, .events = POLLIN };
 
-	assert_int_equal(poll(&pfd, 1, -1), 1);
+	return poll(&pfd, 1, timeout_ms) == 1;
+}
+
+void await_discard(int uffd)
+{
+	assert_true(discard_is_held(uffd, -1));
 }
 
 void release_discard(int uffd)

@@ -77,10 +77,11 @@ bool set_preemption(const char *model);
  */
 int hold_discards(char *at, size_t len);
 
-/* until one is held */
+/* Wait for a discard, @timeout_ms long, or for ever if it is -1. Return: true = one is held. */
+bool discard_is_held(int uffd, int timeout_ms);
 void await_discard(int uffd);
 
-/* lets it go, when there is one */
+/* Wait for a discard, and let it go on. */
 void release_discard(int uffd);
 
 /* open descriptors of this process */
