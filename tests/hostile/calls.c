@@ -16,7 +16,7 @@ static int reg(void *ctx, void *addr, size_t len, uint64_t *ret_handle)
 	struct rig *rig = ctx;
 
 	(void)addr, (void)len;
-	/* a place to be cancelled, but not here */
+	/* A cancellation point, at which the library must not let the thread be cancelled. */
 	pthread_testcancel();
 	*ret_handle = __atomic_add_fetch(&rig->nr_reg, 1, __ATOMIC_RELAXED);
 	return 0;
@@ -102,7 +102,7 @@ void rig_open_or_skip(struct rig *rig, const char *monitor)
 {
 	int err = rig_open(rig, monitor);
 
-	/* one that is here and does not see what it should is no reason to skip */
+	/* A monitor that can be opened and does not see what it should fails the test. */
 	if (strstr(rig->why.text, "self-test"))
 		fail_msg("%s", rig->why.text);
 	if (err == -EPERM || err == -ENOSYS || err == -EOPNOTSUPP || err == -ENOENT)
@@ -178,7 +178,7 @@ static bool gets(struct rig *rig, unsigned int flags)
 	struct invlock_pin pin;
 	int err = invlock_cache_get(rig->cache, rig->page, PAGE, flags, &pin);
 
-	/* a storm of changes may spend the budget, and then it says so */
+	/* A storm of changes may spend the budget: then the get returns -EBUSY. */
 	return err ? err == -EBUSY : !invlock_cache_put(&pin);
 }
 
@@ -224,7 +224,7 @@ static bool reads(struct rig *rig)
 	return !err || err == -EBUSY;
 }
 
-/* with the range marked for longer than the budget: the wait in the attempt */
+/* The range is marked as changing for longer than the budget, so that the attempt waits. */
 static bool waits_in_a_section(struct rig *rig)
 {
 	struct invlock_read_budget budget = { .time_ns = 20000000 };
@@ -241,7 +241,7 @@ static bool waits_in_a_section(struct rig *rig)
 	return !invlock_manual_end(rig->mm, rig->page, PAGE) && busy;
 }
 
-/* prepared, and never submitted */
+/* A request that is prepared and never submitted. */
 static bool prepares(struct rig *rig, struct invlock_uring *uring)
 {
 	struct io_uring_sqe sqe = {};

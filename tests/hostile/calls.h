@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Every public call, each to be made in hostile surroundings; and whether it still works. */
+/*
+ * Every public function, to be called in hostile surroundings, and a check that the library works
+ * afterwards.
+ */
 #ifndef INVLOCK_TESTS_HOSTILE_CALLS_H
 #define INVLOCK_TESTS_HOSTILE_CALLS_H
 
@@ -9,7 +12,7 @@
 
 #define PAGE	4096UL
 
-/* what any machine's monitor sees, and is asked for here */
+/* kinds that every monitor sees, and which are asked for here */
 #define NEED	(INVLOCK_BIT(UNMAP) | INVLOCK_BIT(FIXED))
 
 struct rig {
@@ -17,35 +20,35 @@ struct rig {
 	struct invlock_mm *mm;
 	struct invlock_cache *cache;
 	struct io_uring ring;
-	struct invlock_uring *uring;	/* NULL where there is no io_uring */
-	char *page;			/* a page of its own */
+	struct invlock_uring *uring;	/* NULL if there is no io_uring */
+	char *page;			/* a page that belongs to this rig alone */
 	unsigned int nr_reg, nr_dereg;	/* atomics */
 	struct invlock_why why;
 };
 
-/* 0, or -errno and a sentence in rig->why; unwinds on error */
+/* Return: 0, or -errno with a sentence in rig->why; then nothing stays open */
 int rig_open(struct rig *rig, const char *monitor);
 
-/* fails the test when a registration is left over */
+/* Fails the test if a registration is left over. */
 void rig_close(struct rig *rig);
 
-/* the same, leaving by an error code where no test may be failed: in a child */
+/* The same for a child, where no test can be failed: returns an error instead. */
 int rig_try_close(struct rig *rig);
 
-/* skips the test, with the reason, where this machine has no such monitor */
+/* Skips the test, with the reason, if this machine has no such monitor. */
 void rig_open_or_skip(struct rig *rig, const char *monitor);
 
 /*
- * Is a change seen? Registers the page, puts another in its place, looks again.
- * 0; -ESTALE = it was not; or what a get returned
+ * Is a change seen? Registers the page, replaces it, and looks again. Return: 0; -ESTALE = the
+ * change was not seen; or the error of a get
  */
 int rig_check(struct rig *rig);
 
 struct public_call {
 	const char *name;
-	bool (*make)(struct rig *rig);	/* false = it did not do what it should */
+	bool (*make)(struct rig *rig);	/* false = the call did not do what it should */
 };
 
-extern const struct public_call calls[];	/* ends with no name */
+extern const struct public_call calls[];	/* the last one has no name */
 
 #endif /* INVLOCK_TESTS_HOSTILE_CALLS_H */

@@ -13,7 +13,7 @@
 
 #define NOBODY	65534
 
-/* open before the child is shut in, where there may be no /proc */
+/* The directories are opened before the child is confined, because there may be no /proc there. */
 static unsigned int entries(DIR *dir)
 {
 	unsigned int nr = 0;
@@ -38,7 +38,7 @@ static void try_all(struct place_outcome *o, const char *monitor, DIR *fds, DIR 
 		o->check = rig_check(&rig);
 		o->close = rig_try_close(&rig);
 	}
-	/* a thread that was joined leaves /proc a moment later */
+	/* a thread that was joined disappears from /proc a moment later */
 	for (int i = 0; i < 1000 && entries(tasks) > nr_tasks; i++)
 		usleep(1000);
 	o->clean = entries(fds) <= nr_fds && entries(tasks) <= nr_tasks;
@@ -72,7 +72,7 @@ struct place_outcome open_in(bool (*prepare)(long arg), long arg, const char *mo
 
 bool become_nobody(void)
 {
-	/* after this, /proc/self/pagemap is closed to a process that is not dumpable */
+	/* setuid() made the process undumpable, which closes /proc/self/pagemap to it: undo that */
 	return geteuid() || (!setuid(NOBODY) && !prctl(PR_SET_DUMPABLE, 1, 0, 0, 0));
 }
 

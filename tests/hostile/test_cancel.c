@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
 /*
- * A thread is cancelled in each public call. None is a place to be cancelled: the call goes on
- * to its end, and the thread ends at the program's own next such place. So the request is there
- * before the call is made; wherever in it the thread could be cancelled, it is.
+ * A thread is cancelled in each public call. No call is a cancellation point: it is carried out to
+ * its end, and the thread ends at the program's own next cancellation point. The request is made
+ * before the call. So if any place in the call were a cancellation point, the thread would end
+ * there.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -28,7 +29,7 @@ static void *call_while_cancelled(void *arg)
 	return NULL;
 }
 
-/* false = it was cancelled inside, and has left locks and memory behind */
+/* Return: false = the thread was cancelled inside the call, and has left locks and memory behind */
 static bool goes_to_its_end(struct rig *rig, const char *name, bool (*make)(struct rig *rig))
 {
 	struct cancelled c = { rig, make, false, false };
@@ -37,7 +38,7 @@ static bool goes_to_its_end(struct rig *rig, const char *name, bool (*make)(stru
 
 	assert_int_equal(pthread_create(&thread, NULL, call_while_cancelled, &c), 0);
 	assert_int_equal(pthread_join(thread, &result), 0);
-	/* the request was there all the time */
+	/* The request was pending all the time. */
 	assert_ptr_equal(result, PTHREAD_CANCELED);
 	if (!c.returned)
 		print_message("# cancelled in %s\n", name);
@@ -72,12 +73,15 @@ TEST(no_call_can_be_cancelled_with_the_bpf_monitor)
 	no_call_can_be_cancelled("bpf");
 }
 
-/* the monitor itself, not one more user of it */
+/* Opens the monitor itself; another open of an open monitor would only add a user. */
 static bool opens_and_closes_all(struct rig *rig)
 {
 	int err = rig_open(rig, rig->monitor);
 
-	/* a machine without it has been cancelled in the attempt, which counts as much */
+	/*
+	 * On a machine without the monitor the open fails, and was tried under cancellation all the
+	 * same.
+	 */
 	return err ? err != -EINVAL : !rig_try_close(rig);
 }
 
@@ -99,7 +103,7 @@ static bool sleeps(struct rig *rig)
 	return !usleep(1);
 }
 
-TEST(a_call_that_can_be_cancelled_is_told_from_those_that_cannot)
+TEST(a_call_that_can_be_cancelled_is_recognized)
 {
 	assert_false(goes_to_its_end(NULL, "usleep, on purpose", sleeps));
 }

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: MIT
-/* What containers take away: the next monitor is taken, or the refusal names what is missing. */
+/*
+ * If a container forbids something, the next monitor is chosen, or the refusal names what is
+ * missing.
+ */
 #include <errno.h>
 #include <linux/capability.h>
 #include <linux/filter.h>
@@ -14,7 +17,7 @@
 #include "places.h"
 #include "tests/test.h"
 
-/* how the monitor does where nothing is taken away; skips the test where it is not to be had */
+/* Skips the test if the monitor does not work even without a container. */
 static void need(const char *monitor)
 {
 	struct rig rig;
@@ -27,7 +30,9 @@ static bool empty_root(__attribute__((unused)) long arg)
 {
 	char name[] = "/tmp/invlock-root-XXXXXX";
 
-	/* the directory goes before it becomes the root: nobody can put anything into it */
+	/*
+	 * The directory is removed before it becomes the root, so nobody can put anything into it.
+	 */
 	return mkdtemp(name) && !chdir(name) && !rmdir(name) && !chroot(".");
 }
 
@@ -41,7 +46,7 @@ static struct place_outcome in_empty_root(const char *monitor)
 	return o;
 }
 
-TEST(without_proc_and_sys_it_works_or_says_what_is_missing)
+TEST(without_proc_and_sys_it_works_or_names_what_is_missing)
 {
 	struct place_outcome o = in_empty_root("uffd");
 
@@ -55,7 +60,7 @@ TEST(without_proc_and_sys_it_works_or_says_what_is_missing)
 	assert_int_equal(o.check, 0);
 }
 
-/* a system call that answers EPERM, and one more; -1 = none */
+/* Makes one system call fail with EPERM, and another; -1 = no other. */
 static bool forbid(long nr, long other)
 {
 	struct sock_filter filter[] = {
@@ -91,7 +96,7 @@ static struct place_outcome without(bool (*prepare)(long arg), long nr, const ch
 	return o;
 }
 
-TEST(where_bpf_is_forbidden_the_next_monitor_is_taken)
+TEST(where_bpf_is_forbidden_the_next_monitor_is_chosen)
 {
 	struct place_outcome o;
 
@@ -104,7 +109,7 @@ TEST(where_bpf_is_forbidden_the_next_monitor_is_taken)
 	assert_int_equal(o.err, -EPERM);
 }
 
-TEST(where_userfaultfd_is_forbidden_bpf_does_not_care)
+TEST(where_userfaultfd_is_forbidden_bpf_still_works)
 {
 	struct place_outcome o;
 
@@ -131,18 +136,18 @@ TEST(where_io_uring_is_forbidden_every_monitor_works)
 	}
 }
 
-TEST(where_all_is_forbidden_the_refusal_has_a_sentence_for_each)
+TEST(where_everything_is_forbidden_the_refusal_has_a_sentence_for_each_monitor)
 {
 	struct place_outcome o = without(forbid_both, 0, NULL);
 
 	if (!o.err)
-		TEST_SKIP("the kernel module does without");
+		TEST_SKIP("the kernel module needs none of these calls");
 	assert_int_equal(o.err, -EPERM);
 	assert_non_null(strstr(o.why, "bpf: "));
 	assert_non_null(strstr(o.why, "uffd: "));
 }
 
-/* the user "nobody" owns it, with every privilege inside it and none outside */
+/* User "nobody" owns the namespace, and has every privilege inside it and none outside. */
 static bool user_namespace(__attribute__((unused)) long arg)
 {
 	return become_nobody() && !unshare(CLONE_NEWUSER);
@@ -175,13 +180,13 @@ static void next_monitor_is_taken(bool (*prepare)(long arg), const char *complai
 	assert_int_equal(o.check, 0);
 }
 
-TEST(in_a_user_namespace_bpf_is_refused_and_the_next_monitor_is_taken)
+TEST(in_a_user_namespace_bpf_is_refused_and_the_next_monitor_is_chosen)
 {
-	/* the capabilities are there, and worth nothing to the kernel */
+	/* The process has the capabilities, but the kernel does not count those of a namespace. */
 	next_monitor_is_taken(user_namespace, "BPF");
 }
 
-TEST(without_capabilities_bpf_names_them_and_the_next_monitor_is_taken)
+TEST(without_capabilities_bpf_names_them_and_the_next_monitor_is_chosen)
 {
 	next_monitor_is_taken(user_namespace_without_capabilities, "CAP_BPF");
 }

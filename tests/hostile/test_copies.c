@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
- * Three copies of the library in one process: the one in this program, the shared one, and the
- * shared one once more with a libc of its own (dlmopen). Each has its own feed and its own
- * records of threads; none may be misled by another.
+ * Three copies of the library in one process: one is linked into this program, one is shared, and
+ * one is shared with a libc of its own (dlmopen). Each has its own feed and its own records of
+ * threads, and none may mislead another.
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -105,7 +105,7 @@ static void open_copy(struct copy *copy, const char *monitor)
 	assert_int_equal(copy->cache_open(copy->mm, &options, &copy->cache, &why), 0);
 }
 
-/* every copy's caches, hits and misses side by side; *ret_refused: gets with an error */
+/* Uses every copy's cache in turn. ret_refused: gets that failed. Return: stale hits */
 static unsigned int use_all(const char *monitor, unsigned int *ret_refused)
 {
 	char *page = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -127,7 +127,7 @@ static unsigned int use_all(const char *monitor, unsigned int *ret_refused)
 			}
 			nr_stale += first.handle == handles[i];
 			handles[i] = first.handle;
-			/* a copy must not spoil what another has found */
+			/* A copy must not invalidate what another copy has found. */
 			assert_int_equal(copies[i].get(copies[i].cache, page, PAGE, 0, &second), 0);
 			assert_int_equal(second.handle, first.handle);
 			assert_int_equal(copies[i].put(&first), 0);
@@ -153,7 +153,7 @@ TEST(three_copies_with_bpf_see_every_change)
 	assert_int_equal(refused, 0);
 }
 
-/* the kernel lets one userfaultfd watch a range: the others are refused, and do not cache */
+/* The kernel lets one userfaultfd watch a range. The other copies are refused and do not cache. */
 TEST(three_copies_with_uffd_are_never_stale_and_only_one_caches_a_page)
 {
 	unsigned int refused;
@@ -163,7 +163,7 @@ TEST(three_copies_with_uffd_are_never_stale_and_only_one_caches_a_page)
 	assert_in_range(refused, 1, ROUNDS * (NR_COPIES - 1));
 }
 
-TEST(three_copies_that_nobody_tells_of_a_change_are_stale)
+TEST(three_copies_to_which_no_change_is_reported_are_stale)
 {
 	unsigned int refused;
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
- * A daemon begins by closing all descriptors, ours too, and opens files that get their numbers.
- * Those are not read, written or closed by us; nothing hangs, and nothing stale is a hit.
+ * A daemon begins by closing all descriptors, including ours, and then opens files that get their
+ * numbers. The library must not read, write or close those files; nothing may hang, and no hit may
+ * be stale.
  */
 #include <fcntl.h>
 #include <linux/userfaultfd.h>
@@ -18,12 +19,12 @@
 #include "tests/lib/rig.h"
 
 #define PAGE		4096UL
-#define PATIENCE_S	120	/* until a child hangs */
-#define NR_MOST		200	/* descriptors, of all */
+#define PATIENCE_S	120	/* after this time a child counts as hanging */
+#define NR_MOST		200	/* the most descriptors that a child may have */
 #define EXIT_SKIP	77
 #define REAP_MS		1
 
-/* ---- what the program opens ---- */
+/* ---- the files that the program opens ----  */
 
 static const char text[] = "the program's own text";
 
@@ -42,7 +43,7 @@ static bool memfd_is_as_it_was(int fd)
 	       !memcmp(now, text, sizeof(text));
 }
 
-/* there is nothing to read, so a poll is not woken */
+/* There is nothing to read, so a poll on it does not wake up. */
 static int open_eventfd(void)
 {
 	return eventfd(0, EFD_NONBLOCK);
@@ -55,7 +56,7 @@ static bool eventfd_is_as_it_was(int fd)
 	return eventfd_read(fd, &count) && errno == EAGAIN;
 }
 
-/* of the same period as the cache's, waiting to be read */
+/* It has the period of the cache's own timer, and an expiration waits to be read. */
 static int open_timer(void)
 {
 	const struct itimerspec t = {
@@ -76,7 +77,7 @@ static bool timer_is_as_it_was(int fd)
 	       expirations > 20;
 }
 
-/* answers as ours does; a page that changes is nobody's event there */
+/* It answers as ours does, but no change of the page makes an event in it. */
 static int open_userfaultfd(void)
 {
 	struct uffdio_api api = { .api = UFFD_API };
@@ -106,7 +107,7 @@ static const struct file {
 
 /* ---- the program, in a child ---- */
 
-static char *why;	/* the child's complaint, or why it skips; shared */
+static char *why;	/* the child's complaint, or its reason to skip; shared */
 static struct toy toy;
 
 #define EXPECT(cond)							\
@@ -144,7 +145,7 @@ static void change(const char *monitor, char *page)
 		toy_change(&toy, page, PAGE);
 }
 
-/* what is stale is no hit; a monitor that has lost its descriptors says so */
+/* No hit is stale. A monitor that has lost its descriptors says so. */
 static void use(const char *monitor, char *page, uint64_t *latest)
 {
 	struct invlock_pin pin;
@@ -161,7 +162,7 @@ static void use(const char *monitor, char *page, uint64_t *latest)
 	EXPECT(!invlock_cache_put(&pin));
 }
 
-/* from 3 on, without a hole */
+/* Opens files from descriptor 3 on, without a gap. */
 static void open_files(const struct file *f, int nr)
 {
 	for (int fd = 3; fd < nr; fd++) {
@@ -183,7 +184,7 @@ static void run_program(const char *monitor, const struct file *f)
 	uint64_t latest;
 	int nr;
 
-	/* so that ours have numbers that others get */
+	/* a low limit, so that the program's files get the numbers of ours */
 	EXPECT(!setrlimit(RLIMIT_NOFILE, &few));
 	open_with(monitor);
 	EXPECT(!invlock_cache_get(toy.cache, page, PAGE, 0, &pin));
@@ -193,19 +194,19 @@ static void run_program(const char *monitor, const struct file *f)
 	EXPECT(!syscall(SYS_close_range, 3, ~0U, 0));
 	open_files(f, nr);
 
-	/* nobody hears of changes any more, and who asks first is told */
+	/* Changes are no longer reported, and the first get after that returns the error. */
 	if (!strcmp(monitor, "uffd"))
 		EXPECT(invlock_cache_get(toy.cache, page, PAGE, 0, &other) == -ENOTRECOVERABLE);
 	for (int i = 0; i < 3; i++)
 		use(monitor, page, &latest);
-	/* dead by now: the put has the reaper wake up */
+	/* The region is dead by now, so the put wakes the reaper. */
 	EXPECT(!invlock_cache_put(&pin));
 	EXPECT(invlock_cache_fd(toy.cache) == -EBADF);
 	EXPECT(invlock_cache_reap(toy.cache) >= 0);
-	/* the reaper goes on without the timer, where anything can still be registered */
+	/* If registrations are possible at all, the reaper works without the timer. */
 	while (__atomic_load_n(&toy.nr_live, __ATOMIC_SEQ_CST))
 		usleep(1000);
-	/* and the program's own timer, if there is one */
+	/* give the program's own timer, if it has one, time to expire */
 	usleep(30 * 1000 * REAP_MS);
 	EXPECT(!invlock_cache_close(toy.cache));
 	invlock_mm_close(toy.mm);
@@ -248,17 +249,17 @@ static void run_all(const char *monitor)
 	munmap(why, PAGE);
 }
 
-TEST(files_with_the_numbers_of_a_cache_and_its_reaper_stay_as_they_are)
+TEST(files_with_the_numbers_of_a_cache_and_its_reaper_are_not_touched)
 {
 	run_all("manual");
 }
 
-TEST(files_with_the_numbers_of_uffd_stay_as_they_are_and_give_no_answers_for_it)
+TEST(files_with_the_numbers_of_uffd_are_not_touched_and_not_mistaken_for_it)
 {
 	run_all("uffd");
 }
 
-TEST(files_with_the_numbers_of_bpf_stay_as_they_are)
+TEST(files_with_the_numbers_of_bpf_are_not_touched)
 {
 	run_all("bpf");
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
- * Beside UCX and libfabric in one process. UCX patches libc's code to hear of changes; each
- * hears what it hears, and ours misses nothing. A change is made through libc, which UCX sees,
- * and by a raw system call, which it does not.
+ * Beside UCX and libfabric in one process. UCX patches libc's code to learn of changes. Neither
+ * library disturbs the other, and ours misses nothing. A change is made through libc, which UCX
+ * sees, and by a raw system call, which it does not see.
  */
 #include <errno.h>
 #include <sys/mman.h>
@@ -32,7 +32,7 @@ static void unmap_raw(void *addr)
 	syscall(SYS_munmap, addr, PAGE);
 }
 
-/* rounds in which a page was called valid after another had taken its place */
+/* Return: rounds in which a page was called valid after another page had taken its place */
 static unsigned int unmap_and_look(void (*unmap)(void *addr))
 {
 	unsigned int nr_stale = 0;
@@ -80,7 +80,7 @@ static void beside_ucx(const char *monitor, bool ucx_first)
 	rig_close(&rig);
 	print_message("# UCX heard of %u of %d unmaps through libc, of %u of %d raw ones\n",
 		      by_libc, ROUNDS, raw, ROUNDS);
-	/* we do not disturb it either */
+	/* our library does not disturb UCX, either */
 	assert_true(by_libc >= ROUNDS);
 }
 #else
@@ -104,7 +104,7 @@ TEST(beside_ucx_uffd_sees_every_change)
 }
 
 #ifdef HAVE_FABRIC
-/* a domain of each provider there is, with memory registered; how many */
+/* Opens a domain of each provider, and registers memory with it. Return: the number of domains */
 static unsigned int open_domains(void)
 {
 	struct fi_info *all = NULL;
@@ -117,7 +117,7 @@ static unsigned int open_domains(void)
 		struct fid_domain *domain;
 		struct fid_mr *mr;
 
-		/* closed when the process ends: what they hook they hook for good */
+		/* They stay open until the process ends, because their hooks cannot be removed. */
 		if (fi_fabric(info->fabric_attr, &fabric, NULL) ||
 		    fi_domain(fabric, info, &domain, NULL))
 			continue;
@@ -154,7 +154,7 @@ TEST(beside_libfabric_every_monitor_sees_every_change)
 }
 #endif
 
-TEST(a_monitor_that_hears_nothing_is_stale_in_each_round)
+TEST(a_monitor_to_which_no_change_is_reported_is_stale_in_each_round)
 {
 	rig_open_or_skip(&rig, "manual");
 	assert_int_equal(unmap_and_look(unmap_by_libc), ROUNDS - 1);

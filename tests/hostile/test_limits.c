@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* Limits: whatever they forbid, a call works or says why, and nothing is left behind. */
+/* Whatever a limit forbids, the open works or gives its reason, and nothing is left behind. */
 #include <errno.h>
 #include <pthread.h>
 #include <sys/resource.h>
@@ -18,7 +18,9 @@ static bool limit(int resource, long value)
 	return !setrlimit(resource, &limit);
 }
 
-/* opens with each monitor at each value; *ret_refused, *ret_worked: how often */
+/*
+ * Opens each monitor at each value of the limit, and counts how often that was refused and worked.
+ */
 static void sweep(bool (*prepare)(long arg), long from, long to, long step,
 		  unsigned int *ret_refused, unsigned int *ret_worked)
 {
@@ -39,13 +41,13 @@ static bool few_files(long nr)
 	return limit(RLIMIT_NOFILE, nr);
 }
 
-TEST(however_few_files_may_be_open_it_works_or_says_why)
+TEST(however_few_files_may_be_open_it_works_or_gives_its_reason)
 {
 	unsigned int refused, worked;
 
 	sweep(few_files, 3, 48, 3, &refused, &worked);
 	print_message("# %u refused, %u worked\n", refused, worked);
-	/* too few for anything, and enough */
+	/* The values begin with too few for anything, and end with enough. */
 	assert_true(refused > 0 && worked > 0);
 }
 
@@ -65,12 +67,12 @@ static bool little_room(long kib)
 	return limit(RLIMIT_AS, (mapped_kib() + kib) << 10);
 }
 
-TEST(however_little_address_space_is_left_it_works_or_says_why)
+TEST(however_little_address_space_is_left_it_works_or_gives_its_reason)
 {
 	unsigned int refused, worked;
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-	TEST_SKIP("a sanitizer itself ends where it gets no memory");
+	TEST_SKIP("a sanitizer itself ends if it gets no memory");
 #endif
 	sweep(little_room, 64, 40000, 3331, &refused, &worked);
 	print_message("# %u refused, %u worked\n", refused, worked);
@@ -79,11 +81,11 @@ TEST(however_little_address_space_is_left_it_works_or_says_why)
 
 static bool no_locked_memory(long bytes)
 {
-	/* root is not held to it */
+	/* the limit does not bind root */
 	return limit(RLIMIT_MEMLOCK, bytes) && become_nobody();
 }
 
-TEST(without_locked_memory_it_works_or_says_why)
+TEST(without_locked_memory_it_works_or_gives_its_reason)
 {
 	unsigned int refused, worked;
 
@@ -96,12 +98,12 @@ static bool no_more_threads(long nr)
 	return limit(RLIMIT_NPROC, nr) && become_nobody();
 }
 
-TEST(a_user_who_may_start_no_thread_is_told_so)
+TEST(a_user_who_may_start_no_thread_gets_that_as_the_reason)
 {
 	struct place_outcome o;
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-	TEST_SKIP("a sanitizer itself ends where it gets no thread");
+	TEST_SKIP("a sanitizer itself ends if it gets no thread");
 #endif
 	o = open_in(no_more_threads, 0, "uffd");
 	if (!o.shut_in)
@@ -111,7 +113,7 @@ TEST(a_user_who_may_start_no_thread_is_told_so)
 		TEST_SKIP("%.190s", o.why);
 	assert_int_equal(o.err, -EAGAIN);
 	assert_non_null(strstr(o.why, "thread"));
-	/* manual needs none */
+	/* the manual monitor needs no thread */
 	o = open_in(no_more_threads, 0, "manual");
 	works_or_says_why(&o);
 	assert_int_equal(o.err, 0);
@@ -122,7 +124,10 @@ static bool small_stacks(long bytes)
 	pthread_attr_t attr;
 	bool ok;
 
-	/* what RLIMIT_STACK is for a program that starts, for one that runs */
+	/*
+	 * RLIMIT_STACK decides for programs that start; for this program, the default of pthreads
+	 * does
+	 */
 	if (!limit(RLIMIT_STACK, bytes) || pthread_attr_init(&attr))
 		return false;
 	ok = !pthread_attr_setstacksize(&attr, (size_t)bytes) &&
@@ -131,14 +136,14 @@ static bool small_stacks(long bytes)
 	return ok;
 }
 
-TEST(with_small_stacks_it_works_or_says_why)
+TEST(with_small_stacks_it_works_or_gives_its_reason)
 {
 	unsigned int refused, worked;
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-	TEST_SKIP("a sanitizer's own frames do not fit");
+	TEST_SKIP("the frames of a sanitizer do not fit");
 #endif
-	/* the main thread's own frames are there already, and are more */
+	/* The main thread's stack is not limited, since its larger frames exist already. */
 	sweep(small_stacks, 128 << 10, 512 << 10, 128 << 10, &refused, &worked);
 	assert_true(worked > 0);
 }

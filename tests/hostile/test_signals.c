@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
 /*
- * A signal handler changes the map in the middle of each public call: it puts new memory in
- * place of what the calls work on, and writes a number into it that was never used before.
+ * A signal handler changes the map in the middle of each public call: it replaces the memory on
+ * which the calls work, and writes a number into it that was never used before.
  *
- * A registration is the number that reg() read. A hit whose number is not the one in memory is
- * stale; asked with the signal blocked, so that nothing changes between the two.
+ * A registration is the number that reg() read. A hit is stale if its number is not the one in
+ * memory. The two are compared with the signal blocked, so that nothing changes in between.
  */
 #include <errno.h>
 #include <invlock/manual.h>
@@ -16,15 +16,15 @@
 #include "calls.h"
 #include "tests/test.h"
 
-#define ROUNDS	100	/* of lookups, and at least as many signals */
+#define ROUNDS	100	/* lookups, and at least as many signals */
 
 static struct rig rig;
 static bool manual, deaf;
-static volatile unsigned long number;	/* of the memory that is there now */
+static volatile unsigned long number;	/* the number of the present memory */
 static unsigned long nr_signals;	/* atomic */
 static unsigned long nr_hits, nr_stale;
 static bool stopped;			/* atomic */
-static struct invlock_cache *numbers;	/* whose registrations are numbers */
+static struct invlock_cache *numbers;	/* a cache whose registrations are numbers */
 
 static int read_number(void *ctx, void *addr, size_t len, uint64_t *ret_handle)
 {
@@ -44,7 +44,7 @@ static void change(__attribute__((unused)) int sig)
 
 	if (manual && !deaf)
 		invlock_manual_start(rig.mm, rig.page, PAGE);
-	/* without a hole in between, which would be anybody's */
+	/* replaced in one step: a hole could get memory of another thread */
 	mmap(rig.page, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1,
 	     0);
 	*(volatile unsigned long *)rig.page = ++number;
@@ -59,7 +59,7 @@ static unsigned long signals(void)
 	return __atomic_load_n(&nr_signals, __ATOMIC_RELAXED);
 }
 
-/* one at a time, wherever the thread is by then */
+/* one signal at a time, at whatever place of its code the thread is */
 static void *send_signals(void *arg)
 {
 	while (!__atomic_load_n(&stopped, __ATOMIC_ACQUIRE)) {
@@ -77,7 +77,7 @@ static void use(void)
 	struct invlock_pin pin;
 	sigset_t usr1, before;
 
-	/* with signals: whatever comes of it */
+	/* With signals coming, any result is right. */
 	if (!invlock_cache_get(numbers, rig.page, PAGE, 0, &pin))
 		invlock_cache_put(&pin);
 	sigemptyset(&usr1);
@@ -129,19 +129,19 @@ static void storm(const char *monitor)
 	print_message("# %lu signals, %lu hits, %lu stale\n", signals(), nr_hits, nr_stale);
 }
 
-TEST(a_handler_that_changes_the_map_disturbs_no_call_with_the_manual_monitor)
+TEST(with_the_manual_monitor_a_handler_that_changes_the_map_disturbs_no_call)
 {
 	storm("manual");
 	assert_int_equal(nr_stale, 0);
 }
 
-TEST(a_handler_that_changes_the_map_disturbs_no_call_with_the_uffd_monitor)
+TEST(with_the_uffd_monitor_a_handler_that_changes_the_map_disturbs_no_call)
 {
 	storm("uffd");
 	assert_int_equal(nr_stale, 0);
 }
 
-TEST(a_handler_that_changes_the_map_disturbs_no_call_with_the_bpf_monitor)
+TEST(with_the_bpf_monitor_a_handler_that_changes_the_map_disturbs_no_call)
 {
 	storm("bpf");
 	assert_int_equal(nr_stale, 0);

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: MIT
-/* Ten thousand threads at once, each with a get and a put, that end; and ten thousand more. */
+/*
+ * Ten thousand threads at once, each with a get and a put, which end; and then ten thousand more.
+ */
 #include <errno.h>
 #include <pthread.h>
 #include <sched.h>
@@ -30,7 +32,7 @@ static void *get_and_put(__attribute__((unused)) void *arg)
 	return NULL;
 }
 
-/* how many were there at once */
+/* Return: the number of threads that ran at once */
 static unsigned int run_threads(pthread_t *threads)
 {
 	unsigned int nr = 0;
@@ -51,7 +53,7 @@ static unsigned int run_threads(pthread_t *threads)
 	return nr;
 }
 
-/* records of threads that have ended must be free, and their slots empty */
+/* The records of threads that have ended must be free, and their slots empty. */
 static unsigned int count_records(unsigned int *ret_owned, unsigned int *ret_filled)
 {
 	unsigned int nr = 0;
@@ -78,7 +80,7 @@ static unsigned long mapped_pages(void)
 	return pages;
 }
 
-TEST(ten_thousand_threads_give_back_all_they_used)
+TEST(ten_thousand_threads_give_back_all_that_they_used)
 {
 	pthread_t *threads = calloc(NR_THREADS, sizeof(*threads));
 	unsigned int nr, nr_records, again, owned, filled;
@@ -92,18 +94,18 @@ TEST(ten_thousand_threads_give_back_all_they_used)
 		TEST_SKIP("only %u threads can run at once here", nr);
 	print_message("# %u threads at once\n", nr);
 	nr_records = count_records(&owned, &filled);
-	/* the main thread has one if it ever asked the cache */
+	/* the main thread has a record if it ever used the cache */
 	assert_in_range(nr_records, nr, nr + 1);
 	assert_in_range(owned, 0, 1);
 	assert_int_equal(filled, 0);
 	pages = mapped_pages();
 	assert_int_equal(run_threads(threads), nr);
-	/* nothing new was made, nothing was left */
+	/* The second ten thousand reuse the records, and leave nothing behind. */
 	again = count_records(&owned, &filled);
 	assert_int_equal(again, nr_records);
 	assert_in_range(owned, 0, 1);
 	assert_int_equal(filled, 0);
-	/* libc keeps some stacks; ten thousand leaked records would be 2 pages each */
+	/* libc keeps some stacks, but ten thousand leaked records would be 2 pages each. */
 	assert_in_range(mapped_pages(), 0, pages + nr / 2);
 	assert_int_equal(__atomic_load_n(&nr_wrong, __ATOMIC_RELAXED), 0);
 	assert_int_equal(invlock_cache_stats(rig.cache, &stats), 0);

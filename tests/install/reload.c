@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Loads the library again and again, with threads that hold records of it when it is closed. */
+/* Loads and closes the library again and again, while threads hold records of it at each close. */
 #include <dlfcn.h>
 #include <invlock/cache.h>
 #include <pthread.h>
@@ -51,7 +51,7 @@ static void dereg(void *ctx, void *addr, size_t len, uint64_t handle)
 	(void)ctx, (void)addr, (void)len, (void)handle;
 }
 
-/* uses the library, and ends after it was closed */
+/* Uses the library, and ends after it was closed. */
 static void *user(void *cache)
 {
 	struct invlock_pin pin;

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""The library as it is installed: headers, libraries, pkg-config, and what is built on them.
+"""The installed library: headers, libraries, pkg-config, and programs that are built against them.
 
 usage: test_install.py SOURCE-ROOT BUILD-ROOT
 """
@@ -18,7 +18,7 @@ ROOT, BUILD = sys.argv[1:3]
 WORK = tempfile.mkdtemp(prefix='invlock-install-')
 DEST = os.path.join(WORK, 'dest')
 WARN = ['-Wall', '-Wextra', '-Wpedantic', '-Werror']
-NO_MONITOR = 'monitor'      # how an example begins to say that this machine has none
+NO_MONITOR = 'monitor'      # an example's message begins so if this machine has none
 
 
 def _run(*command, env=None, status=0):
@@ -62,7 +62,7 @@ def _declared(headers):
 
 
 def _exports(library, *options):
-    """names of functions and data that a library shows"""
+    """the names of the functions and data that a library exports"""
     words = [line.split() for line in _run('nm', '--defined-only', *options, library).splitlines()]
     return {w[2].split('@')[0] for w in words if len(w) == 3 and w[1] in 'TWVDBR'}
 
@@ -134,7 +134,7 @@ def each_header_compiles_alone_as_cpp():
         source = os.path.join(WORK, 'header.cpp')
         with open(source, 'w') as f:
             f.write(f'#include <invlock/{os.path.basename(header)}>\nint main() {{}}\n')
-        # liburing.h itself is not pedantic
+        # liburing.h itself does not pass -Wpedantic
         warn = [w for w in WARN if w != '-Wpedantic'] if 'uring' in header else WARN
         _run('g++', *warn, '-fsyntax-only', source, *_pkg_config('--cflags', 'invlock'))
 
@@ -270,7 +270,7 @@ def every_manual_page_has_an_example_and_names_its_errors():
         with open(page, encoding='utf-8') as f:
             text = f.read()
         assert '.SH EXAMPLE' in text and '.SH SEE ALSO' in text, page
-        # an error is in the list, not in the sentence about success
+        # errors are in the list, and not in the sentence about success
         success = re.search(r'\.SH RETURN VALUE\n(.*?)\n\.SH', text, re.S)
         assert not success or '\\-E' not in success[1], page
 

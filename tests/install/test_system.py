@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""What `make install` and `make uninstall` do to a system, in a mount namespace of the test's own.
+"""Tests `make install` and `make uninstall` on the system, in a mount namespace of their own.
 
 usage: test_system.py SOURCE-ROOT BUILD-ROOT
 """
@@ -16,8 +16,8 @@ import tap
 ROOT, BUILD = sys.argv[1:3]
 WORK = tempfile.mkdtemp(prefix='invlock-system-')
 LDCONFIG = f'{ROOT}/scripts/ldconfig.sh'
-INSIDE = 'INVLOCK_TEST_INSIDE'      # set in the namespace
-OPTIONS = {}                        # of the build: prefix and libdir
+INSIDE = 'INVLOCK_TEST_INSIDE'      # set once the test is in its namespace
+OPTIONS = {}                        # the build's prefix and libdir
 
 
 def _run(*command, env=None):
@@ -41,7 +41,7 @@ def _libdir():
 
 
 def _unchanged_below(*folders):
-    """What is written there from now on goes to a tmpfs that ends with the namespace."""
+    """Puts a tmpfs there, which takes all writes and ends with the namespace."""
     _run('mount', '-t', 'tmpfs', 'tmpfs', WORK)
     for nr, folder in enumerate(folders):
         upper, work = f'{WORK}/upper{nr}', f'{WORK}/work{nr}'
@@ -96,7 +96,7 @@ def an_ordinary_user_is_told_to_run_ldconfig():
     with open('/proc/self/uid_map', encoding='ascii') as f:
         users = sum(int(line.split()[2]) for line in f)
     if users < 65535:
-        raise tap.Skip('there is one user in this user namespace')
+        raise tap.Skip('this user namespace has only one user')
     said = _run('setpriv', '--reuid', '65534', '--clear-groups', LDCONFIG, _libdir())
     assert said == 'Only root may run ldconfig: programs start after `sudo ldconfig`.\n', said
 
@@ -114,7 +114,7 @@ def _enter_namespace():
                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     os.rmdir(WORK)
     if tried.returncode:
-        print(f'1..0 # SKIP no mount namespace may be made here: {tried.stdout.strip()}')
+        print(f'1..0 # SKIP this machine allows no mount namespace: {tried.stdout.strip()}')
         return
     os.environ[INSIDE] = '1'
     os.execvp(unshare[0], [*unshare, sys.executable, *sys.argv])

@@ -106,7 +106,7 @@ TEST(a_kind_that_no_monitor_sees_is_refused_by_name)
 	assert_non_null(strstr(why.text, "soft-dirty"));
 }
 
-TEST(the_ready_mask_is_all_of_the_default_that_uffd_sees_or_refuses)
+TEST(the_ready_mask_has_each_default_kind_that_uffd_sees_or_refuses)
 {
 	const u64 covered = monitor_uffd.seen | monitor_uffd.refused;
 
@@ -114,7 +114,7 @@ TEST(the_ready_mask_is_all_of_the_default_that_uffd_sees_or_refuses)
 	assert_int_equal(monitor_uffd.ready, INVLOCK_KINDS_UFFD);
 }
 
-TEST(who_asks_uffd_for_all_kinds_is_told_of_the_ready_mask)
+TEST(a_program_that_asks_uffd_for_all_kinds_is_told_of_the_ready_mask)
 {
 	struct invlock_mm_options o = { .size = sizeof(o), .monitor = "uffd" };
 	struct invlock_mm *mm;
@@ -123,15 +123,15 @@ TEST(who_asks_uffd_for_all_kinds_is_told_of_the_ready_mask)
 	assert_int_equal(invlock_mm_open(&o, &mm, &why), -EOPNOTSUPP);
 	assert_non_null(strstr(why.text, "guard, shm-remap; "));
 	assert_non_null(strstr(why.text, monitor_uffd.advice));
-	/* but not who asks for what the ready mask does not have a place for, either */
+	/* No advice for a program that asks for kinds which the ready mask lacks, too. */
 	o.need = INVLOCK_BIT(GUARD) | INVLOCK_BIT(MIGRATE);
 	assert_int_equal(invlock_mm_open(&o, &mm, &why), -EOPNOTSUPP);
 	assert_null(strstr(why.text, monitor_uffd.advice));
 }
 
-TEST(the_error_of_a_choice_has_the_whole_sentence_of_each_monitor)
+TEST(the_error_of_a_choice_has_every_monitors_whole_sentence)
 {
-	/* nobody sees all of this, and no sentence is longer */
+	/* No monitor sees all of these kinds, and no sentence is longer. */
 	struct invlock_mm_options o = { .size = sizeof(o), .need = ~0ULL };
 	struct invlock_why all, one;
 	struct invlock_mm *mm;
@@ -145,11 +145,11 @@ TEST(the_error_of_a_choice_has_the_whole_sentence_of_each_monitor)
 		assert_non_null(strstr(one.text, "42 that this version does not know"));
 		assert_non_null(strstr(all.text, one.text));
 	}
-	/* with room for a monitor to come */
+	/* there is room for one more monitor */
 	assert_true(strlen(all.text) + strlen(one.text) < sizeof(all.text));
 }
 
-TEST(the_environment_leaves_one_monitor_to_choose)
+TEST(the_environment_can_limit_the_choice_to_one_monitor)
 {
 	struct invlock_mm_options o = { .size = sizeof(o), .need = INVLOCK_BIT(UNMAP) };
 	struct invlock_mm_info info = { .size = sizeof(info) };
@@ -197,8 +197,8 @@ TEST(a_monitor_that_the_program_names_is_not_changed_by_the_environment)
 	invlock_mm_close(mm);
 }
 
-/* it would see nothing: the program does not report its changes, or it would have named it */
-TEST(the_environment_cannot_choose_manual_or_what_does_not_exist)
+/* manual would see nothing: a program that reports its changes names it. */
+TEST(the_environment_cannot_choose_manual_or_an_unknown_monitor)
 {
 	static const char *const names[] = { "manual", "crystal-ball" };
 	struct invlock_mm_options o = { .size = sizeof(o), .need = INVLOCK_BIT(UNMAP) };

@@ -1,28 +1,27 @@
 // SPDX-License-Identifier: MIT
 /*
- * A checker to be preloaded into a program that knows nothing of it:
+ * A checker, to be preloaded into a program that knows nothing of it:
  *
  *	INVLOCK_CHECKER=DIR LD_PRELOAD=libchecker.so PROGRAM
  *
- * A thread keeps registrations over random pages of the program, pins them as io_uring fixed
- * buffers, and writes down their page frames. Again and again it reads which frames are there
- * now, and then asks the feed. A pinned page is neither moved nor given away by the kernel of
- * itself, so:
+ * A thread keeps registrations of random pages of the program, pins them as io_uring fixed buffers,
+ * and notes their page frames. Again and again it reads the present frames, and then asks the feed.
+ * The kernel itself neither moves a pinned page nor gives its frame away, so:
  *
- *	frame		feed		it is
- *	the same	valid		as it should be
- *	another, none	not valid	stale, and known
+ *	frame		feed		meaning
+ *	the same	valid		correct
+ *	another, none	not valid	stale, and known to be
  *	another, none	valid		a MISS: the frame was read first, so the change was over
  *	the same	not valid	a change that has begun; if the frames are the same after
- *					100 turns a false alarm, or one that leaves pinned pages
- *					where they are (MADV_FREE)
+ *					100 turns, a false alarm, or a change that leaves pinned
+ *					pages where they are (MADV_FREE)
  *
- * What is counted goes to DIR/PID as it is counted, so that it is there however the program
- * ends. More, from the environment:
+ * The counts are kept in the file DIR/PID, so they are there in whatever way the program ends. More
+ * variables of the environment:
  *
- *	INVLOCK_CHECKER_MONITOR	"bpf" if unset. "manual", to which nobody reports, is blind
- *	INVLOCK_CHECKER_ONLY	the name of the program that is meant: not its shell's
- *	INVLOCK_CHECKER_FORKS	if set, forked children are checked as well
+ *	INVLOCK_CHECKER_MONITOR	default: "bpf"; "manual", to which nobody reports, sees nothing
+ *	INVLOCK_CHECKER_ONLY	the name of the program to check, if a shell starts it
+ *	INVLOCK_CHECKER_FORKS	if set, forked children are checked, too
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -41,11 +40,11 @@
 
 #define NR_HELD		256
 #define TURN_NS		1000000
-#define LIFE		100	/* turns that a registration is kept, on average */
-#define DOUBT		100	/* turns in which a change that has begun takes place */
-#define FORK_TURNS	50	/* turns that a child must live: most only exec */
+#define LIFE		100	/* how many turns a registration is kept, on average */
+#define DOUBT		100	/* turns within which a change that has begun takes place */
+#define FORK_TURNS	50	/* a child that lives shorter is not checked: most only exec */
 
-/* the file; test_programs.py knows it */
+/* the content of the file; test_programs.py has the same layout */
 struct findings {
 	uint64_t opened;
 	uint64_t events;
@@ -61,7 +60,7 @@ struct findings {
 
 struct held {
 	bool used;
-	unsigned int doubt;	/* turns to go; 0 = none */
+	unsigned int doubt;	/* turns left; 0 = no doubt */
 	struct held_range range;
 	uint64_t frames[MAX_PAGES];
 	struct invlock_read rd;
@@ -113,7 +112,7 @@ static void let_go(struct held *h)
 	h->doubt = 0;
 }
 
-/* a translation: the pin and the frames, made in a read section */
+/* Makes a translation, the pin and the frames, in a read section. */
 static void take(struct held *h)
 {
 	bool ok = false;
@@ -155,7 +154,7 @@ static bool same_frames(const struct held *h, const uint64_t *frames)
 	return !memcmp(frames, h->frames, h->range.nr_pages * sizeof(*frames));
 }
 
-/* not valid any more; did the range change? */
+/* The translation is no longer valid: did the range change? */
 static void settle(struct held *h, bool same)
 {
 	if (!same) {
@@ -169,13 +168,13 @@ static void settle(struct held *h, bool same)
 	}
 }
 
-/* false = there is nothing to be checked any more */
+/* Return: false = the translation is gone, so nothing is left to check */
 static bool check(struct held *h)
 {
 	uint64_t frames[MAX_PAGES];
 	enum frames found = frames_read(&h->range, frames);
 	bool same = found == FRAMES_HELD && same_frames(h, frames);
-	/* after the frames: a change that they show has been marked */
+	/* Asked after reading the frames: a change that shows in them has been marked by now. */
 	bool valid = !h->doubt && invlock_read_valid(&h->rd);
 
 	if (found == FRAMES_UNKNOWN)
@@ -195,7 +194,7 @@ static bool check(struct held *h)
 	return true;
 }
 
-/* false = the program has closed all descriptors, the monitor's as well */
+/* Return: false = the program has closed all descriptors, the monitor's included */
 static bool turn(void)
 {
 	struct invlock_mm_info info = { .size = sizeof(info) };
@@ -252,7 +251,7 @@ static void *run(void *turns_to_wait)
 	return NULL;
 }
 
-/* the program's signals are the program's */
+/* The checker's thread takes none of the program's signals. */
 static void start(long turns_to_wait)
 {
 	sigset_t all, before;
@@ -265,7 +264,7 @@ static void start(long turns_to_wait)
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
-/* what was inherited is the parent's: the mm says so itself, the pins belong to its ring */
+/* The child's inherited mm knows that it is dead, and the pins belong to the parent's ring. */
 static void start_in_child(void)
 {
 	memset(held, 0, sizeof(held));

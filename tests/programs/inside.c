@@ -2,10 +2,10 @@
 /*
  * inside PROGRAM ARGUMENT... - run a static program beside the checker
  *
- * Nothing can be preloaded into a program without a dynamic linker. So this one, which has the
- * checker in it, does what exec would do, in its own address space: maps the program, builds
- * its stack, and jumps. From there the main thread is the program's; the checker's thread goes
- * on.
+ * Nothing can be preloaded into a program without a dynamic linker. So this program, which contains
+ * the checker, does what exec would do in its own address space: it maps the other program, builds
+ * its stack, and jumps to its entry. From there on the main thread belongs to that program, and the
+ * checker's thread continues.
  */
 #include <elf.h>
 #include <fcntl.h>
@@ -103,7 +103,9 @@ static struct image load(const char *path)
 	return image;
 }
 
-/* ours, as the kernel gave it, but for what tells where the program is; the number of words */
+/*
+ * Copies our auxiliary vector, changed to describe the mapped program. Return: the number of words
+ */
 static unsigned int auxiliary(const struct image *image, const char *path, uint64_t *aux)
 {
 	int fd = open("/proc/self/auxv", O_RDONLY | O_CLOEXEC);
@@ -135,7 +137,7 @@ static unsigned int auxiliary(const struct image *image, const char *path, uint6
 	return nr;
 }
 
-/* what a program finds on its stack: argc, argv, the environment, the auxiliary vector */
+/* Builds what a program finds on its stack: argc, argv, the environment, the auxiliary vector. */
 static uint64_t *build_stack(const struct image *image, char **argv, char **env)
 {
 	uint64_t aux[MAX_AUX], *top, *at;
@@ -150,7 +152,7 @@ static uint64_t *build_stack(const struct image *image, char **argv, char **env)
 	while (env[nr_env])
 		nr_env++;
 	top = (uint64_t *)(stack + STACK_BYTES) - 2;
-	/* 16 bytes are its alignment; the strings stay where they are */
+	/* the stack must be aligned to 16 bytes; the strings stay where they are */
 	at = (uint64_t *)((uintptr_t)(top - (1 + nr_args + 1 + nr_env + 1 + nr_aux)) & -16UL);
 	top = at;
 	*at++ = nr_args;
@@ -171,7 +173,7 @@ int main(int argc, char **argv, char **env)
 		return 99;
 	}
 	image = load(argv[1]);
-	/* rdx: nothing to call at its exit */
+	/* rdx is 0: there is nothing to call at exit */
 	__asm__ volatile("mov %0, %%rsp\n\txor %%edx, %%edx\n\txor %%ebp, %%ebp\n\tjmp *%1"
 			 : : "r" (build_stack(&image, argv + 1, env)), "r" (image.entry)
 			 : "memory", "rdx");

@@ -9,9 +9,9 @@
 #include "checker.h"
 
 #define MAX_MAPPINGS	4096
-#define LIST_AGE	64		/* picks from one reading of the list */
-#define PRESENT		(1ULL << 63)	/* of an entry of pagemap */
-#define SWAPPED		(1ULL << 62)	/* or being migrated */
+#define LIST_AGE	64		/* how many picks use one reading of the list */
+#define PRESENT		(1ULL << 63)	/* in an entry of pagemap */
+#define SWAPPED		(1ULL << 62)	/* swapped out, or being migrated */
 #define FRAME		((1ULL << 55) - 1)
 
 static int pagemap = -1;
@@ -40,11 +40,11 @@ int frames_open(void)
 	pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
 	if (pagemap < 0)
 		return -errno;
-	/* without the privilege every frame is 0 */
+	/* Without the privilege every frame reads as 0. */
 	return frames_read(&mine, &frame) == FRAMES_HELD && frame ? 0 : -EPERM;
 }
 
-/* have the page of a shared mapping mapped again, if it is still there */
+/* Makes the kernel map the page of a shared mapping again, if it is still there. */
 static void touch(unsigned long addr)
 {
 	char byte;
@@ -67,7 +67,10 @@ enum frames frames_read(const struct held_range *range, uint64_t *ret_frames)
 
 	if (!read_entries(range, ret_frames))
 		return FRAMES_UNKNOWN;
-	/* reclaim, and some calls, unmap shared pages, which are the same ones all the while */
+	/*
+	 * Reclaim, and some calls, unmap shared pages that stay in their file: map them again
+	 * first.
+	 */
 	if (range->shared) {
 		for (unsigned int i = 0; i < range->nr_pages; i++)
 			if (!(ret_frames[i] & PRESENT))
@@ -94,7 +97,7 @@ static void read_mappings(void)
 	if (!f)
 		return;
 	while (nr_mappings < MAX_MAPPINGS && fgets(line, sizeof(line), f)) {
-		/* a device's memory is its own; our ring is no memory of the program's */
+		/* skip memory of devices, and our own ring */
 		if (sscanf(line, "%lx-%lx %4s", &start, &end, perms) != 3 ||
 		    strncmp(perms, "rw", 2) || strstr(line, " /dev/dri") ||
 		    strstr(line, "[io_uring]"))
@@ -120,7 +123,9 @@ bool range_pick(struct held_range *ret_range)
 	nr = pick(nr_mappings);
 	ret_range->nr_pages = 1 + pick(MAX_PAGES);
 	ret_range->shared = mappings[nr].shared;
-	/* large mappings are mostly empty: some places of each, then another time */
+	/*
+	 * Large mappings are mostly empty: try some places of this one; another pick may find more.
+	 */
 	for (int tries = 0; tries < 8; tries++) {
 		unsigned long pages = (mappings[nr].end - mappings[nr].start) / PAGE;
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-# storm.pl SECONDS - strings of all sizes, that grow and go, and children
+# storm.pl SECONDS - strings of all sizes that grow and are freed, and children
 use strict;
 use warnings;
 

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Programs that know nothing of invlock, with the checker in them: see checker.c.
+"""Programs that know nothing of invlock, with the checker inside: see checker.c.
 
 usage: test_programs.py CHECKER INSIDE REPORT short|long
 
-Each test runs one program and adds up what the checkers in its processes counted. A miss is
-a failure, and so is a run in which the checker found nothing stale: it would prove nothing.
-The figures go to REPORT as JSON, and behind the tests as a table.
+Each test runs one program and adds up the counts of the checkers in its processes. A miss is a
+failure, and so is a run in which the checker found nothing stale: that would prove nothing.
+The figures go to REPORT as JSON, and to the output as a table after the tests.
 """
 import json
 import os
@@ -31,7 +31,7 @@ RESULTS = {}
 
 
 class _Watched:
-    """A folder for one program, and how to start it with the checker in it"""
+    """A folder for one program, and a way to start it with the checker inside"""
 
     def __init__(self, name, only=None, forks=False, monitor='bpf'):
         self.name = name
@@ -51,7 +51,7 @@ class _Watched:
             env['INVLOCK_CHECKER_ONLY'] = os.path.basename(INSIDE)
             command = (INSIDE, *command)
         else:
-            # not in env's own environment: it is for the program alone
+            # env must not run with these variables: they are for the program alone
             command = (*wrap, 'env', f'LD_PRELOAD={self.preload}', *command)
         options = {'stdin': subprocess.DEVNULL, **options}
         with open(os.path.join(self.folder, 'log'), 'a') as log:
@@ -97,7 +97,7 @@ def _need(*programs):
 
 
 def _watch(name, work, **options):
-    """counts of a program while work(watched) runs it"""
+    """the counts of a program while work(watched) uses it"""
     if os.geteuid() != 0:
         raise tap.Skip('needs root, to see page frames in /proc/self/pagemap')
     watched = _Watched(name, **options)
@@ -131,7 +131,7 @@ def _wait_for(path):
         if os.path.exists(path):
             return
         time.sleep(0.1)
-    raise AssertionError(f'{path} did not come')
+    raise AssertionError(f'{path} was not created')
 
 
 def python3_never_has_a_stale_page_called_valid():
@@ -153,9 +153,9 @@ def gcc_never_has_a_stale_page_called_valid():
 
         def spent():
             return time.monotonic() - begin
-        # few of its pages go: on until one was met
+        # awk has few pages: repeat until a change has hit one that is watched
         while spent() < SECONDS or (spent() < 120 and not watched.counts()[0]['stale']):
-            # it collects its garbage after each function
+            # this makes it collect its garbage after each function
             watched.finish(watched.start('gcc', '-O2', '-S', source, '-o', '/dev/null', '--param',
                                          'ggc-min-expand=0', '--param', 'ggc-min-heapsize=0'))
     _prove('gcc', work, only='cc1')
@@ -189,7 +189,7 @@ def a_static_go_program_never_has_a_stale_page_called_valid():
 
 def a_static_busybox_never_has_a_stale_page_called_valid():
     _need('busybox')
-    # strings that double, and arrays that are filled and deleted
+    # strings that double in length, and arrays that are filled and deleted
     script = '''BEGIN { end = systime() + ARGV[1]; while (systime() < end) {
                 s = "x"; for (i = 0; i < 20; i++) s = s s
                 for (i = 0; i < 5000; i++) a[i] = i "" substr(s, 1, 1000); delete a } }'''
@@ -203,7 +203,7 @@ def sqlite3_never_has_a_stale_page_called_valid():
         program = watched.start('sqlite3', 'db', stdin=subprocess.PIPE)
         program.stdin.write(b'PRAGMA mmap_size = 67108864; CREATE TABLE t (k, v);\n')
         for _ in range(SECONDS):
-            # a database in memory comes and goes; one on disk grows and shrinks
+            # a database in memory is created and dropped; one on disk grows and shrinks
             program.stdin.write(b'''
                 ATTACH ':memory:' AS m; CREATE TABLE m.t (k INTEGER PRIMARY KEY, v BLOB);
                 WITH RECURSIVE n (k) AS (SELECT 1 UNION ALL SELECT k + 1 FROM n WHERE k < 9000)
@@ -244,7 +244,7 @@ def postgres_and_its_backends_never_have_a_stale_page_called_valid():
     if not binaries:
         raise tap.Skip('postgres is not installed: scripts/deps.sh programs')
     where = f'/usr/lib/postgresql/{binaries[-1]}/bin'
-    # it refuses to be root, so it is another user with what the checker needs
+    # postgres refuses to run as root, so this is another user, with the capabilities of the checker
     user = ['setpriv', '--reuid=postgres', '--regid=postgres', '--clear-groups']
     caps = ['--inh-caps=+bpf,+perfmon,+sys_admin,+ipc_lock',
             '--ambient-caps=+bpf,+perfmon,+sys_admin,+ipc_lock']
@@ -277,7 +277,7 @@ def qemu_never_has_a_stale_page_called_valid():
                                 stdin=subprocess.PIPE)
         end = time.monotonic() + SECONDS
         while time.monotonic() < end:
-            # memory comes and goes, the guest starts anew
+            # memory is plugged and unplugged, and the guest is reset
             program.stdin.write(b'object_add memory-backend-ram,id=m,size=16M,prealloc=on\n')
             program.stdin.flush()
             time.sleep(0.05)
@@ -317,7 +317,7 @@ def _write_report():
 
 
 if __name__ == '__main__':
-    # whoever a program becomes must be able to load it
+    # a program may change its user, who must be able to load the checker
     os.chmod(WORK, 0o755)
     shutil.copy(CHECKER, os.path.join(WORK, 'libchecker.so'))
     try:

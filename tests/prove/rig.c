@@ -41,7 +41,7 @@ static void run(const struct as *as, const char *const *words, const int out[2],
 	_exit(99);
 }
 
-/* what came, cut off where it is more than fits; false = that was all */
+/* Reads all that is there, and drops what does not fit. Return: false = nothing was dropped */
 static bool take(int fd, char *text, size_t size)
 {
 	size_t len = strlen(text);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Run the command as a program, and keep what it said. */
+/* Runs the command as a program, and returns its output. */
 #ifndef INVLOCK_TESTS_PROVE_RIG_H
 #define INVLOCK_TESTS_PROVE_RIG_H
 
@@ -11,31 +11,37 @@ struct said {
 	char err[4096];
 };
 
-/* where, and as whom: all optional */
+/* Where and as which user the command runs; all of it is optional. */
 struct as {
-	uid_t uid;		/* and gid; 0 = as the test */
+	uid_t uid;		/* user and group; 0 = those of the test */
 	const char *tmpdir;
-	void (*prepare)(void);	/* in the child, before the identity is given up */
+	void (*prepare)(void);	/* runs in the child before it changes its user */
 	unsigned int signal_after_ms;
 	int signal;
 };
 
-/* "invlock prove" with these words, NULL-terminated */
+/* Runs "invlock prove" with these arguments, which end with NULL. */
 void prove(struct said *ret, const struct as *as, const char *const *words);
 
 #define PROVE(said, as, ...) prove(said, as, (const char *const[]){ __VA_ARGS__, NULL })
 
-/* the numbers of the last line, "stale: invlock 0, naive 12"; fails the test when it is another */
+/*
+ * Reads the numbers of the last line, "stale: invlock 0, naive 12". Any other last line fails the
+ * test.
+ */
 void last_line(const struct said *said, unsigned long long *ret_invlock,
 	       unsigned long long *ret_naive);
 
-/* fails, and shows what was said, unless it ended with this code */
+/* Fails the test and shows the output, unless the command ended with this code. */
 void expect(const struct said *said, int code);
 
-/* it ended well, and its last line says: invlock never, naive sometimes */
+/* Expects exit code 0, and a last line with no stale use of invlock and some of the naive cache. */
 void expect_proof(const struct said *said);
 
-/* a new empty directory on a disk, where anyone may make files; and its end, which must be empty */
+/*
+ * Makes an empty directory on a disk in which any user may make files. Removing it fails the test
+ * unless it is empty.
+ */
 void make_directory(char name[64]);
 void remove_empty_directory(const char *name);
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* What cannot be run is refused with one sentence on stderr that names what was wrong. */
+/* Bad input is refused with one sentence on stderr that names the mistake. */
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -19,11 +19,11 @@ static void refused(int code, const char *names)
 	assert_string_equal(said.out, "");
 	if (!strstr(said.err, names))
 		fail_msg("'%s' does not name %s", said.err, names);
-	/* one line */
+	/* there is no second line */
 	assert_ptr_equal(strchr(said.err, '\n'), said.err + strlen(said.err) - 1);
 }
 
-TEST(a_number_that_is_none_zero_negative_or_too_large_is_refused)
+TEST(a_number_that_is_malformed_zero_negative_or_too_large_is_refused)
 {
 	static const char *const wrong[] = {
 		"0", "-1", "x", "", "3x", "1.5", "99999999999999999999",
@@ -39,7 +39,7 @@ TEST(a_number_that_is_none_zero_negative_or_too_large_is_refused)
 	refused(2, "1024");
 }
 
-TEST(unknown_names_are_refused_and_the_known_ones_named)
+TEST(unknown_names_are_refused_and_the_known_ones_listed)
 {
 	PROVE(&said, NULL, "--monitor", "crystal-ball");
 	refused(2, "manual");
@@ -59,7 +59,7 @@ static void with_file(const char *path, int code, const char *names)
 	refused(code, names);
 }
 
-TEST(a_file_that_cannot_be_read_at_any_offset_is_refused)
+TEST(a_file_without_random_access_is_refused)
 {
 	with_file("/nonexistent/file", 2, "/nonexistent/file");
 	with_file("/var/tmp", 2, "directory");

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* Short runs: what they prove, and that a broken check turns them red. */
+/* Short runs: what they prove, and that they fail if the check is broken. */
 #include <fcntl.h>
 #include <json-c/json.h>
 #include <signal.h>
@@ -94,7 +94,7 @@ static void check_columns(struct json_object *columns)
 			continue;
 		for (unsigned int n = 0; n < sizeof(cached) / sizeof(cached[0]); n++)
 			assert_true(number(column, cached[n]) >= 0);
-		/* every I/O that could be cached was a hit or a miss */
+		/* every I/O that may be cached was a hit or a miss */
 		assert_int_equal(number(column, "hits") + number(column, "misses"),
 				 number(column, "eligible"));
 		member(column, "plain_requests", json_type_object);
@@ -104,7 +104,7 @@ static void check_columns(struct json_object *columns)
 	assert_true(number(member(columns, "naive", json_type_object), "stale") > 0);
 }
 
-TEST(json_is_one_object_with_all_that_the_text_says)
+TEST(json_is_one_object_that_says_everything_the_text_says)
 {
 	struct json_tokener *tokener = json_tokener_new();
 	struct json_object *all, *changes;
@@ -115,7 +115,7 @@ TEST(json_is_one_object_with_all_that_the_text_says)
 	assert_string_equal(said.err, "");
 	all = json_tokener_parse_ex(tokener, said.out, strlen(said.out));
 	assert_int_equal(json_tokener_get_error(tokener), json_tokener_success);
-	/* nothing behind it but the end of the line */
+	/* only the end of the line comes after the object */
 	assert_true(json_tokener_get_parse_end(tokener) >= strlen(said.out) - 1);
 
 	assert_true(json_object_get_boolean(member(all, "proved", json_type_boolean)));
@@ -166,7 +166,7 @@ TEST(a_file_of_the_user_is_read_and_left_as_it_is)
 	int fd = mkstemp(name);
 
 	assert_true(fd >= 0);
-	/* not random, not a whole number of blocks */
+	/* the content has a period that fits no block, so that each block differs from the next */
 	for (size_t i = 0; i < sizeof(text); i++)
 		text[i] = "invlock\n"[i % 8];
 	assert_int_equal(write(fd, text, sizeof(text)), sizeof(text));
@@ -179,7 +179,7 @@ TEST(a_file_of_the_user_is_read_and_left_as_it_is)
 	close(fd);
 }
 
-TEST(a_file_of_one_block_and_one_of_odd_size_are_enough)
+TEST(a_file_of_one_block_and_one_of_odd_size_are_large_enough)
 {
 	static const unsigned int sizes[] = { 4096, 20000 };
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* Where something is missing, prove says so and runs what it can; it leaves nothing behind. */
+/* If something is missing, prove says so and runs what it can. It leaves nothing behind. */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/filter.h>
@@ -36,7 +36,7 @@ TEST(without_privilege_something_proves_it)
 	expect_proof(&said);
 }
 
-/* what a container does */
+/* Forbids the calls that a container forbids. */
 static void forbid_calls(void)
 {
 	struct sock_filter filter[] = {
@@ -54,7 +54,7 @@ static void forbid_calls(void)
 		_exit(98);
 }
 
-TEST(in_a_container_it_says_what_is_missing_and_proves_it_with_the_rest)
+TEST(in_a_container_it_names_what_is_missing_and_proves_the_rest)
 {
 	const struct as contained = { .prepare = forbid_calls };
 
@@ -71,7 +71,7 @@ TEST(in_a_container_it_says_what_is_missing_and_proves_it_with_the_rest)
 	assert_non_null(strstr(said.err, "--device soft"));
 }
 
-/* enough for the rings, which newer kernels charge too, and for a buffer or two */
+/* A limit that has room for the rings, which newer kernels count, and for a buffer or two. */
 static void little_memlock(void)
 {
 	const struct rlimit little = { 64 << 10, 64 << 10 };
@@ -93,12 +93,12 @@ TEST(a_run_in_which_hardly_anything_can_be_cached_proves_nothing)
 	assert_non_null(strstr(said.out, "Nothing is proved"));
 }
 
-TEST(uffd_says_what_was_not_attempted_and_that_it_is_not_exact)
+TEST(with_uffd_it_names_what_was_left_out_and_that_uffd_is_not_exact)
 {
 	PROVE(&said, NULL, "--seconds", "2", "--monitor", "uffd");
 	if (said.code == 3)
 		TEST_SKIP("no usable userfaultfd: %.*s", (int)strcspn(said.err, "\n"), said.err);
-	/* a stale use is possible under it; hidden it must not be */
+	/* uffd is not exact, so a stale use is possible; but it must not be hidden */
 	assert_true(said.code == 0 || said.code == 1);
 	assert_non_null(strstr(said.out, "left out: guard pages: the monitor uffd does not see"));
 	assert_non_null(strstr(said.out, "not exact for these kinds: "));
@@ -107,7 +107,7 @@ TEST(uffd_says_what_was_not_attempted_and_that_it_is_not_exact)
 	assert_non_null(strstr(said.out, "sets need to INVLOCK_KINDS_UFFD"));
 }
 
-TEST(a_file_on_tmpfs_is_read_all_the_same)
+TEST(a_file_on_tmpfs_is_read_without_direct_io)
 {
 	char name[] = "/dev/shm/invlock-test-XXXXXX";
 	int fd = mkstemp(name);
@@ -121,7 +121,7 @@ TEST(a_file_on_tmpfs_is_read_all_the_same)
 	expect_proof(&said);
 }
 
-TEST(no_file_is_left_behind_however_the_run_ends)
+TEST(no_file_is_left_behind_in_whatever_way_the_run_ends)
 {
 	char name[64];
 	struct as as = { .tmpdir = name };

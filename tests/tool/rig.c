@@ -10,7 +10,7 @@
 
 #define NOBODY	65534
 
-/* what is left of root's rights */
+/* Gives up what remains of root's rights. */
 static bool drop_rights(void)
 {
 	if (geteuid())
@@ -32,7 +32,7 @@ static int keep(int fd, char *ret_text)
 
 int run(const char *program, char *const *argv, bool unprivileged, struct ran *ret)
 {
-	/* opened with our rights: nobody may not be able to walk to it */
+	/* Opened with our rights, because user nobody may not reach the file by its path. */
 	int file = open(program, O_RDONLY | O_CLOEXEC);
 	int out = memfd_create("out", MFD_CLOEXEC), err = memfd_create("err", MFD_CLOEXEC);
 	int status;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Run the command and keep what it writes. */
+/* Runs the command and returns its output. */
 #ifndef INVLOCK_TESTS_TOOL_RIG_H
 #define INVLOCK_TESTS_TOOL_RIG_H
 
@@ -13,7 +13,10 @@ struct ran {
 	char err[MAX_OUTPUT];
 };
 
-/* argv ends with NULL; @unprivileged: as nobody, with no capability. 0, or -1 and errno */
+/*
+ * Runs a program; argv ends with NULL. unprivileged: as user nobody, without capabilities. Return:
+ * 0, or -1 and errno
+ */
 int run(const char *program, char *const *argv, bool unprivileged, struct ran *ret);
 
 #endif /* INVLOCK_TESTS_TOOL_RIG_H */

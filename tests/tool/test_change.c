@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* The changes: real, harmless, and judged by nothing but the translation. */
+/* The changes of `invlock doctor` are real, do no harm, and are judged by the translation alone. */
 #include <errno.h>
 #include <pthread.h>
 #include <sys/mman.h>
@@ -51,7 +51,7 @@ TEST(every_change_has_a_name_of_its_own_and_a_kind)
 	assert_true(nr >= 35);
 }
 
-TEST(nothing_is_seen_where_nobody_watches)
+TEST(without_a_monitor_that_reports_no_change_is_seen)
 {
 	struct invlock_mm *mm = open_or_skip("manual");
 	const struct map_change *c;
@@ -67,12 +67,12 @@ TEST(nothing_is_seen_where_nobody_watches)
 		else
 			print_message("# %s: %s\n", c->name, r.reason);
 	}
-	/* a container may forbid some, but not the bulk */
+	/* A container may forbid some changes, but not most of them. */
 	assert_true(nr_missed >= 15);
 	invlock_mm_close(mm);
 }
 
-/* ThreadSanitizer maps shadows for the stack of each thread, and keeps them */
+/* ThreadSanitizer maps shadow memory for each thread's stack, and keeps it. */
 static bool maps_by_itself(const struct map_change *c)
 {
 #ifdef __SANITIZE_THREAD__
@@ -96,7 +96,7 @@ TEST(changes_leave_the_number_of_mappings_as_it_was)
 			print_message("# %s: not counted under ThreadSanitizer\n", c->name);
 			continue;
 		}
-		/* libc keeps what it needed the first time */
+		/* The first run: libc keeps mappings that it needs from then on. */
 		map_change_test(c, mm, &r);
 		before = count_mappings();
 		map_change_test(c, mm, &r);
@@ -133,7 +133,7 @@ static void stop(struct disturbance *s)
 	pthread_join(s->thread, NULL);
 }
 
-/* what a busy program does all day: heap, mappings, pages */
+/* Changes that a busy program makes all day: heap, mappings, pages. */
 static void change_other_memory(struct disturbance *s)
 {
 	char *p = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -168,8 +168,8 @@ static void sees_what_it_claims_beside_other_threads(const char *name)
 			continue;
 		}
 		/*
-		 * The break is not ours alone while the storm allocates, and memory may be such as
-		 * the monitor refuses; the rest must be seen.
+		 * The storm allocates, so it may move the heap's end; and the monitor may refuse
+		 * some memory. Every other change must be seen.
 		 */
 		print_message("# %s: %s: %s\n", c->name, change_verdict_name(r.verdict), r.reason);
 		if (r.verdict == CHANGE_REFUSED && strstr(r.reason, "refuses such memory"))
@@ -184,17 +184,17 @@ static void sees_what_it_claims_beside_other_threads(const char *name)
 	invlock_mm_close(mm);
 }
 
-TEST(bpf_sees_what_it_claims_beside_other_threads)
+TEST(bpf_sees_what_it_claims_while_other_threads_change_memory)
 {
 	sees_what_it_claims_beside_other_threads("bpf");
 }
 
-TEST(uffd_sees_what_it_claims_beside_other_threads)
+TEST(uffd_sees_what_it_claims_while_other_threads_change_memory)
 {
 	sees_what_it_claims_beside_other_threads("uffd");
 }
 
-/* changes of the feed alone, so that what a verdict rests on can be played */
+/* Changes of the feed alone, which show what the verdict depends on. */
 static struct invlock_mm *played;
 
 static void report(const void *addr, size_t len)
@@ -233,7 +233,7 @@ static struct change_result play(int (*make)(void *addr, size_t len))
 	return r;
 }
 
-TEST(a_verdict_tells_seen_from_seen_by_accident_and_from_not_made)
+TEST(a_verdict_distinguishes_seen_seen_by_accident_and_not_made)
 {
 	struct change_result r;
 
@@ -252,7 +252,7 @@ TEST(a_verdict_tells_seen_from_seen_by_accident_and_from_not_made)
 
 static unsigned int nr_watched;
 
-/* the second watch of a trial comes when the first translation is made */
+/* In each trial the second watch comes when the first translation exists. */
 static int disturb(struct invlock_mm *mm, u64 from, u64 to)
 {
 	(void)mm;
@@ -263,7 +263,7 @@ static int disturb(struct invlock_mm *mm, u64 from, u64 to)
 	return 0;
 }
 
-TEST(staleness_from_before_the_change_is_not_taken_for_seeing_it)
+TEST(a_translation_that_was_stale_before_the_change_is_no_proof)
 {
 	struct monitor disturbing;
 	struct invlock_mm other;
@@ -277,19 +277,19 @@ TEST(staleness_from_before_the_change_is_not_taken_for_seeing_it)
 	map_change_test(&map_changes[0], &other, &r);
 	assert_int_equal(r.verdict, CHANGE_UNKNOWN);
 	assert_non_null(strstr(r.reason, "disturbed"));
-	/* tried again, more than once */
+	/* the trial was repeated more than once */
 	assert_true(nr_watched > 4);
 	invlock_mm_close(played);
 }
 
 static unsigned int nr_asked;
 
-/* a change of other memory, whose event the first to ask finds half written */
+/* A change of neighbouring memory. The first reader finds its event half written. */
 static int report_a_neighbour(void *addr, size_t len)
 {
 	char *next = (char *)addr + len;
 
-	/* in a stripe that the memory is in, so that only the event tells them apart */
+	/* In the same stripe as the memory, so that only the event shows the difference. */
 	report((unsigned long)next % (1 << INVLOCK_STRIPE_SHIFT) ? next : (char *)addr - 1, 1);
 	nr_asked = 0;
 	return 0;
@@ -306,7 +306,7 @@ static bool write_the_event_slowly(void *arg)
 	return true;
 }
 
-TEST(an_event_that_is_being_written_is_not_taken_for_the_change)
+TEST(an_event_that_is_being_written_is_not_mistaken_for_the_change)
 {
 	struct map_change c = { "played", INVLOCK_KIND_UNMAP, trial_private, report_a_neighbour };
 	struct invlock_mm other;

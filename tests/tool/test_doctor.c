@@ -77,7 +77,7 @@ TEST(json_has_a_verdict_for_every_change_and_monitor)
 			const char *word = text(member(entry, "verdicts"), monitors[i]->name);
 
 			assert_true(is_verdict(word));
-			/* what is not seen is explained */
+			/* every verdict but "seen" has a reason */
 			if (strcmp(word, "seen"))
 				assert_true(*text(member(entry, "reasons"), monitors[i]->name));
 		}
@@ -101,7 +101,7 @@ TEST(json_tells_of_monitors_and_host)
 	assert_true(*text(o, "recommendation"));
 	for (unsigned int i = 0; monitors[i]; i++) {
 		m = monitor_named(o, monitors[i]->name);
-		/* usable, or a sentence why not */
+		/* a monitor is usable, or a sentence says why not */
 		assert_true(json_object_get_boolean(member(m, "usable")) == !*text(m, "reason"));
 		member(m, "selftest");
 		member(m, "sees");
@@ -115,7 +115,7 @@ TEST(json_tells_of_monitors_and_host)
 	json_object_put(o);
 }
 
-/* true = @line is the row of @name, with these verdicts behind it */
+/* Whether the line is the row of this name, with these verdicts. */
 static bool is_row(const char *line, const char *name, const char *const *verdicts)
 {
 	size_t len = strlen(name);
@@ -167,7 +167,7 @@ TEST(the_report_for_people_lists_the_same_in_100_columns)
 	json_object_put(o);
 }
 
-TEST(doctor_gives_the_advice_of_the_errors_where_uffd_alone_works)
+TEST(doctor_repeats_the_advice_of_the_error_where_only_uffd_works)
 {
 	struct json_object *o;
 
@@ -175,13 +175,13 @@ TEST(doctor_gives_the_advice_of_the_errors_where_uffd_alone_works)
 	o = parse();
 	if (member(o, "chosen") || !json_object_get_boolean(member(monitor_named(o, "uffd"),
 								   "usable")))
-		TEST_SKIP("a better monitor than uffd works here for everybody, or not even that");
+		TEST_SKIP("on this machine another monitor than uffd works, or none");
 	assert_non_null(strstr(text(o, "recommendation"), "does not see guard, shm-remap; "));
 	assert_non_null(strstr(text(o, "recommendation"), monitor_uffd.advice));
 	json_object_put(o);
 }
 
-TEST(doctor_says_what_the_environment_leaves_to_choose)
+TEST(doctor_says_which_monitor_the_environment_selects)
 {
 	struct json_object *o;
 
@@ -200,7 +200,7 @@ TEST(one_monitor_can_be_asked_for)
 	struct json_object *o;
 
 	RUN(false, "doctor", "--monitor", "manual", "--json");
-	/* it is never chosen by itself */
+	/* manual is only used when it is asked for, so the answer is no */
 	assert_int_equal(ran.code, 1);
 	o = parse();
 	assert_int_equal(json_object_array_length(member(o, "monitors")), 1);
@@ -208,7 +208,7 @@ TEST(one_monitor_can_be_asked_for)
 	json_object_put(o);
 }
 
-/* exit code 2, nothing on stdout, one line on stderr that has @word */
+/* Exit code 2, nothing on stdout, and one line on stderr, which contains this word. */
 static void is_usage_error(const char *word)
 {
 	assert_int_equal(ran.code, 2);
@@ -249,7 +249,7 @@ TEST(help_and_version_go_to_stdout)
 	assert_string_equal(ran.err, "");
 }
 
-/* each "--option" of what --help printed is on the manual page */
+/* Each "--option" that --help prints must be on the manual page. */
 static void is_on_the_page(const char *page)
 {
 	char wanted[60], *option = ran.out;
@@ -284,7 +284,7 @@ TEST(the_manual_page_has_every_option)
 	is_on_the_page(page);
 }
 
-TEST(without_privilege_bpf_says_why_and_the_answer_is_no)
+TEST(without_privilege_bpf_gives_its_reason_and_the_answer_is_no)
 {
 	struct json_object *o, *bpf;
 

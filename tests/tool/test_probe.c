@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* What crashes or hangs in a probe is a finding; what comes behind it is still tried. */
+/* A change that crashes or hangs its probe is reported, and the changes after it are still made. */
 #include <signal.h>
 
 #include "tests/test.h"
@@ -47,7 +47,7 @@ const struct map_change *map_change_at(unsigned int nr)
 	return nr < NR_PLANTED ? &planted[nr] : NULL;
 }
 
-TEST(the_changes_behind_a_crash_or_a_hang_are_made)
+TEST(the_changes_after_a_crash_or_a_hang_are_made)
 {
 	const char *const reasons[NR_PLANTED] = {
 		"ran", "died of signal 9", "ran", "hung", "ended with code 3", "ran",
@@ -62,7 +62,7 @@ TEST(the_changes_behind_a_crash_or_a_hang_are_made)
 	}
 }
 
-TEST(a_monitor_that_cannot_be_opened_has_its_sentence)
+TEST(a_monitor_that_cannot_be_opened_gives_its_reason)
 {
 	struct monitor unheard_of = monitor_manual;
 	struct finding f = { .monitor = &unheard_of };

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* The self-test at open must turn red for a monitor that says more than it sees. */
+/* The self-test at open must fail for a monitor that claims more than it sees. */
 #include <errno.h>
 
 #include "tests/test.h"
@@ -7,7 +7,7 @@
 #include "lib/monitor/monitor.h"
 #include "lib/selftest/selftest.h"
 
-/* an mm of a real monitor, and one that is the same but for what it claims */
+/* A real monitor's mm, and a copy of it with other claims. */
 struct liar {
 	struct invlock_mm *mm;
 	struct monitor monitor;
@@ -28,7 +28,7 @@ static void open_liar(struct liar *l, const char *name, u64 need)
 	l->lying.monitor = &l->monitor;
 }
 
-/* the kinds of the changes that are made at open */
+/* Whether the self-test at open tries a kind. */
 static bool is_tried(unsigned int kind)
 {
 	const struct map_change *const quick[] = { map_changes, advise_changes, truncate_changes };
@@ -62,13 +62,13 @@ TEST(a_blind_monitor_fails_whichever_kind_it_claims)
 
 TEST(every_kind_that_a_cache_asks_for_is_tried_but_brk)
 {
-	/* the break belongs to the whole program: `invlock doctor` tries that one */
+	/* The heap's end belongs to the whole program: only `invlock doctor` tries brk. */
 	for (unsigned int kind = 0; kind < INVLOCK_NR_KINDS; kind++)
 		if (INVLOCK_KINDS_DEFAULT >> kind & 1 && kind != INVLOCK_KIND_BRK)
 			assert_true(is_tried(kind));
 }
 
-TEST(the_sentence_names_the_monitor_the_kind_and_the_change)
+TEST(the_error_names_the_monitor_the_kind_and_the_change)
 {
 	struct invlock_why why;
 	struct liar l;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
- * Rings whose descriptor is registered. The number that stands for such a ring is each thread's
- * own, and liburing 2.4 and newer register through it. Here every version does: a thread that is
- * not the ring's and calls liburing means another ring, or none.
+ * Rings whose descriptor is registered. Each thread has its own number for such a ring, and
+ * liburing 2.4 and newer use that number for registrations. These tests make every version do so:
+ * if a thread that does not own the ring called liburing, it would reach another ring, or none.
  */
 #include <pthread.h>
 #include <sys/syscall.h>
@@ -43,7 +43,7 @@ int io_uring_unregister_buffers(struct io_uring *ring)
 	return as_liburing_does(ring, IORING_UNREGISTER_BUFFERS, NULL, 0);
 }
 
-/* opens the rig, and reads through each of NR buffers */
+/* Opens the rig, and reads through each of NR buffers. */
 static void open_and_register(struct rig *rig, unsigned int flags, unsigned char *bufs)
 {
 	const struct invlock_uring_options o = {
@@ -81,7 +81,10 @@ struct second_ring {
 	char failed[200];
 };
 
-/* a thread with such a ring of its own does the first adapter's work; asserts do not work here */
+/*
+ * A thread that has such a ring of its own does the work of the first adapter. cmocka's asserts do
+ * not work in this thread.
+ */
 static void *reap_for_another(void *arg)
 {
 	struct second_ring *o = arg;
@@ -121,7 +124,7 @@ TEST(a_thread_that_reaps_and_closes_for_another_touches_no_ring_of_its_own)
 	assert_int_equal(pthread_create(&thread, NULL, reap_for_another, &o), 0);
 	assert_int_equal(pthread_join(thread, NULL), 0);
 	assert_string_equal(o.failed, "");
-	/* closed there, with its table: there is room for another adapter */
+	/* The other thread has closed the adapter, and its table: there is room for another one. */
 	assert_int_equal(invlock_uring_open(&rig.ring, rig.mm, NULL, &rig.uring, NULL), 0);
 	rig_close(&rig);
 	munmap(o.bufs, NR * BUF);
