@@ -145,6 +145,17 @@ def the_example_of_a_cache_sees_new_memory():
     assert said == 'memory old, device old\n' * 2 + 'memory new, device new\n', said
 
 
+def the_example_of_a_cache_in_cpp_sees_new_memory():
+    if not shutil.which('g++'):
+        raise tap.Skip('g++ is not installed')
+    for standard in 'c++17', 'c++20':
+        program = os.path.join(WORK, 'cache_cpp')
+        _run('g++', *WARN, f'-std={standard}', '-O2', f'{ROOT}/examples/cache.cpp', '-o', program,
+             *_pkg_config('--cflags', '--libs', 'invlock'))
+        said = _run_example(program)
+        assert said == 'memory old, device old\n' * 2 + 'memory new, device new\n' * 2, said
+
+
 def the_example_of_a_section_is_never_wrong():
     said = _run_example(_compile(f'{ROOT}/examples/section.c', '-pthread'))
     assert re.fullmatch(r'[1-9]\d* uses of [1-9]\d* translations, 0 wrong\n', said), said
