@@ -12,6 +12,7 @@
 #include "adapters/common.h"
 
 #define DEFAULT_SLOTS	1024u
+#define REAPER_FLAGS	(INVLOCK_URING_REAPER | INVLOCK_URING_NO_REAPER)
 #define DEFAULT_MIN_LEN	16384
 
 static const char *const way_names[] = {
@@ -71,7 +72,9 @@ static int check_options(const struct invlock_uring_options *options,
 		return explain(why, -EINVAL, "the options have a wrong size, or fields that this "
 			       "library does not know; set size to sizeof(struct "
 			       "invlock_uring_options)");
-	if (ret->flags & ~INVLOCK_URING_REAPER)
+	if (ret->flags == REAPER_FLAGS)
+		return explain(why, -EINVAL, "the options ask for a reaper and for none");
+	if (ret->flags & ~REAPER_FLAGS)
 		return explain(why, -EINVAL, "the options have unknown flags: %#x", ret->flags);
 	if (ret->slots > URING_MAX_SLOTS)
 		return explain(why, -EINVAL, "%u slots are more than io_uring's limit of %u",
@@ -114,8 +117,8 @@ static int open_cache(struct invlock_uring *uring, const struct invlock_uring_op
 {
 	struct invlock_cache_options options = {
 		.size = sizeof(options),
-		.flags = o->flags & INVLOCK_URING_REAPER && !uring->one_thread ?
-			 INVLOCK_CACHE_REAPER : 0,
+		.flags = uring->one_thread || o->flags & INVLOCK_URING_NO_REAPER ?
+			 INVLOCK_CACHE_NO_REAPER : INVLOCK_CACHE_REAPER,
 		.ops = { .reg = slot_register, .dereg = slot_clear },
 		.ctx = uring,
 		.need = o->need,
@@ -157,7 +160,6 @@ static int create(struct io_uring *ring, struct invlock_mm *mm,
 		.one_thread = ring->flags & IORING_SETUP_SINGLE_ISSUER,
 		.memlock_next = 1,
 	};
-	uring->reap_here = uring->one_thread && o->flags & INVLOCK_URING_REAPER;
 	limit_by_memlock(uring);
 	err = slots_init(&uring->slots, o->slots);
 	if (err) {

@@ -46,7 +46,6 @@ struct invlock_uring {
 	uint64_t max_bytes;	/* 0 = no limit */
 	bool max_is_memlock;
 	bool one_thread;	/* IORING_SETUP_SINGLE_ISSUER */
-	bool reap_here;		/* a reaper was asked for and cannot be had */
 
 	struct slots slots;
 

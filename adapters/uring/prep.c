@@ -10,8 +10,6 @@
  *	RLIMIT_MEMLOCK		for 1, 2, 4, ... MEMLOCK_SKIP_MAX registrations
  */
 #include <errno.h>
-#include <poll.h>
-#include <pthread.h>
 
 #include "adapter.h"
 
@@ -64,19 +62,6 @@ static int way_of(int err)
 	default:
 		return INVLOCK_URING_OTHER;
 	}
-}
-
-/* a thread of the library must not touch this ring: do its work, when there is some */
-static void reap_if_due(struct invlock_uring *uring)
-{
-	struct pollfd due = { .fd = invlock_cache_fd(uring->cache), .events = POLLIN };
-	int old_state;
-
-	/* poll() is a place to be cancelled, even when it does not wait */
-	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old_state);
-	if (poll(&due, 1, 0) > 0)
-		invlock_cache_reap(uring->cache);
-	pthread_setcancelstate(old_state, NULL);
 }
 
 /* what this attempt tells about the next ones */
@@ -161,8 +146,6 @@ static int choose_slow(struct invlock_uring *uring, uint64_t first, size_t len, 
 		return INVLOCK_URING_MEMLOCK;
 	if (!ring_is_ours(uring))
 		return INVLOCK_URING_THREAD;
-	if (uring->reap_here)
-		reap_if_due(uring);
 	return register_range(uring, start, end, pin);
 }
 

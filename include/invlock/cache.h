@@ -41,7 +41,15 @@ struct invlock_cache_ops {
 	void (*dereg)(void *ctx, void *addr, size_t len, uint64_t handle);
 };
 
-#define INVLOCK_CACHE_REAPER	1u	/* let a thread of the library deregister dead entries */
+/*
+ * Dead entries are deregistered by gets that register, and, while there are none, by the reaper:
+ * one thread of the library, "invlock-reaper", for all caches of the process. It runs from the
+ * first open to the last close, blocks all signals, and makes no system call of its own but
+ * futex(). It stops when the process begins to exit. A program that must have no other thread, or
+ * that reaps in its own loop (invlock_cache_fd()), opens its caches with INVLOCK_CACHE_NO_REAPER.
+ */
+#define INVLOCK_CACHE_REAPER	1u	/* the default, which may be said */
+#define INVLOCK_CACHE_NO_REAPER	2u	/* no thread of the library looks after this cache */
 
 /**
  * struct invlock_cache_options - a cache's properties
@@ -58,7 +66,7 @@ struct invlock_cache_ops {
  *	the request's pages only by rounding: a power of two, at least a page; 0 = a page
  * @rounds: registrations undone before a get gives up; 0 = 64
  * @time_ns: the same in wall time; 0 = one second
- * @reap_ms: how often dead entries are looked for while idle; 0 = 50
+ * @reap_ms: how often dead entries are looked for while no get registers; 0 = 50
  * @reg_read: NULL, or as ops.reg, for a device that will only read the memory, which may then be
  *	read-only: called for a get with INVLOCK_GET_READ. What it registered is never the
  *	answer to a get without that flag. NULL: ops.reg is called for these gets, too.
@@ -114,7 +122,7 @@ int invlock_cache_open(struct invlock_mm *mm, const struct invlock_cache_options
  * invlock_cache_close() - deregister everything and free the cache
  * @cache: the cache; NULL is nothing
  *
- * Stops the reaper. In a forked child it frees the copy and calls no dereg(): the
+ * Waits for the reaper. In a forked child it frees the copy and calls no dereg(): the
  * registrations are the parent's.
  * Context: may sleep; no other call on @cache may run. Calls dereg().
  * Return: 0; -EBUSY while a pin is held, and then the cache goes on as before.
@@ -186,7 +194,7 @@ int invlock_cache_drop(struct invlock_cache *cache, const void *addr, size_t len
  * invlock_cache_reap() - deregister what is dead and not in use
  * @cache: the cache
  *
- * To be called when invlock_cache_fd() is readable, unless the cache has a reaper.
+ * To be called when invlock_cache_fd() is readable, for a cache without a reaper.
  * Context: may sleep, calls dereg(). Return: the number of entries deregistered; -EINVAL
  * for NULL; -EOWNERDEAD in a forked child. Since: 0.1
  */
@@ -197,8 +205,9 @@ int invlock_cache_reap(struct invlock_cache *cache);
  * @cache: the cache
  *
  * Return: a file descriptor of the cache, readable (POLLIN) when it is time for
- * invlock_cache_reap(), which makes it unreadable again; -EINVAL for NULL; -EBADF when the
- * program has closed it; -EOWNERDEAD in a forked child. Since: 0.1
+ * invlock_cache_reap(), which makes it unreadable again; -EINVAL for NULL; -EBADF when the cache
+ * has a reaper, and so needs none, or when the program has closed it; -EOWNERDEAD in a forked
+ * child. Since: 0.1
  */
 int invlock_cache_fd(const struct invlock_cache *cache);
 

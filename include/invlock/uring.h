@@ -78,10 +78,13 @@ enum invlock_uring_way {
 const char *invlock_uring_way_name(unsigned int way);
 
 /*
- * A thread of the library clears the slots of dead entries. On a SINGLE_ISSUER ring, where
- * it may not, prep does so when it registers; see invlock_uring_cache() for idle times.
+ * As INVLOCK_CACHE_REAPER and INVLOCK_CACHE_NO_REAPER: the slots of dead memory are cleared by
+ * preps that register, and by a thread of the library otherwise. A SINGLE_ISSUER ring, which such a
+ * thread may not touch, never has a reaper: see invlock_uring_cache() for times when nothing
+ * registers.
  */
-#define INVLOCK_URING_REAPER	1u
+#define INVLOCK_URING_REAPER	1u	/* the default, which may be said */
+#define INVLOCK_URING_NO_REAPER	2u	/* no thread of the library clears slots */
 
 /**
  * struct invlock_uring_options - an adapter's properties

@@ -5,14 +5,15 @@
  *	get.c		get, put
  *	open.c		open, close, drop, stats
  *	evict.c		limits, eviction, and what becomes of dead regions
- *	reap.c		when dead regions are looked for: the timer, the reaper
+ *	reap.c		when dead regions are looked for
+ *	reaper.[ch]	the thread that looks for those of all caches
  *	index.[ch]	from an address to a region
  *	region.[ch]	the translations that the cache holds
  *	pin.[ch]	which of them are in use
  *	thread.[ch]	each thread's record of its pins
  *
- * Lock order: cache->lock is the innermost; no callback, no wait and no call of ours that
- * takes another lock runs under it.
+ * Lock order: mm_lock(), the reaper's lock, cache->lock. The last is the innermost: no callback, no
+ * wait and no call of ours that takes another lock runs under it.
  */
 #ifndef INVLOCK_LIB_CACHE_CACHE_INTERNAL_H
 #define INVLOCK_LIB_CACHE_CACHE_INTERNAL_H
@@ -39,20 +40,22 @@ struct invlock_cache {
 	struct invlock_cache_options options;
 	struct invlock_budget budget;
 	size_t pool_bytes;
-	bool has_reaper;
-	pthread_t reaper;
 
 	/* read and written without a lock */
-	struct own_timer timer;	/* time to reap */
-	u32 news;		/* futex word: incremented to wake the reaper */
-	bool stop;		/* the reaper is to end */
+	struct own_timer timer;	/* time to reap, where there is no reaper */
+	bool active;		/* there are regions, and the reaper or the timer knows */
+	bool kicked;		/* the reaper is to look at once */
+	u64 reap_at;		/* when it is to look, at the latest */
+
+	struct invlock_cache *reap_next;	/* the reaper's list and lock */
 
 	pthread_mutex_t lock __attribute__((aligned(64)));	/* guards the rest */
 	struct region_pool pool;
 	struct index_table *retired;
 	struct invlock_cache_stats stats;
-	bool timer_runs;	/* the reaper reads it without the lock */
 	u64 looked_at;		/* the sequence up to which all regions were validated */
+	u32 sweep_at;		/* where the next miss validates some of them */
+	u32 nr_left;		/* dead regions that were pinned when the last ones were buried */
 };
 
 static inline bool cache_alive(const struct invlock_cache *cache)
@@ -94,22 +97,31 @@ void cache_deregister(struct invlock_cache *cache, struct region *r);
 /* is any region in use? No other call may run. */
 bool cache_is_pinned(struct invlock_cache *cache);
 
+/* the same with nr regions from @at on; Locks: held. Return: where to go on */
+u32 cache_kill_some_locked(struct invlock_cache *cache, u32 at, u32 nr);
+
+/* a miss is about to register: look for dead regions a little. Locks: none */
+void cache_tidy(struct invlock_cache *cache);
+
 /* find what has become stale, and kill it; Locks: none */
 void cache_kill_stale(struct invlock_cache *cache);
 
 /* deregister every dead region that is not in use; the number. Locks: none */
 int cache_bury(struct invlock_cache *cache);
 
-/* make the timer, and start the reaper if the options ask for it; 0 or -errno and a sentence */
+/* join the reaper, or make the timer if the options want none; 0 or -errno and a sentence */
 int cache_begin_reaping(struct invlock_cache *cache, struct invlock_why *why);
 
-/* end both; @mine is false in a forked child, which has no reaper */
+/* end it; @mine is false in a forked child, which has no reaper */
 void cache_end_reaping(struct invlock_cache *cache, bool mine);
 
-/* let the timer run as long as the cache has regions; Locks: held */
-void cache_set_timer_locked(struct invlock_cache *cache);
+/* how often the reaper looks, in nanoseconds */
+u64 cache_reap_ns(const struct invlock_cache *cache);
 
-/* let the timer fire at once. Context: any that may make a system call */
+/* let the reaper look, or the timer run, as long as the cache has regions; Locks: held */
+void cache_set_active_locked(struct invlock_cache *cache);
+
+/* have it looked for the dead at once. Context: any that may make a system call */
 void cache_kick(struct invlock_cache *cache);
 
 #endif /* INVLOCK_LIB_CACHE_CACHE_INTERNAL_H */

@@ -114,7 +114,8 @@ int cache_bury(struct invlock_cache *cache)
 			region_pool_give(&cache->pool, batch[i]);
 		cache->stats.dereg_calls += nr;
 		free_tables(cache);
-		cache_set_timer_locked(cache);
+		cache->nr_left = cache->pool.nr_dead;
+		cache_set_active_locked(cache);
 		cache_unlock(cache);
 		total += nr;
 	} while (nr == BATCH);
@@ -143,12 +144,12 @@ bool cache_is_pinned(struct invlock_cache *cache)
 	return pinned;
 }
 
-/* Locks: held. Return: where to go on, 0 = at the end */
-static u32 kill_stale_from(struct invlock_cache *cache, u32 at)
+/* validate nr regions from @at on; Locks: held. Return: where to go on, 0 = at the end */
+static u32 kill_stale_from(struct invlock_cache *cache, u32 at, u32 nr)
 {
 	struct region_pool *pool = &cache->pool;
 
-	for (u32 nr = 0; nr < LOOK_BATCH; nr++, at++) {
+	for (; nr; nr--, at++) {
 		struct region *r = &pool->regions[at];
 
 		if (at >= pool->nr_used)
@@ -162,18 +163,23 @@ static u32 kill_stale_from(struct invlock_cache *cache, u32 at)
 	return at;
 }
 
+u32 cache_kill_some_locked(struct invlock_cache *cache, u32 at, u32 nr)
+{
+	if (port_load(&cache->looked_at) == port_load_acquire(&cache->il.feed->sequence))
+		return at;
+	return kill_stale_from(cache, at, nr);
+}
+
 void cache_kill_stale(struct invlock_cache *cache)
 {
-	u64 sequence;
+	u64 sequence = port_load_acquire(&cache->il.feed->sequence);
 	u32 at = 0;
 
-	mm_note_missed(cache->mm);
-	sequence = port_load_acquire(&cache->il.feed->sequence);
 	if (port_load(&cache->looked_at) == sequence)
 		return;
 	do {
 		cache_lock(cache);
-		at = kill_stale_from(cache, at);
+		at = kill_stale_from(cache, at, LOOK_BATCH);
 		cache_unlock(cache);
 	} while (at);
 	port_store(&cache->looked_at, sequence);
@@ -255,7 +261,7 @@ void cache_untake(struct invlock_cache *cache, struct region *r)
 {
 	cache_lock(cache);
 	region_pool_drop(&cache->pool, r);
-	cache_set_timer_locked(cache);
+	cache_set_active_locked(cache);
 	cache_unlock(cache);
 }
 
@@ -291,6 +297,6 @@ bool cache_file_locked(struct invlock_cache *cache, struct region *r)
 	if (!index_has_room(cache->index.table) && !grow_index(cache))
 		return false;
 	index_insert(&cache->index, r, invlock_only_word(&cache->il, r->start, r->end));
-	cache_set_timer_locked(cache);
+	cache_set_active_locked(cache);
 	return true;
 }

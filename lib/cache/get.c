@@ -245,7 +245,10 @@ static int miss(struct invlock_cache *cache, u64 start, u64 end, unsigned int fl
 	u64 granule = cache->options.granule;
 	u64 first = start & ~(granule - 1), last = (end + granule - 1) & ~(granule - 1);
 	struct region *r;
-	int err = register_range(cache, first ? first : FIRST_ADDRESS, last, read_only, look, &r);
+	int err;
+
+	cache_tidy(cache);
+	err = register_range(cache, first ? first : FIRST_ADDRESS, last, read_only, look, &r);
 
 	if (err && err != -ENOSPC && granule > CACHE_PAGE) {
 		/* the rounding may have reached into memory that cannot be registered */

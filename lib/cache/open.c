@@ -14,6 +14,7 @@
 #define MAX_ENTRIES		(1u << 24)
 #define MAX_GRANULE		(1ULL << 40)
 #define DEFAULT_REAP_MS		50
+#define REAPER_FLAGS		(INVLOCK_CACHE_REAPER | INVLOCK_CACHE_NO_REAPER)
 #define FIRST_INDEX_BITS	9
 #define OPTIONS_MIN		offsetof(struct invlock_cache_options, reg_read)
 
@@ -56,7 +57,9 @@ static int check_options(struct invlock_cache_options *o, const struct invlock_c
 	if (err)
 		return explain(why, err, "the options' size is wrong; set it to "
 			       "sizeof(struct invlock_cache_options)");
-	if (o->flags & ~INVLOCK_CACHE_REAPER)
+	if (o->flags == REAPER_FLAGS)
+		return explain(why, -EINVAL, "the options ask for a reaper and for none");
+	if (o->flags & ~REAPER_FLAGS)
 		return explain(why, -EINVAL, "unknown flags 0x%x in the options", o->flags);
 	if (!o->ops.reg || !o->ops.dereg)
 		return explain(why, -EINVAL, "options.ops needs both reg and dereg");

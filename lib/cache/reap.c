@@ -1,109 +1,107 @@
 // SPDX-License-Identifier: MIT
 /*
- * When the dead are looked for: the timer that a program may poll, and the reaper.
- *
- * The reaper sleeps on memory, and needs no descriptor that a program could close.
+ * When the dead are looked for: by the reaper, or else when the program's loop says so, which has
+ * a timer to poll; and by each get that registers, so that neither has to keep up.
  */
 #include <errno.h>
-#include <linux/futex.h>
-#include <signal.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "cache_internal.h"
 #include "lib/monitor/monitor.h"
+#include "reaper.h"
 
-static void futex(struct invlock_cache *cache, int op, u32 val, const struct timespec *timeout)
+#define SWEEP		8	/* regions that a miss validates */
+#define DEAD_SHARE	8	/* one of so many registrations may be dead before a miss reaps */
+
+static bool has_reaper(const struct invlock_cache *cache)
 {
-	syscall(SYS_futex, &cache->news, op | FUTEX_PRIVATE_FLAG, val, timeout, NULL, 0);
-}
-
-static void wake_reaper(struct invlock_cache *cache)
-{
-	if (!cache->has_reaper)
-		return;
-	/* full; pairs with the acquire in reap_loop() */
-	port_fetch_add(&cache->news, 1);
-	futex(cache, FUTEX_WAKE, 1, NULL);
-}
-
-static void *reap_loop(void *arg)
-{
-	struct invlock_cache *cache = arg;
-
-	for (;;) {
-		u32 seen = port_load_acquire(&cache->news);
-
-		if (port_load(&cache->stop))
-			return NULL;
-		invlock_cache_reap(cache);
-		/* until there is news, or it is time; not at all if news came meanwhile */
-		futex(cache, FUTEX_WAIT, seen,
-		      port_load(&cache->timer_runs) ? &cache->timer.interval : NULL);
-	}
-}
-
-static int start_reaper(struct invlock_cache *cache)
-{
-	sigset_t all, old;
-	int err;
-
-	cache->has_reaper = true;
-	/* signals are the program's */
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	err = pthread_create(&cache->reaper, NULL, reap_loop, cache);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	if (err)
-		return -err;
-	pthread_setname_np(cache->reaper, "invlock-reaper");
-	return 0;
+	return !(cache->options.flags & INVLOCK_CACHE_NO_REAPER);
 }
 
 int cache_begin_reaping(struct invlock_cache *cache, struct invlock_why *why)
 {
-	int err = own_timer_create(&cache->timer, cache->options.reap_ms);
+	int err;
 
-	if (err)
-		return explain(why, err, "cannot make a timer: %s", strerror(-err));
-	if (cache->options.flags & INVLOCK_CACHE_REAPER) {
-		err = start_reaper(cache);
-		if (err) {
-			own_timer_close(&cache->timer);
-			return explain(why, err, "cannot start the reaper: %s", strerror(-err));
-		}
+	cache->timer.fd = -1;
+	if (has_reaper(cache)) {
+		err = reaper_add(cache);
+		if (err)
+			explain(why, err, "cannot start the reaper, a thread: %s; a cache with "
+				"INVLOCK_CACHE_NO_REAPER has none", strerror(-err));
+		return err;
 	}
-	return 0;
+	err = own_timer_create(&cache->timer, cache->options.reap_ms);
+	return err ? explain(why, err, "cannot make a timer: %s", strerror(-err)) : 0;
 }
 
 void cache_end_reaping(struct invlock_cache *cache, bool mine)
 {
-	if (mine && cache->has_reaper) {
-		port_store(&cache->stop, true);
-		wake_reaper(cache);
-		pthread_join(cache->reaper, NULL);
-	}
+	if (mine && has_reaper(cache))
+		reaper_remove(cache);
 	own_timer_close(&cache->timer);
 }
 
-void cache_set_timer_locked(struct invlock_cache *cache)
+u64 cache_reap_ns(const struct invlock_cache *cache)
 {
-	bool wanted = cache->pool.nr_live || cache->pool.nr_dead;
+	return cache->options.reap_ms * 1000000ULL;
+}
 
-	/* if it fails, the next change of the cache tries again */
-	if (wanted == cache->timer_runs ||
-	    !own_timer_set(&cache->timer, wanted ? cache->timer.interval : (struct timespec){}))
+static void set_active(struct invlock_cache *cache, bool active)
+{
+	port_store(&cache->reap_at, port_now() + cache_reap_ns(cache));
+	port_store(&cache->active, active);
+	if (active)
+		reaper_wake();
+}
+
+void cache_set_active_locked(struct invlock_cache *cache)
+{
+	bool active = cache->pool.nr_live || cache->pool.nr_dead;
+
+	if (active == port_load(&cache->active))
 		return;
-	port_store(&cache->timer_runs, wanted);
-	if (wanted)
-		wake_reaper(cache);
+	if (has_reaper(cache))
+		set_active(cache, active);
+	/* if the timer cannot be set, the next change of the cache tries again */
+	else if (own_timer_set(&cache->timer, active ? cache->timer.interval :
+			       (struct timespec){}))
+		port_store(&cache->active, active);
 }
 
 void cache_kick(struct invlock_cache *cache)
 {
-	own_timer_set(&cache->timer, (struct timespec){ .tv_nsec = 1 });
-	wake_reaper(cache);
+	if (!has_reaper(cache)) {
+		own_timer_set(&cache->timer, (struct timespec){ .tv_nsec = 1 });
+		return;
+	}
+	/* release: pairs with the acquire in is_due() */
+	port_store_release(&cache->kicked, true);
+	reaper_wake();
+}
+
+/*
+ * Is it worth a barrier and a scan? Yes if many have died since the last one: what was pinned then
+ * may be so for long. Locks: held
+ */
+static bool many_dead(const struct invlock_cache *cache)
+{
+	const struct region_pool *pool = &cache->pool;
+	u32 nr = pool->nr_dead > cache->nr_left ? pool->nr_dead - cache->nr_left : 0;
+
+	return nr && nr >= pool->nr_registered / DEAD_SHARE;
+}
+
+void cache_tidy(struct invlock_cache *cache)
+{
+	bool many;
+
+	cache_lock(cache);
+	cache->sweep_at = cache_kill_some_locked(cache, cache->sweep_at, SWEEP);
+	many = many_dead(cache);
+	cache_unlock(cache);
+	if (many)
+		cache_bury(cache);
 }
 
 int invlock_cache_reap(struct invlock_cache *cache)
@@ -120,6 +118,7 @@ int invlock_cache_reap(struct invlock_cache *cache)
 	/* if there is nothing to read, the descriptor is as unreadable as we want it */
 	if (timer >= 0 && read(timer, &expirations, sizeof(expirations)) < 0)
 		expirations = 0;
+	mm_note_missed(cache->mm);
 	cache_kill_stale(cache);
 	nr = cache_bury(cache);
 	pthread_setcancelstate(old_state, NULL);

@@ -274,7 +274,7 @@ static void open_and_use(struct life *l)
 	};
 	struct invlock_cache_options co = {
 		.size = sizeof(co),
-		.flags = job_options.reaper ? INVLOCK_CACHE_REAPER : 0,
+		.flags = job_options.reaper ? INVLOCK_CACHE_REAPER : INVLOCK_CACHE_NO_REAPER,
 		.ops = { device_reg, device_dereg },
 		.ctx = l,
 		.need = INVLOCK_BIT(UNMAP),

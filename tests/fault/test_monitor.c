@@ -87,7 +87,7 @@ static void open_with(const char *monitor, unsigned int flags)
 	};
 	struct invlock_cache_options co = {
 		.size = sizeof(co),
-		.flags = flags,
+		.flags = flags ? flags : INVLOCK_CACHE_NO_REAPER,
 		.need = INVLOCK_BIT(UNMAP),
 		.ops = { toy_reg, toy_dereg },
 		.ctx = &toy,

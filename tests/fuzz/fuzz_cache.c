@@ -452,6 +452,8 @@ static void begin(struct bytes *b)
 {
 	struct invlock_cache_options o = {
 		.size = sizeof(o),
+		/* what is dead stays so until the input says otherwise */
+		.flags = INVLOCK_CACHE_NO_REAPER,
 		.ops = { reg, dereg },
 		.need = manual ? 0 : INVLOCK_BIT(UNMAP),
 		.max_entries = 1 + byte(b) % 10,

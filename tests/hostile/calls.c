@@ -45,7 +45,8 @@ static void open_uring(struct rig *rig)
 
 static int open_cache(struct rig *rig, unsigned int flags, struct invlock_cache **ret_cache)
 {
-	struct invlock_cache_options options = { .size = sizeof(options), .flags = flags,
+	struct invlock_cache_options options = { .size = sizeof(options),
+						 .flags = flags ?: INVLOCK_CACHE_NO_REAPER,
 						 .ops = { reg, dereg }, .ctx = rig, .need = NEED,
 						 .max_entries = 64 };
 

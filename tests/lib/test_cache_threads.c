@@ -47,7 +47,8 @@ static void open_versioned(unsigned int max_entries, unsigned int flags)
 {
 	struct invlock_mm_options mo = { .size = sizeof(mo), .monitor = "manual" };
 	struct invlock_cache_options co = {
-		.size = sizeof(co), .flags = flags, .ops = { versioned_reg, toy_dereg },
+		.size = sizeof(co), .flags = flags ? flags : INVLOCK_CACHE_NO_REAPER,
+		.ops = { versioned_reg, toy_dereg },
 		.ctx = &toy, .max_entries = max_entries, .reap_ms = 1,
 	};
 

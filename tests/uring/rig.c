@@ -79,6 +79,10 @@ int rig_open(struct rig *rig, const char *monitor, unsigned int ring_flags,
 	     const struct invlock_uring_options *options)
 {
 	struct invlock_mm_options mm = { .size = sizeof(mm), .monitor = monitor };
+	/* unless the test has options, what is dead stays so until it says otherwise */
+	const struct invlock_uring_options quiet = {
+		.size = sizeof(quiet), .flags = INVLOCK_URING_NO_REAPER,
+	};
 	struct invlock_why why;
 	int err;
 
@@ -97,7 +101,8 @@ int rig_open(struct rig *rig, const char *monitor, unsigned int ring_flags,
 	}
 	err = invlock_mm_open(&mm, &rig->mm, &why);
 	if (!err) {
-		err = invlock_uring_open(&rig->ring, rig->mm, options, &rig->uring, &why);
+		err = invlock_uring_open(&rig->ring, rig->mm, options ? options : &quiet,
+					 &rig->uring, &why);
 		if (err)
 			invlock_mm_close(rig->mm);
 	}

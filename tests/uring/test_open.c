@@ -9,7 +9,8 @@ TEST(bad_options_are_refused_with_a_sentence)
 	const struct invlock_uring_options bad[] = {
 		{ .size = 0 },
 		{ .size = sizeof(bad[0]) - 1 },
-		OPTIONS(.flags = 2),
+		OPTIONS(.flags = 4),
+		OPTIONS(.flags = INVLOCK_URING_REAPER | INVLOCK_URING_NO_REAPER),
 		OPTIONS(.slots = 16385),
 		OPTIONS(.granule = 12345),
 		OPTIONS(.granule = 512),

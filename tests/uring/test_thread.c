@@ -182,6 +182,25 @@ TEST(the_reaper_clears_the_slots_of_dead_memory)
 	rig_close(&rig);
 }
 
+TEST(nothing_has_to_be_asked_for_to_have_dead_slots_cleared)
+{
+	unsigned char *buf = memory(BUF, 0);
+	struct rig rig;
+	int way;
+
+	RIG_OPEN(&rig, "manual", 0, NULL);
+	assert_int_equal(invlock_uring_close(rig.uring), 0);
+	assert_int_equal(invlock_uring_open(&rig.ring, rig.mm, NULL, &rig.uring, NULL), 0);
+	assert_int_equal(read_one(&rig, rig.fd, buf, BUF, 0, &way), BUF);
+	assert_int_equal(way, INVLOCK_URING_FIXED);
+	invlock_manual_start(rig.mm, buf, BUF);
+	munmap(buf, BUF);
+	invlock_manual_end(rig.mm, buf, BUF);
+	while (uring_stats(&rig).slots_used)
+		usleep(1000);
+	rig_close(&rig);
+}
+
 TEST(a_single_threaded_ring_has_no_reaper_and_clears_dead_slots_when_it_registers)
 {
 	unsigned char *buf = memory(BUF, 0), *other = memory(BUF, 0);

@@ -21,7 +21,9 @@ int main(void)
 {
 	const uint64_t need = INVLOCK_BIT(DISCARD);
 	struct invlock_mm_options watch = { .size = sizeof(watch), .need = need };
+	/* reaped here, below */
 	struct invlock_cache_options options = { .size = sizeof(options), .need = need,
+		.flags = INVLOCK_CACHE_NO_REAPER,
 		.ops = { .reg = device_register, .dereg = device_forget } };
 	struct invlock_cache_stats stats = { .size = sizeof(stats) };
 	struct invlock_cache *cache;

@@ -1,0 +1,326 @@
+// SPDX-License-Identifier: MIT
+/* The dead are deregistered by gets that register, by the reaper, or by the program's own loop. */
+#include <dirent.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <pthread.h>
+#include <stddef.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#include "lib/cache/thread.h"
+#include "tests/test.h"
+#include "tests/lib/rig.h"
+
+#define PAGE		4096UL
+#define NR_CACHES	20
+
+static struct toy toy;
+/* never touched: the toy does not look at it */
+static char *const mem = (char *)0x100000000;
+
+static const struct invlock_cache_options by_default = {
+	.size = sizeof(by_default), .ops = { toy_reg, toy_dereg }, .ctx = &toy,
+};
+static const struct invlock_cache_options often = {
+	.size = sizeof(often), .flags = INVLOCK_CACHE_REAPER, .reap_ms = 1,
+};
+
+static void register_page(struct invlock_cache *cache, char *at)
+{
+	struct invlock_pin pin;
+
+	if (invlock_cache_get(cache, at, PAGE, 0, &pin) || invlock_cache_put(&pin))
+		abort();
+}
+
+static void wait_until_none_is_live(void)
+{
+	while (port_load(&toy.nr_live))
+		usleep(1000);
+}
+
+static unsigned int nr_reapers(void)
+{
+	DIR *dir = opendir("/proc/self/task");
+	unsigned int nr = 0;
+	struct dirent *d;
+	char path[300], name[32];
+	FILE *f;
+
+	while (dir && (d = readdir(dir))) {
+		snprintf(path, sizeof(path), "/proc/self/task/%s/comm", d->d_name);
+		f = fopen(path, "re");
+		if (!f)
+			continue;
+		nr += fgets(name, sizeof(name), f) && !strcmp(name, "invlock-reaper\n");
+		fclose(f);
+	}
+	if (dir)
+		closedir(dir);
+	return nr;
+}
+
+/* in a forked child, where asserts do not work; 0 = good */
+static void in_child(int (*run)(void))
+{
+	pid_t pid = fork();
+	int status;
+
+	assert_true(pid >= 0);
+	if (!pid)
+		exit(run());
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+}
+
+/*
+ * Runs after the library's own, because it is registered before: for that this test comes first,
+ * and no cache was open in this process.
+ */
+static void nothing_more_is_deregistered(void)
+{
+	toy_change(&toy, mem, PAGE);
+	usleep(100000);
+	if (!port_load(&toy.nr_live))
+		_exit(1);
+}
+
+static int exit_with_an_open_cache(void)
+{
+	atexit(nothing_more_is_deregistered);
+	toy_open(&toy, &often);
+	register_page(toy.cache, mem);
+	return 0;
+}
+
+TEST(a_process_that_exits_is_not_called_any_more)
+{
+	in_child(exit_with_an_open_cache);
+}
+
+TEST(without_being_asked_a_cache_deregisters_what_has_died)
+{
+	struct invlock_cache *cache;
+
+	toy_open(&toy, NULL);
+	assert_int_equal(invlock_cache_open(toy.mm, &by_default, &cache, NULL), 0);
+	for (int i = 0; i < 10; i++)
+		register_page(cache, mem + i * PAGE);
+	toy_change(&toy, mem, 9 * PAGE);
+	/* no call of ours: it comes about, or the test's time runs out */
+	while (port_load(&toy.nr_live) != 1)
+		usleep(1000);
+	assert_int_equal(invlock_cache_close(cache), 0);
+	toy_close(&toy);
+}
+
+TEST(all_caches_of_a_process_share_one_reaper_which_ends_with_the_last)
+{
+	struct invlock_cache *caches[NR_CACHES];
+
+	toy_open(&toy, NULL);
+	assert_int_equal(nr_reapers(), 0);
+	for (int round = 0; round < 2; round++) {
+		for (int i = 0; i < NR_CACHES; i++) {
+			assert_int_equal(invlock_cache_open(toy.mm, &by_default, &caches[i], NULL),
+					 0);
+			register_page(caches[i], mem + i * PAGE);
+		}
+		/* a thread has its name soon after it was made */
+		while (!nr_reapers())
+			usleep(1000);
+		assert_int_equal(nr_reapers(), 1);
+		toy_change(&toy, mem, NR_CACHES * PAGE);
+		wait_until_none_is_live();
+		for (int i = 0; i < NR_CACHES; i++)
+			assert_int_equal(invlock_cache_close(caches[i * 7 % NR_CACHES]), 0);
+		assert_int_equal(nr_reapers(), 0);
+	}
+	toy_close(&toy);
+}
+
+TEST(a_cache_that_wants_no_reaper_has_none_and_a_descriptor_instead)
+{
+	struct invlock_cache_options o = by_default;
+	struct invlock_cache *cache;
+	struct invlock_why why;
+
+	/* the rig wants none */
+	toy_open(&toy, NULL);
+	assert_int_equal(nr_reapers(), 0);
+	assert_true(invlock_cache_fd(toy.cache) >= 0);
+	assert_int_equal(invlock_cache_open(toy.mm, &o, &cache, NULL), 0);
+	assert_int_equal(invlock_cache_fd(cache), -EBADF);
+	assert_int_equal(invlock_cache_close(cache), 0);
+	o.flags = INVLOCK_CACHE_REAPER | INVLOCK_CACHE_NO_REAPER;
+	assert_int_equal(invlock_cache_open(toy.mm, &o, &cache, &why), -EINVAL);
+	assert_non_null(strstr(why.text, "reaper"));
+	toy_close(&toy);
+}
+
+TEST(gets_that_register_keep_the_dead_few)
+{
+	unsigned int most = 0;
+
+	toy_open(&toy, NULL);
+	/* what is good stays, and most of what is registered is good */
+	for (int i = 0; i < 100; i++)
+		register_page(toy.cache, mem + i * PAGE);
+	for (int i = 1000; i < 3000; i++) {
+		register_page(toy.cache, mem + i * PAGE);
+		toy_change(&toy, mem + i * PAGE, PAGE);
+		if (toy.nr_live > most)
+			most = toy.nr_live;
+	}
+	/* an eighth of them may be dead, and one pass over all finds those that are stale */
+	assert_in_range(most, 101, 150);
+	assert_int_equal(toy_stats(&toy).collided, 0);
+	for (int i = 0; i < 100; i++)
+		register_page(toy.cache, mem + i * PAGE);
+	assert_int_equal(toy_stats(&toy).hits, 100);
+	toy_close(&toy);
+}
+
+TEST(dead_entries_that_are_pinned_for_long_are_not_looked_at_by_each_get)
+{
+	struct invlock_pin pins[50];
+	u64 nr_scans;
+
+	toy_open(&toy, NULL);
+	for (int i = 0; i < 50; i++)
+		assert_int_equal(invlock_cache_get(toy.cache, mem + i * PAGE, PAGE, 0, &pins[i]),
+				 0);
+	assert_int_equal(invlock_cache_drop(toy.cache, mem, 50 * PAGE), 50);
+	/* each scan of the pins asks this first */
+	nr_scans = port_load(&thread_registry->nr_asked);
+	for (int i = 100; i < 200; i++)
+		register_page(toy.cache, mem + i * PAGE);
+	assert_int_equal(toy_stats(&toy).dead, 50);
+	assert_true(port_load(&thread_registry->nr_asked) - nr_scans < 10);
+	for (int i = 0; i < 50; i++)
+		assert_int_equal(invlock_cache_put(&pins[i]), 0);
+	assert_int_equal(invlock_cache_reap(toy.cache), 50);
+	toy_close(&toy);
+}
+
+/* ---- what dereg() may do on the reaper's thread ---- */
+
+static u32 inside, left;
+
+static void open_and_close(struct toy *t, void *addr, size_t len)
+{
+	struct invlock_cache *cache;
+	struct invlock_mm_options mo = { .size = sizeof(mo), .monitor = "manual" };
+	struct invlock_mm *mm;
+
+	(void)addr, (void)len;
+	if (invlock_mm_open(&mo, &mm, NULL) || invlock_cache_open(mm, &by_default, &cache, NULL) ||
+	    invlock_cache_close(cache))
+		port_fetch_add(&t->nr_wrong, 1);
+	invlock_mm_close(mm);
+}
+
+TEST(a_dereg_on_the_reapers_thread_may_open_and_close_other_caches)
+{
+	toy_open(&toy, &often);
+	toy.during_dereg = open_and_close;
+	for (int i = 0; i < 20; i++) {
+		register_page(toy.cache, mem);
+		toy_change(&toy, mem, PAGE);
+		wait_until_none_is_live();
+	}
+	/* also while the cache is being closed */
+	register_page(toy.cache, mem);
+	toy_change(&toy, mem, PAGE);
+	toy_close(&toy);
+}
+
+static void be_slow(struct toy *t, void *addr, size_t len)
+{
+	(void)t, (void)addr, (void)len;
+	port_store_release(&inside, 1);
+	usleep(50000);
+	port_store_release(&left, 1);
+}
+
+TEST(a_close_waits_for_the_dereg_that_the_reaper_is_in)
+{
+	struct invlock_cache *another;
+
+	inside = left = 0;
+	toy_open(&toy, &often);
+	/* so that the reaper goes on, and its end is not waited for */
+	assert_int_equal(invlock_cache_open(toy.mm, &by_default, &another, NULL), 0);
+	toy.during_dereg = be_slow;
+	register_page(toy.cache, mem);
+	toy_change(&toy, mem, PAGE);
+	while (!port_load_acquire(&inside))
+		usleep(100);
+	assert_int_equal(invlock_cache_close(toy.cache), 0);
+	assert_int_equal(port_load_acquire(&left), 1);
+	assert_int_equal(toy.nr_dereg, 1);
+	assert_int_equal(toy.nr_wrong, 0);
+	assert_int_equal(invlock_cache_close(another), 0);
+	invlock_mm_close(toy.mm);
+}
+
+/* ---- places where it is harder ---- */
+
+static bool refuse_timers(void)
+{
+	const struct sock_filter filter[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_timerfd_create, 2, 0),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_timerfd_settime, 1, 0),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_timerfd_gettime, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = { sizeof(filter) / sizeof(*filter), (void *)filter };
+
+	return !prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) &&
+	       !syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &program);
+}
+
+static int reap_without_timers(void)
+{
+	toy_open(&toy, &often);
+	if (!refuse_timers())
+		return 0;	/* no seccomp here: nothing to fear from it */
+	register_page(toy.cache, mem);
+	toy_change(&toy, mem, PAGE);
+	wait_until_none_is_live();
+	return invlock_cache_close(toy.cache) ? 1 : 0;
+}
+
+TEST(a_sandbox_that_refuses_timers_does_not_stop_the_reaper)
+{
+	in_child(reap_without_timers);
+}
+
+static int reap_in_child(void)
+{
+	struct toy *own = calloc(1, sizeof(*own));
+
+	toy_open(own, &often);
+	register_page(own->cache, mem);
+	toy_change(own, mem, PAGE);
+	while (port_load(&own->nr_live))
+		usleep(1000);
+	toy_close(own);
+	return invlock_cache_close(toy.cache) ? 1 : 0;
+}
+
+TEST(a_forked_child_has_a_reaper_of_its_own_for_what_it_opens)
+{
+	toy_open(&toy, &often);
+	register_page(toy.cache, mem);
+	in_child(reap_in_child);
+	toy_change(&toy, mem, PAGE);
+	wait_until_none_is_live();
+	toy_close(&toy);
+}
+
+TEST_MAIN()
