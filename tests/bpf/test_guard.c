@@ -122,10 +122,13 @@ static void storm_ends(void)
 	pthread_join(waker, NULL);
 }
 
-/* nobody is inside any more: what is blind sees again, if only it is asked */
+/*
+ * No run is inside any more: a CPU that is blind sees again, if only it is asked. A thread that was
+ * joined may still be on its way out, and the end of its last call may be seen only there.
+ */
 static void expect_sight(const struct invlock_mm *m)
 {
-	for (int i = 0; i < 1000 && port_load(&m->il.feed->blind); i++) {
+	for (int i = 0; i < 5000 && (port_load(&m->il.feed->blind) || !feed_quiet(m)); i++) {
 		guard_look(set_of(m), (const struct bpf_user *)m->il.feed);
 		nap_ms(1);
 	}
