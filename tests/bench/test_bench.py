@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""test_bench.py PROGRAM... - each measurement runs, and bench/report.py can read what it prints
+"""test_bench.py PROGRAM... - run each measurement, and have bench/report.py read its output
 
-With --quick they measure next to nothing: nothing is said about any number.
+With --quick the programs measure next to nothing, so no number is checked.
 """
 import copy
 import json
@@ -20,19 +20,19 @@ results = {}
 
 
 def _faults(result):
-    """what is wrong with a result; nothing is how it should be"""
+    """a list of what is wrong with a result"""
     missing = {'bench', 'unit', 'rounds', 'series', 'ratios', 'notes'} - set(result)
     if missing:
         return [f'no {missing}']
     found = [] if result['series'] else ['nothing was measured']
     for one in result['series'] + result['ratios']:
         who = f'{one["what"]}, {one["who"]}'
-        # a difference may be anything, also zero
+        # a difference may have any value
         difference = who.endswith(': more by')
         least = one['min'] if difference else 0
         if not least <= one['min'] <= one['q1'] <= one['median'] <= one['q3'] <= one['max']:
             found.append(f'{who}: in no order')
-        # of false invalidations, and of lines that move, there may be none
+        # there may be no false invalidations, and no lines that move
         if not one['max'] and not difference and result['bench'] not in ('false', 'lines'):
             found.append(f'{who}: nothing')
         if 'at_most' in one and one['met'] != (one['median'] <= one['at_most']):
@@ -41,7 +41,7 @@ def _faults(result):
 
 
 def _report(documents, *options):
-    """status and output of report.py for these results"""
+    """report.py's status and output for these results"""
     with tempfile.TemporaryDirectory() as folder:
         for name, result in documents.items():
             with open(os.path.join(folder, name + '.json'), 'w', encoding='utf-8') as f:
@@ -57,13 +57,13 @@ def every_measurement_runs_and_prints_a_result():
         done = subprocess.run([program, '--quick'], text=True, check=False, timeout=60,
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         if done.returncode and 'monitor' in done.stderr:
-            # direct_io needs one that sees everything
-            print(f'# {name}: not here: {done.stderr.strip()}')
+            # direct_io needs a monitor that sees everything
+            print(f'# {name}: not possible here: {done.stderr.strip()}')
             continue
         assert done.returncode == 0, f'{name}: {done.stderr}'
         results[name] = json.loads(done.stdout)
         if name == 'false' and not results[name]['series'] and results[name]['notes']:
-            print(f'# {name}: not here: {results.pop(name)["notes"]}')
+            print(f'# {name}: not possible here: {results.pop(name)["notes"]}')
             continue
         assert not _faults(results[name]), f'{name}: {_faults(results[name])}'
     assert len(results) >= len(sys.argv[1:]) - 2, list(results)
@@ -108,7 +108,7 @@ def the_page_has_a_place_for_every_question_and_keeps_what_is_written_by_hand():
         with open(TEMPLATE, encoding='utf-8') as f:
             for line in f:
                 assert line.startswith('{{') or line in page, line
-        # a question without a place would be measured for nobody
+        # a question that has no place on the page would be measured in vain
         status, said = _report({'other': results['lock']}, '--doc', TEMPLATE, out)
         assert status and 'other' in said, said
 
@@ -120,12 +120,12 @@ def the_first_page_answers_from_what_was_measured():
     assert len(questions) == len(set(questions)) > 3, questions
     for name, (who, _) in {(a[1][0], a[1][1:]) for a in report.ANSWERS}:
         if name in results:
-            # a series that was given another name would be left out without a word
+            # a series whose name was changed would be left out without notice
             assert who in {s['who'] for s in results[name]['series']}, (name, who)
 
 
 def what_is_less_than_nothing_or_far_apart_is_drawn_too():
-    # differences of next to nothing, as a noisy machine measures them
+    # differences near zero, as a noisy machine measures them
     for lows, highs in (((-3, -2, -1), (-9, -8, -7)), ((0, 0, 0), (0, 0, 0)),
                         ((-3, 2, 5), (800, 900, 1000)), ((0, 0, 9000), (0, 0, 1)),
                         ((1, 1, 1), (-3, 100, 200)), ((1, 2, 3), (800, 900, 1000))):

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: MIT
-/* The hit path moves no cache line between CPUs: bench/lines_run.h counts, the same each time. */
+/*
+ * The hit path moves no cache line between CPUs. bench/lines_run.h counts, with the same result
+ * each time.
+ */
 #include <invlock/feed.h>
 
 #include "bench/lines_run.h"
@@ -14,7 +17,7 @@ static struct lines_count hits, events;
 static void run(struct lines_setup setup)
 {
 	assert_int_equal(lines_run(&setup, &hits, &events), 0);
-	/* the compiler's calls arrive */
+	/* the calls that the compiler adds do arrive */
 	assert_true(hits.accesses > 10ULL * setup.rounds * setup.nr_cpus);
 }
 
@@ -27,8 +30,8 @@ TEST(a_hit_writes_to_no_line_that_another_cpu_has_touched)
 	}
 }
 
-/* the new sequence has to be read */
-TEST(beside_events_a_hit_moves_one_line_whatever_the_number_of_cpus)
+/* The hit must read the new sequence. */
+TEST(beside_events_a_hit_moves_one_line_on_any_number_of_cpus)
 {
 	for_each_number_of_cpus(nr, 1) {
 		run((struct lines_setup){ .nr_cpus = nr, .rounds = ROUNDS, .events = true });
@@ -38,8 +41,8 @@ TEST(beside_events_a_hit_moves_one_line_whatever_the_number_of_cpus)
 	}
 }
 
-/* the first thread that reads moves the region's snapshot on, for all threads */
-TEST(beside_events_a_region_is_written_once_in_a_quarter_of_the_ring)
+/* The first thread that reads moves the region's snapshot forward, for all threads. */
+TEST(beside_events_a_region_is_written_once_per_quarter_of_the_ring)
 {
 	int quarter = INVLOCK_NR_EVENTS / 4;
 
@@ -49,8 +52,8 @@ TEST(beside_events_a_region_is_written_once_in_a_quarter_of_the_ring)
 	assert_int_equal(hits.shared_writes, LINES_REGIONS);
 }
 
-/* a store of the library itself: such a one is what the first test is to find */
-TEST(the_first_hit_after_the_clock_has_passed_writes_to_the_region_and_is_seen)
+/* The library's own store to a region: the first test must find such a store. */
+TEST(the_first_hit_after_a_turn_of_the_clock_writes_to_the_region_and_is_seen)
 {
 	for_each_number_of_cpus(nr, 2) {
 		run((struct lines_setup){ .nr_cpus = nr, .rounds = ROUNDS, .unreferenced = true });
@@ -68,7 +71,7 @@ TEST(a_reference_count_in_the_region_is_seen)
 	}
 }
 
-TEST(a_lock_around_it_is_seen)
+TEST(a_lock_around_a_hit_is_seen)
 {
 	for_each_number_of_cpus(nr, 2) {
 		run((struct lines_setup){ .nr_cpus = nr, .rounds = ROUNDS, .extra = LINES_LOCK });

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* A header with anything in it: whatever is accepted lies inside the memory that is mapped. */
+/* If a header with arbitrary content is accepted, all of the feed lies inside the mapped memory. */
 #include "memory.h"
 #include "core/invlock.c"
 
@@ -24,8 +24,8 @@ void what_is_accepted_lies_inside(void)
 	claim(!il.events || (feed.events_offset >= INVLOCK_FEED_HEADER_SIZE && events <= bytes),
 	      "the events");
 	claim(!(il.word_mask & (il.word_mask + 1)) && !(il.event_mask & (il.event_mask + 1)),
-	      "masks are masks");
-	claim(il.stripe_shift >= 12 && il.stripe_shift <= 40, "a shift is a shift");
+	      "a mask is a power of two less 1");
+	claim(il.stripe_shift >= 12 && il.stripe_shift <= 40, "the shift is within its limits");
 }
 
 void a_size_is_that_of_what_is_in_it(void)
@@ -34,5 +34,5 @@ void a_size_is_that_of_what_is_in_it(void)
 	u64 bytes = invlock_feed_bytes(nr_words, nr_events);
 
 	claim(!bytes || bytes == 4096 + 8 * (u64)nr_words + 40 * (u64)nr_events, "exactly");
-	claim(bytes >> 32 == 0, "and offsets fit in 32 bits");
+	claim(bytes >> 32 == 0, "offsets fit in 32 bits");
 }

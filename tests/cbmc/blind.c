@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* Blind windows: what the ring says across one, and the account of a CPU's window. */
+/* Blind windows: what the ring proves across one, and the account of a CPU's window. */
 #include "memory.h"
 #include "core/blind.h"
 #include "core/read.c"
@@ -12,7 +12,7 @@ static struct invlock il = {
 	.stripe_shift = 21,
 };
 
-/* as a ring may be: see ring.c */
+/* Any state that a ring may be in: see ring.c. */
 static void any_ring(void)
 {
 	feed.sequence = any_u64();
@@ -28,7 +28,9 @@ static void any_ring(void)
 	}
 }
 
-/* a reader of any range, any number of events behind, while and after others write theirs */
+/*
+ * A reader of any range, any number of events behind, during and after the events of other writers.
+ */
 void the_ring_clears_only_windows_that_have_ended_and_missed_nothing(void)
 {
 	u64 from = any_u64(), to = any_u64(), start = any_u64(), end = any_u64();
@@ -47,7 +49,7 @@ void the_ring_clears_only_windows_that_have_ended_and_missed_nothing(void)
 	claim(!ring_clears(&il, from, to, start, end) || (ended && !missed), "nothing else");
 }
 
-/* where nothing else happens, a window that missed nothing costs nothing */
+/* If no other event comes, a window in which nothing was missed costs nothing. */
 void a_window_that_missed_nothing_is_cleared(void)
 {
 	u64 start = any_u64(), end = any_u64(), number, event;
@@ -57,7 +59,7 @@ void a_window_that_missed_nothing_is_cleared(void)
 	event = invlock_blind_start(&il);
 	invlock_blind_end(&il, event, false);
 	assume(start < end && event);
-	claim(ring_clears(&il, number - 1, number, start, end), "also up to the top");
+	claim(ring_clears(&il, number - 1, number, start, end), "a range is cleared");
 }
 
 void a_window_leaves_the_words_as_they_were_but_for_a_generation(void)
@@ -70,17 +72,17 @@ void a_window_leaves_the_words_as_they_were_but_for_a_generation(void)
 	feed.blind = blind;
 	event = invlock_blind_start(&il);
 	claim((feed.wide & INVLOCK_RUNNING_MASK) == (wide & INVLOCK_RUNNING_MASK) + 1, "it runs");
-	claim(feed.blind == blind + 1, "and says so");
+	claim(feed.blind == blind + 1, "an open window raises blind");
 	invlock_blind_end(&il, event, any_u64() & 1);
-	claim(feed.wide == wide + INVLOCK_GENERATION, "it has been");
-	claim(feed.blind == blind, "and is over");
+	claim(feed.wide == wide + INVLOCK_GENERATION, "a window leaves a generation in wide");
+	claim(feed.blind == blind, "the end of a window lowers blind");
 }
 
 #define STEPS	7
 
 /*
- * A CPU, of which a task is preempted inside, of which others are skipped, and of which somebody
- * looks and closes, in any order; but a run is skipped only while a window is open: rule 1.
+ * A CPU on which a task is preempted inside a program, others are skipped, and a task looks and
+ * closes, in any order. But a run is skipped only while a window is open: rule 1.
  */
 void a_window_says_what_was_skipped_in_it(void)
 {
@@ -95,7 +97,7 @@ void a_window_says_what_was_skipped_in_it(void)
 		switch (any_u64() & 3) {
 		case 0:
 			skipped = w.number ? skipped : 0;
-			claim(invlock_blind_raise(&il, &w, misses), "nothing was skipped outside");
+			claim(invlock_blind_raise(&il, &w, misses), "all skips lie in windows");
 			break;
 		case 1:
 			misses += !!w.number;
@@ -108,12 +110,12 @@ void a_window_says_what_was_skipped_in_it(void)
 			lost = feed.lost;
 			if (!seen.number || !invlock_blind_close(&il, &w, seen, misses))
 				break;
-			claim(feed.lost - lost == !!skipped, "it says whether any was");
-			/* the next close looks again */
+			claim(feed.lost - lost == !!skipped, "a close reports skipped runs");
+			/* the next close needs a new look */
 			seen.number = 0;
 			break;
 		}
 		claim(feed.blind == !!w.number, "the feed is blind while the window is open");
 	}
-	claim(!feed.flags, "and it is not closed");
+	claim(!feed.flags, "the feed is not closed");
 }

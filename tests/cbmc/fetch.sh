@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 #
-# fetch.sh - print the command that runs CBMC, one word a line
+# fetch.sh - print the command that runs CBMC, one word on each line
 #
-# Debian 12 has no CBMC. That of Debian 13 is unpacked into the cache with the libraries that it
-# needs, and run with their own loader: nothing is installed. Exit 77 with the reason where
-# it cannot be had.
+# Debian 12 has no CBMC. The package of Debian 13 is unpacked into the cache, with the libraries
+# that it needs, and runs with their loader. Nothing is installed. If it cannot be had, this script
+# exits with 77 and prints the reason.
 set -u -o pipefail
 
 skip()

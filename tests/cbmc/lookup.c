@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT
-/* The index: a region is filed where a lookup of any part of it probes. */
+/* The index: a lookup of any part of a region probes a block under which the region is filed. */
 #include "memory.h"
 
 void sim_light_barrier(void) {}
 
 #include "lib/cache/index.c"
 
-#define MAX_ADDRESS	(1ULL << 57)	/* as lib/cache/get.c has it */
+#define MAX_ADDRESS	(1ULL << 57)	/* the same as in lib/cache/get.c */
 
 void a_lookup_probes_a_block_that_its_region_is_filed_under(void)
 {
@@ -19,12 +19,12 @@ void a_lookup_probes_a_block_that_its_region_is_filed_under(void)
 	block = index_block_of(from, class);
 	first = index_block_of(start, class);
 	last = index_block_of(end - 1, class);
-	claim(first <= block && block <= last && last - first <= 1, "it is one of two");
-	claim(~0ULL << index_class_of(to - from) & 1ULL << class, "and the class is probed");
+	claim(first <= block && block <= last && last - first <= 1, "it is one of two blocks");
+	claim(~0ULL << index_class_of(to - from) & 1ULL << class, "the lookup probes this class");
 }
 
-/* of any start and length, one that wraps too */
-void what_the_short_way_serves_lies_in_its_region(void)
+/* A range of any start and length, including one that wraps. */
+void what_the_fast_path_serves_lies_in_its_region(void)
 {
 	static struct invlock_feed feed;
 	static const u64 quiet;
@@ -36,8 +36,8 @@ void what_the_short_way_serves_lies_in_its_region(void)
 	assume(r.start < r.end && r.end <= MAX_ADDRESS);
 	if (!mask || !region_hit(&il, &r, start, len))
 		return;
-	claim(len >= 1 && ~mask >= len - 1, "a block has room for it");
-	claim(start <= start + len - 1 && r.start <= start && start + len <= r.end, "it is inside");
+	claim(len >= 1 && ~mask >= len - 1, "the range fits into a block");
+	claim(start <= start + len - 1 && r.start <= start && start + len <= r.end, "inside");
 }
 
 void a_bucket_names_its_region_under_its_tag_alone(void)
@@ -49,9 +49,9 @@ void a_bucket_names_its_region_under_its_tag_alone(void)
 	u32 word = tag | id;
 
 	assume(id >= 1 && id < INDEX_ID_MASK);
-	claim(word != INDEX_EMPTY && word != REMOVED, "neither empty nor removed");
+	claim(word != INDEX_EMPTY && word != REMOVED, "an entry is neither empty nor removed");
 	claim(index_named(&ix, word, tag) == &regions[id - 1], "its region");
-	claim(other == tag || !index_named(&ix, word, other), "none for another tag");
-	claim(!index_named(&ix, INDEX_EMPTY, tag), "nor without one");
-	claim(!index_named(&ix, REMOVED, tag), "nor for one that is gone");
+	claim(other == tag || !index_named(&ix, word, other), "no region is named for another tag");
+	claim(!index_named(&ix, INDEX_EMPTY, tag), "an empty entry names no region");
+	claim(!index_named(&ix, REMOVED, tag), "a removed entry names no region");
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The primitives on memory, by one thread: plain accesses, which CBMC follows best. */
+/* The primitives on memory for a single thread: plain accesses, with which CBMC works best. */
 #ifndef INVLOCK_TESTS_CBMC_MEMORY_H
 #define INVLOCK_TESTS_CBMC_MEMORY_H
 

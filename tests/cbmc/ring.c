@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
- * The ring: what it clears did not overlap. Writers that were interrupted anywhere, slots with
- * anything in them that a writer can leave, a reader any number of events behind; EVENTS are
- * more than SLOTS: the ring is overrun.
+ * The ring: a range that it clears had no overlap. Writers were interrupted anywhere, slots have
+ * any content that a writer can leave, and a reader is any number of events behind. There are more
+ * EVENTS than SLOTS, so the ring may be overrun.
  */
 #include "memory.h"
 #include "core/invalidate.h"
@@ -16,7 +16,7 @@ static const struct invlock il = {
 	.stripe_shift = 21,
 };
 
-/* whatever lies in the slots was numbered before: done, or still being written */
+/* The events in the slots have earlier numbers; each is complete, or still being written. */
 static void any_ring(void)
 {
 	feed.sequence = any_u64();
@@ -53,7 +53,7 @@ void what_the_ring_clears_did_not_overlap(void)
 	assume(reader_start < reader_end && from < to && to <= feed.sequence);
 	assume(first + i > from && first + i <= to);
 	assume(start[i] < reader_end && reader_start < top(start[i], end[i]));
-	claim(!ring_clears(&il, from, to, reader_start, reader_end), "an overlap is told");
+	claim(!ring_clears(&il, from, to, reader_start, reader_end), "an overlap is found");
 }
 
 void a_newer_event_or_one_being_written_is_left_alone(void)
@@ -65,11 +65,11 @@ void a_newer_event_or_one_being_written_is_left_alone(void)
 	any_ring();
 	number = feed.sequence + 1;
 	at = number & il.event_mask;
-	/* the slot may have been reached by writers that came later and were faster */
+	/* Writers that came later and were faster may have reached the slot. */
 	slots[at].seq = any_u64();
 	before[at] = slots[at];
 	invlock_record(&il, any_u64(), any_u64(), 0, 0, 0);
 	claim(!(before[at].seq & INVLOCK_EVENT_BUSY || before[at].seq > number) ||
-	      slots[at].seq == before[at].seq, "its number is still there");
-	claim(slots[at].seq == number || feed.dropped, "what was not written is counted");
+	      slots[at].seq == before[at].seq, "the slot keeps its number");
+	claim(slots[at].seq == number || feed.dropped, "an event that was not written is counted");
 }

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""run.py quick|proof - the arithmetic of core, proved by CBMC; TAP
+"""run.py quick|proof - prove the arithmetic of core with CBMC, print TAP
 
-A proof is a function in a file of this folder, see any.h. planted.txt changes lines of core, as
-tests/sim/mutants.txt does; `cases:` names the proof that must be refuted then, and its options
-where they are others.
+A proof is a function in a file of this folder: see any.h. planted.txt changes lines of core, as
+tests/sim/mutants.txt does. `cases:` names the proof that CBMC must then refute, with its options if
+they differ.
 """
 import os
 import re
@@ -19,7 +19,7 @@ sys.path.insert(0, os.path.join(HERE, '../sim'))
 import build    # noqa: E402
 
 CPU_SECONDS = {'quick': 120, 'proof': 3600}     # for one proof
-# a loop that may turn more often makes the proof red
+# a loop that may run more often than this makes the proof fail
 DEFAULT = ['--unwind', '34']
 
 # file, proof, options
@@ -29,7 +29,7 @@ QUICK = [
     ('stripes', 'a_sum_counts_a_word_at_most_twice', '-DSHIFT=21 -DBITS=3'),
     ('stripes', 'the_number_of_stripes_is_right_up_to_the_top', '-DSHIFT=21 -DBITS=3'),
     ('words', 'a_word_counts_without_a_carry_also_when_it_wraps', ''),
-    ('words', 'a_crowd_closes_the_feed', ''),
+    ('words', 'too_many_running_invalidations_close_the_feed', ''),
     ('words', 'a_sum_does_not_come_round_within_the_lag', ''),
     ('words', 'an_old_snapshot_is_never_valid', ''),
     ('words', 'no_snapshot_is_one_of_invlock_unquiet', ''),
@@ -45,10 +45,10 @@ QUICK = [
     ('attach', 'what_is_accepted_lies_inside', '--pointer-check'),
     ('attach', 'a_size_is_that_of_what_is_in_it', ''),
     ('lookup', 'a_lookup_probes_a_block_that_its_region_is_filed_under', ''),
-    ('lookup', 'what_the_short_way_serves_lies_in_its_region', '--unwind 48'),
+    ('lookup', 'what_the_fast_path_serves_lies_in_its_region', '--unwind 48'),
     ('lookup', 'a_bucket_names_its_region_under_its_tag_alone', ''),
 ]
-# the geometry that is used, and the extremes
+# the geometry that the library uses, and the extremes
 PROOF = [('stripes', 'a_change_marks_the_word_of_each_byte', f'-DSHIFT={s} -DBITS={b}')
          for s in (12, 21, 40) for b in (0, 8, 12, 20)]
 PROOF += [('stripes', 'a_translation_looks_at_the_word_of_each_byte', f'-DSHIFT={s} -DBITS={b}')
@@ -61,7 +61,7 @@ PROOF += [('ring', 'what_the_ring_clears_did_not_overlap',
 
 
 def prove(cbmc, core, name, proof, options):
-    """(is it proved? None = CBMC did not say; what CBMC said)"""
+    """(whether it is proved; None = CBMC did not answer; CBMC's output)"""
     command = [*cbmc, '-I' + core, '-I' + ROOT, '-I' + os.path.join(ROOT, 'include/uapi'),
                '-DINVLOCK_PORT_SIM', '-D_GNU_SOURCE', '--function', proof,
                '--no-standard-checks', '--undefined-shift-check', '--unwinding-assertions',

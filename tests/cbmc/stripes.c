@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
 /*
- * The lemma that everything rests on: where a change and a translation have a byte in common,
- * the change marks a word that the translation's check looks at. In two halves: each of them
- * touches the word of each byte's stripe, or wide; and both mean the same word.
+ * The lemma on which everything rests: if a change and a translation have a byte in common, the
+ * change marks a word that the translation's check loads. It is proved in two halves: each of the
+ * two touches the word of each byte's stripe, or wide; and both compute the same word.
  *
- * No memory: of all addresses that core touches, only that one word and wide are watched.
+ * There is no memory: of all addresses that core touches, only that word and wide are watched.
  */
 #include "any.h"
 
@@ -43,14 +43,16 @@ void a_change_marks_the_word_of_each_byte(void)
 {
 	u64 start = any_u64(), end = any_u64(), byte = any_u64();
 
-	/* an end that is not above the start is the top of the address space */
+	/* an end that is not above the start means the top of the address space */
 	assume(byte >= start && (byte < end || end <= start));
 	watch(byte);
 	invlock_words_add(&il, start, end, INVLOCK_START);
 	claim(met_word || met_wide, "the word of each byte is marked, or wide");
 }
 
-/* what is started is what is ended: the words follow from the range alone */
+/*
+ * The end touches the words that the start has touched, because they follow from the range alone.
+ */
 void a_translation_looks_at_the_word_of_each_byte(void)
 {
 	u64 start = any_u64(), end = any_u64(), byte = any_u64();
@@ -59,16 +61,16 @@ void a_translation_looks_at_the_word_of_each_byte(void)
 
 	assume(byte >= start && byte < end);
 	watch(byte);
-	/* the short way, where it says anything, and the sum */
+	/* Either the fast path, if it succeeds, or the sum. */
 	if (any_u64() & 1)
 		assume(invlock_try_sample(&il, start, end, &snap));
 	else
 		words_sum(&il, start, end, &quiet);
 	claim(met_word, "the word of each byte is in the sum");
-	claim(met_wide, "and so is wide");
+	claim(met_wide, "wide is in the sum");
 }
 
-/* so that a sum moves by at most 2 * INVLOCK_MAX_SPAN generations at once: see MAX_LAG */
+/* So a sum moves by at most 2 * INVLOCK_MAX_SPAN generations at once: see MAX_LAG. */
 void a_sum_counts_a_word_at_most_twice(void)
 {
 	u64 a = any_u64(), b = any_u64(), c = any_u64();
@@ -77,7 +79,7 @@ void a_sum_counts_a_word_at_most_twice(void)
 	assume(a < b && b < c && c - a < mask);
 	claim(invlock_stripe_word(a, mask) != invlock_stripe_word(b, mask) ||
 	      invlock_stripe_word(b, mask) != invlock_stripe_word(c, mask),
-	      "of three stripes of a range, not all have one word");
+	      "three stripes of a range do not all have one word");
 }
 
 void the_number_of_stripes_is_right_up_to_the_top(void)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* A word: generations that wrap, invalidations that are counted, a sum that comes round. */
+/* A word: generations that wrap, invalidations that are counted, and a sum that comes round. */
 #include "memory.h"
 #include "core/invalidate.h"
 #include "core/read.c"
@@ -20,7 +20,7 @@ static u64 generation(u64 word)
 	return word / INVLOCK_GENERATION;
 }
 
-/* an invalidation may find a word below the limit, and add to it INVLOCK_MAX_SPAN times */
+/* An invalidation may find a word below the limit, and add to it up to INVLOCK_MAX_SPAN times. */
 void a_word_counts_without_a_carry_also_when_it_wraps(void)
 {
 	u64 word = any_u64(), times = any_u64(), started, ended;
@@ -28,13 +28,13 @@ void a_word_counts_without_a_carry_also_when_it_wraps(void)
 	assume(running(word) < INVLOCK_RUNNING_LIMIT && times <= INVLOCK_MAX_SPAN);
 	started = word + times * INVLOCK_START;
 	ended = started + times * INVLOCK_END;
-	claim(running(started) == running(word) + times, "so many run");
-	claim(generation(started) == ((generation(word) + times) & (~0ULL >> 16)), "so many began");
-	claim(running(ended) == running(word), "and all have ended");
-	claim(generation(ended) == generation(started), "which begins nothing");
+	claim(running(started) == running(word) + times, "each start counts as running");
+	claim(generation(started) == ((generation(word) + times) & (~0ULL >> 16)), "all counted");
+	claim(running(ended) == running(word), "each end counts");
+	claim(generation(ended) == generation(started), "an end adds no generation");
 }
 
-void a_crowd_closes_the_feed(void)
+void too_many_running_invalidations_close_the_feed(void)
 {
 	feed.wide = any_u64();
 	feed.sequence = any_u64();
@@ -44,24 +44,24 @@ void a_crowd_closes_the_feed(void)
 	assume(!(feed.flags & INVLOCK_FEED_DEGRADED));
 	u64 before = running(feed.wide);
 
-	/* a range up to the top: it is in wide */
+	/* A range up to the top of the address space is recorded in wide. */
 	invlock_inv_start(&il, any_u64(), 0, INVLOCK_KIND_UNMAP, 0, 0);
 	claim(feed.flags & INVLOCK_FEED_DEGRADED, "the flag is set");
 	invlock_inv_end(&il, any_u64(), 0);
-	claim(running(feed.wide) == before + 1, "and wide runs for ever");
+	claim(running(feed.wide) == before + 1, "wide stays marked as running");
 }
 
-/* MAX_LAG: what n events add to a sum of quiet words */
+/* What that many events add to a sum of quiet words: see MAX_LAG. */
 void a_sum_does_not_come_round_within_the_lag(void)
 {
 	u64 events = any_u64(), generations = any_u64();
 
 	assume(events >= 1 && events < MAX_LAG);
 	assume(generations >= events && generations <= events * 2 * INVLOCK_MAX_SPAN);
-	claim(generations * INVLOCK_GENERATION != 0, "the sum is another one");
+	claim(generations * INVLOCK_GENERATION != 0, "the sum has another value");
 }
 
-/* a snapshot of any age, and a sequence that has wrapped or not */
+/* A snapshot of any age, and a sequence that may have wrapped. */
 void an_old_snapshot_is_never_valid(void)
 {
 	struct invlock_snapshot snap = { .sequence = any_u64(), .words = any_u64() };
@@ -73,11 +73,11 @@ void an_old_snapshot_is_never_valid(void)
 	word = any_u64();
 	assume(feed.sequence - from >= MAX_LAG && from - feed.sequence >= MAX_LAG);
 	claim(!invlock_word_unmoved(&il, &snap, invlock_only_word(&il, start, start + 4096)),
-	      "not the short way either");
+	      "the fast path does not accept it, either");
 	claim(invlock_validate(&il, &snap, start, start + 4096) == INVLOCK_STALE, "stale");
 }
 
-/* a snapshot is of words that were quiet */
+/* A snapshot is always of words that were quiet. */
 void no_snapshot_is_one_of_invlock_unquiet(void)
 {
 	struct invlock_snapshot snap = { .sequence = any_u64(), .words = any_u64() };

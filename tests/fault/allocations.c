@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* malloc and mmap, counted; malloc can be told to fail. See inject.h. */
+/* malloc and mmap are counted, and malloc can be told to fail. See inject.h. */
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -104,9 +104,9 @@ __attribute__((visibility("default"))) void free(void *mem)
 	__libc_free(mem);
 }
 
-/* what libc maps for itself does not come by here */
+/* Mappings that libc makes for itself do not come here. */
 
-/* libc has it by two names, and its headers choose one: these are both */
+/* libc has this function under two names, and its headers choose one of them: replace both. */
 void *counted_mmap(void *addr, size_t len, int prot, int flags, int fd, off_t at) __asm__("mmap");
 void *counted_mmap64(void *addr, size_t len, int prot, int flags, int fd, off_t at)
 	__asm__("mmap64");
@@ -116,7 +116,7 @@ void *counted_mmap(void *addr, size_t len, int prot, int flags, int fd, off_t at
 {
 	void *mem = (void *)syscall(SYS_mmap, addr, len, prot, flags, fd, at);
 
-	/* over a mapping that is counted already */
+	/* A MAP_FIXED mapping replaces memory that is counted already. */
 	if (mem != MAP_FAILED && !(flags & MAP_FIXED))
 		__atomic_add_fetch(&mapped, (len + 4095) & -4096L, __ATOMIC_SEQ_CST);
 	return mem;

@@ -15,8 +15,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define PATIENCE_S	120	/* of a job that takes a second at most */
-#define MARK		0x7e57L	/* a system call that there is not: begin or end of the window */
+#define PATIENCE_S	120	/* a job takes a second; after this time it counts as hanging */
+#define MARK		0x7e57L	/* no system call: marks the window's begin or end */
 
 static const struct fault *current;
 static struct outcome *outcome;
@@ -60,11 +60,11 @@ static void run_job(job_fn *job)
 	outcome->holdings.fds = count_fds();
 	allocations_held(&outcome->holdings);
 	outcome->ended = true;
-	/* not exit(): what looks for leaks there cannot work under a debugger */
+	/* Not exit(): LeakSanitizer runs there, and does not work under a debugger. */
 	_exit(0);
 }
 
-/* calls that cannot fail; a futex that is not woken, which libc does not try again */
+/* Calls that cannot fail; and futex, since libc does not repeat a wake-up that fails. */
 static bool spared(unsigned long long nr)
 {
 	switch (nr) {
@@ -93,11 +93,11 @@ static bool spared(unsigned long long nr)
 #define RESULT		0
 #endif
 
-/* the tracer's, of the child that runs */
+/* in the tracer: is the window of the running child open? */
 static bool window;
 static pid_t failing;
 
-/* one stop before or after a system call of one thread */
+/* Called before and after each system call of a thread. */
 static void at_syscall(pid_t tid)
 {
 	struct __ptrace_syscall_info info;
@@ -105,7 +105,7 @@ static void at_syscall(pid_t tid)
 	if (ptrace(PTRACE_GET_SYSCALL_INFO, tid, sizeof(info), &info) <= 0)
 		return;
 	if (info.op == PTRACE_SYSCALL_INFO_EXIT && tid == failing) {
-		/* brk says where the break is, and libc sees that it is too low */
+		/* brk returns the heap's end, and libc finds that it did not move */
 		ptrace(PTRACE_POKEUSER, tid, RESULT,
 		       outcome->met == SYS_brk ? 0L : (long)-current->err);
 		failing = 0;
@@ -121,7 +121,10 @@ static void at_syscall(pid_t tid)
 	if (++outcome->nr_syscalls == current->nth) {
 		outcome->met = info.entry.nr;
 		failing = tid;
-		/* not made; but a close that fails has closed */
+		/*
+		 * The call is not made. Only close is, because a close that fails has closed all
+		 * the same.
+		 */
 		if (info.entry.nr != SYS_close)
 			ptrace(PTRACE_POKEUSER, tid, CALL, -1L);
 	}
@@ -135,7 +138,7 @@ static int trace(pid_t pid)
 
 	window = false;
 	failing = 0;
-	/* the child's own stop */
+	/* the child stops itself once */
 	waitpid(pid, &status, 0);
 	ptrace(PTRACE_SETOPTIONS, pid, NULL,
 	       PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACECLONE | PTRACE_O_EXITKILL);

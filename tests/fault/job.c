@@ -21,21 +21,21 @@
 #define PAGE4K		4096UL
 #define NR_PAGES	512
 #define NR_HELD		70	/* pins at once: more than a thread's record has slots */
-#define NR_FILLED	381	/* single pages: the next but one needs a larger index */
+#define NR_FILLED	381	/* single pages; with two more the index has to grow */
 #define MAX_ENTRIES_FEW	8
 #define MAX_REGS	4096
 
 struct job_options job_options;
 
 struct life {
-	const struct fault *fault;	/* NULL: all must succeed */
+	const struct fault *fault;	/* NULL: everything must succeed */
 	bool window;
 	struct outcome *out;
 	char *mem;
 	struct invlock_mm *mm;
 	struct invlock_cache *cache;
 	uint64_t stamp;
-	/* the device; the lock is for the thread and the reaper */
+	/* the fake device; the lock is for the thread and the reaper */
 	pthread_mutex_t lock;
 	unsigned int nr_regs, nr_live;
 	struct reg {
@@ -69,14 +69,17 @@ static bool is_typed(const struct life *l, int err)
 	}
 }
 
-/* Return: did it succeed? If not, was it a fault that may be? */
+/*
+ * Checks a result. Return: true = success; false = an error, which must be one that the fault
+ * explains
+ */
 static bool check(struct life *l, const char *what, int err, const struct invlock_why *why)
 {
 	if (!err)
 		return true;
 	if (!l->fault)
 		complain(l->out, "%s: %d without a fault: %.100s", what, err, why ? why->text : "");
-	/* an open passes on what the kernel said, and says what it was doing */
+	/* A failed open returns the kernel's error, and says in a sentence what it was doing. */
 	else if (why && (err > 0 || strlen(why->text) < 10 || why->text[0] == ' '))
 		complain(l->out, "%s: error %d without a sentence", what, err);
 	else if (!why && !is_typed(l, err))
@@ -115,7 +118,7 @@ static void device_dereg(void *ctx, void *addr, size_t len, uint64_t handle)
 	pthread_mutex_unlock(&l->lock);
 }
 
-/* Return: false = it was made to fail, and changed nothing */
+/* Return: false = the change was made to fail, and changed nothing */
 static bool change(struct life *l, unsigned int nr)
 {
 	char *at = page(l, nr);
@@ -123,7 +126,7 @@ static bool change(struct life *l, unsigned int nr)
 
 	if (is_manual())
 		invlock_manual_start(l->mm, at, PAGE4K);
-	/* not mmap(), which is counted */
+	/* not mmap(), which counts the mapping */
 	changed = (char *)syscall(SYS_mmap, at, PAGE4K, PROT_READ | PROT_WRITE,
 				  MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == at;
 	if (changed)
@@ -223,7 +226,7 @@ static void section(struct life *l)
 	invlock_read_end(&rd);
 }
 
-/* whatever failed before: as long as there are entries, the dead ones are looked for */
+/* Whatever failed before: as long as there are entries, the cache must look for dead ones. */
 static void idle(struct life *l)
 {
 	struct pollfd due = { .fd = invlock_cache_fd(l->cache), .events = POLLIN };
@@ -332,7 +335,7 @@ void job_cache(const struct fault *f, struct outcome *out)
 	live(NULL, out, use_a_cache);
 }
 
-/* the adapter, on a ring of the program's: reads of /dev/zero into memory that changes */
+/* Uses the adapter on a ring of the program: reads of /dev/zero into memory that changes. */
 static void read_zeros(struct life *l, struct io_uring *ring, struct invlock_uring *uring, int fd)
 {
 	struct io_uring_sqe *sqe = io_uring_get_sqe(ring);
@@ -347,7 +350,7 @@ static void read_zeros(struct life *l, struct io_uring *ring, struct invlock_uri
 	}
 	if (way && !l->fault)
 		complain(l->out, "a request goes the way of %s", invlock_uring_way_name(way));
-	/* the ring is the program's: it submits until it is through */
+	/* faults in the program's own calls on the ring would prove nothing */
 	inject_window(false);
 	if (io_uring_submit(ring) != 1 || io_uring_wait_cqe(ring, &cqe)) {
 		complain(l->out, "the ring does not work");

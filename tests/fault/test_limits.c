@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* The machine has no more: of mappings, of locked memory, of places to watch, of the ring. */
+/* Something runs out: mappings, locked memory, ranges to watch, or the ring. */
 #include <errno.h>
 #include <linux/capability.h>
 #include <string.h>
@@ -14,11 +14,11 @@
 #include "tests/lib/rig.h"
 
 #define PAGE	4096UL
-#define STRIDE	(2 * PAGE)	/* ranges that stand alone */
+#define STRIDE	(2 * PAGE)	/* ranges at this distance are not merged */
 
 static struct toy toy;
 
-/* a mm of a monitor by name, and a cache over the toy */
+/* Opens an mm of this monitor, and a cache of the fake device. */
 static void open_with(const char *monitor, const struct invlock_cache_options *options)
 {
 	struct invlock_mm_options mo = {
@@ -60,9 +60,9 @@ static int use(char *at)
 	return err ? err : invlock_cache_put(&pin);
 }
 
-/* ---- what a monitor can watch ---- */
+/* ---- the ranges that a monitor can watch ---- */
 
-TEST(idle_entries_make_room_when_the_monitor_can_watch_no_more)
+TEST(when_the_monitor_can_watch_no_more_idle_entries_make_room)
 {
 	struct invlock_cache_options o = { .size = sizeof(o) };
 	char *mem = map_pages(100 * STRIDE);
@@ -78,7 +78,7 @@ TEST(idle_entries_make_room_when_the_monitor_can_watch_no_more)
 	munmap(mem, 100 * STRIDE);
 }
 
-TEST(entries_in_use_do_not_and_the_error_says_full)
+TEST(pinned_entries_make_no_room_and_the_error_says_full)
 {
 	struct invlock_cache_options o = { .size = sizeof(o) };
 	char *mem = map_pages(10 * STRIDE);
@@ -101,7 +101,7 @@ TEST(entries_in_use_do_not_and_the_error_says_full)
 
 /* ---- vm.max_map_count ---- */
 
-/* every other page becomes a mapping of its own, until there can be no more */
+/* Makes every other page a mapping of its own until the limit is reached. */
 static void use_up_maps(char *mem, size_t len)
 {
 	for (size_t at = PAGE; at < len; at += 2 * PAGE)
@@ -109,7 +109,7 @@ static void use_up_maps(char *mem, size_t len)
 			assert_int_equal(errno, ENOMEM);
 			return;
 		}
-	fail_msg("there is no limit");
+	fail_msg("the limit was not reached");
 }
 
 static char *exhaust_maps(size_t *ret_len)
@@ -155,7 +155,7 @@ static void without_maps(const char *monitor)
 	mem = map_pages(len);
 	assert_int_equal(use(mem), 0);
 	filler = exhaust_maps(&filler_len);
-	/* a hit needs nothing; a miss works or says no; what is opened says why not */
+	/* A hit needs no mapping. A miss works or is refused. A failed open gives its reason. */
 	assert_int_equal(invlock_cache_get(toy.cache, mem, PAGE, INVLOCK_GET_CACHED, &pin), 0);
 	assert_int_equal(invlock_cache_put(&pin), 0);
 	for (int i = 1; i < 40; i++) {
@@ -163,7 +163,7 @@ static void without_maps(const char *monitor)
 		if (err && err != -ENOSPC && err != -ENOMEM)
 			fail_msg("%s: get: %d", monitor, err);
 	}
-	/* those that a monitor has given back, too */
+	/* Use up the mappings that a monitor has given back, too. */
 	use_up_maps(filler, filler_len);
 	is_refused_with_a_sentence(strcmp(monitor, "uffd") ? "uffd" : "bpf");
 	munmap(filler, filler_len);
@@ -173,17 +173,17 @@ static void without_maps(const char *monitor)
 	munmap(mem, len);
 }
 
-TEST(without_mappings_of_the_manual_monitor)
+TEST(without_more_mappings_the_manual_monitor_works)
 {
 	without_maps("manual");
 }
 
-TEST(without_mappings_of_the_uffd_monitor)
+TEST(without_more_mappings_the_uffd_monitor_works)
 {
 	without_maps("uffd");
 }
 
-TEST(without_mappings_of_the_bpf_monitor)
+TEST(without_more_mappings_the_bpf_monitor_works)
 {
 	without_maps("bpf");
 }
@@ -192,7 +192,7 @@ TEST(without_mappings_of_the_bpf_monitor)
 
 #define LOCKED_PAGES	16UL
 
-/* a registration in two halves: the limit may be met between them */
+/* A registration in two steps; the limit may be reached between them. */
 static int lock_halves(void *ctx, void *addr, size_t len, uint64_t *ret_handle)
 {
 	size_t half = len / 2;
@@ -225,7 +225,7 @@ static long locked_kib(void)
 	return kib;
 }
 
-/* in a child: the place that is wrong, 0 = none; 77 = cannot be tried */
+/* Runs in a child. Return: 0; the number of the step that failed; 77 = this cannot be tried */
 static int live_with_memlock(char *mem)
 {
 	struct rlimit limit = { LOCKED_PAGES * PAGE, LOCKED_PAGES * PAGE };
@@ -242,7 +242,7 @@ static int live_with_memlock(char *mem)
 	if (invlock_mm_open(&mo, &toy.mm, NULL) ||
 	    invlock_cache_open(toy.mm, &o, &toy.cache, NULL))
 		return 8;
-	/* 5 pages each, so that the limit is met in the middle */
+	/* 5 pages each, so that the limit is reached in the middle of a registration */
 	for (int i = 0; i < 50; i++) {
 		if (invlock_cache_get(toy.cache, mem + i * 6 * PAGE, 5 * PAGE, 0, &more) ||
 		    invlock_cache_put(&more))
@@ -255,7 +255,7 @@ static int live_with_memlock(char *mem)
 			return 3;
 	if (invlock_cache_get(toy.cache, mem + 200 * PAGE, 5 * PAGE, 0, &more) != -ENOMEM)
 		return 4;
-	/* the half that was locked is locked no more */
+	/* The half that was locked has been unlocked. */
 	if (locked_kib() != 15 * 4)
 		return 5;
 	if (invlock_cache_put(&pins[0]) ||
@@ -303,18 +303,18 @@ TEST(a_ring_that_was_overrun_proves_nothing)
 
 	toy_open(&toy, NULL);
 	assert_int_equal(get(nowhere, &a), 0);
-	/* as many as it holds: it says that none of them was here */
+	/* As many events as the ring holds: they prove that none was in our range. */
 	change_the_neighbour(INVLOCK_NR_EVENTS);
 	assert_int_equal(get(nowhere, &b), 0);
 	assert_int_equal(a.handle, b.handle);
 	invlock_cache_put(&b);
-	/* one of ours, which then leaves the ring */
+	/* One event in our range, which then leaves the ring. */
 	toy_change(&toy, nowhere, PAGE);
 	change_the_neighbour(2 * INVLOCK_NR_EVENTS);
 	assert_int_equal(get(nowhere, &b), 0);
 	assert_int_not_equal(a.handle, b.handle);
 	invlock_cache_put(&a);
-	/* none of ours, but who knows? */
+	/* No event in our range, but one more than the ring holds. */
 	change_the_neighbour(INVLOCK_NR_EVENTS + 1);
 	assert_int_equal(get(nowhere, &a), 0);
 	assert_int_not_equal(a.handle, b.handle);
@@ -323,7 +323,7 @@ TEST(a_ring_that_was_overrun_proves_nothing)
 	toy_close(&toy);
 }
 
-TEST_PLANTED(no_check, without_the_check_an_overrun_ring_is_a_stale_hit)
+TEST_PLANTED(no_check, without_the_check_an_overrun_ring_leads_to_a_stale_hit)
 {
 	struct invlock_pin a, b;
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
- * The writer of the feed fails: the uffd monitor's thread is stopped, or killed, by a
- * debugger; so is the reaper; the BPF program's descriptors are closed by the program. What
- * cannot be known is then no hit, and every call comes to its end.
+ * The writer of the feed fails: a debugger stops or kills the uffd monitor's thread, or the reaper;
+ * or the program closes the BPF program's descriptors. What cannot be known is then no hit, and
+ * every call returns.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -22,15 +22,15 @@
 #include "tests/lib/rig.h"
 
 #define PAGE		4096UL
-#define PATIENCE_S	120	/* until a child hangs */
-#define NEAR_NS		2000000000	/* a busy machine's threads get to run in less */
+#define PATIENCE_S	120	/* after this time a child counts as hanging */
+#define NEAR_NS		2000000000	/* within this time a busy machine runs each thread */
 #define EXIT_SKIP	77
 
-/* between the test and its child */
+/* Shared by the test and its child. */
 struct shared {
-	pid_t tid;		/* of the thread to be stopped */
-	unsigned int phase;	/* 1: tid is known; 2: it is stopped; 3: looked; 4: goes on */
-	char why[200];		/* the child's complaint, or why it skips */
+	pid_t tid;		/* the thread that is to be stopped */
+	unsigned int phase;	/* 1: tid known; 2: stopped; 3: child has looked; 4: continued */
+	char why[200];		/* the child's complaint, or its reason to skip */
 };
 
 static struct shared *shared;
@@ -47,7 +47,7 @@ static void wait_for(unsigned int nr)
 		usleep(1000);
 }
 
-/* in the child: say so, and end */
+/* In the child: reports a failure and exits. */
 #define EXPECT(cond)							\
 do {									\
 	if (!(cond)) {							\
@@ -79,7 +79,7 @@ static pid_t thread_named(const char *name)
 	return tid;
 }
 
-/* in the child */
+/* Runs in the child. */
 static void open_with(const char *monitor, unsigned int flags)
 {
 	struct invlock_mm_options mo = {
@@ -110,7 +110,7 @@ static char *map_page(void *at)
 		    MAP_PRIVATE | MAP_ANONYMOUS | (at ? MAP_FIXED : 0), -1, 0);
 }
 
-/* the handle, or an error */
+/* Return: the handle, or an error */
 static int64_t use(char *at)
 {
 	struct invlock_pin pin;
@@ -129,7 +129,7 @@ static void close_all(void)
 	EXPECT(!toy.nr_live && !toy.nr_wrong);
 }
 
-/* ---- in the test: stop or kill one thread of the child ---- */
+/* ---- in the test: stopping or killing one thread of the child ---- */
 
 static void stop(pid_t tid)
 {
@@ -141,7 +141,7 @@ static void stop(pid_t tid)
 	assert_true(WIFSTOPPED(status));
 }
 
-/* its next system call becomes exit() */
+/* Turns the thread's next system call into exit(). */
 static void kill_stopped(pid_t tid)
 {
 #ifdef __x86_64__
@@ -160,7 +160,7 @@ static void kill_stopped(pid_t tid)
 #endif
 }
 
-/* in the test. false: the child has ended before, with this status */
+/* Runs in the test. Return: false = the child has ended before, with this status */
 static bool reaches(pid_t pid, unsigned int nr, int *status)
 {
 	while (__atomic_load_n(&shared->phase, __ATOMIC_SEQ_CST) < nr) {
@@ -179,7 +179,7 @@ static void run(void (*job)(void), bool and_kill)
 
 #ifndef __x86_64__
 	if (and_kill)
-		TEST_SKIP("how to kill a thread is known for x86-64 alone");
+		TEST_SKIP("this test can kill a thread on x86-64 only");
 #endif
 	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
 		      -1, 0);
@@ -234,7 +234,7 @@ static bool is_mapped(char *page)
 	return !mincore(page, PAGE, &resident);
 }
 
-/* uffd is opened and its thread stopped: another thread's munmap() of page waits for it */
+/* Opens uffd and has its thread stopped: another thread's munmap() of page then waits for it. */
 static void look_during_munmap(pthread_t *ret_id, char *page, char *other)
 {
 	open_with("uffd", 0);
@@ -244,7 +244,10 @@ static void look_during_munmap(pthread_t *ret_id, char *page, char *other)
 	EXPECT(!pthread_create(ret_id, NULL, unmap, page));
 	while (is_mapped(page))
 		usleep(1000);
-	/* the map has changed, and nobody has said so: neither this one nor another is known */
+	/*
+	 * The map has changed and the change is not marked yet: nothing is known of this page or
+	 * another.
+	 */
 	EXPECT(use(page) == -EBUSY);
 	EXPECT(use(other) == -EBUSY);
 	EXPECT(invlock_cache_reap(toy.cache) >= 0);
@@ -259,7 +262,7 @@ static void uffd_starves(void)
 	look_during_munmap(&id, page, other);
 	wait_for(4);
 	pthread_join(id, NULL);
-	/* it goes on as if nothing had been */
+	/* The monitor works again as before. */
 	EXPECT(use(page) == -EFAULT);
 	EXPECT(use(other) >= 0);
 	map_page(page);
@@ -273,21 +276,21 @@ static void uffd_dies(void)
 	pthread_t id;
 
 	look_during_munmap(&id, page, other);
-	/* the close comes to its end, and lets the munmap() go */
+	/* The close returns, and releases the munmap(). */
 	close_all();
 	pthread_join(id, NULL);
-	/* what is opened now is good */
+	/* A new open works. */
 	open_with("uffd", 0);
 	EXPECT(use(other) >= 0);
 	close_all();
 }
 
-TEST(while_the_thread_of_uffd_is_stopped_nothing_is_known_and_nothing_hangs)
+TEST(while_the_thread_of_uffd_is_stopped_nothing_is_a_hit_and_nothing_hangs)
 {
 	run(uffd_starves, false);
 }
 
-TEST(after_the_thread_of_uffd_was_killed_a_close_sets_all_free)
+TEST(after_the_thread_of_uffd_was_killed_a_close_releases_everything)
 {
 	run(uffd_dies, true);
 }
@@ -310,7 +313,7 @@ static void without_a_reaper(bool dies)
 	toy_change(&toy, page, PAGE);
 	phase(3);
 	wait_for(4);
-	/* a thread that was only stopped takes up its work again */
+	/* A thread that was only stopped continues its work. */
 	while (!dies && __atomic_load_n(&toy.nr_live, __ATOMIC_SEQ_CST))
 		usleep(1000);
 	close_all();
@@ -326,12 +329,12 @@ static void reaper_dies(void)
 	without_a_reaper(true);
 }
 
-TEST(while_the_reaper_is_stopped_others_can_do_its_work)
+TEST(while_the_reaper_is_stopped_other_threads_can_do_its_work)
 {
 	run(reaper_starves, false);
 }
 
-TEST(a_cache_whose_reaper_was_killed_closes)
+TEST(a_cache_whose_reaper_was_killed_can_be_closed)
 {
 	run(reaper_dies, true);
 }
@@ -346,12 +349,12 @@ static void descriptors_closed(const char *monitor, unsigned int flags)
 	open_with(monitor, flags);
 	before = use(page);
 	EXPECT(before == 1);
-	/* how a daemon begins */
+	/* A daemon begins by closing all descriptors. */
 	EXPECT(!syscall(SYS_close_range, 3, ~0U, 0));
 	for (int i = 0; i < 3; i++) {
 		map_page(page);
 		after = use(page);
-		/* a new registration, or none; the old one never again */
+		/* The get makes a new registration, or fails; it never returns the old one. */
 		EXPECT(after < 0 || after > before);
 		EXPECT(after >= 0 || after == -ENOTRECOVERABLE || after == -EBUSY);
 		if (after > 0)
@@ -372,7 +375,7 @@ static void bpf_loses_descriptors(void)
 	close_all();
 	toy = (struct toy){};
 	descriptors_closed("bpf", 0);
-	/* and the next one works */
+	/* The next open works. */
 	open_with("bpf", 0);
 	EXPECT(use(map_page(NULL)) > 0);
 	close_all();
@@ -383,12 +386,12 @@ static void bpf_is_detached(void)
 	char *page = map_page(NULL);
 
 	open_with("bpf", 0);
-	/* as if there were no io_uring to keep it attached */
+	/* as on a machine without io_uring, where nothing keeps the program attached */
 	monitor_bpf_let_go(toy.mm);
 	EXPECT(use(page) == 1);
 	EXPECT(!syscall(SYS_close_range, 3, ~0U, 0));
 	map_page(page);
-	/* nobody saw that; found out by whoever looks for dead entries */
+	/* The change went unseen. The cache finds that out when it looks for dead entries. */
 	EXPECT(invlock_cache_reap(toy.cache) == 1);
 	EXPECT(use(page) == -ENOTRECOVERABLE);
 	EXPECT(use(map_page(NULL)) == -ENOTRECOVERABLE);
@@ -409,12 +412,12 @@ TEST(a_program_that_closes_all_descriptors_does_not_detach_bpf)
 	run(bpf_loses_descriptors, false);
 }
 
-TEST(bpf_that_was_detached_all_the_same_is_found_out)
+TEST(a_bpf_program_that_was_detached_nevertheless_is_noticed)
 {
 	run(bpf_is_detached, false);
 }
 
-TEST(a_program_that_closes_all_descriptors_has_no_uffd_and_is_told)
+TEST(a_program_that_closes_all_descriptors_loses_uffd_and_gets_an_error)
 {
 	run(uffd_loses_descriptors, false);
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * The 1st, 2nd, ... allocation fails, or system call, each with each error, until a run has
- * so few that none fails. Nothing may leak, hang or crash, no hit may be stale, and what
+ * The 1st, 2nd, ... allocation fails, or the 1st, 2nd, ... system call, with each error, until a
+ * run makes so few that none fails. Nothing may leak, hang or crash, no hit may be stale, and what
  * comes afterwards must work.
  */
 #include <errno.h>
@@ -15,10 +15,13 @@
 #include "tests/test.h"
 
 #define EVERY	1u
-/* of the hundreds of faults that a life with uffd can have, the thousands of bpf, so many */
+/*
+ * Of the hundreds of faults in a life with uffd, and of the thousands with bpf, this many are
+ * tried.
+ */
 #define SOME	25u
 #define FEW	3u
-#define MORE	40u	/* times as many in make proof: all of uffd's */
+#define MORE	40u	/* make proof tries this many times more: all of uffd's */
 
 static bool more;
 
@@ -39,7 +42,7 @@ static void describe(const struct fault *f, const struct outcome *out, char *tex
 			 strerrorname_np(f->err));
 }
 
-/* Return: is anything wrong? Then a sentence */
+/* Return: whether anything is wrong; text then has a sentence about it */
 static bool is_wrong(const struct fault *f, const struct outcome *out,
 		     const struct holdings *reference, char *text, size_t size)
 {
@@ -50,7 +53,7 @@ static bool is_wrong(const struct fault *f, const struct outcome *out,
 	if (out->wrong[0])
 		snprintf(text, size, "%s: %s", fault, out->wrong);
 	else if (h->blocks > reference->blocks || h->fds > reference->fds ||
-		 /* what munmap() does not unmap is no leak of ours */
+		 /* memory that a failed munmap() did not unmap is no leak of ours */
 		 (h->mapped > reference->mapped && out->met != SYS_munmap))
 		snprintf(text, size, "%s: %ld blocks, %ld bytes mapped, %ld descriptors leak",
 			 fault, h->blocks - reference->blocks, h->mapped - reference->mapped,
@@ -60,7 +63,7 @@ static bool is_wrong(const struct fault *f, const struct outcome *out,
 	return true;
 }
 
-/* Return: did the fault happen? */
+/* Return: whether the fault happened */
 static bool run(const struct fault *f, job_fn *job, const struct holdings *reference)
 {
 	struct outcome out;
@@ -117,14 +120,14 @@ static void each_call(job_fn *job, unsigned int nr_wanted)
 	struct outcome reference = run_without_fault(job);
 	unsigned int step, nr = 0;
 
-	/* how many are there? */
+	/* How many are there? */
 	if (inject(&f, job, &reference))
 		TEST_SKIP("no debugger may be used here");
 	assert_true(reference.nr_syscalls > 10);
 	step = step_for(reference.nr_syscalls, nr_wanted);
 	for (unsigned int i = 0; i < sizeof(errors) / sizeof(errors[0]); i++) {
 		f.err = errors[i];
-		/* other places for each error */
+		/* each error is tried at other places */
 		for (f.nth = 1 + i * step / 5; run(&f, job, &reference.holdings); f.nth += step)
 			nr++;
 	}
@@ -205,7 +208,7 @@ TEST(allocations_and_system_calls_of_a_self_test_may_fail)
 	each_allocation(job_cache, EVERY);
 }
 
-/* ---- planted: the harness must say so of each ---- */
+/* ---- planted faults: the harness must find each ---- */
 
 static void job_leaks(const struct fault *f, struct outcome *out)
 {
@@ -267,7 +270,10 @@ static bool is_not_of_bpf(const char *name)
 	return !is_of_bpf(name);
 }
 
-/* test_nth [more] [bpf]: more faults; of the bpf monitor, not of the rest */
+/*
+ * test_nth [more] [bpf]. more: try more faults; bpf: only those of the bpf monitor, else all
+ * others.
+ */
 int main(int argc, char **argv)
 {
 	bool of_bpf = argc > 1 && !strcmp(argv[argc - 1], "bpf");

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* The user's reg(): it blocks, calls back, unmaps what it was to register. */
+/* The user's reg(): it blocks, calls back, or unmaps the memory that it is to register. */
 #include <errno.h>
 #include <pthread.h>
 #include <semaphore.h>
@@ -15,14 +15,14 @@
 static struct toy toy;
 static char *const mem = (char *)0x100000000;
 
-/* ---- blocks ---- */
+/* ---- reg() blocks ---- */
 
 static sem_t inside, go_on;
 
 static void block(struct toy *t, void *addr, size_t len)
 {
 	(void)len;
-	/* only the first one, of the first page */
+	/* only the first registration of the first page */
 	if (addr != mem)
 		return;
 	t->during_reg = NULL;
@@ -64,7 +64,7 @@ static void while_another_blocks(bool change)
 	assert_int_equal(pthread_create(&id, NULL, get_the_first, &err), 0);
 	while (sem_wait(&inside))
 		;
-	/* hits, misses, evictions, a twin of what is being registered, and all other calls */
+	/* hits, misses, evictions, a second registration of the same page, and all other calls */
 	use(mem + 16 * PAGE);
 	for (int i = 1; i < 20; i++)
 		use(mem + i * PAGE);
@@ -92,7 +92,7 @@ TEST(a_change_while_reg_blocks_undoes_it)
 	while_another_blocks(true);
 }
 
-/* ---- calls back ---- */
+/* ---- reg() calls back ---- */
 
 static unsigned int depth, deepest;
 static int wrong;
@@ -106,7 +106,7 @@ static void call_everything(struct toy *t, void *addr, size_t len)
 	depth++;
 	if (depth > deepest)
 		deepest = depth;
-	/* the very range that is being registered, a part of it, and another one */
+	/* The very range that is being registered, a part of it, and another range. */
 	if (invlock_cache_get(t->cache, addr, len, 0, &pin))
 		wrong++;
 	else if (invlock_cache_get(t->cache, addr, 1, INVLOCK_GET_BYPASS, &other) ||
@@ -138,17 +138,17 @@ static void with_callbacks(bool from_dereg)
 	toy_close(&toy);
 }
 
-TEST(reg_calls_everything_for_the_range_that_it_registers)
+TEST(reg_may_call_everything_for_the_range_that_it_registers)
 {
 	with_callbacks(false);
 }
 
-TEST(dereg_calls_everything_too)
+TEST(dereg_may_call_everything)
 {
 	with_callbacks(true);
 }
 
-/* more pins than a record has slots, taken by reg() itself */
+/* More pins than a record has slots, all taken by reg(). */
 static struct invlock_pin taken[PIN_SLOTS + 5];
 static unsigned int nr_taken;
 
@@ -180,12 +180,12 @@ TEST(reg_takes_every_slot_of_its_thread)
 	toy_close(&toy);
 }
 
-/* ---- unmaps ---- */
+/* ---- reg() unmaps ---- */
 
 static bool manual;
 static unsigned int nr_registered;
 
-/* a device that pins, so needs memory to be there */
+/* A device that pins memory, so the memory must be there. */
 static int reg_and_unmap(void *ctx, void *addr, size_t len, uint64_t *ret_handle)
 {
 	unsigned char resident;
@@ -227,7 +227,9 @@ static void unmaps(const char *monitor, int want)
 	assert_int_equal(invlock_cache_open(toy.mm, &co, &toy.cache, NULL), 0);
 	page = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	assert_ptr_not_equal(page, MAP_FAILED);
-	/* registered once, found to have collided, and then there is nothing to register */
+	/*
+	 * The page is registered, the registration collides, and then there is nothing to register.
+	 */
 	assert_int_equal(invlock_cache_get(toy.cache, page, PAGE, 0, &pin), want);
 	assert_int_equal(nr_registered, 1);
 	if (!want)
@@ -252,7 +254,7 @@ TEST(reg_unmaps_what_it_registers_under_the_bpf_monitor)
 	unmaps("bpf", -EFAULT);
 }
 
-TEST_PLANTED(no_check, without_the_check_what_reg_unmapped_is_handed_out)
+TEST_PLANTED(no_check, without_the_check_a_registration_that_reg_unmapped_is_handed_out)
 {
 	unmaps("manual", 0);
 }

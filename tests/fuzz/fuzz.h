@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A fuzz target is one file: fuzz_NAME.c. It is linked to libFuzzer for `make fuzz`, and to
- * replay.c, which runs the kept corpus and a number of mutations of it, for `make test`.
+ * A fuzz target is one file, fuzz_NAME.c. For `make fuzz` it is linked to libFuzzer. For `make
+ * test` it is linked to replay.c, which runs the kept corpus and a number of mutations of it.
  */
 #ifndef INVLOCK_TESTS_FUZZ_FUZZ_H
 #define INVLOCK_TESTS_FUZZ_FUZZ_H
@@ -13,13 +13,18 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-/* faults that the target can plant in itself; ends with NULL. planted.txt has the library's */
+/*
+ * Faults that the target can plant in itself, ending with NULL. The library's are in planted.txt.
+ */
 extern const char *const fuzz_plants[];
 
-/* plant one, for all inputs from now on; libFuzzer's build takes it from INVLOCK_FUZZ_PLANT */
+/*
+ * Plants a fault for all inputs from now on. libFuzzer's build reads its name from
+ * INVLOCK_FUZZ_PLANT.
+ */
 void fuzz_plant(const char *name);
 
-/* a property that must hold; what does not is a find */
+/* Checks a property that must hold. An input that breaks it is a find. */
 #define FUZZ_CHECK(cond, ...)						\
 do {									\
 	if (!(cond)) {							\
@@ -30,7 +35,7 @@ do {									\
 	}								\
 } while (0)
 
-/* the input, byte by byte; zeros behind its end */
+/* The input, read byte by byte; behind its end are zeros. */
 struct bytes {
 	const uint8_t *at, *end;
 };

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
- * Arguments of the command. Whatever they are: an exit code that the manual has; for bad
- * usage, one line on stderr and nothing on stdout; and no crash. What would run afterwards
- * is left out: the linker puts functions of ours (__wrap_...) in its place.
+ * Arguments of the command. Whatever they are, the exit code is one of the manual's, bad usage
+ * prints one line on stderr and nothing on stdout, and nothing crashes. The work after that is left
+ * out: the linker replaces functions of the command by ours (__wrap_...).
  */
 #include <errno.h>
 #include <getopt.h>
@@ -19,7 +19,7 @@
 int tool_main(int argc, char **argv);	/* tool/main.c, renamed by meson.build */
 
 static bool number_check_gone;
-static unsigned int nr_runs;	/* of what comes after the arguments */
+static unsigned int nr_runs;	/* runs of the part after the arguments */
 
 const char *const fuzz_plants[] = { "number", NULL };
 
@@ -32,16 +32,18 @@ int __wrap_data_open(struct prove *p, struct invlock_why *why);
 int __wrap_data_open(struct prove *p, struct invlock_why *why)
 {
 	const struct prove_options *o = &p->options;
-	/* planted: as if the limits were not looked at */
+	/* planted: the limits of numbers are not checked */
 	unsigned int seconds = number_check_gone ? o->seconds * 86400 : o->seconds;
 
 	nr_runs++;
 	FUZZ_CHECK(seconds >= 1 && seconds <= 86400, "%u seconds", seconds);
 	FUZZ_CHECK(o->threads >= 1 && o->threads <= 1024, "%u threads", o->threads);
-	return explain(why, -EIO, "this is as far as it goes");
+	return explain(why, -EIO, "the fuzz target does not go further");
 }
 
-/* of doctor.h, which does not go together with prove.h; what is not filled in is zero */
+/*
+ * The types of doctor.h, which cannot be included beside prove.h; a field that is not set is zero.
+ */
 struct host;
 struct finding;
 
@@ -79,7 +81,7 @@ static void run(int argc, char **argv)
 	int code;
 
 	nr_runs = 0;
-	/* as a program finds them */
+	/* the state of getopt at the start of a program */
 	optind = 0;
 	opterr = 1;
 	stdout = open_memstream(&out, &out_len);
@@ -103,7 +105,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		fuzz_plant(getenv("INVLOCK_FUZZ_PLANT"));
 	memcpy(text, data, size);
 	text[size] = '\0';
-	/* arguments are lines: a corpus to read */
+	/* arguments are lines, so that the corpus can be read */
 	for (char *at = text; argc < MAX_ARGS && at; argc++) {
 		argv[argc] = at;
 		at = strchr(at, '\n');

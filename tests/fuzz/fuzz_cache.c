@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT
 /*
- * Programs of map changes and cache calls, against an oracle.
+ * Programs of map changes and cache calls, compared with what memory contains.
  *
- * Each page that the kernel ever gives us gets a stamp of its own, once, in its first bytes:
- * its generation. The device reads the stamps when it registers, which is all that it knows.
- * A pin is stale when the memory now shows another stamp than the device has.
+ * Each page that the kernel gives us gets a number of its own, once, in its first bytes: its
+ * generation. The device reads these numbers when it registers; it knows nothing else. A pin is
+ * stale if memory now has another number than the device.
  *
- * INVLOCK_FUZZ_MONITOR: manual (told of each change by the program), uffd, bpf.
+ * INVLOCK_FUZZ_MONITOR: manual (the program reports each change), uffd, or bpf.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -25,9 +25,9 @@
 #define NR_PAGES	24u
 #define NR_FILE_PAGES	8u
 #define NR_PINS		12u
-#define NR_REGS		4096u	/* by one input */
+#define NR_REGS		4096u	/* registrations of one input */
 #define MAX_OPS		200u
-#define ELSEWHERE	((char *)0x7000000000)	/* reported as changed; nothing is there */
+#define ELSEWHERE	((char *)0x7000000000)	/* reported as changed; unmapped */
 
 enum backing { NOTHING, ANON, SHARED };
 
@@ -38,7 +38,7 @@ struct reg {
 	bool live;
 };
 
-/* a change that has begun and not ended; of the manual monitor */
+/* a change that has begun and not ended; only with the manual monitor */
 struct open_change {
 	unsigned int op, first, nr, other;
 	bool made;
@@ -56,11 +56,11 @@ static unsigned int file_page[NR_PAGES];
 static struct invlock_cache *cache;
 static struct reg regs[NR_REGS];
 static unsigned int nr_regs, nr_live, max_entries;
-static size_t live_bytes, max_bytes;	/* 0 = no limit */
+static size_t live_bytes, max_bytes;	/* max_bytes: 0 = no limit */
 static struct invlock_pin pins[NR_PINS];
 static bool pinned[NR_PINS];
 static struct open_change open_change;
-static struct open_change during_reg;	/* made by the next reg() */
+static struct open_change during_reg;	/* the next reg() makes this change */
 static int fail_reg;
 
 const char *const fuzz_plants[] = { NULL };
@@ -106,7 +106,7 @@ static void map(unsigned int nr, unsigned int at, enum backing what, unsigned in
 	}
 }
 
-/* what was unmapped stays ours: nobody else's mmap() may land there */
+/* Reserves unmapped addresses, so that no other thread's mmap() gets them. */
 static void reserve(unsigned int nr, unsigned int at)
 {
 	if (mmap(page(at), nr * PAGE4K, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1,
@@ -116,7 +116,7 @@ static void reserve(unsigned int nr, unsigned int at)
 		backing[i] = NOTHING;
 }
 
-/* pages of the file go; each gets a successor */
+/* Pages of the file go, and each gets a successor. */
 static void renew_file(unsigned int from, unsigned int nr, bool truncate)
 {
 	if (truncate) {
@@ -131,7 +131,7 @@ static void renew_file(unsigned int from, unsigned int nr, bool truncate)
 		stamp_file(i);
 }
 
-/* one page onto another, which stays */
+/* Moves one page onto another; its old address stays reserved. */
 static void move(unsigned int from, unsigned int to)
 {
 	if (backing[from] == NOTHING || from == to)
@@ -180,7 +180,7 @@ static void make_change(const struct open_change *c)
 	}
 }
 
-/* the program tells the manual monitor what it is about to do, or has done */
+/* The program tells the manual monitor what it is about to do, or has done. */
 static void report(const struct open_change *c, int (*call)(struct invlock_mm *, const void *,
 							    size_t))
 {
@@ -193,7 +193,7 @@ static void report(const struct open_change *c, int (*call)(struct invlock_mm *,
 		break;
 	case PUNCH:
 	case TRUNCATE:
-		/* wherever it is mapped */
+		/* the file's pages may be mapped anywhere */
 		call(mm, mem, NR_PAGES * PAGE4K);
 		break;
 	default:
@@ -350,7 +350,7 @@ static void get_somewhere(struct bytes *b)
 	get(first, nr, flags[byte(b) % 4], at);
 }
 
-/* a read section by hand; what it says at the end is compared with the memory */
+/* A read section, step by step; its result at the end is compared with the memory. */
 static void section(struct bytes *b)
 {
 	const struct invlock_read_budget budget = { .rounds = 2, .time_ns = 1 };
@@ -366,7 +366,7 @@ static void section(struct bytes *b)
 			change(&c);
 		if (invlock_read_commit(&rd)) {
 			FUZZ_CHECK(backing[at] != NOTHING && *stamp_of(at) == stamp, "stale");
-			/* not across an open change of the file, which validity may wait for */
+			/* not during an open change of the file, for which the section may wait */
 			if (!open_change.open) {
 				change(&c);
 				FUZZ_CHECK(!invlock_read_valid(&rd) ||
@@ -378,7 +378,7 @@ static void section(struct bytes *b)
 	invlock_read_end(&rd);
 }
 
-/* elsewhere, as many as may overrun the ring */
+/* Makes changes elsewhere, as many as may overrun the ring. */
 static void storm(unsigned int nr)
 {
 	for (unsigned int i = 0; manual && i < nr << 10; i++) {
@@ -476,7 +476,7 @@ static void begin(struct bytes *b)
 	map(NR_PAGES, 0, ANON, 0);
 }
 
-/* all is over: what is mapped can be registered, and the books balance */
+/* At the end everything that is mapped can be registered, and no registration is left over. */
 static void end(void)
 {
 	const struct open_change renew = { .op = TO_ANON, .nr = 1 };
@@ -490,7 +490,7 @@ static void end(void)
 	change(&renew);
 	if (nr_regs + 100 < NR_REGS) {
 		err = get(0, 1, 0, 0);
-		FUZZ_CHECK(!err, "nothing is in use, and memory is refused: %d", err);
+		FUZZ_CHECK(!err, "memory is refused although nothing is in use: %d", err);
 		put(0);
 	}
 	check_stats();
@@ -506,7 +506,7 @@ static void set_up(void)
 		.monitor = name ? name : "manual",
 		.need = INVLOCK_BIT(UNMAP),
 #ifdef PLANTED
-		/* what is planted would be found at once */
+		/* without a self-test, which would find the planted fault at once */
 		.flags = INVLOCK_MM_NO_SELFTEST,
 #endif
 	};

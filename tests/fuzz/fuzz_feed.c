@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
 /*
- * Feeds. A hostile one: any header, any content, and a writer that changes both under the
- * reader; whoever attached must stay inside the mapping, which ends at a guard page, and come
- * to an end. A torn one: honest writers, each of which may stop for ever between any two of
- * its steps; once one has come through its start, no older translation of its range is valid.
+ * Feeds of two sorts. A hostile feed has any header and any content, and a writer that changes both
+ * while they are read: a reader that has attached must stay inside the mapping, which ends at a
+ * guard page, and must terminate. A torn feed has honest writers, each of which may stop for ever
+ * between any two of its steps: once a writer has finished its start, no older translation of its
+ * range is valid.
  */
 #include <stdbool.h>
 #include <string.h>
@@ -32,7 +33,7 @@ void fuzz_plant(const char *name)
 
 /* ---- hostile ---- */
 
-/* what a reader would be that believed the header */
+/* A reader that trusts the header. */
 static int attach_without_bounds(struct invlock *il, u8 *mem)
 {
 	struct invlock_feed *feed = (struct invlock_feed *)mem;
@@ -53,7 +54,7 @@ static void patch(struct bytes *b, u8 *mem, u64 bytes)
 	u64 at = byte(b) | byte(b) << 8, value = word(b);
 	u32 size = 1 << byte(b) % 4;
 
-	/* the fields of the header more often than its padding */
+	/* Hit the header's fields more often than its padding. */
 	if (at & 1)
 		at %= 256;
 	if (at + size <= bytes)
@@ -110,7 +111,7 @@ struct torn_range {
 	u64 start, end;
 };
 
-/* a writer, and how far it is; the steps are those of <invlock/feed.h> */
+/* A writer, and how far it is. Its steps are those of <invlock/feed.h>. */
 struct torn_writer {
 	struct torn_range range;
 	u64 seq;
@@ -122,7 +123,7 @@ struct torn_reader {
 	struct torn_range range;
 	struct invlock_snapshot snap;
 	bool used;
-	bool stale;	/* a change of the range has come through its start */
+	bool stale;	/* a change of the range has finished its start */
 };
 
 static struct invlock il;
@@ -142,7 +143,7 @@ static bool overlap(struct torn_range a, struct torn_range b)
 	return a.start < b.end && b.start < a.end;
 }
 
-/* all that a start promises holds from now on */
+/* From here on, all that a finished start promises must hold. */
 static void begun(struct torn_range range)
 {
 	for (u32 i = 0; i < NR_READERS; i++)
@@ -210,7 +211,7 @@ static void sample(struct torn_reader *r, struct bytes *b)
 		r->used = false;
 		return;
 	}
-	FUZZ_CHECK(!is_running(range), "sampled in the middle of a change");
+	FUZZ_CHECK(!is_running(range), "a sample was taken in the middle of a change");
 	r->range = range;
 	r->used = true;
 	r->stale = false;
@@ -224,7 +225,7 @@ static void validate(struct torn_reader *r)
 		FUZZ_CHECK(!r->stale, "valid, and changed");
 }
 
-/* a whole change */
+/* Makes a whole change. */
 static void change(struct bytes *b)
 {
 	struct torn_range range = read_range(b);
@@ -271,7 +272,7 @@ static void step(struct bytes *b)
 	}
 }
 
-/* every writer goes on to its end: then everything can be sampled */
+/* Every writer continues to its end: after that, everything can be sampled. */
 static void come_to_rest(struct bytes *b)
 {
 	struct invlock_snapshot snap;
@@ -282,7 +283,7 @@ static void come_to_rest(struct bytes *b)
 	for (u32 i = 0; i < NR_READERS; i++)
 		validate(&readers[i]);
 	FUZZ_CHECK(!invlock_sample(&il, 0, 2 * NR_PAGES << PAGE_SHIFT, &snap) == !closed,
-		   "at rest, and not to be sampled");
+		   "no writer runs, and the range cannot be sampled");
 }
 
 static void torn(struct bytes *b)
@@ -295,7 +296,7 @@ static void torn(struct bytes *b)
 	if (invlock_feed_format(mem, bytes, nr_words, nr_events, 12 + byte(b) % 8) ||
 	    invlock_attach(&il, mem, bytes))
 		abort();
-	/* an old feed: counters may be anywhere, and a word's generation wraps */
+	/* an old feed: its counters may have any value, and a word's generation may wrap */
 	il.feed->sequence = word(b) >> 2;
 	il.feed->wide = word(b) & ~INVLOCK_RUNNING_MASK;
 	il.words[0] = word(b) & ~INVLOCK_RUNNING_MASK;

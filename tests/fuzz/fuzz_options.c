@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
- * Structs that grow: options of any content, as long as they say they are, which end at a
- * guard page. Whatever is in them, the library reads and writes nothing behind their end,
- * returns an error with a sentence, or gives something that works.
+ * Options and results as structs that may grow: they have any content and the length that they
+ * claim, and end at a guard page. Whatever they contain, the library reads and writes nothing
+ * behind their end, and returns an error with a sentence, or an object that works.
  */
 #include <errno.h>
 #include <string.h>
@@ -17,7 +17,7 @@
 
 static unsigned char *guard;	/* the page behind the struct */
 static struct invlock_mm *mm;
-static int overread;		/* planted: the struct is shorter than it says */
+static int overread;		/* planted: the struct is shorter than it claims */
 
 const char *const fuzz_plants[] = { "size", NULL };
 
@@ -26,7 +26,7 @@ void fuzz_plant(const char *name)
 	overread = !strcmp(name, "size");
 }
 
-/* the rest of the input as a struct with its size first; NULL = too short for a size */
+/* The rest of the input as a struct that begins with its size; NULL = too short for a size. */
 static void *struct_of(struct bytes *b)
 {
 	size_t size = (b->end - b->at) & -sizeof(size_t), said;
@@ -36,7 +36,10 @@ static void *struct_of(struct bytes *b)
 		return NULL;
 	at = guard - size;
 	memcpy(at, b->at, size);
-	/* a size that is a lie is the caller's crash: shorter is fine, longer is not */
+	/*
+	 * A struct that is shorter than it claims would be the caller's fault: claim no more than
+	 * there is.
+	 */
 	memcpy(&said, at, sizeof(said));
 	if (said > size)
 		said = size;
@@ -59,7 +62,7 @@ static void dereg(void *ctx, void *addr, size_t len, uint64_t handle)
 	FUZZ_CHECK(handle == len, "another length");
 }
 
-/* a field that is in the struct, as long as the caller's is */
+/* Sets a field if it lies inside the caller's struct. */
 #define SET(options, size, field, value)				\
 do {									\
 	if (size >= offsetof(__typeof__(*(options)), field) + sizeof((options)->field)) \
@@ -87,11 +90,11 @@ static void open_mm(struct bytes *b)
 
 	if (!o)
 		return;
-	/* a pointer can only be good; NULL would try the monitors that take their time */
+	/* A pointer must be valid. NULL would try every monitor, some of which are slow. */
 	SET(o, o->size, monitor, name);
 	err = invlock_mm_open(o, &got, &why);
 	if (err) {
-		FUZZ_CHECK(!got, "an mm in spite of an error");
+		FUZZ_CHECK(!got, "an error, and an mm all the same");
 		check_error(err, &why);
 		return;
 	}
@@ -114,7 +117,7 @@ static void open_cache(struct bytes *b)
 	SET(o, o->size, ops.dereg, which & 2 ? NULL : dereg);
 	err = invlock_cache_open(mm, o, &cache, &why);
 	if (err) {
-		FUZZ_CHECK(!cache, "a cache in spite of an error");
+		FUZZ_CHECK(!cache, "an error, and a cache all the same");
 		check_error(err, &why);
 		return;
 	}
@@ -139,7 +142,7 @@ static void ask(struct bytes *b)
 	err = which & 1 ? invlock_mm_info(mm, (struct invlock_mm_info *)out) :
 	      options_out(out, 24, guard - MAX_BYTES, 64);
 	FUZZ_CHECK(err == 0 || err == -EINVAL, "%d", err);
-	FUZZ_CHECK(*out == size, "the size was written");
+	FUZZ_CHECK(*out == size, "the call has overwritten the size");
 }
 
 static void set_up(void)

@@ -2,9 +2,9 @@
 /*
  * replay CORPUS NR - run a fuzz target without libFuzzer
  *
- * Every input of the corpus, in order of name; NR mutations of them, always the same ones;
- * then, for each fault that the target can plant, the corpus again, which must find it. Each in a
- * child, which dies where libFuzzer would report.
+ * Runs every input of the corpus, in order of their names; then NR mutations of them, always the
+ * same ones; then, for each fault that the target can plant, the corpus again, which must find the
+ * fault. Each of these runs in a child, which dies where libFuzzer would report a find.
  */
 #include <dirent.h>
 #include <signal.h>
@@ -18,7 +18,7 @@
 #include "tests/test.h"
 
 #define INPUT_BYTES	4096
-#define PATIENCE_S	300	/* of all inputs together: an endless loop ends here */
+#define PATIENCE_S	300	/* for all inputs together: then a loop counts as endless */
 
 static const char *corpus;
 static unsigned int nr_mutations;
@@ -31,7 +31,7 @@ struct input {
 
 static struct input *inputs;
 static int nr_inputs;
-static char *now;	/* shared with the child: what it runs */
+static char *now;	/* shared with the child: the input that it runs */
 
 static int is_file(const struct dirent *d)
 {
@@ -88,7 +88,7 @@ static uint64_t random_number(uint64_t below)
 	return random_state % below;
 }
 
-/* bytes are changed, doubled or cut, or the end of another input is put at the end */
+/* Changes, doubles or removes bytes, or appends the end of another input. */
 static void mutate(struct input *in)
 {
 	const struct input *other = &inputs[random_number(nr_inputs)];
@@ -132,7 +132,9 @@ static void run_mutations(void)
 	}
 }
 
-/* Return: as from waitpid(). With a @fault the child is to die, and what it says is not shown */
+/*
+ * Return: as from waitpid(). With a fault the child is expected to die, and its output is hidden.
+ */
 static int in_child(void (*run)(void), const char *fault)
 {
 	static const int crashes[] = { SIGSEGV, SIGBUS, SIGILL, SIGFPE };
@@ -144,7 +146,7 @@ static int in_child(void (*run)(void), const char *fault)
 	pid = fork();
 	assert_true(pid >= 0);
 	if (!pid) {
-		/* cmocka would go on behind a crash */
+		/* cmocka's handlers would continue after a crash */
 		for (unsigned int i = 0; i < sizeof(crashes) / sizeof(crashes[0]); i++)
 			signal(crashes[i], SIG_DFL);
 		if (fault) {
@@ -174,9 +176,9 @@ static void finds(const char *fault)
 {
 	int status = in_child(run_corpus, fault);
 
-	/* a sanitizer may be the one who finds it */
+	/* a sanitizer may be the one that finds the fault */
 	if (!status || (WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM))
-		fail_msg("with %s planted the corpus passes all the same", fault);
+		fail_msg("the corpus does not find the planted fault %s", fault);
 	print_message("# %s: found by %s\n", fault, now);
 }
 
@@ -198,22 +200,22 @@ TEST(the_corpus_finds_each_fault_that_the_target_plants)
 		finds(fuzz_plants[i]);
 }
 
-TEST_PLANTED(no_check, the_corpus_finds_that_nothing_is_checked)
+TEST_PLANTED(no_check, the_corpus_finds_a_library_that_checks_nothing)
 {
 	finds(PLANTED);
 }
 
-TEST_PLANTED(start_only, the_corpus_finds_that_a_running_change_does_not_count)
+TEST_PLANTED(start_only, the_corpus_finds_a_library_that_ignores_running_changes)
 {
 	finds(PLANTED);
 }
 
-TEST_PLANTED(end_only, the_corpus_finds_that_a_change_counts_only_when_it_has_ended)
+TEST_PLANTED(end_only, the_corpus_finds_a_library_that_ignores_changes_until_their_end)
 {
 	finds(PLANTED);
 }
 
-/* the library's faults are enough for a target that plants none */
+/* A target that plants no fault of its own has the library's. */
 static bool can_fail(const char *name)
 {
 	return fuzz_plants[0] || strcmp(name, "the_corpus_finds_each_fault_that_the_target_plants");
@@ -227,7 +229,7 @@ int main(int argc, char **argv)
 	}
 	corpus = argv[1];
 	nr_mutations = strtoul(argv[2], NULL, 10);
-	/* slow, and made for more than one thread */
+	/* ThreadSanitizer is slow, and made for more than one thread. */
 	if (getenv("INVLOCK_TEST_TIER") && !strcmp(getenv("INVLOCK_TEST_TIER"), "tsan"))
 		nr_mutations /= 20;
 	return test_run(&(struct test_fixtures){

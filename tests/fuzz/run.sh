@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 #
-# run.sh SECONDS - libFuzzer, with AddressSanitizer and UBSan, so long on each target
+# run.sh SECONDS - run each target so long with libFuzzer, AddressSanitizer and UBSan
 #
-# What is new is added to a corpus in build-fuzz/corpus/, which the next run goes on from. A
-# find stops the run: its input is in build-fuzz/finds/, and tests/fuzz/corpus/ is the place
-# for it once it is mended. `run.sh keep` brings what both corpora cover into the tree, as few
-# and as small inputs as will do; find-* stay, which nothing else may reach.
+# New inputs go to a corpus in build-fuzz/corpus/, from which the next run continues. A find stops
+# the run: its input is in build-fuzz/finds/. Once the fault is mended, that input belongs into
+# tests/fuzz/corpus/. `run.sh keep` replaces the tree's corpus by as few and as small inputs as
+# cover what both corpora cover; it keeps find-*, which may reach what no other input does.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -45,7 +45,7 @@ fuzz()
 		-artifact_prefix="$dir/finds/$target-" \
 		"$corpus" "tests/fuzz/corpus/$target" >"$dir/log" 2>&1; then
 		grep -v '^#' "$dir/log" >&2
-		echo "$target ${2:-}: a find, or it cannot run: see above" >&2
+		echo "$target ${2:-}: a find, or the target cannot run: see above" >&2
 		exit 1
 	fi
 	echo "$target ${2:-}: $(awk '/number_of_executed_units/ { print $2 }' "$dir/log") inputs"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The cache that cases_cache.c is about: one region, two records of threads, two tables; and
- * what else it may look like when a case begins.
+ * The cache of cases_cache.c: one region, two records of threads, two tables; and other states in
+ * which a case may begin.
  */
 #ifndef INVLOCK_TESTS_SIM_CACHE_RIG_H
 #define INVLOCK_TESTS_SIM_CACHE_RIG_H
@@ -12,7 +12,7 @@
 #include "lib/cache/index.h"
 
 #define AT(page)	((u64)(page) << 12)
-#define BITS		3	/* of a table */
+#define BITS		3	/* the bits of a table's size */
 #define REGIONS		3
 #define GONE		0xdeadULL
 
@@ -93,7 +93,7 @@ static void make_cache(void)
 	file(0);
 }
 
-/* the record's thread was here before: it takes the short way */
+/* The record's thread has walked the table before, so it takes the fast path. */
 static void walks_already(void)
 {
 	make_cache();
@@ -105,7 +105,7 @@ static bool is_settled(__attribute__((unused)) void *arg)
 	return true;
 }
 
-/* and no region has one word that says all */
+/* In addition, the region has no single word that decides. */
 static void walks_already_and_asks(void)
 {
 	walks_already();
@@ -120,13 +120,13 @@ static void two_threads(void)
 	pin_thread_add(registry, records[1]);
 }
 
-/* page 0 and another lie in one chain of buckets, that one behind */
+/* Page 0 and another page share a chain of buckets; the other page comes second. */
 static void two_in_a_chain(void)
 {
 	struct region *r;
 
 	make_cache();
-	/* which page begins at the bucket of page 0? Ask the other table */
+	/* Which page begins at the bucket of page 0? The other table tells. */
 	ix->table = tables[1];
 	for (chained = 1; ; chained++) {
 		bool found;
@@ -144,7 +144,7 @@ static void two_in_a_chain(void)
 	file(chained);
 }
 
-/* two regions of the same page, so under the same tag, next to each other */
+/* Two regions of the same page, and so with the same tag, next to each other. */
 static void two_halves(void)
 {
 	make_cache();

@@ -5,10 +5,10 @@
 #include "core/invlock.h"
 #include "sim.h"
 
-/* end with an entry without a name */
+/* Each list ends with a case that has no name. */
 extern const struct sim_case lock_cases[], blind_cases[], cache_cases[];
 
-/* without atomics; under a lock of the writers */
+/* the write side without atomics, under a lock of the writers */
 void serial_inv_start(const struct invlock *il, u64 start, u64 end);
 void serial_inv_end(const struct invlock *il, u64 start, u64 end);
 void serial_close_feed(const struct invlock *il, u64 flag);

@@ -36,11 +36,11 @@ static void never_see_again_and_die(void)
 	sim_change_made(sim_change_begins(0), SIM_RELEASE);
 }
 
-static void change_2(void) { change(2, 1); }	/* has the word of page 0 */
+static void change_2(void) { change(2, 1); }	/* shares the word of page 0 */
 static void hit_twice(void) { hit(); hit(); }
 static void translate_0(void) { translate(0, 1, &three_rounds, false); }
 
-/* nothing has happened to page 0: only an event that is just being written excuses who says so */
+/* Page 0 did not change: only a neighbour's event that is being written excuses "stale". */
 static void hit_surely(void)
 {
 	u32 relaxed = sim_relaxed();
@@ -52,7 +52,7 @@ static void hit_surely(void)
 
 static void hit_surely_twice(void) { hit_surely(); hit_surely(); }
 
-/* nor make it twice */
+/* nor may it be translated twice */
 static void translate_0_surely(void)
 {
 	struct invlock_section s;
@@ -72,7 +72,7 @@ static void translate_0_in_time(void)
 	translate(0, 1, &short_time, false);
 }
 
-/* of a window that never ends, whoever asks hears no more than that */
+/* In a window that never ends, a reader learns only that the feed is blind. */
 static void still_blind(void)
 {
 	SIM_CHECK(il.feed->blind == 1);
@@ -114,14 +114,14 @@ static void two_cpus(void)
 	sim_name(&cpus[1], sizeof(*cpus), "cpu-1");
 }
 
-/* whoever was preempted inside has just left: the next program may close the window */
+/* The task that was preempted inside has just left: the next program may close the window. */
 static void window_is_open(void)
 {
 	two_cpus();
 	invlock_blind_raise(&il, &cpus[0].window, 0);
 }
 
-/* and somebody else was skipped meanwhile */
+/* In addition, another task was skipped meanwhile. */
 static void window_has_skipped(void)
 {
 	window_is_open();
@@ -137,7 +137,7 @@ static void make_one_call(struct cpu *cpu, u32 page, u32 preemptions)
 	end_task(&t);
 }
 
-/* goes through a program, and may be preempted in it */
+/* Runs a program, and may be preempted in it. */
 static void pass(struct cpu *cpu, enum program which)
 {
 	struct task t;
@@ -179,8 +179,8 @@ static void nobody_was_skipped(void)
 }
 
 /*
- * Preemptions of tasks on a CPU are choices, which are not bounded. A task that leaves a CPU
- * empties its store buffer, and orders all that was done there: only readers elsewhere can see
+ * Preemptions of tasks on a CPU are choices, which have no bound. A task that leaves a CPU empties
+ * its store buffer, and orders everything that was done there: only readers elsewhere can see
  * stores late.
  */
 #define CLOSELY		1u << SIM_SC, 1, 1
@@ -189,75 +189,75 @@ static void nobody_was_skipped(void)
 const struct sim_case blind_cases[] = {
 	{ "blind", "a change that was missed in a window is never hit",
 	  FULLY, ring_of_2, { { "blind", miss_0 }, { "hit", hit_twice } }, sees_again },
-	{ "blind-section", "nor published",
+	{ "blind-section", "a change that was missed in a window is never published",
 	  FULLY, ring_of_2, { { "blind", miss_0 }, { "translate", translate_0 } }, sees_again },
-	{ "blind-again", "nor in one of two windows",
+	{ "blind-again", "a change that was missed in one of two windows is never hit",
 	  FULLY, ring_of_2, { { "blind", miss_nothing_then_0 }, { "hit", hit_twice } },
 	  sees_again },
-	{ "blind-before", "nor is it forgotten in the next one",
+	{ "blind-before", "a change that was missed is not forgotten in the next window",
 	  FULLY, ring_of_2, { { "blind", miss_0_then_nothing }, { "hit", hit_twice } },
 	  sees_again },
-	{ "blind-both", "nor when two CPUs are blind at once",
+	{ "blind-both", "a change that was missed while two CPUs are blind is never hit",
 	  NARROWLY, ring_of_2, { { "blind", miss_0 }, { "blind-2", miss_nothing },
 				 { "hit", hit_twice } }, sees_again },
-	{ "blind-neighbour", "nor when a neighbour's change is proved harmless meanwhile",
+	{ "blind-neighbour", "a neighbour's harmless change does not hide a missed change",
 	  NARROWLY, ring_of_2, { { "blind", miss_0 }, { "neighbour", change_2 },
 				 { "hit", hit_twice } }, sees_again },
-	{ "blind-overrun", "nor when the ring is overrun",
+	{ "blind-overrun", "a change that was missed is never hit when the ring is overrun",
 	  NARROWLY, ring_of_1, { { "blind", miss_0 }, { "neighbour", change_2 },
 				 { "hit", hit_twice } }, sees_again },
-	{ "blind-no-ring", "nor without a ring",
+	{ "blind-no-ring", "without a ring a change that was missed in a window is never hit",
 	  FULLY, no_ring, { { "blind", miss_0 }, { "hit", hit_twice } }, sees_again },
 	{ "blind-kept", "a window in which nothing was missed costs no translation",
 	  FULLY, ring_of_2, { { "blind", miss_nothing }, { "hit", hit_surely_twice } }, kept },
-	{ "blind-kept-both", "nor do two at once",
+	{ "blind-kept-both", "two windows at once in which nothing was missed cost no translation",
 	  NARROWLY, ring_of_2, { { "blind", miss_nothing }, { "blind-2", miss_nothing },
 				 { "hit", hit_surely } }, kept },
-	{ "blind-kept-shared", "also for readers that share it",
+	{ "blind-kept-shared", "a window in which nothing was missed costs no shared translation",
 	  NARROWLY, ring_of_2, { { "blind", miss_nothing }, { "hit", hit_surely },
 				 { "hit-2", hit_surely } }, kept },
-	{ "blind-section-kept", "nor a round of a section meanwhile",
+	{ "blind-section-kept", "a window in which nothing was missed costs a section no round",
 	  FULLY, ring_of_2, { { "blind", miss_nothing }, { "translate", translate_0_surely } },
 	  kept },
-	{ "blind-for-ever", "who translates waits for the end of a window as long as it has time",
+	{ "blind-for-ever", "a section waits for the end of a window as long as its time lasts",
 	  FULLY, ring_of_2, { { "blind", never_see_again },
 			      { "translate", translate_0_in_time } }, still_blind },
-	{ "blind-dies", "nobody waits for the end of a window when the feed is closed",
+	{ "blind-dies", "no reader waits for the end of a window when the feed is closed",
 	  FULLY, ring_of_2, { { "blind", never_see_again_and_die },
 			      { "translate", translate_0 } }, closed },
 
-	{ "guard-hit", "who was skipped on a CPU that the guard watches makes no hit stale",
+	{ "guard-hit", "a call that was skipped on a CPU that the guard watches makes no hit stale",
 	  NARROWLY, two_cpus, { { "inside", pass_enter }, { "call", call_0 }, { "hit", hit } },
 	  nobody_is_inside },
-	{ "guard-section", "nor a translation, also when its change comes behind the window",
+	{ "guard-section", "a skipped call makes no translation stale, even after the window",
 	  CLOSELY, two_cpus, { { "inside", pass_enter }, { "call", call_0_preempted },
 			       { "translate", translate_0 } }, nobody_is_inside },
-	{ "guard-again", "nor when the task that is about to close the window is preempted",
+	{ "guard-again", "no hit is stale if the task about to close the window is preempted",
 	  CLOSELY, window_is_open, { { "inside", pass_enter }, { "call", call_0_preempted },
 				     { "hit", hit } }, nobody_is_inside },
-	{ "guard-right", "a guard that is right is not taken for one that is wrong",
+	{ "guard-right", "a guard that works never closes the feed",
 	  FULLY, window_has_skipped, { { "inside", pass_enter }, { "other", compute } },
 	  nobody_is_inside },
 	{ "guard-exit", "a call whose exit was skipped ends nevertheless",
 	  CLOSELY, two_cpus, { { "inside", pass_exit }, { "call", call_0_preempted },
 				{ "hit", hit } }, nobody_is_inside },
-	{ "guard-marks", "nor is it marked twice, however often its task leaves the CPU",
+	{ "guard-marks", "a call is marked once, however often its task leaves the CPU",
 	  1u << SIM_SC, -1, -1, two_cpus, { { "inside", pass_enter },
 					    { "call", call_0_preempted_twice } },
 	  nobody_is_inside },
-	{ "guard-calls", "two calls that are both preempted anywhere",
+	{ "guard-calls", "two calls that are preempted at any place make no hit stale",
 	  CLOSELY, two_cpus, { { "call-2", call_2_preempted }, { "call-0", call_0_preempted },
 				{ "hit", hit } }, nobody_is_inside },
-	{ "guard-cpus", "while another CPU is blind, too",
+	{ "guard-cpus", "no hit is stale while another CPU is blind, too",
 	  CLOSELY, two_cpus, { { "elsewhere", pass_elsewhere }, { "inside", pass_enter },
 				{ "call", call_0 }, { "hit", hit } }, nobody_is_inside },
-	{ "guard-kept", "where nobody was skipped, no translation is lost",
+	{ "guard-kept", "if no run was skipped, no translation is lost",
 	  CLOSELY_WEAK, two_cpus, { { "inside", pass_enter }, { "other", compute },
 				{ "hit", hit_surely } }, nobody_was_skipped },
-	{ "guard-kept-again", "also when the task that closes the window is preempted",
+	{ "guard-kept-again", "a window whose closing is preempted loses no translation",
 	  CLOSELY_WEAK, window_is_open, { { "inside", pass_enter }, { "other", compute },
 					  { "hit", hit_surely } }, nobody_was_skipped },
-	{ "guard-section-kept", "and nobody translates twice",
+	{ "guard-section-kept", "if no run was skipped, no section makes its translation twice",
 	  CLOSELY_WEAK, two_cpus, { { "inside", pass_enter }, { "other", compute },
 				{ "translate", translate_0_surely } }, nobody_was_skipped },
 	{ }

@@ -1,17 +1,18 @@
 // SPDX-License-Identifier: MIT
 /*
- * The cache's index and pins: lookups against everything that gives memory back.
+ * The cache's index and pins: lookups against everything that frees memory.
  *
- * What lib/ does around core is repeated here in its smallest form, in the same order: one
- * lock for all changes, none for lookups. A registration is a byte of the device: 1 while it
- * stands. A thread with a pin uses it; the thread that took it down lets the device forget it.
+ * The work of lib/ around core is repeated here in its smallest form and in the same order: one
+ * lock for all changes, none for lookups. A registration is a byte of the device, which is 1 while
+ * it exists. A thread with a pin uses it; the thread that frees the region lets the device forget
+ * it.
  */
 #include "cache_rig.h"
 #include "core/invalidate.h"
 
 /* ---- lookups ---- */
 
-/* the pin protects the registration: the device must know it, and for this page */
+/* The pin protects the registration: the device must know it, for this page. */
 static void use(const struct region *r, u32 page)
 {
 	u32 knows = sim_load(&device[r->handle], sizeof(u32), SIM_RELAXED);
@@ -22,7 +23,7 @@ static void use(const struct region *r, u32 page)
 	SIM_CHECK(!port_load(&r->read_only));
 }
 
-/* the short way: is it a hit at once? Else the slot is empty, as before */
+/* The fast path. Return: whether it was a hit; otherwise the slot is as empty as before */
 static bool hit(struct pin_thread *self, u64 start, u64 end, struct region **ret_region)
 {
 	if (!index_try_find(ix, self, start, end - start, INDEX_FULL, ret_region))
@@ -35,7 +36,7 @@ static bool hit(struct pin_thread *self, u64 start, u64 end, struct region **ret
 	return false;
 }
 
-static struct pin_slot *get_the_long_way(struct pin_thread *self, u32 page)
+static struct pin_slot *get_slow(struct pin_thread *self, u32 page)
 {
 	struct pin_slot *slot = self->slot;
 	struct region *r;
@@ -69,14 +70,14 @@ static struct pin_slot *get(struct pin_thread *self, u32 page)
 	struct region *r;
 
 	if (!hit(self, AT(page), AT(page + 1), &r))
-		return get_the_long_way(self, page);
+		return get_slow(self, page);
 	sim_note("page %u: a hit at once", page);
 	sim_must_be_current(known, page, 0);
 	use(r, page);
 	return self->slot;
 }
 
-/* the short way takes no slot that holds a pin */
+/* The fast path takes no slot that holds a pin. */
 static void lookup_beside_a_pin(void)
 {
 	struct pin_slot *slot = get(records[0], 0);
@@ -102,7 +103,7 @@ static void get_and_put(struct pin_thread *self, u32 page)
 
 static void lookup(void) { get_and_put(records[0], 0); }
 
-/* whoever has seen what a change made must not hit what was there before */
+/* A thread that has seen the result of a change must not hit what was there before. */
 static void see_and_look_up(void) { sim_map_read(0); lookup(); }
 
 static void lookup_and_leave(void) { lookup(); pin_thread_release(records[0]); }
@@ -111,7 +112,7 @@ static void lookup_again(void) { get_and_put(records[0], 0); get_and_put(records
 
 static void lookup_1(void) { get_and_put(records[1], 0); }
 
-/* a region that is in the index throughout is found, whatever else happens there */
+/* A region that is in the index all the time must be found, whatever else happens there. */
 static void must_hit(u32 page)
 {
 	struct pin_slot *slot = get(records[0], page);
@@ -123,7 +124,7 @@ static void must_hit(u32 page)
 
 static void lookup_must_hit(void) { must_hit(0); }
 
-/* the second one goes the short way, or has to see that the table is another one */
+/* The second lookup takes the fast path, or has to notice that the table was replaced. */
 static void lookups_must_hit(void)
 {
 	must_hit(0);
@@ -132,7 +133,7 @@ static void lookups_must_hit(void)
 
 static void lookup_in_chain(void) { must_hit(chained); }
 
-/* all slots of the record are taken: the pin goes to a chunk that is new */
+/* All slots of the record are taken, so the pin goes to a new chunk. */
 static void lookup_with_new_chunk(void)
 {
 	struct pin_chunk *last;
@@ -157,11 +158,11 @@ static void adopting_thread(void)
 
 	if (!self)
 		return;
-	/* nobody else has it now */
+	/* no other thread has this record now */
 	SIM_CHECK(!sim_fetch_add(&flags[2], sizeof(u32), 1, SIM_RELAXED));
 	self->slot = &self->chunk.slots[0];
-	/* it walks no table yet */
-	slot = get_the_long_way(self, 0);
+	/* it has not announced a table yet */
+	slot = get_slow(self, 0);
 	if (slot)
 		port_store_release(&slot->region, NULL);
 	sim_fetch_add(&flags[2], sizeof(u32), -1, SIM_RELAXED);
@@ -182,7 +183,7 @@ static void adopt_any(void)
 		pin_thread_release(self);
 }
 
-/* pinned here, put by another thread */
+/* pinned here, and put by another thread */
 static void get_and_hand_over(void)
 {
 	struct pin_slot *slot = get(records[0], 0);
@@ -192,7 +193,7 @@ static void get_and_hand_over(void)
 	port_store_release(&flags[1], 1);
 }
 
-/* and pinned again for something else, as soon as it is free */
+/* In addition, the slot is used for another pin as soon as it is empty. */
 static void get_hand_over_and_get(void)
 {
 	struct pin_slot *slot;
@@ -229,12 +230,12 @@ static void lookup_second_half(void)
 	port_store_release(&slot->region, NULL);
 }
 
-/* a thread that is new: its record appears while others look */
+/* A new thread: its record is added while others scan. */
 static void add_0(void) { pin_thread_add(registry, records[0]); lookup(); }
 
 static void add_1(void) { pin_thread_add(registry, records[1]); lookup_1(); }
 
-/* a pin outlives its thread */
+/* A pin outlives its thread. */
 static void get_and_leave(void)
 {
 	get(records[0], 0);
@@ -245,15 +246,15 @@ static void put_for_another(void)
 {
 	sim_await(&flags[1]);
 	if (port_load_acquire(&flags[0])) {
-		/* the pin still holds */
+		/* the pin still protects its region */
 		use(&pool->regions[0], 0);
 		port_store_release(&records[0]->chunk.slots[0].region, NULL);
 	}
 }
 
-/* ---- whoever gives memory back ---- */
+/* ---- threads that free memory ---- */
 
-/* as cache_bury() does it; Locks: held */
+/* Does what cache_bury() does. Locks: held */
 static void bury_locked(void)
 {
 	region_id *link = &pool->dead;
@@ -305,7 +306,7 @@ static void evict_and_reuse(void)
 	sim_unlock(lock);
 }
 
-/* the same page comes back, in the same region, so under the same word of the table */
+/* The same page is filed again in the same region, so with the same word of the table. */
 static void evict_and_refile(void)
 {
 	sim_lock(lock);
@@ -316,7 +317,7 @@ static void evict_and_refile(void)
 	sim_unlock(lock);
 }
 
-/* the same page comes back, in the same region, for devices that only read */
+/* The same, for devices that only read. */
 static void evict_and_refile_read_only(void)
 {
 	sim_lock(lock);
@@ -334,7 +335,7 @@ static void replace_table(void)
 	sim_lock(lock);
 	old = index_replace(ix, tables[1]);
 	if (port_heavy_barrier() && !pins_walk_table(registry, old)) {
-		/* freed: whoever reads it now finds rubbish */
+		/* The table is freed: a thread that still reads it finds rubbish. */
 		for (u32 i = 0; i < 1u << BITS; i++)
 			old->buckets[i] = GONE << 16 | GONE;
 	}
@@ -375,10 +376,10 @@ static void change_up_to(u64 end, u32 kind)
 
 static void change_0(void) { change_up_to(AT(1), INVLOCK_KIND_UNMAP); }
 
-/* up to the top: too wide for stripes */
+/* up to the top of the address space, so too wide for stripes */
 static void change_all(void) { change_up_to(0, INVLOCK_KIND_BRK); }
 
-/* the mm goes; from then on nothing is recorded */
+/* The mm ends; nothing is recorded afterwards. */
 static void die(void)
 {
 	u32 name;
@@ -456,7 +457,7 @@ static void page_1_may_be_pinned(void)
 	SIM_CHECK(!pool->nr_dead);
 }
 
-/* what was unlinked and is not pinned goes the next time somebody looks */
+/* A region that was unlinked and is not pinned is freed by the next scan. */
 static void nothing_is_left(void)
 {
 	books_balance();
@@ -465,103 +466,103 @@ static void nothing_is_left(void)
 }
 
 #define FULLY	SIM_ALL, -1, -1
-#define BOUNDED	SIM_ALL, 3, 2	/* in the quick run */
+#define BOUNDED	SIM_ALL, 3, 2	/* for the quick run */
 
 const struct sim_case cache_cases[] = {
-	{ "evict", "a region that a lookup pinned is not taken down under it",
+	{ "evict", "a region that a lookup pinned is not deregistered",
 	  FULLY, make_cache, { { "lookup", lookup }, { "evict", evict_0 } }, nothing_is_left },
-	{ "evict-short", "nor one that was pinned the short way",
+	{ "evict-short", "a region that the fast path pinned is not deregistered",
 	  FULLY, walks_already, { { "lookup", lookup }, { "evict", evict_0 } }, nothing_is_left },
-	{ "reuse-short", "nor is one that is used again taken for what it was",
+	{ "reuse-short", "the fast path does not mistake a reused region for the old one",
 	  FULLY, walks_already, { { "lookup", lookup }, { "evict", evict_and_reuse } },
 	  nothing_is_left },
-	{ "refile-short", "nor one that comes back under its old name found in parts",
+	{ "refile-short", "the fast path finds a region that is filed again as a whole",
 	  FULLY, walks_already, { { "lookup", lookup }, { "evict", evict_and_refile } },
 	  nothing_is_left },
-	{ "read-only-short", "nor one that comes back for readers given to a writer",
+	{ "read-only-short", "no fast path gives a writer a region that was refiled as read-only",
 	  FULLY, walks_already, { { "lookup", lookup }, { "evict", evict_and_refile_read_only } },
 	  nothing_is_left },
-	{ "read-only", "whichever way the writer looks it up",
+	{ "read-only", "no lookup gives a writer a region that was refiled as read-only",
 	  FULLY, make_cache, { { "lookup", lookup }, { "evict", evict_and_refile_read_only } },
 	  nothing_is_left },
-	{ "evict-further", "nor one whose words are all looked at",
+	{ "evict-further", "a region that the slow path pinned is not deregistered",
 	  FULLY, walks_already_and_asks, { { "lookup", lookup }, { "evict", evict_0 } },
 	  nothing_is_left },
-	{ "reuse-further", "nor is such a one taken for what it was",
+	{ "reuse-further", "the slow path does not mistake a reused region for the old one",
 	  FULLY, walks_already_and_asks,
 	  { { "lookup", lookup }, { "evict", evict_and_reuse } },
 	  nothing_is_left },
-	{ "insert-short", "and one that is new is found whole",
+	{ "insert-short", "the fast path finds a new region as a whole",
 	  FULLY, walks_already, { { "lookup", lookup_again }, { "insert", insert_1 } },
 	  nothing_is_left },
-	{ "beside-a-pin", "and what is pinned stays so when another is looked up",
+	{ "beside-a-pin", "a pinned region stays pinned when another one is looked up",
 	  FULLY, walks_already,
 	  { { "lookup", lookup_beside_a_pin }, { "evict", insert_1_evict_0 } },
 	  nothing_is_left },
-	{ "reuse", "a region that is used again is not taken for what it was",
+	{ "reuse", "a lookup does not mistake a reused region for the old one",
 	  FULLY, make_cache, { { "lookup", lookup_again }, { "evict", evict_and_reuse } },
 	  nothing_is_left },
-	{ "refile", "a region that comes back under its old name is found as a whole",
+	{ "refile", "a lookup finds a region that is filed again as a whole",
 	  FULLY, make_cache, { { "lookup", lookup }, { "evict", evict_and_refile } },
 	  nothing_is_left },
-	{ "chain", "a region that goes does not hide the next one in its chain",
+	{ "chain", "a region that is removed does not hide the next one in its chain",
 	  FULLY, two_in_a_chain, { { "lookup", lookup_in_chain }, { "evict", evict_0 } },
 	  nothing_is_left },
-	{ "chunk", "a pin in a chunk that was not there a moment ago counts",
+	{ "chunk", "a pin in a chunk that was added a moment ago counts",
 	  FULLY, slots_are_taken, { { "lookup", lookup_with_new_chunk }, { "evict", evict_0 } },
 	  chunk_is_left },
-	{ "barrier-fails", "without the barrier nothing is taken down",
+	{ "barrier-fails", "if the barrier fails, nothing is deregistered",
 	  FULLY, barrier_fails, { { "lookup", lookup }, { "evict", evict_0 } }, books_balance },
-	{ "table", "a table is not freed under a lookup, which finds what is there",
+	{ "table", "a table is not freed under a lookup, and the lookup finds its region",
 	  FULLY, make_cache, { { "lookup", lookup_must_hit }, { "replace", replace_table } },
 	  nothing_is_left },
-	{ "table-again", "nor under one that does not say again that it walks it",
+	{ "table-again", "a table is not freed under a lookup that announced its walk earlier",
 	  FULLY, make_cache, { { "lookups", lookups_must_hit }, { "replace", replace_table } },
 	  nothing_is_left },
-	{ "left-table", "nor before a thread that leaves has done with it",
+	{ "left-table", "a table is not freed while a thread that leaves still walks it",
 	  FULLY, make_cache, { { "lookup", lookup_and_leave }, { "replace", replace_table } },
 	  nothing_is_left },
-	{ "old-table", "a lookup in a table that was replaced pins nothing that is gone",
+	{ "old-table", "a lookup in a table that was replaced pins no region that is gone",
 	  FULLY, make_cache, { { "lookup", lookup }, { "replace", replace_table_and_evict } },
 	  nothing_is_left },
-	{ "new-thread", "the pin of a thread that was not known a moment ago counts",
+	{ "new-thread", "the pin of a thread that was added a moment ago counts",
 	  FULLY, make_cache, { { "new", add_1 }, { "evict", evict_0 } }, nothing_is_left },
-	{ "adopt", "a record has one owner, and its last one's pins count",
+	{ "adopt", "a record has one owner, and the pins of its last owner count",
 	  BOUNDED, record_is_free, { { "adopt", adopting_thread }, { "adopt-2", adopting_thread },
 				     { "evict", evict_0 } }, nothing_is_left },
-	{ "alone", "nor needs a barrier, while there was none",
+	{ "alone", "an eviction that finds no thread registered needs no barrier",
 	  FULLY, nobody_is_registered, { { "new", add_0 }, { "evict", evict_0 } },
 	  nothing_is_left },
-	{ "leave", "a thread that is gone without a put leaves its pin behind",
+	{ "leave", "a thread that ends without a put leaves its pin behind",
 	  FULLY, make_cache, { { "leave", get_and_leave }, { "evict", evict_0 } },
 	  what_was_left_is_pinned },
-	{ "adopt-new", "a record that appeared a moment ago can be handed on",
+	{ "adopt-new", "a record that was added a moment ago can be adopted",
 	  FULLY, make_cache, { { "new", add_and_leave }, { "adopt", adopt_any } },
 	  nothing_is_left },
-	{ "new-walker", "a table is not freed under a thread that was not known a moment ago",
+	{ "new-walker", "a table is not freed under a thread that was added a moment ago",
 	  FULLY, make_cache, { { "new", add_1 }, { "replace", replace_table } }, nothing_is_left },
-	{ "add", "two threads that come at once are both known",
+	{ "add", "two threads that are added at once are both known",
 	  FULLY, nobody_is_registered, { { "add-0", add_0 }, { "add-1", add_1 } },
 	  both_are_registered },
-	{ "halves", "a region that was pinned on the way to another is not read any more",
+	{ "halves", "a region that a lookup passed on the way to another one is not used",
 	  FULLY, two_halves, { { "lookup", lookup_second_half }, { "evict", evict_and_reuse } },
 	  nothing_is_left },
-	{ "pin-again", "a slot that another thread emptied and the owner filled hides no use",
+	{ "pin-again", "a slot that another thread emptied and the owner filled hides no pin",
 	  BOUNDED, with_page_1, { { "get", get_hand_over_and_get }, { "put", put_for_another },
 				  { "evict", evict_0 } }, page_1_may_be_pinned },
-	{ "pin-any", "nor does one that the owner had to look for",
+	{ "pin-any", "a slot that the owner had to search for hides no pin",
 	  BOUNDED, with_page_1, { { "get", get_hand_over_and_get_any }, { "put", put_for_another },
 				  { "evict", evict_0 } }, page_1_may_be_pinned },
-	{ "hand-over", "a pin that another thread puts protects until then",
+	{ "hand-over", "a pin that another thread puts protects its region until then",
 	  FULLY, make_cache, { { "get", get_and_hand_over }, { "put", put_for_another },
 			       { "evict", evict_0 } }, nothing_is_left },
-	{ "insert", "a lookup that finds a new region finds all of it",
+	{ "insert", "a lookup that finds a new region finds it as a whole",
 	  FULLY, two_threads, { { "lookup", lookup_again }, { "insert", insert_1 } },
 	  nothing_is_left },
 	{ "stale-hit", "a region that a change made stale is not hit",
 	  BOUNDED, make_cache, { { "change", change_0 }, { "lookup", lookup },
 				 { "evict", evict_and_reuse } }, nothing_is_left },
-	{ "stale-short", "nor one that a change of everything made stale, the short way",
+	{ "stale-short", "the fast path hits no region that a change of everything made stale",
 	  FULLY, walks_already, { { "change", change_all }, { "lookup", see_and_look_up } },
 	  nothing_is_left },
 	{ "release", "a lookup, an eviction and the death of the mm",

@@ -8,12 +8,12 @@ static void four_words(void) { make_feed(4, 0); }
 
 static void change_0(void) { change(0, 1); }
 static void change_1(void) { change(1, 1); }
-static void change_2(void) { change(2, 1); }	/* has the word of page 0 */
+static void change_2(void) { change(2, 1); }	/* shares the word of page 0 */
 static void change_0_and_2(void) { change(0, 1); change(2, 1); }
 static void change_2_and_0(void) { change(2, 1); change(0, 1); }
 static void change_2_and_2(void) { change(2, 1); change(2, 1); }
 static void change_0_to_1(void) { change_seen_in(0, 2, 1); }
-/* decoded wrongly, or a change up to the top of the address space */
+/* A change that was decoded wrongly, or reaches to the top of the address space. */
 static void change_to_the_top(void)
 {
 	u32 name;
@@ -27,7 +27,7 @@ static void change_to_the_top(void)
 static void change_wide(void) { change(0, WIDE); }
 static void change_wide_elsewhere(void) { change(8, WIDE); }
 
-/* a change that could not be recorded: said before it is made */
+/* A change that cannot be recorded: the loss is marked before the change is made. */
 static void change_lost(void)
 {
 	u32 name;
@@ -37,7 +37,7 @@ static void change_lost(void)
 	sim_change_made(name, SIM_FENCED);
 }
 
-/* the same with the truncation's rule: the page is locked against translators meanwhile */
+/* The same with the rule for truncation: meanwhile the page is locked against translators. */
 static void truncate_0(void)
 {
 	u32 name;
@@ -50,7 +50,9 @@ static void truncate_0(void)
 	sim_unlock(&flags[0]);
 }
 
-/* a monitor that learns of a change when it was made: the settle hook knows that one is made */
+/*
+ * A monitor that learns of a change after it was made: the settle hook knows that one is under way.
+ */
 static void change_marked_late(void)
 {
 	u32 name;
@@ -76,8 +78,8 @@ static void late_marks(void)
 }
 
 /*
- * As the kernel does it: the feed is written under a lock, flags[0], without atomics, and the
- * page table is changed under its own, flags[1].
+ * As the kernel does it: the feed is written under one lock, flags[0], without atomics, and the
+ * page table is changed under another, flags[1].
  */
 static void change_in_the_kernel(u32 page, u32 nr_pages)
 {
@@ -111,7 +113,7 @@ static void kernel_dies(void)
 	sim_unlock(&flags[1]);
 }
 
-/* the feed is given up; from then on nothing is recorded */
+/* The feed is closed; nothing is recorded afterwards. */
 static void close_and_change(u64 flag)
 {
 	u32 name;
@@ -124,7 +126,7 @@ static void close_and_change(u64 flag)
 static void degrade(void) { close_and_change(INVLOCK_FEED_DEGRADED); }
 static void die(void) { close_and_change(INVLOCK_FEED_DEAD); }
 
-/* the work comes to nothing each time: that costs rounds as a collision does */
+/* The work fails each time, which costs rounds as a collision does. */
 static void undo_0(void)
 {
 	const struct invlock_budget budget = { .rounds = 2, .time_ns = 1ULL << 60 };
@@ -135,7 +137,7 @@ static void undo_0(void)
 	for (; invlock_attempt(&s); rounds++)
 		invlock_undo(&s);
 	SIM_CHECK(rounds == 2 && s.collisions == 2 && invlock_section_error(&s) == -EBUSY);
-	/* what was undone is not sampled any more */
+	/* A round that was undone leaves nothing to commit. */
 	SIM_CHECK(!invlock_commit(&s) && invlock_section_error(&s) == -EINVAL);
 }
 
@@ -163,7 +165,7 @@ static void hit_twice(void)
 	hit();
 }
 
-/* nothing has happened to page 0: only an event that is not written yet may cost the entry */
+/* Page 0 did not change: only an event that is being written may cost the entry. */
 static void hit_surely(void)
 {
 	u32 version = 0, relaxed = sim_relaxed();
@@ -172,7 +174,7 @@ static void hit_surely(void)
 		sim_fail("a translation was called stale for no reason");
 }
 
-/* whatever happened around it, page 0 did not change: an entry is not dropped for nothing */
+/* Page 0 did not change, whatever happened around it: the entry must still be valid. */
 static void kept(void)
 {
 	all_quiet();
@@ -197,13 +199,13 @@ static void closed_for_both_reasons(void)
 const struct sim_case lock_cases[] = {
 	{ "section", "a section never publishes what a running change makes stale",
 	  FULLY, ring_of_2, { { "change", change_0 }, { "translate", translate_0 } }, all_quiet },
-	{ "section-twice", "nor between two changes that overlap each other",
+	{ "section-twice", "a section publishes nothing stale between two overlapping changes",
 	  BOUNDED, no_ring, { { "change", change_0 }, { "change-2", change_0 },
 			      { "translate", translate_0 } }, all_quiet },
 	{ "two-words", "a range of two words is checked in both",
 	  BOUNDED, no_ring, { { "change-0", change_0 }, { "change-1", change_1 },
 			      { "translate", translate_0_1 } }, all_quiet },
-	{ "two-of-four", "also when other words lie beside them",
+	{ "two-of-four", "a range of two words is checked in both when there are other words",
 	  BOUNDED, four_words, { { "change-0", change_0 }, { "change-1", change_1 },
 				 { "translate", translate_0_1 } }, all_quiet },
 	{ "two-stripes", "a change of two stripes is seen in the second",
@@ -213,25 +215,25 @@ const struct sim_case lock_cases[] = {
 	  FULLY, ring_of_2, { { "wide", change_wide }, { "translate", translate_0 } }, all_quiet },
 	{ "hit", "a hit is never valid after a change began that the thread could know of",
 	  FULLY, ring_of_2, { { "change", change_0 }, { "hit", hit_twice } }, all_quiet },
-	{ "hit-no-ring", "the same without a ring",
+	{ "hit-no-ring", "without a ring a hit is never valid after a change that it could know of",
 	  FULLY, no_ring, { { "change", change_0 }, { "hit", hit_twice } }, all_quiet },
-	{ "hit-wide", "the same for a wide change",
+	{ "hit-wide", "a hit is never valid after a wide change began that it could know of",
 	  FULLY, ring_of_2, { { "wide", change_wide }, { "hit", hit_twice } }, all_quiet },
 	{ "lost", "a change that was lost makes every translation stale",
 	  FULLY, ring_of_2, { { "lost", change_lost }, { "hit", hit_twice } }, all_quiet },
 	{ "degrade", "a closed feed says stale, and sections say why",
 	  FULLY, ring_of_2, { { "degrade", degrade }, { "translate", translate_0 } }, closed },
-	{ "close-twice", "who finds the feed closed already may rely on it",
+	{ "close-twice", "a writer that finds the feed closed may rely on that",
 	  FULLY, ring_of_2, { { "degrade", degrade }, { "degrade-2", degrade }, { "hit", hit } },
 	  closed },
-	{ "close-both", "of two reasons to close the feed none is forgotten",
+	{ "close-both", "if two writers close the feed, neither reason is forgotten",
 	  FULLY, ring_of_2, { { "degrade", degrade }, { "die", die } }, closed_for_both_reasons },
-	{ "to-the-top", "a change without an end counts for everything above",
+	{ "to-the-top", "a change without an end reaches to the top of the address space",
 	  FULLY, ring_of_2, { { "change", change_to_the_top }, { "hit", hit_twice } }, all_quiet },
 	{ "die", "a dead mm ends waits and sections",
 	  BOUNDED, no_ring, { { "change", change_0 }, { "die", die },
 			      { "translate", translate_0 } }, closed },
-	{ "ring-same-word", "a neighbour's event is told from one of ours",
+	{ "ring-same-word", "a neighbour's event is not mistaken for one of ours",
 	  FULLY, ring_of_2, { { "neighbour", change_2_and_0 }, { "hit", hit_twice } }, all_quiet },
 	{ "ring-ours-first", "an event of ours is found behind a neighbour's",
 	  FULLY, ring_of_2, { { "ours-first", change_0_and_2 }, { "hit", hit_twice } }, all_quiet },
@@ -241,15 +243,15 @@ const struct sim_case lock_cases[] = {
 	{ "ring-overrun", "a ring that was overrun proves nothing",
 	  NARROWLY, ring_of_1, { { "change", change_0 }, { "neighbour", change_2 },
 				{ "hit", hit } }, all_quiet },
-	{ "ring-reused", "a slot that is written anew is not taken for what it was",
+	{ "ring-reused", "a slot that is overwritten is not mistaken for the old event",
 	  FULLY, ring_of_1, { { "ours-first", change_0_and_2 }, { "hit", hit_twice } }, all_quiet },
-	{ "ring-reused-below", "nor a mixture of both",
+	{ "ring-reused-below", "a mixture of an old event and a new one is never used",
 	  FULLY, ring_of_1, { { "ours-first", change_2_and_0 }, { "hit", hit_2 } }, all_quiet },
 	{ "ring-wide", "a wide event elsewhere does not hide one of ours",
 	  NARROWLY, ring_of_2, { { "change", change_0 },
 				 { "wide-elsewhere", change_wide_elsewhere },
 				 { "hit", hit } }, all_quiet },
-	{ "truncate", "a page that is locked meanwhile needs no more than a mark before",
+	{ "truncate", "a change under a page lock needs only a mark before it is made",
 	  FULLY, no_ring, { { "truncate", truncate_0 }, { "translate", translate_0_locked } },
 	  all_quiet },
 	{ "budget", "a section gives up when its rounds are spent",
@@ -258,28 +260,28 @@ const struct sim_case lock_cases[] = {
 	{ "time", "a section gives up when its time is spent",
 	  BOUNDED, no_ring, { { "change", change_0 }, { "change-2", change_0 },
 			      { "translate", translate_0_in_time } }, all_quiet },
-	{ "settle", "a change that is marked after it was made is waited for",
+	{ "settle", "a hit waits for the mark of a change that was already made",
 	  FULLY, late_marks, { { "change", change_marked_late }, { "hit", hit_twice } },
 	  all_quiet },
-	{ "settle-section", "also by a section",
+	{ "settle-section", "a section waits for the mark of a change that was already made",
 	  FULLY, late_marks, { { "change", change_marked_late }, { "translate", translate_0 } },
 	  all_quiet },
-	{ "kernel", "who writes under a lock needs no atomics: a section",
+	{ "kernel", "a writer under a lock needs no atomics: a section publishes nothing stale",
 	  FULLY, ring_of_2, { { "kernel", kernel_0 }, { "translate", translate_0 } }, all_quiet },
-	{ "kernel-hit", "and a hit, also on what changes twice",
+	{ "kernel-hit", "no hit is stale beside a writer under a lock, even after two changes",
 	  FULLY, ring_of_2, { { "kernel", kernel_2_and_0 }, { "hit", hit_twice } }, all_quiet },
-	{ "kernel-wide", "and a wide change",
+	{ "kernel-wide", "a wide change by a writer under a lock makes no hit stale",
 	  FULLY, ring_of_2, { { "kernel", kernel_wide }, { "hit", hit_twice } }, all_quiet },
-	{ "kernel-ring", "and a slot of the ring that is written anew",
+	{ "kernel-ring", "a writer under a lock may overwrite a slot of the ring",
 	  FULLY, ring_of_1, { { "kernel", kernel_0_and_2 }, { "hit", hit_twice } }, all_quiet },
-	{ "kernel-race", "and two writers",
+	{ "kernel-race", "two writers under a lock make no hit stale",
 	  NARROWLY, ring_of_2, { { "kernel", kernel_0 }, { "kernel-2", kernel_2 },
 				 { "hit", hit } }, all_quiet },
-	{ "kernel-dies", "and the end of the mm",
+	{ "kernel-dies", "a writer under a lock can end the mm",
 	  FULLY, ring_of_2, { { "kernel", kernel_dies }, { "translate", translate_0 } }, closed },
-	{ "undo", "work that comes to nothing spends the budget",
+	{ "undo", "work that fails spends the budget",
 	  FULLY, no_ring, { { "change", change_0 }, { "undo", undo_0 } }, all_quiet },
-	{ "shared-snapshot", "threads that refresh one snapshot do not make it lie",
+	{ "shared-snapshot", "threads that refresh one snapshot keep it correct",
 	  NARROWLY, ring_of_2, { { "neighbour", change_2_and_0 }, { "hit", hit },
 				 { "hit-2", hit } },
 	  all_quiet },

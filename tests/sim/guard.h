@@ -2,10 +2,10 @@
 /*
  * A kernel that preempts its own code, and a writer on it that keeps the rules of core/blind.h.
  *
- * A thread of a case that is a task runs on a CPU: it makes steps only while it holds the CPU's
- * token. Between any two of its steps it may be preempted, as often as it is allowed to be. Its
- * calls change pages; at their enter and exit the kernel runs programs of the writer, or skips
- * them. Each function stands for what the kernel or the BPF program does in one place.
+ * A thread of a case that is a task runs on a CPU: it takes steps only while it holds the CPU's
+ * token. Between any two of its steps it may be preempted, as often as the case allows. Its calls
+ * change pages; at their enter and exit the kernel runs programs of the writer, or skips them. Each
+ * function stands for what the kernel or the BPF program does at one place.
  */
 #ifndef INVLOCK_TESTS_SIM_GUARD_H
 #define INVLOCK_TESTS_SIM_GUARD_H
@@ -19,23 +19,26 @@
 enum program { ENTER, EXIT, NR_PROGRAMS };
 
 struct cpu {
-	u32 *token;			/* the task that runs here holds it, and uses the rest */
+	u32 *token;			/* its holder runs here, and uses the other fields */
 	u64 nr_switches;
-	u64 active[NR_PROGRAMS];	/* tasks inside of it; only the first one runs it */
+	u64 active[NR_PROGRAMS];	/* tasks inside each program; only the first runs it */
 	u64 misses;
 	struct invlock_blind window;
 };
 
-/* what the kernel and the writer know of a task; on its stack, and used by itself alone */
+/*
+ * What the kernel and the writer know of a task. It lies on the task's stack; only the task uses
+ * it.
+ */
 struct task {
 	const struct invlock *il;
 	struct cpu *cpu;
-	u32 page;			/* that its call changes */
-	bool in_call, made;		/* orig_ax; ax is not -ENOSYS any more */
-	bool announced;			/* its enter ran; its call is in the table */
-	bool marked;			/* by the guard, since its enter did not run */
+	u32 page;			/* the page that its call changes */
+	bool in_call, made;		/* orig_ax is the call's number; ax is no longer -ENOSYS */
+	bool announced;			/* its enter program ran, so its call is in the table */
+	bool marked;			/* by the guard, since its enter program was skipped */
 	u64 mark;
-	u32 preemptions;		/* that may still come */
+	u32 preemptions;		/* preemptions that may still come */
 };
 
 static struct task *tasks[SIM_THREADS];
@@ -50,7 +53,7 @@ static inline u64 nr_inside(const struct cpu *cpu)
 	return cpu->active[ENTER] + cpu->active[EXIT];
 }
 
-/* the call has ended, or has never begun: so have the marks. None is ended twice */
+/* The call has ended or was never made, so its marks must end; none of them is ended twice. */
 static inline void end_marks(struct task *t)
 {
 	if (t->announced) {
@@ -59,12 +62,12 @@ static inline void end_marks(struct task *t)
 	}
 	if (t->marked) {
 		t->marked = false;
-		/* if its enter was skipped, the window in which that was says what was missed */
+		/* if its enter was skipped, that window has reported the miss */
 		invlock_blind_end(t->il, t->mark, false);
 	}
 }
 
-/* at a switch of the CPU; @t leaves it */
+/* Runs at a switch of the CPU; @t leaves it. */
 static inline void guard(struct task *t)
 {
 	struct cpu *cpu = t->cpu;
@@ -74,7 +77,7 @@ static inline void guard(struct task *t)
 	if (!port_load(&cpu->window.number))
 		return;
 	if (!t->in_call || t->made) {
-		/* its exit may have been skipped */
+		/* its exit program may have been skipped */
 		end_marks(t);
 	} else if (!t->announced && !t->marked) {
 		t->marked = true;
@@ -82,7 +85,7 @@ static inline void guard(struct task *t)
 	}
 }
 
-/* a program that has just begun; it is inside itself */
+/* Called by a program that has just begun, which is inside itself. */
 static inline void close_window(const struct task *t)
 {
 	struct cpu *cpu = t->cpu;
@@ -101,11 +104,11 @@ static inline void leave_cpu(struct task *t)
 static inline void get_cpu(struct task *t)
 {
 	sim_lock_again(t->cpu->token);
-	/* what the task does next comes behind what the CPU did before: a full barrier */
+	/* A full barrier: what the task does next comes after what the CPU did before. */
 	port_fetch_add(&t->cpu->nr_switches, 1);
 }
 
-/* before each step of a task */
+/* Called before each step of a task. */
 static void interrupt(void)
 {
 	struct task *t = this_task();
@@ -119,7 +122,7 @@ static void interrupt(void)
 	sim_note("goes on");
 }
 
-/* where two steps are too far from each other to say where a task was preempted */
+/* For places where two steps are too far apart to tell where between them a task was preempted. */
 static inline void may_be_preempted(void)
 {
 	sim_interrupt();
@@ -143,7 +146,7 @@ static inline void run_program(struct task *t, enum program which, void (*body)(
 
 static void call_enters(struct task *t)
 {
-	/* what is left of its last call, whose exit was skipped */
+	/* end the mark of its last call, if the exit of that was skipped */
 	end_marks(t);
 	invlock_inv_start(t->il, AT(t->page), AT(t->page + 1), INVLOCK_KIND_UNMAP, 1, 0);
 	t->announced = true;
@@ -158,7 +161,7 @@ static void call_exits(struct task *t)
 	end_marks(t);
 }
 
-/* of a call that changes nothing */
+/* the enter or exit of a call that changes nothing */
 static void other_call(struct task *t)
 {
 	(void)t;
@@ -185,7 +188,10 @@ static inline void begin_task(struct task *t, const struct invlock *il, struct c
 	sim_interrupts(interrupt);
 }
 
-/* a task goes on for ever: whoever makes the last of these calls finds nobody inside */
+/*
+ * Real tasks go on for ever. Here each task makes a last call that changes nothing, and the last of
+ * these calls finds nobody inside.
+ */
 static inline void end_task(struct task *t)
 {
 	sim_interrupts(NULL);

@@ -2,7 +2,7 @@
 /*
  * A feed with two translations that were made before the run, and what threads do with them.
  *
- * Stripes are pages here, and page p has word p % nr_words.
+ * A stripe is a page here, and page p has word p % nr_words.
  */
 #ifndef INVLOCK_TESTS_SIM_LOCK_RIG_H
 #define INVLOCK_TESTS_SIM_LOCK_RIG_H
@@ -12,10 +12,10 @@
 #include "core/section.h"
 
 #define AT(page)	((u64)(page) << 12)
-#define WIDE		(INVLOCK_MAX_SPAN + 1)	/* pages: too many for the words */
+#define WIDE		(INVLOCK_MAX_SPAN + 1)	/* pages: too many for stripes */
 
 static struct invlock il;
-static struct invlock_snapshot *shared, *shared_2;	/* of pages 0 and 2, read as version 0 */
+static struct invlock_snapshot *shared, *shared_2;	/* of pages 0 and 2, in version 0 */
 static u32 *flags;
 
 static inline void make_feed(u32 nr_words, u32 nr_events)
@@ -42,7 +42,7 @@ static inline void make_feed(u32 nr_words, u32 nr_events)
 
 static inline void ring_of_2(void) { make_feed(2, 2); }
 
-/* one change of the map, as a monitor reports it; it is seen in page @seen */
+/* Makes one change of the map, as a monitor reports it; its result is seen in page @seen. */
 static inline void change_seen_in(u32 page, u32 nr_pages, u32 seen)
 {
 	u32 name;
@@ -72,7 +72,7 @@ static inline bool still_valid(struct invlock_snapshot *snap, u32 page, u32 nr_p
 	return verdict == INVLOCK_VALID;
 }
 
-/* translate nr_pages from page; then look at the page and ask again */
+/* Translates nr_pages from page on, looks at the page, and validates once more. */
 static inline void translate(u32 page, u32 nr_pages, const struct invlock_budget *budget,
 		      bool locked)
 {
@@ -107,12 +107,12 @@ static inline void translate(u32 page, u32 nr_pages, const struct invlock_budget
 		return;
 	for (u32 i = 0; i < nr_pages; i++)
 		sim_must_be_current(known, page + i, versions[i]);
-	/* the program looks at its memory; what it sees there, the next answer must know */
+	/* The program looks at its memory: the next answer must take account of what it saw. */
 	sim_map_read(page + nr_pages - 1);
 	still_valid(&s.snap, page, nr_pages, versions);
 }
 
-/* a hit on a cached translation of page 0, made before the run, by one of several threads */
+/* A hit on the translation of page 0 that was made before the run; several threads do this. */
 static inline void hit(void)
 {
 	u32 version = 0;
@@ -128,7 +128,7 @@ static inline void nothing_runs(void)
 		SIM_CHECK(!(il.words[i] & INVLOCK_RUNNING_MASK));
 }
 
-/* everything is visible now: what still validates must be true, and no word is running */
+/* At the end: a snapshot that validates must be current, and no word is running. */
 static inline void all_quiet(void)
 {
 	u32 known = sim_known_changes();
@@ -140,7 +140,7 @@ static inline void all_quiet(void)
 		sim_must_be_current(known, 2, 0);
 }
 
-/* two threads: everything. Three: this much in the quick run, everything in the deep one */
+/* With two threads everything is explored. With three, the quick run has these bounds. */
 #define FULLY	SIM_ALL, -1, -1
 #define BOUNDED	SIM_ALL, 3, 2
 #define NARROWLY SIM_ALL, 2, 2

@@ -2,10 +2,10 @@
 /*
  * sim [-d] [-f] [-m sc|tso|weak] [-n STATES] [CASE...]
  *
- * Explore the cases, one TAP line for each and each model; CASE may be a pattern. -d: deep,
- * without the bounds of the quick run; -f: stop at the first that does not hold; -n: no more
- * states than this for each, and say so where that was not the end: a failure, but not with -d.
- * Exit: 0 all hold, 1 one does not, 2 wrong use.
+ * Explores the cases, and prints one TAP line for each case and model. CASE may be a pattern. -d:
+ * deep, without the bounds of the quick run. -f: stop at the first case that fails. -n: explore no
+ * more states than this for each case, and say so if there are more; that is a failure, unless with
+ * -d. Exit: 0 = all cases hold, 1 = one fails, 2 = wrong usage.
  */
 #include <fnmatch.h>
 #include <stdio.h>
@@ -65,7 +65,7 @@ static int model_named(const char *name)
 	for (int m = 0; m < SIM_NR_MODELS; m++)
 		if (!strcmp(name, models[m]))
 			return m;
-	fprintf(stderr, "sim: there is no model \"%s\"; there are sc, tso and weak\n", name);
+	fprintf(stderr, "sim: there is no model \"%s\"; the models are sc, tso and weak\n", name);
 	exit(2);
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* The write side as it is where writers exclude each other by a lock, as in the kernel. */
+/* The write side for writers that a lock excludes from each other, as in the kernel. */
 #include "cases.h"
 
 #undef port_fetch_add

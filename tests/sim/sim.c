@@ -2,10 +2,10 @@
 /*
  * Threads, steps, and the search.
  *
- * A thread is a coroutine on a stack of its own. It hands its next step to the scheduler and
- * is resumed when the step was made. The search is depth first: run to the end or to a state
- * that is known, go back to the last place where something else could have been done, run
- * from the beginning up to there in the same way, and do that.
+ * A thread is a coroutine on a stack of its own. It hands its next step to the scheduler, which
+ * resumes it when the step was made. The search is depth first: run until the end, or until a known
+ * state; go back to the last decision with an untried choice; run from the beginning in the same
+ * way up to there; take the untried choice.
  */
 #include <stdarg.h>
 #include <stdio.h>
@@ -17,8 +17,8 @@
 
 #define STACK_BYTES	(64u << 10)
 #define MAX_DEPTH	4000
-#define MAX_STEPS	2000	/* of one run */
-#define MAX_PRINTED	150u	/* of its steps */
+#define MAX_STEPS	2000	/* in one run */
+#define MAX_PRINTED	150u	/* steps of a run that are printed */
 #define MAX_NAMES	64
 #define FLUSH		~0u	/* a choice: the store buffer writes its oldest store */
 
@@ -33,16 +33,16 @@ static u32 nr_names;
 
 static struct { const u8 *p; u64 bytes; } guarded;
 
-/* one decision of a run, and how many there were to choose from */
+/* A decision of the run, and from how many choices it was made. */
 static struct { __u16 chosen, nr; } path[MAX_DEPTH];
 static u32 path_length;
 
-static u8 users[SIM_ARENA];	/* of each byte, the threads that use it */
+static u8 users[SIM_ARENA];	/* for each byte, the threads that use it */
 
 static u64 *known;		/* hashes of states; 0 = empty */
 static u64 known_size, nr_known;
 
-/* ---- what cases use ---- */
+/* ---- functions for cases ---- */
 
 void *sim_alloc(u64 bytes)
 {
@@ -186,13 +186,13 @@ u64 sim_step(const struct op *op)
 
 /* ---- coroutines ---- */
 
-/* comes here once for each thread of the process, then runs the code of case after case */
+/* Each thread's stack begins here, once in the life of the process, and runs case after case. */
 static void coroutine(void)
 {
 	struct thread *t = sim.self;
 
 	_setjmp(t->top);
-	/* not through a local: a longjmp to top must not find an old one */
+	/* Not through a local variable: a longjmp to this place must not find an old value. */
 	if (sim.self->started) {
 		sim.self->code->run();
 		sim.self->done = true;
@@ -222,7 +222,7 @@ static void make_coroutines(void)
 	sim.self = NULL;
 }
 
-/* until its next step, or its end */
+/* Runs the thread until its next step, or its end. */
 static void resume(struct thread *t, bool from_the_top)
 {
 	sim.self = t;
@@ -281,7 +281,7 @@ static void describe(const struct thread *t, u32 choice)
 			  sim_name_of(op->p), t->result, choice ? " (stale)" : "");
 }
 
-/* what can be done now: a thread and a variant of its step */
+/* What can be done next: a thread, and a variant of its step. */
 struct option {
 	__u16 thread;
 	u32 choice;
@@ -296,7 +296,7 @@ static u32 options_now(struct option *options, u32 last)
 			      memory_nr_choices(&sim.threads[last]);
 	u32 nr = 0;
 
-	/* nobody else sees a choice: when it is made does not matter */
+	/* No other thread sees a choice, so the moment of choosing does not matter. */
 	for (u32 i = 0; i < sim.nr_threads; i++) {
 		const struct thread *t = &sim.threads[i];
 		bool chooses = !t->done && t->op.kind == OP_CHOOSE;
@@ -306,7 +306,7 @@ static u32 options_now(struct option *options, u32 last)
 		if (nr)
 			return nr;
 	}
-	/* the thread that ran last comes first: a run with few switches is easy to read */
+	/* Try the thread that ran last first: a run with few switches is easy to read. */
 	for (u32 i = 0; i < sim.nr_threads; i++) {
 		u32 who = (last + i) % sim.nr_threads;
 		struct thread *t = &sim.threads[who];
@@ -346,7 +346,7 @@ static void do_option(const struct option *o)
 		resume(t, false);
 }
 
-/* Return: was it new? */
+/* Return: whether the state was new */
 static bool learn_state(u64 h)
 {
 	u64 at;
@@ -393,7 +393,7 @@ static u64 state_hash(u32 last, u32 preemptions, u32 stale)
 	return h;
 }
 
-/* leave out what the bounds leave out */
+/* Removes the options that the bounds exclude. */
 static u32 within_bounds(struct option *options, u32 nr, u32 preemptions, u32 stale)
 {
 	u32 kept = 0;
@@ -437,7 +437,7 @@ static void run_once(void)
 		}
 		if (nr > 1) {
 			if (depth == path_length) {
-				/* a new place: is the state new as well? */
+				/* This place was not reached before: is its state new, too? */
 				if (!sim.tracing &&
 				    !learn_state(state_hash(last, preemptions, stale)))
 					break;
@@ -465,7 +465,7 @@ static void run_once(void)
 
 /* ---- the search ---- */
 
-/* to the last place where something else could have been done; false = there is none */
+/* Goes back to the last decision with an untried choice. Return: false = there is none */
 static bool backtrack(void)
 {
 	while (path_length && path[path_length - 1].chosen + 1 == path[path_length - 1].nr)

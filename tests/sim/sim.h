@@ -1,20 +1,20 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The explorer: runs the sources of core as coroutines, in every order.
+ * The explorer runs the sources of core as coroutines, in every order.
  *
- * A case is a few threads over memory from sim_alloc(). Each atomic operation of core is one
- * step; between two steps any other thread may make any number of its own. A thread is a
- * function of what its steps returned, so a state is: what each thread has seen, and memory.
- * A state that was met before is not explored again.
+ * A case is a few threads over memory from sim_alloc(). Each atomic operation of core is one step;
+ * between two steps of a thread any other thread may take any number of its own. A thread depends
+ * only on what its steps returned, so a state is: what each thread has seen, and memory. A state
+ * that was met before is not explored again.
  *
- * Models of memory
- *   SC		one memory, no delays
- *   TSO	a store waits in its thread's buffer, first in, first out, until a step of the
- *		buffer's own writes it; RMWs and the heavy barrier empty buffers
- *   WEAK	as in C11 without fences: a load may return any store that is not known to be
- *		overwritten; what is known travels by release and acquire only. Full RMWs know
- *		of each other, and the map is changed behind them. Plain accesses that no
- *		such knowledge orders are a data race.
+ * Models of memory:
+ *   SC	one memory, no delays
+ *   TSO	A store waits in its thread's buffer, first in, first out, until a step of the
+ *	buffer's own writes it. RMWs and the heavy barrier empty buffers.
+ *   WEAK	As in C11 without fences: a load may return any store that the thread does not know
+ *	to be overwritten. Knowledge travels only by release and acquire, and between full
+ *	RMWs; the map is changed after these. Plain accesses that no such knowledge orders
+ *	are a data race.
  */
 #ifndef INVLOCK_TESTS_SIM_H
 #define INVLOCK_TESTS_SIM_H
@@ -58,12 +58,12 @@ struct sim_case {
 
 struct sim_result {
 	bool failed;
-	bool complete;		/* nothing was left out but what the bounds leave out */
+	bool complete;		/* only the bounds have left anything out */
 	u64 states, schedules, seconds_x1000;
 	char failure[256];
 };
 
-/* explore; a failure's schedule is printed as TAP comments when @trace; @deep: no bounds */
+/* Explores a case. @trace: print a failing schedule as TAP comments. @deep: without bounds. */
 struct sim_result sim_explore(const struct sim_case *c, enum sim_model model, u64 max_states,
 			      bool trace, bool deep);
 
@@ -80,47 +80,50 @@ do {									\
 		sim_fail("%s:%d: not so: %s", __func__, __LINE__, #cond); \
 } while (0)
 
-/* a lock; a thread that takes it holds back others, and sees what its last holder did */
+/* A lock. A thread that takes it keeps others out, and sees what the last holder did. */
 void sim_lock(u32 *lock);
 void sim_unlock(u32 *lock);
-/* The same for a thread that has just dropped it. It is no preemption if another takes it first. */
+/*
+ * The same for a thread that has just dropped the lock. It is no preemption if another thread takes
+ * the lock first.
+ */
 void sim_lock_again(u32 *lock);
-/* setup only: all this is used under one lock, so that no step there is seen by anybody else */
+/* Only in setup: this memory is used under one lock, so no other thread sees the steps on it. */
 void sim_guarded(const void *p, u64 bytes);
 
-/* wait until *p is not 0, and see what was done before it was set */
+/* Waits until *p is not 0, and then sees what was done before it was set. */
 void sim_await(u32 *p);
 
-/* one of n; each is tried */
+/* Returns one of n numbers; each of them is tried. */
 u32 sim_choose(u32 n);
-/* run @hook before each step that this thread makes from now on, but for its own; NULL = none */
+/* Runs @hook before each later step of this thread, except the hook's own; NULL = none. */
 void sim_interrupts(void (*hook)(void));
-void sim_interrupt(void);	/* and here */
-/* how often this thread has spun */
+void sim_interrupt(void);	/* runs the hook at this place */
+/* Return: how often this thread has spun */
 u32 sim_relaxed(void);
 
-/* the heavy barrier fails when it feels like it */
+/* From now on a heavy barrier may fail; both outcomes are tried. */
 void sim_barrier_may_fail(void);
 
 /*
- * The page table that the program under test is about. A page has a version; a change of the
- * map makes a new one. The contract, checked by sim_must_be_current():
+ * The page table that the program under test uses. Each page has a version, and a change of the map
+ * makes a new one. This is the contract, which sim_must_be_current() checks:
  *
  *	An answer "valid" for a translation that read version v of a page is wrong if some
- *	change of that page has begun (its invlock_inv_start() has returned) before the call
- *	that gave the answer, and the change is not yet made or made a version above v.
+ *	change of that page had begun (its invlock_inv_start() had returned) before the call
+ *	that gave the answer, and this change is not yet made or has made a version above v.
  *
- * "Before" is real time under SC and TSO; under WEAK it is what the calling thread can know,
- * and whoever has seen what a change made (sim_map_read()) knows of that change.
+ * "Before" means real time under SC and TSO. Under WEAK it means what the calling thread can know;
+ * a thread that has seen the result of a change (sim_map_read()) knows of the change.
  */
 #define SIM_PAGES	4
 
-u32 sim_change_begins(u32 page);	/* after inv_start; returns a name for the change */
-/* the step that changes the map, before inv_end; SIM_FENCED: what was done before orders it */
+u32 sim_change_begins(u32 page);	/* call it after inv_start; returns the change's name */
+/* The step that changes the map, before inv_end. SIM_FENCED: everything done before orders it. */
 void sim_change_made(u32 change, enum sim_order order);
-u32 sim_map_read(u32 page);		/* translate, or touch: the version */
-u32 sim_known_changes(void);		/* call before the question, pass to the check */
+u32 sim_map_read(u32 page);		/* translate or touch a page; returns its version */
+u32 sim_known_changes(void);		/* call it before asking; the check takes the result */
 void sim_must_be_current(u32 known_changes, u32 page, u32 version);
-u32 sim_map_now(u32 page);		/* finish only: the version */
+u32 sim_map_now(u32 page);		/* only in finish; returns the version */
 
 #endif /* INVLOCK_TESTS_SIM_H */

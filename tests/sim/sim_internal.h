@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The explorer, inside.
+ * The inside of the explorer.
  *
  *	sim.c		threads, steps, the search
  *	sim_steps.c	the primitives of core, as steps
@@ -20,10 +20,10 @@
 #define MAX_MESSAGES	40
 #define MAX_BUFFERED	12
 
-/* what a thread, or a message, knows: of each location the oldest store it may still read */
+/* What a thread or a message knows: for each location, the oldest store that it may still read. */
 struct view {
 	u8 seen[MAX_LOCATIONS];
-	__u16 clocks[8];	/* of each thread, the newest step known of; 8: whole words */
+	__u16 clocks[8];	/* newest known step of each thread; 8 fill whole 64-bit words */
 };
 
 enum op_kind {
@@ -51,16 +51,16 @@ struct thread {
 	bool started, done;
 	struct op op;			/* the next step */
 	u64 result;
-	u64 history;			/* all that its steps and plain reads returned */
+	u64 history;			/* hash of all results of its steps and plain reads */
 	u32 waits, idle_waits, relaxed;
-	bool stirred;			/* another thread wrote since the wait began */
+	bool stirred;			/* another thread has written since the wait began */
 	struct view view;		/* WEAK */
-	struct view fence;	/* what it knew at its last full RMW, for SIM_FENCED */
-	u32 observed;			/* changes whose effect it has seen */
+	struct view fence;	/* the view at its last full RMW, for SIM_FENCED */
+	u32 observed;			/* changes whose result it has seen */
 	struct buffered buffer[MAX_BUFFERED];	/* TSO */
-	u32 nr_buffered, nr_fenced;	/* the first so many lie before a light barrier */
+	u32 nr_buffered, nr_fenced;	/* nr_fenced: those before a light barrier */
 	u32 nr_changes;
-	void (*interrupt)(void);	/* NULL: nothing interrupts */
+	void (*interrupt)(void);	/* NULL: no hook */
 };
 
 struct sim {
@@ -71,7 +71,7 @@ struct sim {
 	u32 nr_threads;
 	struct thread *self;		/* NULL in setup and finish */
 	bool failed, tracing, barrier_may_fail;
-	bool shared_more;	/* a location that one thread had used alone got a second user */
+	bool shared_more;	/* a location that was private got a second user */
 	char failure[256];
 	u8 *arena;
 	u32 arena_used, steps, printed;
@@ -110,40 +110,41 @@ static inline void set_value_at(void *p, u32 size, u64 v)
 	}
 }
 
-/* sim.c: hand a step to the scheduler, and come back when it was made */
+/* In sim.c: hands a step to the scheduler, and returns when it was made. */
 u64 sim_step(const struct op *op);
 void sim_trace(const struct thread *t, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
 const char *sim_name_of(const void *p);
 
 /*
- * Loads and stores of what no other thread ever uses are no steps of their own. What is shared
- * is learnt on the way; when something turns out to be shared, the exploration begins again.
+ * Loads and stores of memory that only one thread ever uses are no steps. The explorer learns which
+ * memory is shared as it goes; when it learns of a new shared location, the exploration begins
+ * again.
  */
-bool sim_use(const void *p, u32 size);		/* note it; Return: is it ours alone? */
-bool sim_is_private(const void *p);		/* at most one thread uses it */
+bool sim_use(const void *p, u32 size);		/* notes the use; returns whether it is private */
+bool sim_is_private(const void *p);		/* whether at most one thread uses it */
 
 /* sim_memory.c */
 void memory_reset(void);
-void memory_forget(void);		/* also which location is which: for a new case */
+void memory_forget(void);		/* also forgets the locations: for a new case */
 u32 memory_nr_choices(const struct thread *t);		/* for the step t->op; 0 = blocked */
 bool memory_choice_is_stale(const struct thread *t, u32 choice);
 void memory_step(struct thread *t, u32 choice);
 bool memory_can_flush(const struct thread *t);
 void memory_flush_oldest(struct thread *t);
 void memory_flush_all(void);
-void memory_settle(struct thread *t, const void *p, u32 size);	/* a plain access comes */
+void memory_settle(struct thread *t, const void *p, u32 size);	/* called before a plain access */
 void memory_plain_write(struct thread *t, const void *p, u32 size);
 void memory_set(void *p, u32 size, u64 value);
 u64 memory_hash(void);
 
-/* sim_plain.c: is this access ordered with every earlier one? */
+/* In sim_plain.c: is this access ordered with every earlier one? */
 enum access { PLAIN_READ, PLAIN_WRITE, ATOMIC_READ, ATOMIC_WRITE, NR_ACCESSES };
 void plain_reset(void);
 void plain_access(struct thread *t, const void *p, u32 size, enum access access);
 
 /* sim_map.c */
-void map_place(void);		/* in the arena; part of the setup */
+void map_place(void);		/* puts the page table into the arena, as a part of setup */
 void map_reset(void);
 u64 map_hash(void);
 

@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: MIT
-/* The page table, and what a valid translation is: see sim.h. */
+/* The page table, and the definition of a valid translation: see sim.h. */
 #include "sim_internal.h"
 
-#define CHANGES_EACH	4	/* of one thread */
+#define CHANGES_EACH	4	/* changes that one thread may make */
 
 struct sim_change {
 	bool begun;
 	u32 page;
-	u32 version;		/* 0: not made yet */
-	__u16 clock;		/* of the thread that made it, when inv_start had returned */
+	u32 version;		/* 0: the change is not made yet */
+	__u16 clock;		/* the clock of its thread when inv_start had returned */
 };
 
 static struct sim_change changes[SIM_THREADS * CHANGES_EACH];
-static u32 *pages;		/* the versions */
+static u32 *pages;		/* the pages' versions */
 
 void map_reset(void)
 {
@@ -76,7 +76,7 @@ u32 sim_known_changes(void)
 		if (changes[i].begun && (sim.model != SIM_WEAK || !sim.self ||
 		    sim.self->view.clocks[i / CHANGES_EACH] >= changes[i].clock))
 			known |= 1u << i;
-	/* kept by the caller, so part of what it has seen */
+	/* The caller keeps the result, so it is part of what the caller has seen. */
 	if (sim.self)
 		sim.self->history = mix(sim.self->history, known);
 	return known;

@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: MIT
-/* What a load returns: one memory, store buffers, or messages and views. */
+/* What a load returns: from one memory, store buffers, or messages and views. */
 #include "sim_internal.h"
 
-/* WEAK: a location that was stored to keeps its stores, oldest first */
+/* WEAK: a location keeps the stores to it, oldest first. */
 struct message {
 	u64 value;
-	bool in_place;		/* written by plain code: the value is what lies in memory */
-	struct view view;	/* what whoever acquires it learns */
+	bool in_place;		/* written by plain code: the value is the one in memory */
+	struct view view;	/* what a thread that acquires it learns */
 };
 
 struct location {
 	void *p;
 	u32 size;
-	u32 nr;			/* messages; message 0 is the value at the start */
+	u32 nr;			/* message 0 is the value at the start */
 	struct message messages[MAX_MESSAGES];
 };
 
@@ -20,7 +20,7 @@ struct location {
 
 static struct location locations[MAX_LOCATIONS];
 static u32 nr_locations;
-static u8 location_of[SIM_ARENA];		/* + 1; 0 = none yet */
+static u8 location_of[SIM_ARENA];		/* number of the location + 1; 0 = none yet */
 static struct view full_view;			/* what full RMWs know of each other */
 static u8 initial[SIM_ARENA];
 static bool line_touched[SIM_ARENA / LINE];
@@ -44,7 +44,7 @@ void memory_forget(void)
 	nr_locations = 0;
 }
 
-/* to where the setup left it */
+/* Returns to the state after setup. */
 void memory_reset(void)
 {
 	for (u32 i = 0; i < nr_touched; i++) {
@@ -87,7 +87,7 @@ static u64 message_value(const struct location *l, u32 nr)
 	return m->in_place ? value_at(l->p, l->size) : m->value;
 }
 
-/* the stores that a load of t may return: from *ret_first to the newest */
+/* The stores that a load of t may return: from *ret_first to the newest. */
 static u32 readable(const struct thread *t, const void *p, u32 size, u32 *ret_first)
 {
 	u32 nr = location_nr(p, size);
@@ -121,7 +121,7 @@ static void append(struct thread *t, u32 nr, u64 value, bool in_place, const str
 	l->nr++;
 }
 
-/* plain code is about to write: from now on the value lies in memory */
+/* Plain code is about to write: from now on the value is the one in memory. */
 void memory_plain_write(struct thread *t, const void *p, u32 size)
 {
 	u32 at = (u32)((u8 *)p - sim.arena);
@@ -135,7 +135,7 @@ void memory_plain_write(struct thread *t, const void *p, u32 size)
 			append(t, location_of[i] - 1, 0, true, NULL);
 }
 
-/* in setup and finish */
+/* used in setup and finish */
 void memory_set(void *p, u32 size, u64 value)
 {
 	if (in_arena(p))
@@ -186,7 +186,7 @@ static void weak_store(struct thread *t, const struct op *op, u64 value, const s
 		view = t->fence;
 	if (releases(op->order))
 		view = t->view;
-	/* an RMW passes on what the store that it replaces had to say */
+	/* An RMW passes on the knowledge of the store that it replaces. */
 	if (also)
 		learn(&view, also);
 	append(t, nr, value, false, &view);
@@ -215,12 +215,12 @@ void memory_flush_oldest(struct thread *t)
 	if (t->nr_fenced)
 		t->nr_fenced--;
 	write_through(t, b.p, b.size, b.value);
-	/* when nobody else looks there, the moment does not matter */
+	/* If no other thread reads the location, the moment of the write does not matter. */
 	if (t->nr_buffered && sim_is_private(t->buffer[0].p))
 		memory_flush_oldest(t);
 }
 
-/* plain code goes to memory: what the thread itself stored must be there */
+/* Plain code accesses memory directly, so the thread's own stores must be there. */
 void memory_settle(struct thread *t, const void *p, u32 size)
 {
 	for (u32 i = t->nr_buffered; i-- > 0; )
@@ -292,7 +292,7 @@ out:
 	return before;
 }
 
-/* everybody makes a full fence now; a store that the compiler may still move is not held by it */
+/* Every thread makes a full fence. It does not hold stores that the compiler may still move. */
 static void heavy_barrier(struct thread *t)
 {
 	struct view all = full_view;
@@ -309,7 +309,7 @@ static void heavy_barrier(struct thread *t)
 	full_view = all;
 }
 
-/* time passes: what was stored has arrived, though nothing else is known by that */
+/* Time passes: all stores have arrived, but the thread learns nothing else from that. */
 static void see_newest(struct thread *t)
 {
 	for (u32 i = 0; i < nr_locations; i++)
@@ -353,7 +353,7 @@ bool memory_choice_is_stale(const struct thread *t, u32 choice)
 	return t->op.kind == OP_LOAD && choice;
 }
 
-/* the newest store of a location, and what it has to say */
+/* Returns the newest store of a location, and learns what it carries. */
 static u64 load_newest(struct thread *t, const struct op *op)
 {
 	struct op acquire = *op;
@@ -437,7 +437,7 @@ static u64 hash_view(u64 h, const struct view *view)
 	return h;
 }
 
-/* only what was not yet read past by everybody is part of the state */
+/* Stores that every thread has read past are not part of the state. */
 static u64 hash_messages(u64 h)
 {
 	for (u32 i = 0; i < nr_locations; i++) {

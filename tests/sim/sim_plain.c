@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT
 /*
- * Plain accesses. core and the cases are compiled with -fsanitize=thread but linked without
- * its library: the calls that the compiler adds come here. Under WEAK two accesses that
- * nothing orders, one of them plain and one a write, are a data race.
+ * Plain accesses. core and the cases are compiled with -fsanitize=thread, but linked without its
+ * library: the compiler's calls come here. Under WEAK, two accesses are a data race if nothing
+ * orders them, one of them is plain, and one is a write.
  */
 #include "sim_internal.h"
 
-/* of each byte, the last step in which each thread made each kind of access */
+/* for each byte, each thread's last step with each kind of access */
 static __u16 last[SIM_ARENA][NR_ACCESSES][SIM_THREADS];
 static u32 dirty[SIM_ARENA];
 static bool is_dirty[SIM_ARENA];
@@ -50,7 +50,10 @@ void plain_access(struct thread *t, const void *p, u32 size, enum access access)
 						 sim_name_of(p), names[other],
 						 sim.threads[who].code->name, names[access],
 						 t->code->name);
-		/* not the step it is in but the next: a release comes after this */
+		/*
+		 * An atomic access has the clock of its step, a plain one that of the next: a
+		 * release comes after it.
+		 */
 		last[i][access][self] = t->view.clocks[self] + (access <= PLAIN_WRITE);
 	}
 }

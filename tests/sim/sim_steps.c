@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* The primitives of core/port_sim.h, and what else a case does in steps: see sim.h. */
+/* The primitives of core/port_sim.h, and the other steps of cases: see sim.h. */
 #include "sim_internal.h"
 
 static bool is_step(const void *p)
@@ -58,7 +58,7 @@ bool sim_heavy_barrier(void)
 	return !sim.self || sim_step(&(struct op){ .kind = OP_HEAVY });
 }
 
-/* a clock that every wait moves by a millisecond */
+/* A clock that each wait moves by a millisecond. */
 u64 sim_now(void)
 {
 	return sim.self ? 1 + sim.self->waits * 1000000ULL : 1;
