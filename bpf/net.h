@@ -311,7 +311,7 @@ static __noinline int catch_unknown(struct bpf_user *u, u64 owner, u32 in)
 	if (!call_is_harmless(task) && !in_stretch(u, task->pid)) {
 		net_enter(u, owner, 0, INVLOCK_ADDRESS_END,
 			  in | INVLOCK_KIND_UNKNOWN << NET_IN_BITS);
-		/* Neither what the guard accounts for nor a closed feed shows a gap in the decoder. */
+		/* What the guard accounts for, or a closed feed, shows no gap in the decoder. */
 		if (!start_may_be_skipped() && !port_load(&u->feed.flags))
 			count_caught(u, who_is_caught(task));
 	}
