@@ -19,9 +19,11 @@ static inline void no_op_dereg(void *ctx, void *addr, size_t len, uint64_t handl
 	(void)ctx, (void)addr, (void)len, (void)handle;
 }
 
+/* The reaper would look at regions while they are measured. */
 #define NO_OP_OPTIONS							\
 	{								\
 		.size = sizeof(struct invlock_cache_options),		\
+		.flags = INVLOCK_CACHE_NO_REAPER,			\
 		.ops = { no_op_reg, no_op_dereg },			\
 	}
 

@@ -39,9 +39,10 @@ static inline bool mm_alive(const struct invlock_mm *mm)
 }
 
 /*
- * Guards what the library has once a process: which mms are open and by how many, and which ids
- * caches have. Held while a monitor opens and closes, which may take seconds, but never by a get,
- * a put or a section. A fork waits for it, and the child finds it free.
+ * Guards what the library has once a process: which mms are open and by how many, which counters
+ * caches have, and whether the reaper runs. Held while a monitor opens and closes, which may take
+ * seconds, but never by a get, a put or a section. A fork waits for it, and the child finds it
+ * free.
  */
 void mm_lock(void);
 void mm_unlock(void);

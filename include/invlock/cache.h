@@ -111,7 +111,7 @@ struct invlock_pin {
  *
  * Context: may sleep, allocates.
  * Return: 0; -EINVAL for bad options; -EOPNOTSUPP when the mm's monitor does not see a
- * kind in options->need: no cache beats a stale cache; -EMFILE when 64 caches or too many
+ * kind in options->need: no cache beats a stale cache; -EMFILE when 4100 caches or too many
  * files are open; -EAGAIN when the reaper does not start; -ENOMEM; -EOWNERDEAD in a forked
  * child. Since: 0.1
  */

@@ -31,7 +31,7 @@
 struct invlock_cache {
 	/* what a hit reads is the first line; constant after open, but for the index */
 	struct index index;	/* changed under lock, slowly */
-	u32 id;			/* counter of hits in each thread's record */
+	long counter;		/* of hits, beside each thread's record */
 	struct invlock il;	/* a copy of the mm's: a hit reads it on this line */
 
 	/* the rest of what is constant after open */

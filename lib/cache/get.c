@@ -14,7 +14,7 @@
 
 static inline void count_hit(const struct invlock_cache *cache, struct pin_thread *self)
 {
-	u64 *hits = &self->hits[cache->id];
+	u64 *hits = thread_counter(self, cache->counter);
 
 	/* only this thread writes it: no RMW */
 	port_store(hits, port_load(hits) + 1);

@@ -18,34 +18,48 @@
 #define FIRST_INDEX_BITS	9
 #define OPTIONS_MIN		offsetof(struct invlock_cache_options, reg_read)
 
-static u64 ids_taken;	/* bit n: counter n of each thread's record is some cache's; mm_lock() */
+static bool taken[THREAD_COUNTERS];	/* counter -1 - n is some cache's; mm_lock() */
 
-static int take_id(struct invlock_cache *cache, struct invlock_why *why)
+/* Most threads have not used the counter: a store would make memory of its page. */
+static void clear_counters(long counter)
+{
+	for (struct pin_thread *t = port_load_acquire(&thread_registry->threads); t; t = t->next)
+		if (port_load(thread_counter(t, counter)))
+			port_store(thread_counter(t, counter), 0);
+}
+
+/* Locks: mm_lock() */
+static int take_counter_locked(struct invlock_cache *cache, struct invlock_why *why)
+{
+	int err = thread_prepare(), nr = 0;
+
+	if (err)
+		return explain(why, err, "out of memory");
+	while (nr < THREAD_COUNTERS && taken[nr])
+		nr++;
+	if (nr == THREAD_COUNTERS)
+		return explain(why, -EMFILE, "%d caches are open in this process, the most there "
+			       "can be; close one or share one", THREAD_COUNTERS);
+	taken[nr] = true;
+	cache->counter = -1 - nr;
+	clear_counters(cache->counter);
+	return 0;
+}
+
+static int take_counter(struct invlock_cache *cache, struct invlock_why *why)
 {
 	int err;
 
 	mm_lock();
-	err = thread_prepare();
-	if (err) {
-		explain(why, err, "out of memory");
-	} else if (ids_taken == ~0ULL) {
-		err = explain(why, -EMFILE, "%d caches are open in this process, the most there "
-			      "can be; close one or share one", PIN_COUNTERS);
-	} else {
-		cache->id = (u32)__builtin_ctzll(~ids_taken);
-		ids_taken |= 1ULL << cache->id;
-		for (struct pin_thread *t = port_load_acquire(&thread_registry->threads); t;
-		     t = t->next)
-			port_store(&t->hits[cache->id], 0);
-	}
+	err = take_counter_locked(cache, why);
 	mm_unlock();
 	return err;
 }
 
-static void give_id(const struct invlock_cache *cache)
+static void give_counter(const struct invlock_cache *cache)
 {
 	mm_lock();
-	ids_taken &= ~(1ULL << cache->id);
+	taken[-1 - cache->counter] = false;
 	mm_unlock();
 }
 
@@ -149,13 +163,13 @@ int invlock_cache_open(struct invlock_mm *mm, const struct invlock_cache_options
 	};
 	/* not cancelled while it unwinds */
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old_state);
-	err = take_id(cache, why);
+	err = take_counter(cache, why);
 	if (err)
 		goto free_cache;
 	err = map_tables(cache);
 	if (err) {
 		explain(why, err, "no memory for %u entries: %s", o.max_entries, strerror(-err));
-		goto free_id;
+		goto give_counter;
 	}
 	err = cache_begin_reaping(cache, why);
 	if (err)
@@ -167,8 +181,8 @@ int invlock_cache_open(struct invlock_mm *mm, const struct invlock_cache_options
 
 unmap:
 	unmap_tables(cache);
-free_id:
-	give_id(cache);
+give_counter:
+	give_counter(cache);
 free_cache:
 	pthread_setcancelstate(old_state, NULL);
 	free(cache);
@@ -197,7 +211,7 @@ int invlock_cache_close(struct invlock_cache *cache)
 				cache_deregister(cache, &pool->regions[i]);
 	}
 	unmap_tables(cache);
-	give_id(cache);
+	give_counter(cache);
 	invlock_mm_close(cache->mm);
 	free(cache);
 	pthread_setcancelstate(old_state, NULL);
@@ -259,7 +273,7 @@ static u64 count_hits(const struct invlock_cache *cache)
 	u64 hits = 0;
 
 	for (struct pin_thread *t = port_load_acquire(&thread_registry->threads); t; t = t->next)
-		hits += port_load(&t->hits[cache->id]);
+		hits += port_load(thread_counter(t, cache->counter));
 	return hits;
 }
 

@@ -23,7 +23,6 @@
 
 #define PIN_SLOTS	60
 #define PIN_TRIES	4	/* of pin_slot_next() */
-#define PIN_COUNTERS	64
 
 struct pin_slot {
 	struct region *region;	/* owner: NULL -> region; any thread: region -> NULL (release) */
@@ -36,15 +35,14 @@ struct pin_chunk {
 	struct pin_slot slots[PIN_SLOTS];
 };
 
-/* what a hit needs of it comes first */
+/* lib/ counts hits in front of it, on the same cache line: lib/cache/thread.h */
 struct pin_thread {
 	const void *table;		/* the index table that its latest lookup walked */
 	struct pin_slot *slot;		/* owner: likely free; not NULL where table is not */
 	struct pin_thread *next;	/* set before the record is published */
 	u32 owned;			/* 1 while a thread has it */
-	u64 hits[PIN_COUNTERS];		/* by cache; written by the owner */
 	struct pin_chunk chunk;
-} __attribute__((aligned(64)));
+} __attribute__((aligned(32)));
 
 /* every thread record of the process */
 struct pin_registry {

@@ -35,12 +35,15 @@ static void number_pins(struct pin_chunk *c)
 /* not malloc(): it may be the caller's, and be what the caller is in the middle of */
 static struct pin_thread *make_record(void)
 {
-	struct pin_thread *t = map_wiped_on_fork(sizeof(*t));
+	u64 *counters = map_wiped_on_fork(THREAD_COUNTERS * sizeof(u64) +
+					  sizeof(struct pin_thread));
+	struct pin_thread *t;
 
-	if (t) {
-		number_pins(&t->chunk);
-		pin_thread_add(thread_registry, t);
-	}
+	if (!counters)
+		return NULL;
+	t = (struct pin_thread *)(counters + THREAD_COUNTERS);
+	number_pins(&t->chunk);
+	pin_thread_add(thread_registry, t);
 	return t;
 }
 

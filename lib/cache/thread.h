@@ -20,6 +20,21 @@ extern struct pin_thread thread_nobody;
 /* never NULL. initial-exec: no call, and no allocation on the first use in a thread */
 extern _Thread_local struct pin_thread *thread_self __attribute__((tls_model("initial-exec")));
 
+/*
+ * How many caches can be open. Four more than fill whole pages: the first ones are then on the line
+ * with what a hit reads of the record, and a process with few caches uses one page of it.
+ */
+#define THREAD_COUNTERS	4100
+
+/*
+ * A thread's hits in one cache, written by the thread alone. The counters lie in front of its
+ * record, so @counter is -1 for the first one and -THREAD_COUNTERS for the last.
+ */
+static inline u64 *thread_counter(struct pin_thread *t, long counter)
+{
+	return (u64 *)t + counter;
+}
+
 /* the record, made or adopted if need be; NULL = out of memory */
 struct pin_thread *thread_get(void);
 

@@ -3,6 +3,7 @@
 #include <poll.h>
 #include <string.h>
 
+#include "lib/cache/thread.h"
 #include "tests/test.h"
 #include "tests/lib/rig.h"
 
@@ -415,23 +416,37 @@ TEST(options_are_checked)
 	assert_ptr_equal(cache, (void *)1);
 }
 
-TEST(sixty_four_caches_can_be_open_and_one_more_is_refused)
+TEST(a_process_has_room_for_thousands_of_caches_and_one_more_is_refused)
 {
 	struct invlock_cache_options o = {
 		.size = sizeof(o), .ops = { toy_reg, toy_dereg }, .ctx = &toy, .max_entries = 4,
 	};
-	struct invlock_cache *caches[64];
+	static struct invlock_cache *caches[THREAD_COUNTERS];
 	struct invlock_why why;
 	struct invlock_pin pin;
 
-	for (int i = 1; i < 64; i++) {
+	/* the rig has one */
+	for (int i = 1; i < THREAD_COUNTERS; i++) {
 		assert_int_equal(invlock_cache_open(toy.mm, &o, &caches[i], NULL), 0);
 		assert_int_equal(invlock_cache_get(caches[i], mem, PAGE, 0, &pin), 0);
 		put(pin);
 	}
 	assert_int_equal(invlock_cache_open(toy.mm, &o, &caches[0], &why), -EMFILE);
-	assert_non_null(strstr(why.text, "64"));
-	for (int i = 1; i < 64; i++)
+	assert_non_null(strstr(why.text, "4100"));
+	/* each has hits of its own, also when its number was another's before */
+	for (int i = 1; i < THREAD_COUNTERS; i += 100) {
+		struct invlock_cache_stats s = { .size = sizeof(s) };
+
+		assert_int_equal(invlock_cache_get(caches[i], mem, PAGE, 0, &pin), 0);
+		put(pin);
+		assert_int_equal(invlock_cache_stats(caches[i], &s), 0);
+		assert_int_equal(s.hits, 1);
+		assert_int_equal(invlock_cache_close(caches[i]), 0);
+		assert_int_equal(invlock_cache_open(toy.mm, &o, &caches[i], NULL), 0);
+		assert_int_equal(invlock_cache_stats(caches[i], &s), 0);
+		assert_int_equal(s.hits, 0);
+	}
+	for (int i = 1; i < THREAD_COUNTERS; i++)
 		assert_int_equal(invlock_cache_close(caches[i]), 0);
 	assert_int_equal(invlock_cache_open(toy.mm, &o, &caches[0], NULL), 0);
 	assert_int_equal(invlock_cache_close(caches[0]), 0);

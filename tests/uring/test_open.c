@@ -2,6 +2,8 @@
 /* Open, close, statistics and fork: what is refused, and how. */
 #include "rig.h"
 
+#define NR_RINGS	200
+
 #define OPTIONS(...)	{ .size = sizeof(struct invlock_uring_options), __VA_ARGS__ }
 
 TEST(bad_options_are_refused_with_a_sentence)
@@ -103,6 +105,27 @@ TEST(a_file_that_is_no_ring_is_refused)
 	RIG_OPEN(&rig, "manual", 0, NULL);
 	assert_int_equal(invlock_uring_open(&none, rig.mm, NULL, &rig.uring, &why), -EBADF);
 	assert_non_null(strstr(why.text, "1024 slots"));
+	rig_close(&rig);
+}
+
+/* more than one for each CPU of a large machine */
+TEST(a_process_may_have_hundreds_of_rings_with_an_adapter_each)
+{
+	static struct io_uring rings[NR_RINGS];
+	struct invlock_uring *urings[NR_RINGS];
+	struct invlock_why why;
+	struct rig rig;
+
+	RIG_OPEN(&rig, "manual", 0, NULL);
+	for (int i = 0; i < NR_RINGS; i++) {
+		if (io_uring_queue_init(1, &rings[i], 0))
+			TEST_SKIP("this machine has no room for %d rings", NR_RINGS);
+		assert_int_equal(invlock_uring_open(&rings[i], rig.mm, NULL, &urings[i], &why), 0);
+	}
+	for (int i = 0; i < NR_RINGS; i++) {
+		assert_int_equal(invlock_uring_close(urings[i]), 0);
+		io_uring_queue_exit(&rings[i]);
+	}
 	rig_close(&rig);
 }
 

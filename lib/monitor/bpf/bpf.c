@@ -49,10 +49,12 @@
 #include "drain.h"
 #include "guard.h"
 #include "keep.h"
+#include "memory.h"
 #include "lib/capability.h"
 #include "lib/monitor/monitor.h"
 #include "bpf.h"
 #include "progset.h"
+#include "turn.h"
 
 struct monitor_bpf_options monitor_bpf_options = {
 	.nr_calls = BPF_NR_CALLS,
@@ -140,17 +142,14 @@ close_user:
 	return err;
 }
 
-/* Take a seat in a running set, or in a new one. */
-static int sit(struct watch *w, struct invlock_why *why)
+/* Take a seat in a new set. */
+static int sit_in_own(struct watch *w, u64 object, struct invlock_why *why)
 {
-	/* Processes that track mprotect share a set only with each other. */
-	u64 object = set_object() ^ monitor_bpf_options.family ^ monitor_bpf_options.count_protect;
 	struct set own;
-	int err;
+	int err = memory_check(MEMORY_TO_LOAD, "loading the BPF programs", why);
 
-	if (!set_join(&w->set, object, w->user))
-		return 0;
-	err = set_load(&own, object, why);
+	if (!err)
+		err = set_load(&own, object, why);
 	if (err)
 		return err;
 	/* Another process may have loaded a set at the same moment: see progset.h. */
@@ -166,6 +165,28 @@ static int sit(struct watch *w, struct invlock_why *why)
 	}
 	w->set = own;
 	return 0;
+}
+
+/* Take a seat in a running set, or in a new one. */
+static int sit(struct watch *w, struct invlock_why *why)
+{
+	/* Processes that track mprotect share a set only with each other. */
+	u64 object = set_object() ^ monitor_bpf_options.family ^ monitor_bpf_options.count_protect;
+	int err = set_join(&w->set, object, w->user), turn;
+
+	/* A process that may not look for others' sets has nothing to wait for. */
+	if (err == -EPERM)
+		return sit_in_own(w, object, why);
+	if (!err)
+		return 0;
+	turn = turn_take(TURN_WAIT_NS);
+	/* Perhaps another process has loaded a set while we waited. */
+	if (set_join(&w->set, object, w->user))
+		err = sit_in_own(w, object, why);
+	else
+		err = 0;
+	turn_end(turn);
+	return err;
 }
 
 /* From the arming on, the mm of this process is watched. */
@@ -258,6 +279,8 @@ static int bpf_open(struct invlock_mm *mm, struct invlock_why *why)
 	struct watch *w;
 	int err = check_privilege(why);
 
+	if (!err)
+		err = memory_check(MEMORY_TO_JOIN, "the BPF monitor's feed", why);
 	if (err)
 		return err;
 	w = calloc(1, sizeof(*w));

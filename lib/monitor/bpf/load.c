@@ -23,6 +23,8 @@
 static __thread char *complaint;
 static libbpf_print_fn_t print_before;
 
+unsigned int set_nr_loaded;
+
 #define COMPLAINT_SIZE	400
 
 __attribute__((format(printf, 2, 0)))
@@ -373,6 +375,7 @@ int set_load(struct set *set, u64 object, struct invlock_why *why)
 	char text[COMPLAINT_SIZE] = "";
 	int err;
 
+	set_nr_loaded++;
 	complaint = text;
 	print_before = libbpf_set_print(listen_to_libbpf);
 	err = load_quietly(set, object, why);

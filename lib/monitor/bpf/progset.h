@@ -16,9 +16,10 @@
  *   into it.
  * - It has a seat left, and no seat of this mm, which another copy of the library may hold.
  *
- * Two processes that start at the same moment may both load a set. Each of them then looks again,
- * and takes the set whose last link came first, so that one set is left. If the owner of that set
- * dies just then, two sets run for a while: their costs add up, but nothing else happens.
+ * Processes that start at the same moment take turns (turn.h), so that one of them loads a set and
+ * the others find it. Should two load a set all the same, each of them then looks again, and takes
+ * the set whose last link came first, so that one set is left. If the owner of that set dies just
+ * then, two sets run for a while: their costs add up, but nothing else happens.
  */
 #ifndef INVLOCK_LIB_MONITOR_BPF_PROGSET_H
 #define INVLOCK_LIB_MONITOR_BPF_PROGSET_H
@@ -82,6 +83,9 @@ void set_release(struct set *set);
 /* In load.c: the hash of the object file, and the loading and attaching of a new set. */
 u64 set_object(void);
 int set_load(struct set *set, u64 object, struct invlock_why *why);
+
+/* How often this process has loaded a set; for tests. Guarded by the lock in mm.c. */
+extern unsigned int set_nr_loaded;
 
 struct bpf_object;
 
