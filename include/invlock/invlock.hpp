@@ -306,9 +306,15 @@ private:
 	invlock_pin pin_{};
 };
 
-/* As struct invlock_cache_options, but for ops and ctx. */
+/* What the device does with the memory: see INVLOCK_GET_READ. */
+enum class access { read_write, read };
+
+/*
+ * As struct invlock_cache_options, but for the functions. With a reaper, which is the default, dereg
+ * is also called on a thread of the library.
+ */
 struct cache_options {
-	bool reaper = false;
+	bool reaper = true;
 	std::uint64_t need = 0;
 	unsigned int max_entries = 0;
 	std::uint64_t max_bytes = 0;
@@ -359,20 +365,28 @@ struct registrar {
 	Reg reg;
 	Dereg dereg;
 
-	int call(void *addr, std::size_t len, std::uint64_t *ret_handle)
-	{
-		using made_type = std::invoke_result_t<Reg &, span<std::byte>>;
-		span<std::byte> memory(static_cast<std::byte *>(addr), len);
+	static constexpr bool knows_access = std::is_invocable_v<Reg &, span<std::byte>, access>;
 
-		if constexpr (std::is_same_v<made_type, result<std::uint64_t>>) {
-			made_type made = reg(memory);
+	auto make(span<std::byte> memory, [[maybe_unused]] access how)
+	{
+		if constexpr (knows_access)
+			return reg(memory, how);
+		else
+			return reg(memory);
+	}
+
+	int call(void *addr, std::size_t len, access how, std::uint64_t *ret_handle)
+	{
+		auto made = make({ static_cast<std::byte *>(addr), len }, how);
+
+		if constexpr (std::is_same_v<decltype(made), result<std::uint64_t>>) {
 			if (!made) {
 				blame(made.error().cause);
 				return made.error().code > 0 ? -made.error().code : -EINVAL;
 			}
 			*ret_handle = *made;
 		} else {
-			*ret_handle = reg(memory);
+			*ret_handle = made;
 		}
 		blame(nullptr);
 		return 0;
@@ -384,19 +398,20 @@ struct registrar {
 			thrown::innermost()->what = std::move(what);
 	}
 
+	template <access how>
 	static int c_reg(void *ctx, void *addr, std::size_t len,
 			 std::uint64_t *ret_handle) noexcept
 	{
 		auto *r = static_cast<registrar *>(ctx);
 #if INVLOCK_EXCEPTIONS
 		try {
-			return r->call(addr, len, ret_handle);
+			return r->call(addr, len, how, ret_handle);
 		} catch (...) {
 			blame(std::current_exception());
 			return -errno_of_exception();
 		}
 #else
-		return r->call(addr, len, ret_handle);
+		return r->call(addr, len, how, ret_handle);
 #endif
 	}
 
@@ -414,7 +429,8 @@ class cache {
 public:
 	/*
 	 * reg takes a span<std::byte> of whole pages, and returns a handle, or a
-	 * result<std::uint64_t>; dereg takes the same span and the handle. Both are moved into
+	 * result<std::uint64_t>. If it also takes an access, it is called with access::read for a
+	 * get with INVLOCK_GET_READ. dereg takes the same span and the handle. Both are moved into
 	 * the cache, and may be called on any thread.
 	 */
 	template <typename Reg, typename Dereg>
@@ -429,8 +445,10 @@ public:
 		invlock_why why;
 
 		o.size = sizeof(o);
-		o.flags = options.reaper ? INVLOCK_CACHE_REAPER : 0;
-		o.ops = { registrar::c_reg, registrar::c_dereg };
+		o.flags = options.reaper ? INVLOCK_CACHE_REAPER : INVLOCK_CACHE_NO_REAPER;
+		o.ops = { registrar::template c_reg<access::read_write>, registrar::c_dereg };
+		if constexpr (registrar::knows_access)
+			o.reg_read = registrar::template c_reg<access::read>;
 		o.ctx = state.get();
 		o.need = options.need;
 		o.max_entries = options.max_entries;

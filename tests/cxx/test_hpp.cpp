@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 /* invlock.hpp: owners, spans, results, and what becomes of an exception. */
 #include <array>
+#include <atomic>
 #include <map>
 #include <stdexcept>
 #include <string>
@@ -73,9 +74,18 @@ auto dereg_at(device &d)
 	return [&d](invlock::span<std::byte>, std::uint64_t handle) { d.remove(handle); };
 }
 
+/* the books of the device are for one thread */
+invlock::cache_options no_reaper()
+{
+	invlock::cache_options options;
+
+	options.reaper = false;
+	return options;
+}
+
 invlock::cache open_cache(const invlock::mm &mm, device &d)
 {
-	return std::move(*invlock::cache::try_open(mm, reg_at(d), dereg_at(d)));
+	return std::move(*invlock::cache::try_open(mm, reg_at(d), dereg_at(d), no_reaper()));
 }
 
 /* does this end by std::terminate()? */
@@ -241,6 +251,40 @@ TEST(memory_is_anything_contiguous)
 #endif
 }
 
+TEST(a_reg_that_knows_of_access_is_told_what_the_device_does)
+{
+	device d;
+	pages p(1);
+	invlock::mm mm = open_manual();
+	auto cache = std::move(*invlock::cache::try_open(mm,
+		[](invlock::span<std::byte>, invlock::access how) {
+			return how == invlock::access::read ? 17u : 19u;
+		}, dereg_at(d), no_reaper()));
+
+	CHECK(cache.try_get(p.bytes, INVLOCK_GET_READ)->handle() == 17);
+	CHECK(cache.try_get(p.bytes)->handle() == 19);
+}
+
+TEST(a_thread_of_the_library_calls_dereg_by_default)
+{
+	pages p(1);
+	invlock::mm mm = open_manual();
+	std::atomic<bool> gone = false;
+	invlock::cache_options options;
+	options.reap_ms = 1;
+	auto cache = std::move(*invlock::cache::try_open(mm,
+		[](invlock::span<std::byte>) { return 1; },
+		[&](invlock::span<std::byte>, std::uint64_t) { gone = true; }, options));
+
+	CHECK(cache.try_get(p.bytes));
+	{
+		invlock::change change(mm, p.bytes);
+	}
+	while (!gone)
+		usleep(100);
+	CHECK(cache.close() == 0);
+}
+
 TEST(reg_can_fail_by_value)
 {
 	device d;
@@ -249,7 +293,7 @@ TEST(reg_can_fail_by_value)
 	auto cache = invlock::cache::try_open(mm,
 		[](invlock::span<std::byte>) -> invlock::result<std::uint64_t> {
 			return invlock::failure{ ENODEV, "the device is gone", nullptr };
-		}, dereg_at(d));
+		}, dereg_at(d), no_reaper());
 
 	CHECK(cache);
 	auto pin = cache->try_get(p.bytes);
@@ -266,7 +310,7 @@ TEST(reg_and_dereg_may_be_what_cannot_be_copied)
 	auto owned = std::make_unique<std::uint64_t>(7);
 	auto cache = invlock::cache::try_open(mm,
 		[owned = std::move(owned)](invlock::span<std::byte>) { return *owned; },
-		dereg_at(d));
+		dereg_at(d), no_reaper());
 
 	CHECK(cache->try_get(p.bytes)->handle() == 7);
 }
@@ -358,7 +402,7 @@ TEST(what_reg_throws_is_thrown_by_the_get_and_nothing_is_kept)
 		if (broken)
 			throw std::out_of_range("no window is free");
 		return d.add(memory);
-	}, dereg_at(d));
+	}, dereg_at(d), no_reaper());
 
 	auto said = what_is_thrown<std::out_of_range>([&] { cache.get(p.bytes); });
 	CHECK(said == "no window is free");
@@ -382,7 +426,7 @@ TEST(the_errno_of_a_system_error_is_that_of_the_get)
 	invlock::mm mm = invlock::mm::open(manual());
 	invlock::cache cache(mm, [&](invlock::span<std::byte>) -> std::uint64_t {
 		throw std::system_error(EIO, std::generic_category(), "the device");
-	}, dereg_at(d));
+	}, dereg_at(d), no_reaper());
 
 	CHECK(cache.try_get(p.bytes).error().code == EIO);
 }
@@ -399,7 +443,7 @@ TEST(bad_alloc_makes_room_and_tries_once_more)
 		if (full && !d.registered.empty())
 			throw std::bad_alloc();
 		return d.add(memory);
-	}, dereg_at(d));
+	}, dereg_at(d), no_reaper());
 
 	CHECK(cache.get(p.bytes));
 	full = true;
@@ -421,7 +465,7 @@ TEST(a_get_inside_reg_does_not_take_the_exception_of_another)
 			throw std::runtime_error("inner");
 		inner_cause = !!self->try_get(q.bytes).error().cause;
 		throw std::runtime_error("outer");
-	}, dereg_at(d));
+	}, dereg_at(d), no_reaper());
 
 	self = &cache;
 	CHECK(what_is_thrown<std::runtime_error>([&] { cache.get(p.bytes); }) == "outer");
@@ -448,7 +492,7 @@ TEST(an_exception_puts_the_pins_on_its_way)
 	device d;
 	pages p(1);
 	invlock::mm mm = invlock::mm::open(manual());
-	invlock::cache cache(mm, reg_at(d), dereg_at(d));
+	invlock::cache cache(mm, reg_at(d), dereg_at(d), no_reaper());
 
 	CHECK(what_is_thrown<std::runtime_error>([&] {
 		invlock::pin pin = cache.get(p.bytes);

@@ -1,0 +1,346 @@
+# SPDX-License-Identifier: MIT
+"""The Python package: buffers, blocks, errors, and what becomes of an exception."""
+import array
+import ctypes
+import errno
+import gc
+import inspect
+import mmap
+import os
+import select
+import subprocess
+import sys
+import threading
+
+import pytest
+
+import invlock
+
+PAGE = mmap.PAGESIZE
+
+
+def test_an_unknown_monitor_is_named_in_the_error():
+    with pytest.raises(invlock.Error, match='crystal-ball') as raised:
+        invlock.MM('crystal-ball')
+    assert raised.value.errno == errno.EINVAL
+    assert isinstance(raised.value, OSError)
+
+
+def test_an_mm_says_what_watches_and_is_closed_at_the_end_of_its_block(mm):
+    assert mm.alive
+    assert mm.info().monitor == 'manual'
+    assert mm.info().seen == invlock.Kind.MANUAL
+    with invlock.MM('manual') as other:
+        assert other.alive
+    assert not other.alive
+    other.close()
+    with pytest.raises(ValueError, match='closed'):
+        other.info()
+
+
+def test_a_hit_is_the_same_registration_and_a_change_makes_another(mm, cache, device, pages):
+    with cache.get(pages) as first, cache.get(pages) as second:
+        assert first.handle == second.handle == 1
+        assert first.length == 2 * PAGE
+    with mm.changing(pages):
+        pass
+    with cache.get(pages) as pin:
+        assert pin.handle == 2
+    assert cache.stats().hits == 1
+    assert cache.stats().stale == 1
+
+
+@pytest.mark.parametrize('memory', [
+    bytearray(3 * PAGE), memoryview(bytearray(3 * PAGE))[100:-100],
+    array.array('d', [0.0] * PAGE), (ctypes.c_char * PAGE)()],
+    ids=['bytearray', 'memoryview', 'array', 'ctypes'])
+def test_memory_is_any_contiguous_buffer(cache, memory):
+    view = memoryview(memory)
+    with cache.get(memory) as pin:
+        assert pin.length >= view.nbytes
+        assert pin.length % PAGE == 0 and pin.addr % PAGE == 0
+
+
+def test_memory_is_a_numpy_array(cache, device):
+    numpy = pytest.importorskip('numpy', reason='numpy is not installed')
+    matrix = numpy.zeros((64, 64))
+    with cache.get(matrix) as pin:
+        assert pin.addr <= matrix.ctypes.data
+        assert matrix.ctypes.data + matrix.nbytes <= pin.addr + pin.length
+    with pytest.raises(ValueError, match='contiguous'):
+        cache.get(matrix[:, ::2])
+
+
+def test_read_only_memory_is_for_devices_that_only_read(mm, device):
+    memory = bytes(3 * PAGE)
+    with invlock.Cache(mm, device.reg, device.dereg, reaper=False,
+                       reg_read=lambda addr, length: device.reg(addr, length) + 100) as cache:
+        with pytest.raises(BufferError):
+            cache.get(memory)
+        with cache.get(memory, reading=True) as pin:
+            assert pin.handle == 101
+        device.live[101] = device.live.pop(1)
+
+
+def test_memory_is_a_range_of_addresses(cache, pages):
+    addr = ctypes.addressof(ctypes.c_char.from_buffer(pages))
+    with cache.get(invlock.Range(addr + 1, 10)) as pin:
+        assert (pin.addr, pin.length) == (addr, PAGE)
+
+
+def test_what_has_no_buffer_is_refused(cache):
+    with pytest.raises(TypeError):
+        cache.get(17)
+    with pytest.raises(BufferError):
+        cache.get(memoryview(bytearray(8))[::2])
+    with pytest.raises(invlock.Error) as raised:
+        cache.get(bytearray())
+    assert raised.value.errno == errno.EINVAL
+
+
+def test_a_buffer_is_not_resized_while_its_pin_is_held(cache):
+    memory = bytearray(PAGE)
+    with cache.get(memory):
+        with pytest.raises(BufferError):
+            memory.extend(bytes(PAGE))
+    memory.extend(bytes(PAGE))
+    pin = cache.get(memory)
+    del pin
+    gc.collect()
+    memory.extend(bytes(PAGE))
+
+
+def test_a_cache_with_a_pin_held_does_not_close_and_goes_on(mm, device, pages):
+    cache = invlock.Cache(mm, device.reg, device.dereg, reaper=False)
+    pin = cache.get(pages)
+    with pytest.raises(invlock.Error) as raised:
+        cache.close()
+    assert raised.value.errno == errno.EBUSY
+    pin.put()
+    pin.put()
+    cache.close()
+    cache.close()
+    assert device.nr_dereg == 1
+    with pytest.raises(ValueError, match='closed'):
+        cache.get(pages)
+
+
+def test_a_cache_that_nobody_holds_deregisters_what_it_had(mm, device, pages):
+    cache = invlock.Cache(mm, device.reg, device.dereg, reaper=False)
+    cache.get(pages).put()
+    del cache
+    gc.collect()
+    assert device.nr_dereg == 1
+
+
+def test_what_reg_raises_comes_out_of_the_get_and_nothing_is_kept(cache, device, pages):
+    what = LookupError('no window is free')
+    device.raises = [what]
+    with pytest.raises(LookupError) as raised:
+        cache.get(pages)
+    assert raised.value is what
+    assert cache.stats().entries == 0
+    # it is forgotten, and the buffer is let go
+    with pytest.raises(invlock.Error) as raised:
+        cache.get(invlock.Range(0, 0))
+    assert raised.value.errno == errno.EINVAL
+    with cache.get(pages) as pin:
+        assert pin.handle == 1
+    pages.resize(4 * PAGE)
+
+
+def test_keyboard_interrupt_comes_out_as_well(cache, device, pages):
+    device.raises = [KeyboardInterrupt()]
+    with pytest.raises(KeyboardInterrupt):
+        cache.get(pages)
+
+
+def test_memory_error_makes_room_and_tries_once_more(cache, device, pages):
+    cache.get(bytearray(PAGE)).put()
+    device.raises = [MemoryError()]
+    with cache.get(pages) as pin:
+        assert pin.handle == 2
+    assert device.nr_dereg == 1
+
+
+def test_a_handle_that_does_not_fit_is_an_error(mm, pages):
+    for handle, kind in ((-1, OverflowError), (1 << 64, OverflowError), ('one', TypeError)):
+        with invlock.Cache(mm, lambda addr, length: handle, lambda *_: None, reaper=False) as cache:
+            with pytest.raises(kind):
+                cache.get(pages)
+
+
+def test_a_get_inside_reg_does_not_take_the_exception_of_another(mm, pages):
+    inner = []
+
+    def reg(addr, length):
+        if length == PAGE:
+            raise LookupError('inner')
+        try:
+            cache.get(invlock.Range(addr, 1))
+        except LookupError as what:
+            inner.append(what)
+        raise ValueError('outer')
+
+    with invlock.Cache(mm, reg, lambda *_: None, reaper=False) as cache:
+        with pytest.raises(ValueError, match='outer'):
+            cache.get(pages)
+    assert len(inner) == 1
+
+
+def test_what_dereg_raises_is_reported_and_the_cache_goes_on(mm, pages, monkeypatch):
+    reported = []
+    monkeypatch.setattr(sys, 'unraisablehook', lambda what: reported.append(what.exc_value))
+
+    def dereg(addr, length, handle):
+        raise LookupError('the device does not let go')
+
+    with invlock.Cache(mm, lambda addr, length: 1, dereg, reaper=False) as cache:
+        cache.get(pages).put()
+        assert cache.drop(pages) == 1
+        assert cache.stats().dereg_calls == 1
+    assert [str(what) for what in reported] == ['the device does not let go']
+
+
+def test_a_thread_of_the_library_deregisters_what_is_dead(mm, device, pages):
+    gone = threading.Event()
+
+    def dereg(addr, length, handle):
+        device.dereg(addr, length, handle)
+        gone.set()
+
+    with invlock.Cache(mm, device.reg, dereg, reap_ms=1) as cache:
+        cache.get(pages).put()
+        with mm.changing(pages):
+            pass
+        assert gone.wait(60)
+
+
+def test_the_descriptor_says_when_to_reap(mm, cache, device, pages):
+    cache.get(pages).put()
+    with mm.changing(pages):
+        pass
+    assert select.select([cache], [], [], 60)[0] == [cache]
+    assert cache.reap() == 1
+    assert device.nr_dereg == 1
+
+
+def test_hits_only_and_past_the_cache(cache, device, pages):
+    with pytest.raises(invlock.Error) as raised:
+        cache.get(pages, cached=True)
+    assert raised.value.errno == errno.ENOENT
+    with cache.get(pages, bypass=True):
+        assert cache.stats().bypassed == 1
+    assert device.nr_dereg == 1
+
+
+def test_a_section_that_collides_goes_round_and_is_stale_after_a_change(mm, pages):
+    rounds = 0
+    with invlock.Section(mm, pages) as section:
+        while section.attempt():
+            rounds += 1
+            if rounds == 1:
+                with mm.changing(pages):
+                    pass
+            if section.commit():
+                break
+        section.check()
+        assert rounds == 2
+        assert section.valid()
+        with mm.changing(pages):
+            pass
+        assert not section.valid()
+    with pytest.raises(ValueError, match='closed'):
+        section.valid()
+
+
+def test_a_section_that_never_commits_says_so(mm, pages):
+    with invlock.Section(mm, pages, rounds=3) as section:
+        while section.attempt():
+            with mm.changing(pages):
+                pass
+            assert not section.commit()
+        with pytest.raises(invlock.Error) as raised:
+            section.check()
+    assert raised.value.errno == errno.EBUSY
+
+
+def test_changes_are_reported_to_the_manual_monitor_alone(pages):
+    try:
+        mm = invlock.MM(need=invlock.Kind.UNMAP)
+    except invlock.Error as why:
+        pytest.skip(str(why))
+    with mm, pytest.raises(invlock.Error) as raised:
+        with mm.changing(pages):
+            pass
+    assert raised.value.errno == errno.EINVAL
+
+
+def test_memory_that_is_not_watched_is_explained(mm):
+    assert mm.explain(bytearray(PAGE)) is None
+    with pytest.raises(invlock.Error, match='empty') as raised:
+        mm.explain(invlock.Range(PAGE, 0))
+    assert raised.value.errno == errno.EINVAL
+
+
+def test_a_real_monitor_sees_that_memory_was_unmapped_and_mapped_again(device):
+    need = invlock.Kind.DISCARD
+    try:
+        mm = invlock.MM(need=need)
+    except invlock.Error as why:
+        pytest.skip(str(why))
+    memory = mmap.mmap(-1, 16 * PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    with mm, invlock.Cache(mm, device.reg, device.dereg, need=need, reaper=False) as cache:
+        for handle in 1, 2, 3:
+            cache.get(memory).put()
+            with cache.get(memory) as pin:
+                assert pin.handle == handle
+            memory.madvise(mmap.MADV_DONTNEED)
+
+
+def test_a_forked_child_inherits_nothing_that_works(mm, cache, pages):
+    pin = cache.get(pages)
+    child = os.fork()
+    if not child:
+        code = 1
+        try:
+            cache.get(pages)
+        except invlock.Error as dead:
+            code = 0 if dead.errno == errno.EOWNERDEAD and not mm.alive else 2
+        os._exit(code)
+    assert os.waitpid(child, 0)[1] == 0
+    pin.put()
+
+
+def test_a_program_that_ends_with_all_open_ends_well():
+    program = '''if True:
+        import invlock, mmap
+        mm = invlock.MM('manual')
+        cache = invlock.Cache(mm, lambda addr, length: print('reg') or 1,
+                              lambda *_: print('dereg'))
+        memory = mmap.mmap(-1, 4096)
+        cache.get(memory).put()
+        mm.changing(memory).__enter__()
+    '''
+    path = os.pathsep.join(sys.path)
+    done = subprocess.run([sys.executable, '-c', program], env=dict(os.environ, PYTHONPATH=path),
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert (done.returncode, done.stdout) == (0, 'reg\ndereg\n')
+
+
+def test_every_public_function_says_its_types():
+    bare = []
+    for name in invlock.__all__:
+        thing = getattr(invlock, name)
+        functions = [thing] if inspect.isfunction(thing) else [
+            f for n, f in vars(thing).items() if inspect.isfunction(f) and
+            (n == '__init__' or not n.startswith('_'))] if inspect.isclass(thing) else []
+        for function in functions:
+            signature = inspect.signature(function)
+            if not issubclass(thing if inspect.isclass(thing) else object, tuple) and (
+                    signature.return_annotation is inspect.Signature.empty or any(
+                        p.annotation is inspect.Parameter.empty
+                        for p in list(signature.parameters.values())[inspect.isclass(thing):])):
+                bare.append(f'{name}.{function.__name__}')
+    assert not bare
+    assert os.path.exists(os.path.join(os.path.dirname(invlock.__file__), 'py.typed'))
