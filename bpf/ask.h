@@ -19,7 +19,7 @@ static inline int arm(struct bpf_set *set, u32 index, u64 mm)
 	/*
 	 * A full barrier. Either the thread that closes the set also closes this feed, or we see
 	 * here that the set is closed. Either the thread that opens a window also marks this feed,
-	 * or we see the window in unmarked().
+	 * or we see the window in cpu_is_unmarked().
 	 */
 	if (port_fetch_add(&set->closed, 0))
 		return -ENODEV;
@@ -84,7 +84,7 @@ int ask(struct bpf_ask *q)
 	case BPF_ASK_LOOK:
 		return look_at_range(user_of(mm), q);
 	case BPF_ASK_UNMARKED:
-		return unmarked(user_of(mm), q->nr);
+		return cpu_is_unmarked(user_of(mm), q->nr);
 	}
 	/* The remaining requests are about a seat, which this process must hold. */
 	if (set->seat[index].state != BPF_SEAT_TAKEN || set->seat[index].tgid != tgid)

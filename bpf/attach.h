@@ -18,7 +18,7 @@
 
 /* ---- at the tracepoints: most calls are irrelevant, and for these no register is saved ---- */
 
-static __noinline int any_call_starts(struct pt_regs *regs)
+static __noinline int call_enters_slow(struct pt_regs *regs)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct bpf_user *u = user_of(mm_of(task));
@@ -26,7 +26,7 @@ static __noinline int any_call_starts(struct pt_regs *regs)
 	if (!u)
 		return 0;
 	run_begins();
-	call_of_any_class_starts(u, task, regs, class_of(regs->orig_ax, task), is_compat(task));
+	call_starts_at_tracepoint(u, task, regs, class_of(regs->orig_ax, task), is_compat(task));
 	run_ends(u);
 	return 0;
 }
@@ -34,10 +34,10 @@ static __noinline int any_call_starts(struct pt_regs *regs)
 SEC("?tp_btf/sys_enter")
 int BPF_PROG(call_enters, struct pt_regs *regs, long nr)
 {
-	return unlikely(call_classes[nr & NR_MASK]) ? any_call_starts(regs) : 0;
+	return unlikely(call_classes[nr & NR_MASK]) ? call_enters_slow(regs) : 0;
 }
 
-static __noinline int any_call_ends(struct pt_regs *regs, u64 ret)
+static __noinline int call_exits_slow(struct pt_regs *regs, u64 ret)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct bpf_user *u = user_of(mm_of(task));
@@ -53,7 +53,7 @@ static __noinline int any_call_ends(struct pt_regs *regs, u64 ret)
 SEC("?tp_btf/sys_exit")
 int BPF_PROG(call_exits, struct pt_regs *regs, long ret)
 {
-	return unlikely(call_classes[regs->orig_ax & NR_MASK]) ? any_call_ends(regs, ret) : 0;
+	return unlikely(call_classes[regs->orig_ax & NR_MASK]) ? call_exits_slow(regs, ret) : 0;
 }
 
 /* ---- at the functions that implement the calls ---- */

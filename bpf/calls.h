@@ -13,7 +13,7 @@ static inline struct bpf_call *call_at(struct bpf_user *u, u32 place)
 }
 
 /* Return: the running call of a thread; NULL = the table has none. */
-static __noinline struct bpf_call *find_call_further(struct bpf_user *u, u32 tid)
+static __noinline struct bpf_call *find_call_slow(struct bpf_user *u, u32 tid)
 {
 	u64 reach = port_load(&u->state.reach);
 
@@ -30,7 +30,7 @@ static inline struct bpf_call *find_call(struct bpf_user *u, u32 tid)
 {
 	struct bpf_call *s = call_at(u, tid);
 
-	return likely(port_load(&s->owner) == tid) ? s : find_call_further(u, tid);
+	return likely(port_load(&s->owner) == tid) ? s : find_call_slow(u, tid);
 }
 
 static inline void end_ranges(struct bpf_user *u, struct bpf_call *s)
@@ -38,7 +38,7 @@ static inline void end_ranges(struct bpf_user *u, struct bpf_call *s)
 	if (likely(s->nr))
 		feed_end(u, s->start[0], s->end[0]);
 	if (unlikely(s->nr > 1))
-		feed_end_long(u, s->start[1], s->end[1]);
+		feed_end_slow(u, s->start[1], s->end[1]);
 	/*
 	 * A file that the call has mapped is in the table of files by now, or counted in
 	 * nr_unknown.
@@ -65,7 +65,7 @@ static inline bool end_call(struct bpf_user *u, struct task_struct *task)
 }
 
 /* Return: an entry for a thread's call; NULL = too many calls run. */
-static __noinline struct bpf_call *claim_call_further(struct bpf_user *u, u32 tid)
+static __noinline struct bpf_call *claim_call_slow(struct bpf_user *u, u32 tid)
 {
 	struct bpf_call *s = find_call(u, tid);
 
@@ -93,7 +93,7 @@ static inline struct bpf_call *claim_call(struct bpf_user *u, u32 tid)
 
 	/* While every call lies at its home, this thread can have no older entry elsewhere. */
 	return likely(port_load(&u->state.reach) == 1 && !port_load(&s->owner) &&
-		      !port_cmpxchg(&s->owner, 0, (u64)tid)) ? s : claim_call_further(u, tid);
+		      !port_cmpxchg(&s->owner, 0, (u64)tid)) ? s : claim_call_slow(u, tid);
 }
 
 /* Was the current call made through the i386 entry? */
@@ -113,7 +113,7 @@ static inline u32 class_of(u64 nr, struct task_struct *task)
 }
 
 /* Does this user want calls of this class to be marked? */
-static inline bool wanted(const struct bpf_user *u, u32 class)
+static inline bool is_wanted(const struct bpf_user *u, u32 class)
 {
 	return class != CALL_NONE && (class != CALL_MPROTECT || u->state.count_protect);
 }

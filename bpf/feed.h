@@ -30,12 +30,12 @@ static inline void view_feed(struct invlock *il, struct bpf_user *u)
 #define NO_TIME	0
 
 /*
- * These are global functions: the verifier checks each of them once, not at every call, and must
- * assume that u can be NULL. The next two accept any range. Most ranges lie in a single stripe: for
- * these, feed_start() and feed_end() save the function call, which is a good part of the cost.
+ * Global functions: the verifier checks each of them once, not at every call, and must assume that
+ * u can be NULL. The next two accept any range. Most ranges lie in a single stripe; feed_start()
+ * and feed_end() handle those without a function call, which would be a good part of the cost.
  */
 
-__noinline int feed_start_long(struct bpf_user *u, u64 start, u64 end, u32 kind, u32 tid)
+__noinline int feed_start_slow(struct bpf_user *u, u64 start, u64 end, u32 kind, u32 tid)
 {
 	struct invlock il;
 
@@ -46,7 +46,7 @@ __noinline int feed_start_long(struct bpf_user *u, u64 start, u64 end, u32 kind,
 	return 0;
 }
 
-__noinline int feed_end_long(struct bpf_user *u, u64 start, u64 end)
+__noinline int feed_end_slow(struct bpf_user *u, u64 start, u64 end)
 {
 	struct invlock il;
 
@@ -68,7 +68,7 @@ static inline void feed_start(struct bpf_user *u, u64 start, u64 end, u32 kind, 
 	struct invlock il;
 
 	if (unlikely(!in_one_stripe(start, end))) {
-		feed_start_long(u, start, end, kind, tid);
+		feed_start_slow(u, start, end, kind, tid);
 		return;
 	}
 	view_feed(&il, u);
@@ -80,7 +80,7 @@ static inline void feed_end(struct bpf_user *u, u64 start, u64 end)
 	struct invlock il;
 
 	if (unlikely(!in_one_stripe(start, end))) {
-		feed_end_long(u, start, end);
+		feed_end_slow(u, start, end);
 		return;
 	}
 	view_feed(&il, u);
@@ -91,8 +91,8 @@ static inline void feed_end(struct bpf_user *u, u64 start, u64 end)
 /* Record a change that is found only when it is over. */
 static inline void feed_bump(struct bpf_user *u, u64 start, u64 end, u32 kind)
 {
-	feed_start_long(u, start, end, kind, (u32)bpf_get_current_pid_tgid());
-	feed_end_long(u, start, end);
+	feed_start_slow(u, start, end, kind, (u32)bpf_get_current_pid_tgid());
+	feed_end_slow(u, start, end);
 }
 
 __noinline int feed_lose(struct bpf_user *u)

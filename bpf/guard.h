@@ -347,7 +347,7 @@ static __noinline int mend(struct bpf_guard *g, struct task_struct *task, u64 of
 	nr = BPF_CORE_READ(regs, orig_ax);
 	ret = BPF_CORE_READ(regs, ax);
 	class = class_of(nr, task);
-	running = !(nr & ~(u64)(NR_MASK | X32_BIT)) && ret == -(u64)ENOSYS && wanted(u, class);
+	running = !(nr & ~(u64)(NR_MASK | X32_BIT)) && ret == -(u64)ENOSYS && is_wanted(u, class);
 	s = find_call(u, task->pid);
 	if (running == !!s || (s && inside))
 		return 0;
@@ -370,7 +370,7 @@ static __noinline int mend(struct bpf_guard *g, struct task_struct *task, u64 of
 	s->maps = 1;
 	s->brk = class == CALL_PRCTL ? task->mm->brk : 0;
 	port_fetch_add(&u->state.nr_mapping, 1);
-	feed_start_long(u, 0, INVLOCK_ADDRESS_END, INVLOCK_KIND_UNKNOWN, task->pid);
+	feed_start_slow(u, 0, INVLOCK_ADDRESS_END, INVLOCK_KIND_UNKNOWN, task->pid);
 	port_fetch_add(&g->nr_marked, 1);
 	return 0;
 }
@@ -386,7 +386,7 @@ static inline bool may_be_inside(const struct bpf_guard *g, struct task_struct *
 	       prev->migration_disabled > g->own;
 }
 
-static __noinline int leaves_slowly(struct bpf_guard *g, struct task_struct *prev)
+static __noinline int task_leaves_slow(struct bpf_guard *g, struct task_struct *prev)
 {
 	bool inside = may_be_inside(g, prev);
 	struct bpf_guard_cpu *c = &g->cpu[this_cpu()];
@@ -420,7 +420,7 @@ int BPF_PROG(task_leaves, bool preempt, struct task_struct *prev)
 
 	if (!g || likely(!may_be_inside(g, prev) && !port_load(&g->nr_blind)))
 		return 0;
-	return leaves_slowly(g, prev);
+	return task_leaves_slow(g, prev);
 }
 
 /* Close the window of this CPU if exactly @own runs are inside: these are the caller's own. */
@@ -475,7 +475,7 @@ static inline void run_ends(const struct bpf_user *u)
 /*
  * Return: 1 = this CPU was blind when this user was armed, and may still be; 0 = it was not blind.
  */
-__noinline int unmarked(struct bpf_user *u, u32 cpu)
+__noinline int cpu_is_unmarked(struct bpf_user *u, u32 cpu)
 {
 	struct bpf_guard *g = get_guard();
 

@@ -73,7 +73,7 @@ static inline int start_call(struct bpf_user *u, const struct change *c, bool ma
 		return 0;
 	s->start[1] = c->range[1].start;
 	s->end[1] = c->range[1].end;
-	feed_start_long(u, c->range[1].start, c->range[1].end, c->range[1].kind, tid);
+	feed_start_slow(u, c->range[1].start, c->range[1].end, c->range[1].kind, tid);
 	return 0;
 }
 
@@ -84,27 +84,27 @@ static inline int call_starts(struct bpf_user *u, struct task_struct *task, stru
 	struct change c = {};
 	bool maps;
 
-	if (!wanted(u, class) || !read_change(&c, &maps, task, regs, class, compat))
+	if (!is_wanted(u, class) || !read_change(&c, &maps, task, regs, class, compat))
 		return 0;
 	return start_call(u, &c, maps, class);
 }
 
 /* A global function: the verifier looks at it once, not on each path through decode(). */
-__noinline int start_any_call(struct bpf_user *u, struct change *c, u32 maps, u32 class)
+__noinline int start_call_global(struct bpf_user *u, struct change *c, u32 maps, u32 class)
 {
 	return u && c ? start_call(u, c, maps, class) : 0;
 }
 
 /* The same for a call of any class, as the tracepoints see it. */
-static inline int call_of_any_class_starts(struct bpf_user *u, struct task_struct *task,
+static inline int call_starts_at_tracepoint(struct bpf_user *u, struct task_struct *task,
 					  struct pt_regs *regs, u32 class, bool compat)
 {
 	struct change c = {};
 	bool maps;
 
-	if (!wanted(u, class) || !read_change(&c, &maps, task, regs, class, compat))
+	if (!is_wanted(u, class) || !read_change(&c, &maps, task, regs, class, compat))
 		return 0;
-	return start_any_call(u, &c, maps, class);
+	return start_call_global(u, &c, maps, class);
 }
 
 /* A watched process exits from a call. */
@@ -114,7 +114,7 @@ static inline int call_ends(struct bpf_user *u, struct task_struct *task, struct
 	struct change c = {};
 	struct call call;
 
-	if (!wanted(u, class))
+	if (!is_wanted(u, class))
 		return 0;
 	read_call(&call, regs, class, compat);
 	if (may_map_file(&call))
@@ -182,7 +182,7 @@ int scan_calls(struct bpf_iter__task *ctx)
 	nr = BPF_CORE_READ(regs, orig_ax);
 	if (nr & ~(u64)(NR_MASK | X32_BIT))
 		return 0;
-	if (!wanted(u, class_of(nr, task)) || find_call(u, task->pid))
+	if (!is_wanted(u, class_of(nr, task)) || find_call(u, task->pid))
 		return 0;
 	pid = task->thread_pid;
 	level = BPF_CORE_READ(pid, level) & 31;

@@ -127,7 +127,7 @@ static inline void stretch_ends(struct bpf_user *u, struct bpf_stretch *s, u64 w
 
 	if (!stretch_take(s, w))
 		return;
-	feed_end_long(u, start, end);
+	feed_end_slow(u, start, end);
 	count_gather(u, w, -1ULL);
 }
 
@@ -176,7 +176,7 @@ __noinline int net_enter(struct bpf_user *u, u64 owner, u64 start, u64 end, u32 
 	port_store(&s->start, start);
 	port_store(&s->end, end);
 	count_gather(u, in, 1);
-	feed_start_long(u, start, end, what >> NET_IN_BITS, this_thread());
+	feed_start_slow(u, start, end, what >> NET_IN_BITS, this_thread());
 	stretch_begin(net, s, in);
 	return 0;
 }
@@ -247,7 +247,7 @@ static inline int unmap_ends(u32 in)
 /* ---- caught ---- */
 
 /* Return: the call that this thread is in, in the form of bpf_caught.who. */
-static inline u64 who_is_caught(struct task_struct *task)
+static inline u64 caught_call(struct task_struct *task)
 {
 	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
 	u64 nr = BPF_CORE_READ(regs, orig_ax);
@@ -313,7 +313,7 @@ static __noinline int catch_unknown(struct bpf_user *u, u64 owner, u32 in)
 			  in | INVLOCK_KIND_UNKNOWN << NET_IN_BITS);
 		/* What the guard accounts for, or a closed feed, shows no gap in the decoder. */
 		if (!start_may_be_skipped() && !port_load(&u->feed.flags))
-			count_caught(u, who_is_caught(task));
+			count_caught(u, caught_call(task));
 	}
 	run_ends(u);
 	return 0;

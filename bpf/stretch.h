@@ -127,10 +127,10 @@ static inline bool stretch_take(struct bpf_stretch *s, u64 w)
 /* Mark everything of this user, since a removal may be under way that is not marked. */
 static inline void doubt(struct bpf_user *u)
 {
-	feed_start_long(u, 0, INVLOCK_ADDRESS_END, INVLOCK_KIND_UNKNOWN, 0);
+	feed_start_slow(u, 0, INVLOCK_ADDRESS_END, INVLOCK_KIND_UNKNOWN, 0);
 	/* The mark comes first: a program that finds doubtful at 1 may remove the mark. */
 	if (port_cmpxchg(&u->state.doubtful, 0, 1))
-		feed_end_long(u, 0, INVLOCK_ADDRESS_END);
+		feed_end_slow(u, 0, INVLOCK_ADDRESS_END);
 }
 
 /*
@@ -143,7 +143,7 @@ static inline void doubt_ends(struct bpf_user *u)
 
 	if (port_load(&u->state.doubtful) && !BPF_CORE_READ(mm, tlb_flush_pending.counter) &&
 	    port_cmpxchg(&u->state.doubtful, 1, 0) == 1)
-		feed_end_long(u, 0, INVLOCK_ADDRESS_END);
+		feed_end_slow(u, 0, INVLOCK_ADDRESS_END);
 }
 
 /* @begins: 1 = mark everything; 0 = end that, if no removal is under way. */
@@ -181,7 +181,7 @@ __noinline int user_loses_stretch(struct bpf_user *u, u64 start, u64 end, u64 se
 		return 0;
 	if (in & NET_MOVE)
 		feed_close(u, INVLOCK_FEED_DEGRADED);
-	feed_end_long(u, start, end);
+	feed_end_slow(u, start, end);
 	count_gather(u, in, -1ULL);
 	return 0;
 }

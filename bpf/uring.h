@@ -53,7 +53,7 @@ __noinline int user_ends_request(struct bpf_user *u, u64 req)
 
 	if (!r)
 		return 0;
-	feed_end_long(u, r->start, r->end);
+	feed_end_slow(u, r->start, r->end);
 	r->ring = 0;
 	port_fetch_add(&u->state.nr_requests, -1ULL);
 	port_store_release(&r->req, 0);
@@ -136,7 +136,7 @@ static inline int request_start(struct io_kiocb *req)
 	r->end = c.range[0].end;
 	r->ring = (u64)BPF_CORE_READ(req, ctx);
 	port_fetch_add(&u->state.nr_requests, 1);
-	feed_start_long(u, r->start, r->end, INVLOCK_KIND_URING, (u32)bpf_get_current_pid_tgid());
+	feed_start_slow(u, r->start, r->end, INVLOCK_KIND_URING, (u32)bpf_get_current_pid_tgid());
 	return 0;
 }
 
