@@ -238,6 +238,46 @@ def everything_that_names_the_version_says_the_same():
     assert f'"invlock {version}"' in open(_one('**/man7/invlock_version.7')).readline()
 
 
+CMAKE_PROJECT = """
+cmake_minimum_required(VERSION 3.13)
+project(user C)
+find_package(invlock {version} REQUIRED COMPONENTS uring)
+add_executable(version {root}/docs/man/examples/version.c)
+target_link_libraries(version invlock::invlock)
+add_executable(static {root}/docs/man/examples/version.c)
+target_link_libraries(static invlock::static)
+add_executable(uring {root}/examples/uring.c)
+target_link_libraries(uring invlock::uring)
+"""
+
+
+def _cmake(version):
+    folder = os.path.join(WORK, f'cmake-{version}')
+    os.mkdir(folder)
+    with open(f'{folder}/CMakeLists.txt', 'w', encoding='utf-8') as f:
+        f.write(CMAKE_PROJECT.format(version=version, root=ROOT))
+    prefix = os.path.dirname(os.path.dirname(os.path.dirname(_one('**/include/invlock/mm.h'))))
+    return folder, ['cmake', '-S', folder, '-B', f'{folder}/build',
+                    f'-DCMAKE_PREFIX_PATH={prefix}', '-DCMAKE_FIND_USE_CMAKE_SYSTEM_PATH=OFF']
+
+
+def a_cmake_project_finds_the_libraries_and_links_each():
+    folder, command = _cmake('0.1')
+    _run(*command)
+    _run('cmake', '--build', f'{folder}/build')
+    for name in 'version', 'static':
+        said = _run(f'{folder}/build/{name}')
+        assert said.startswith('compiled with invlock '), said
+    assert 'libinvlock' not in _run('readelf', '-dW', f'{folder}/build/static')
+    assert 'libinvlock-uring.so.0' in _run('readelf', '-dW', f'{folder}/build/uring')
+
+
+def a_cmake_project_that_needs_a_newer_version_is_told_which_there_is():
+    for version in '0.99', '1.0':
+        said = _run(*_cmake(version)[1], status=1)
+        assert 'invlockConfig.cmake, version: 0.' in said, said
+
+
 def a_program_with_more_rights_than_its_user_ignores_the_environment():
     if os.geteuid():
         raise tap.Skip('only root can make a program run with the rights of another user')
