@@ -61,7 +61,7 @@ int main(int argc, char **argv)
 		return 1;
 	}
 	do {
-		/* at a page, as most direct I/O asks; see invlock_uring_options.align */
+		/* at a page, as kernels before 6.18 want it; see invlock_uring_options.align */
 		void *buf = aligned_alloc(4096, PIECE);
 
 		got = read_piece(uring, &ring, fd, buf, offset);

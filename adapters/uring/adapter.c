@@ -86,7 +86,7 @@ static int check_options(const struct invlock_uring_options *options,
 	if (!ret->min_len)
 		ret->min_len = DEFAULT_MIN_LEN;
 	if (!ret->align)
-		ret->align = sysconf(_SC_PAGESIZE);
+		ret->align = default_align();
 	return 0;
 }
 

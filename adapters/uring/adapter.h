@@ -3,6 +3,7 @@
  * The io_uring adapter, inside.
  *
  *	adapter.c	open, close, stats
+ *	align.c		which memory may be fixed
  *	prep.c		a request: which way it goes, and its end
  *	ring.c		the system calls on the ring's table
  *	slots.c		the fixed-buffer table: how the cache registers memory
@@ -73,6 +74,12 @@ int ring_drop_table(struct io_uring *ring);
 /* change nr slots; the number of those that were changed, or -errno */
 int ring_update(struct io_uring *ring, unsigned int slot, const struct iovec *iov,
 		unsigned int nr);
+
+/* on the kernel of this release, is a fixed request served wherever a plain one is? */
+bool fixed_asks_no_more(const char *release);
+
+/* invlock_uring_options.align, when the program names none */
+unsigned int default_align(void);
 
 int slots_init(struct slots *slots, unsigned int nr);
 void slots_free(struct slots *slots);

@@ -157,19 +157,23 @@ static int choose_plain(const struct invlock_uring *uring, int way)
 }
 
 /* the hit comes first: what is never registered is not found */
+static inline int choose_range(struct invlock_uring *uring, const void *addr, size_t len,
+			       struct invlock_pin *pin)
+{
+	int err = invlock_cache_get(uring->cache, addr, len, INVLOCK_GET_CACHED, pin);
+
+	return __builtin_expect(!err, 1) ? INVLOCK_URING_FIXED :
+	       choose_slow(uring, (unsigned long)addr, len, err, pin);
+}
+
 static inline int choose(struct invlock_uring *uring, const void *addr, size_t len,
 			 struct invlock_pin *pin)
 {
-	uint64_t first = (unsigned long)addr;
-	int err;
-
 	if (len < uring->min_len)
 		return choose_plain(uring, INVLOCK_URING_SMALL);
-	if (first & uring->align_mask)
+	if ((unsigned long)addr & uring->align_mask)
 		return choose_plain(uring, INVLOCK_URING_UNALIGNED);
-	err = invlock_cache_get(uring->cache, addr, len, INVLOCK_GET_CACHED, pin);
-	return __builtin_expect(!err, 1) ? INVLOCK_URING_FIXED :
-	       choose_slow(uring, first, len, err, pin);
+	return choose_range(uring, addr, len, pin);
 }
 
 /* decide, and fill op; a way or -errno */
@@ -188,6 +192,29 @@ static int begin(struct invlock_uring *uring, const struct io_uring_sqe *sqe, co
 	/* one thread prepares: no RMW */
 	__atomic_store_n(&uring->ways[way], uring_nr_prepared(uring, way) + 1, __ATOMIC_RELAXED);
 	return way;
+}
+
+int invlock_uring_prime(struct invlock_uring *uring, void *addr, size_t len)
+{
+	uint64_t first = (unsigned long)addr, end = first + len, at;
+	struct invlock_pin pin;
+	int way;
+
+	if (!uring || !addr || end <= first)
+		return -EINVAL;
+	first &= -uring->page;
+	if (uring->max_bytes && end - first > uring->max_bytes)
+		return choose_plain(uring, uring->max_is_memlock ? INVLOCK_URING_MEMLOCK :
+				    INVLOCK_URING_LARGE);
+	for (at = first; at < end; at += URING_MAX_BUFFER) {
+		size_t piece = end - at < URING_MAX_BUFFER ? end - at : URING_MAX_BUFFER;
+
+		way = choose_range(uring, (void *)(unsigned long)at, piece, &pin);
+		if (way)
+			return way;
+		invlock_cache_put(&pin);
+	}
+	return INVLOCK_URING_FIXED;
 }
 
 static unsigned int moved(size_t len)

@@ -18,13 +18,16 @@
  * Memory that cannot be registered, or is not worth it, is read and written by a plain
  * request, which gives the same bytes. That is not an error.
  *
- * Direct I/O can ask more of a fixed request than of a plain one: Linux 6.0 to 6.17 look at a
- * fixed buffer page by page, and each piece must be whole blocks of the file. Memory that begins
- * 512 bytes into a page would get -EINVAL in its CQE with blocks of 4 KiB, where a plain request
- * is served. So, by default, what does not begin at a page goes plain. A program whose memory is
- * aligned to less sets invlock_uring_options.align to what all of its files allow: their blocks
- * (statx(2): stx_dio_offset_align) for direct I/O; 1 for buffered files, which ask for nothing.
- * With blocks larger than a page those kernels serve no fixed request into small pages.
+ * Any pointer will do, also one of malloc(), wherever a plain request is served: since Linux 6.18
+ * a fixed request asks no more of its memory. Before, direct I/O could ask more: Linux 6.0 to 6.17
+ * look at a fixed buffer page by page, and each piece must be whole blocks of the file. Memory that
+ * begins 512 bytes into a page would get -EINVAL in its CQE with blocks of 4 KiB, where a plain
+ * request is served. So, on kernels before 6.18, what does not begin at a page goes plain, unless
+ * the program sets invlock_uring_options.align to what all of its files allow:
+ * invlock_uring_file_align() says it of one.
+ *
+ * A program that takes its buffers from a pool has all of it registered at once with
+ * invlock_uring_prime(); otherwise each buffer is registered when it is first used.
  *
  * Threads: prep_read and prep_write as for the submission queue, one thread at a time;
  * all else on any thread. A ring that belongs to one thread (IORING_SETUP_SINGLE_ISSUER)
@@ -101,7 +104,7 @@ const char *invlock_uring_way_name(unsigned int way);
  * @time_ns: as in struct invlock_cache_options
  * @reap_ms: as in struct invlock_cache_options
  * @align: requests whose memory does not begin on a multiple of this go plain: a power of
- *	two; 0 = a page, 1 = any address may be fixed; see above
+ *	two; 1 = any address may be fixed; 0 = 1 since Linux 6.18, a page before; see above
  */
 struct invlock_uring_options {
 	size_t size;
@@ -195,6 +198,34 @@ int invlock_uring_prep_read(struct invlock_uring *uring, struct io_uring_sqe *sq
 int invlock_uring_prep_write(struct invlock_uring *uring, struct io_uring_sqe *sqe, int fd,
 			     const void *buf, size_t len, uint64_t offset,
 			     struct invlock_uring_op *op);
+
+/**
+ * invlock_uring_file_align() - ask what fixed requests on a file ask of their memory
+ * @fd: a descriptor, not the place of a registered file
+ *
+ * For invlock_uring_options.align: the largest answer for all of a program's files.
+ * Context: some system calls. Return: what an address must be a multiple of, a power of two: 1 for
+ * buffered files, and for all since Linux 6.18; for direct I/O the file's block, or a page if the
+ * file does not tell; -EOPNOTSUPP when this kernel serves no fixed request on it, because its
+ * blocks are larger than a page; -EBADF. Since: 0.1
+ */
+int invlock_uring_file_align(int fd);
+
+/**
+ * invlock_uring_prime() - register memory before it is used
+ * @uring: the adapter
+ * @addr: first byte of, say, a pool of buffers
+ * @len: bytes, not 0
+ *
+ * One registration for each GiB: it serves every request inside, and fills one slot. Buffer by
+ * buffer, a pool with more buffers than there are slots never stays registered. To be called again
+ * after the memory was replaced; a request that finds it gone registers what it needs itself.
+ * Context: as a request that registers: on the thread that prepares; may sleep.
+ * Return: INVLOCK_URING_FIXED (0) when all of it is registered now; otherwise the way that requests
+ * into the first part which could not be would go; -EINVAL for NULL or a bad range; -EOWNERDEAD in
+ * a forked child. Since: 0.1
+ */
+int invlock_uring_prime(struct invlock_uring *uring, void *addr, size_t len);
 
 /**
  * invlock_uring_done() - say that a request is over

@@ -46,11 +46,8 @@ TEST(memory_that_is_not_aligned_goes_plain_and_the_alignment_is_an_option)
 	fd = known_file(0);
 	assert_true(fd >= 0);
 
-	/*
-	 * By default the alignment is a page: no device has to serve a fixed buffer that is aligned
-	 * to less.
-	 */
-	RIG_OPEN(&rig, "manual", 0, NULL);
+	o.align = 4096;
+	RIG_OPEN(&rig, "manual", 0, &o);
 	assert_int_equal(read_one(&rig, fd, buf + 2048, BUF, 4096, &way), BUF);
 	assert_int_equal(way, INVLOCK_URING_UNALIGNED);
 	assert_true(holds(buf + 2048, 4096, BUF));

@@ -42,11 +42,17 @@ int main(int argc, char **argv)
 		perror("open, or io_uring");
 		return 1;
 	}
+	/* what requests into a fixed buffer ask of its address, for this file */
+	if (invlock_uring_file_align(fd) > 0)
+		options.align = invlock_uring_file_align(fd);
 	if (invlock_mm_open(&watch, &mm, &why) ||
 	    invlock_uring_open(&ring, mm, &options, &uring, &why)) {
 		fprintf(stderr, "%s\n", why.text);
 		return 1;
 	}
+	/* registered now, and not by the first request */
+	if (invlock_uring_prime(uring, buf, LEN))
+		printf("not registered: its requests go plain\n");
 	/* a write is prepared in the same way: invlock_uring_prep_write() */
 	for (int i = 0; i < 3; i++)
 		read_once(&ring, uring, fd, buf);
