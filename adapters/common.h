@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <invlock/mm.h>
+#include <invlock/version.h>
 
 /* format a sentence into why->text, and return err: `return explain(why, -EPERM, "...")` */
 __attribute__((format(printf, 3, 4)))
@@ -28,20 +29,26 @@ static inline int explain(struct invlock_why *why, int err, const char *format, 
 }
 
 /*
- * Copy a caller's options into @dst. Both begin with a size_t that is their size; the caller's may
- * be longer than @dst, when it is of a later version and has nothing set behind ours. 0 or -errno
+ * Copy a caller's options into @dst, a struct of that name. Both begin with a size_t that is their
+ * size; the caller's may be longer than @dst, when it is of a later version and has nothing set
+ * behind ours. 0, or -errno and a sentence
  */
-static inline int options_in(void *dst, size_t size, const void *src)
+static inline int options_in(const char *name, void *dst, size_t size, const void *src,
+			     struct invlock_why *why)
 {
 	const unsigned char *bytes = src;
 	size_t given;
 
 	memcpy(&given, src, sizeof(given));
 	if (given < size)
-		return -EINVAL;
+		return explain(why, -EINVAL, "the options' size is %zu: set it to sizeof(struct "
+			       "%s), which is %zu here", given, name, size);
 	for (size_t i = size; i < given; i++)
 		if (bytes[i])
-			return -E2BIG;
+			return explain(why, -E2BIG, "the program was compiled for a later version "
+				       "than " INVLOCK_VERSION ", and sets a field that this one "
+				       "does not know, at byte %zu of struct %s: leave it 0, or "
+				       "install the later version", i, name);
 	memcpy(dst, src, size);
 	return 0;
 }

@@ -234,10 +234,11 @@ int invlock_mm_open(const struct invlock_mm_options *options, struct invlock_mm 
 	if (!ret_mm)
 		return explain(why, -EINVAL, "no place for the result: ret_mm is NULL");
 	if (options)
-		err = options_in(&o, sizeof(o), sizeof(o), options);
-	if (err || o.flags & ~INVLOCK_MM_NO_SELFTEST)
-		return explain(why, err ? err : -EINVAL, "the options have a wrong size or unknown "
-			       "flags; set size to sizeof(struct invlock_mm_options)");
+		err = options_in("invlock_mm_options", &o, sizeof(o), sizeof(o), options, why);
+	if (err)
+		return err;
+	if (o.flags & ~INVLOCK_MM_NO_SELFTEST)
+		return explain(why, -EINVAL, "unknown flags 0x%x in the options", o.flags);
 	if (!o.need)
 		o.need = INVLOCK_KINDS_DEFAULT;
 	/* not cancelled with the lock held, nor with half a monitor */

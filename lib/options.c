@@ -2,7 +2,10 @@
 #include "options.h"
 
 #include <errno.h>
+#include <invlock/version.h>
 #include <string.h>
+
+#include "lib/explain.h"
 
 static size_t size_of(const void *struct_with_size)
 {
@@ -12,16 +15,21 @@ static size_t size_of(const void *struct_with_size)
 	return size;
 }
 
-int options_in(void *dst, size_t size, size_t min, const void *src)
+int options_in(const char *name, void *dst, size_t size, size_t min, const void *src,
+	       struct invlock_why *why)
 {
 	size_t given = size_of(src);
 	const unsigned char *bytes = src;
 
 	if (given < min)
-		return -EINVAL;
+		return explain(why, -EINVAL, "the options' size is %zu: set it to sizeof(struct "
+			       "%s), which is %zu here", given, name, size);
 	for (size_t i = size; i < given; i++)
 		if (bytes[i])
-			return -E2BIG;
+			return explain(why, -E2BIG, "the program was compiled for a later version "
+				       "than " INVLOCK_VERSION ", and sets a field that this one "
+				       "does not know, at byte %zu of struct %s: leave it 0, or "
+				       "install the later version", i, name);
 	memset(dst, 0, size);
 	memcpy(dst, src, given < size ? given : size);
 	return 0;

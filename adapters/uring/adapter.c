@@ -65,13 +65,13 @@ static void limit_by_memlock(struct invlock_uring *uring)
 static int check_options(const struct invlock_uring_options *options,
 			 struct invlock_uring_options *ret, struct invlock_why *why)
 {
-	size_t size = sizeof(*ret);
+	int err = 0;
 
-	*ret = (struct invlock_uring_options){ .size = size };
-	if (options && options_in(ret, size, options))
-		return explain(why, -EINVAL, "the options have a wrong size, or fields that this "
-			       "library does not know; set size to sizeof(struct "
-			       "invlock_uring_options)");
+	*ret = (struct invlock_uring_options){ .size = sizeof(*ret) };
+	if (options)
+		err = options_in("invlock_uring_options", ret, sizeof(*ret), options, why);
+	if (err)
+		return err;
 	if (ret->flags == REAPER_FLAGS)
 		return explain(why, -EINVAL, "the options ask for a reaper and for none");
 	if (ret->flags & ~REAPER_FLAGS)

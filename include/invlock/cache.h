@@ -31,8 +31,9 @@ struct invlock_cache;
  * struct invlock_cache_ops - how to register memory
  * @reg: registers [addr, addr + len), which is whole pages, and writes the registration's
  *	handle. It may fail with any -errno, which the get then returns; after -ENOMEM the
- *	cache makes room and calls it once more. It must return (no longjmp(), no
- *	pthread_exit()), and it is not cancelled.
+ *	cache makes room and calls it once more. It is not cancelled, and must return: if it
+ *	throws an exception or ends its thread, the process is aborted with a sentence; after a
+ *	longjmp() out of it the cache cannot be used, nor closed.
  * @dereg: undoes it. Each successful reg() or reg_read() is followed by exactly one dereg(), on
  *	any thread, when no pin is left. It must not fail, and it is not cancelled either.
  */
@@ -110,10 +111,10 @@ struct invlock_pin {
  * @why: NULL, or filled with the reason of an error
  *
  * Context: may sleep, allocates.
- * Return: 0; -EINVAL for bad options; -EOPNOTSUPP when the mm's monitor does not see a
- * kind in options->need: no cache beats a stale cache; -EMFILE when 4100 caches or too many
- * files are open; -EAGAIN when the reaper does not start; -ENOMEM; -EOWNERDEAD in a forked
- * child. Since: 0.1
+ * Return: 0; -EINVAL for bad options; -E2BIG for a field that this version does not know;
+ * -EOPNOTSUPP when the mm's monitor does not see a kind in options->need: no cache beats a stale
+ * cache; -EMFILE when 4100 caches or too many files are open; -EAGAIN when the reaper does not
+ * start; -ENOMEM; -EOWNERDEAD in a forked child. Since: 0.1
  */
 int invlock_cache_open(struct invlock_mm *mm, const struct invlock_cache_options *options,
 		       struct invlock_cache **ret_cache, struct invlock_why *why);

@@ -67,10 +67,11 @@ struct invlock_mm_options {
  * ignored when the program runs with privileges that its user does not have (setuid, setcap).
  *
  * Context: may sleep, allocates; not in a signal handler.
- * Return: 0; -EINVAL for bad options, or a monitor that does not exist, also in the environment;
- * -EOPNOTSUPP when the monitor does not see a kind in @need, or fails its self-test;
- * -EPERM, -ENOSYS, -ENOMEM, ... as the monitor failed; with no monitor named, the
- * error of the last one tried, and @why has a sentence for each. Since: 0.1
+ * Return: 0; -E2BIG for a field that this version does not know; -EINVAL for bad options, or a
+ * monitor that does not exist, also in the environment; -EOPNOTSUPP when the monitor does not
+ * see a kind in @need, or fails its self-test; -EPERM, -ENOSYS, -ENOMEM, ... as the monitor
+ * failed; with no monitor named, the error of the last one tried, and @why has a sentence for
+ * each. Since: 0.1
  */
 int invlock_mm_open(const struct invlock_mm_options *options, struct invlock_mm **ret_mm,
 		    struct invlock_why *why);

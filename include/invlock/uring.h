@@ -131,11 +131,11 @@ struct invlock_uring_options {
  *
  * The program keeps the ring and all else on it; it registers no buffers itself.
  * Context: may sleep, allocates; on the ring's thread.
- * Return: 0; -EINVAL for bad options, or a ring without a descriptor
- * (IORING_SETUP_REGISTERED_FD_ONLY, io_uring_close_ring_fd()); -EBUSY when the ring has registered
- * buffers already; -ENOSYS when the kernel is older than 5.19 and has no sparse tables; -EEXIST on
- * another thread than a SINGLE_ISSUER ring's; otherwise as invlock_cache_open(), or as the kernel
- * refused the table. Since: 0.1
+ * Return: 0; -E2BIG for a field that this version does not know; -EINVAL for bad options, or a
+ * ring without a descriptor (IORING_SETUP_REGISTERED_FD_ONLY, io_uring_close_ring_fd()); -EBUSY
+ * when the ring has registered buffers already; -ENOSYS when the kernel is older than 5.19 and
+ * has no sparse tables; -EEXIST on another thread than a SINGLE_ISSUER ring's; otherwise as
+ * invlock_cache_open(), or as the kernel refused the table. Since: 0.1
  */
 int invlock_uring_open(struct io_uring *ring, struct invlock_mm *mm,
 		       const struct invlock_uring_options *options,

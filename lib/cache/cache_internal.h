@@ -58,6 +58,25 @@ struct invlock_cache {
 	u32 nr_left;		/* dead regions that were pinned when the last ones were buried */
 };
 
+/* A callback of the program that is running; its name is NULL when it has returned. */
+struct callback {
+	const char *name;
+};
+
+/* ends the process, with a sentence */
+void callback_did_not_return(const char *name);
+
+/* Runs when the callback returns, throws, or ends its thread, after which nothing can be mended. */
+static inline void callback_over(const struct callback *callback)
+{
+	if (unlikely(callback->name))
+		callback_did_not_return(callback->name);
+}
+
+/* The library is compiled with -fexceptions: so callback_over() runs in all these cases. */
+#define CALLBACK(what)							\
+	struct callback callback __attribute__((cleanup(callback_over))) = { what }
+
 static inline bool cache_alive(const struct invlock_cache *cache)
 {
 	return port_load(cache->alive);

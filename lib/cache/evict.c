@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: MIT
 /* Limits, eviction, and what becomes of dead regions. */
 #include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "cache_internal.h"
 #include "thread.h"
@@ -68,10 +71,20 @@ static u32 take_unused(struct region_pool *pool, struct region **batch)
 	return nr;
 }
 
+void callback_did_not_return(const char *name)
+{
+	dprintf(STDERR_FILENO, "invlock: %s() did not return: it may not throw an exception, nor "
+		"end its thread\n", name);
+	abort();
+}
+
 void cache_deregister(struct invlock_cache *cache, struct region *r)
 {
+	CALLBACK("dereg");
+
 	cache->options.ops.dereg(cache->options.ctx, (void *)(unsigned long)r->start,
 				 r->end - r->start, r->handle);
+	callback.name = NULL;
 	mm_unwatch(cache->mm, r->start, r->end);
 }
 

@@ -156,10 +156,12 @@ static int call_reg(struct invlock_cache *cache, struct region *r)
 {
 	const struct invlock_cache_options *o = &cache->options;
 	uint64_t handle = 0;
+	CALLBACK("reg");
 	int err = (port_load(&r->read_only) ? o->reg_read : o->ops.reg)(o->ctx,
 							    (void *)(unsigned long)r->start,
 							    r->end - r->start, &handle);
 
+	callback.name = NULL;
 	r->handle = handle;
 	return err > 0 ? -EIO : err;
 }

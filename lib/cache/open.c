@@ -66,11 +66,10 @@ static void give_counter(const struct invlock_cache *cache)
 static int check_options(struct invlock_cache_options *o, const struct invlock_cache_options *given,
 			 struct invlock_why *why)
 {
-	int err = options_in(o, sizeof(*o), OPTIONS_MIN, given);
+	int err = options_in("invlock_cache_options", o, sizeof(*o), OPTIONS_MIN, given, why);
 
 	if (err)
-		return explain(why, err, "the options' size is wrong; set it to "
-			       "sizeof(struct invlock_cache_options)");
+		return err;
 	if (o->flags == REAPER_FLAGS)
 		return explain(why, -EINVAL, "the options ask for a reaper and for none");
 	if (o->flags & ~REAPER_FLAGS)

@@ -220,6 +220,8 @@ def the_example_in_the_readme_compiles_and_runs():
     with open(source, 'w') as f:
         f.write(code[1])
     _run_example(_compile(source, '-Wno-unused-parameter'))
+    shutil.copy(source, source + 'pp')
+    _compile(source + 'pp', '-std=c++20', '-Wno-unused-parameter')
 
 
 def everything_that_names_the_version_says_the_same():

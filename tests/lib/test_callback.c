@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: MIT
+/* Callbacks that do not return, and options that this version does not know. */
+#include <pthread.h>
+#include <signal.h>
+#include <sys/wait.h>
+
+#include "tests/test.h"
+#include "tests/lib/rig.h"
+
+#define PAGE	4096UL
+
+static struct toy toy;
+/* never touched: the toy does not look at it */
+static char *const mem = (char *)0x100000000;
+
+/* ends its thread, which unwinds the stack as an exception does */
+static void leave(struct toy *t, void *addr, size_t len)
+{
+	(void)t, (void)addr, (void)len;
+	pthread_exit(NULL);
+}
+
+static void *register_and_drop(void *arg)
+{
+	struct invlock_pin pin;
+
+	(void)arg;
+	if (!invlock_cache_get(toy.cache, mem, PAGE, 0, &pin)) {
+		invlock_cache_put(&pin);
+		invlock_cache_drop(toy.cache, mem, PAGE);
+	}
+	return NULL;
+}
+
+/* in a child: the signal that ended it, and what it said */
+static int run_in_child(bool in_reg, char *ret_said, size_t size)
+{
+	int said[2], status;
+	pthread_t thread;
+	ssize_t len;
+	pid_t pid;
+
+	assert_int_equal(pipe(said), 0);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (!pid) {
+		signal(SIGABRT, SIG_DFL);
+		dup2(said[1], STDERR_FILENO);
+		toy_open(&toy, NULL);
+		toy.during_reg = in_reg ? leave : NULL;
+		toy.during_dereg = in_reg ? NULL : leave;
+		pthread_create(&thread, NULL, register_and_drop, NULL);
+		pthread_join(thread, NULL);
+		_exit(0);
+	}
+	close(said[1]);
+	len = read(said[0], ret_said, size - 1);
+	ret_said[len < 0 ? 0 : len] = '\0';
+	close(said[0]);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	return WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+}
+
+TEST(a_callback_that_ends_its_thread_ends_the_process_with_a_sentence)
+{
+	char said[200];
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+	TEST_SKIP("a sanitizer has its own handler of SIGABRT");
+#endif
+	assert_int_equal(run_in_child(true, said, sizeof(said)), SIGABRT);
+	assert_non_null(strstr(said, "reg() did not return"));
+	assert_int_equal(run_in_child(false, said, sizeof(said)), SIGABRT);
+	assert_non_null(strstr(said, "dereg() did not return"));
+}
+
+TEST(a_field_of_a_later_version_that_is_set_is_an_error_that_names_its_place)
+{
+	struct {
+		struct invlock_cache_options known;
+		uint64_t later[2];
+	} o = { .known = { .size = sizeof(o), .ops = { toy_reg, toy_dereg }, .ctx = &toy } };
+	struct invlock_cache *cache;
+	char place[40], text[300];
+	struct invlock_why why;
+
+	toy_open(&toy, NULL);
+	o.known.flags = INVLOCK_CACHE_NO_REAPER;
+	assert_int_equal(invlock_cache_open(toy.mm, &o.known, &cache, &why), 0);
+	assert_int_equal(invlock_cache_close(cache), 0);
+	o.later[1] = 1;
+	assert_int_equal(invlock_cache_open(toy.mm, &o.known, &cache, &why), -E2BIG);
+	snprintf(place, sizeof(place), "byte %zu", offsetof(__typeof__(o), later[1]));
+	snprintf(text, sizeof(text), "%.299s", why.text);
+	assert_non_null(strstr(text, place));
+	assert_non_null(strstr(text, "struct invlock_cache_options"));
+	o.known.size = 8;
+	assert_int_equal(invlock_cache_open(toy.mm, &o.known, &cache, &why), -EINVAL);
+	assert_non_null(strstr(why.text, "sizeof(struct invlock_cache_options)"));
+	toy_close(&toy);
+}
+
+TEST_MAIN()
