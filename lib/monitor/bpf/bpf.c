@@ -67,6 +67,9 @@ struct watch {
 	int user;	/* the map that is mapped at mm->il.feed */
 	void *kept;	/* holds the programs when their descriptors are closed: keep.h */
 	u64 missed;	/* runs of the set that were skipped before we came */
+	/* what the net caught of calls that began before they could be announced */
+	u64 nr_caught;
+	struct bpf_caught caught[BPF_NR_CAUGHT];
 };
 
 #define USER_BYTES	((sizeof(struct bpf_user) + 4095) & ~4095UL)
@@ -274,6 +277,16 @@ static void see_by_net(struct invlock_mm *mm, u32 guard)
 	mm->exact |= guard == BPF_GUARD_ON ? INVLOCK_BIT(TRUNCATE_PRIVATE) : NET_SEEN;
 }
 
+/* Calls that began earlier are over. The net may have caught what they removed: that is no gap. */
+static void forget_caught(const struct invlock_mm *mm, struct watch *w)
+{
+	struct bpf_state state;
+
+	monitor_bpf_state(mm, &state);
+	w->nr_caught = state.nr_caught;
+	memcpy(w->caught, state.caught, sizeof(w->caught));
+}
+
 static int bpf_open(struct invlock_mm *mm, struct invlock_why *why)
 {
 	struct watch *w;
@@ -299,6 +312,7 @@ static int bpf_open(struct invlock_mm *mm, struct invlock_why *why)
 		err = finish_old_calls(w, why);
 	if (err)
 		goto leave;
+	forget_caught(mm, w);
 	mm->data = w;
 	if (w->set.header.guard == BPF_GUARD_ON) {
 		mm->il.nudge = nudge;
@@ -362,7 +376,14 @@ static void bpf_close(struct invlock_mm *mm, bool mine)
 
 void monitor_bpf_state(const struct invlock_mm *mm, struct bpf_state *ret_state)
 {
+	const struct watch *w = mm->data;
+
 	*ret_state = ((const struct bpf_user *)mm->il.feed)->state;
+	if (!w)
+		return;
+	ret_state->nr_caught -= w->nr_caught;
+	for (int i = 0; i < BPF_NR_CAUGHT; i++)
+		ret_state->caught[i].nr -= w->caught[i].nr;
 }
 
 void monitor_bpf_set(const struct invlock_mm *mm, struct bpf_set_header *ret_header)
@@ -511,7 +532,9 @@ int monitor_bpf_note_missed(const struct invlock_mm *mm)
 
 static u64 nr_caught(const struct invlock_mm *mm)
 {
-	return port_load(&((const struct bpf_user *)mm->il.feed)->state.nr_caught);
+	const struct watch *w = mm->data;
+
+	return port_load(&((const struct bpf_user *)mm->il.feed)->state.nr_caught) - w->nr_caught;
 }
 
 static void describe(const struct invlock_mm *mm, struct invlock_why *ret_how)

@@ -67,6 +67,8 @@ void net_describe(const struct bpf_set_header *head, const struct bpf_state *sta
 		u64 who = state->caught[i].who;
 		u32 nr = who;
 
+		if (!state->caught[i].nr)
+			continue;
 		if (who >= BPF_CAUGHT_NO_CALL) {
 			kind = who == BPF_CAUGHT_KERNEL ? "a thread of the kernel" : "no call";
 			len += snprintf(text + len, size - len, ", %llu by %s",
