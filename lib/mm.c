@@ -345,6 +345,10 @@ int invlock_mm_explain(struct invlock_mm *mm, const void *addr, size_t len,
 		mm_unwatch(mm, start, end);
 	else if (look.mapped != MAPPED_GOOD)
 		look_explain(&look, mm->monitor->name, why);
+	else if (err == -EMEDIUMTYPE)
+		explain(why, err, "monitor %s cannot watch this range: the kernel refuses it, as "
+			"it does where another userfaultfd of the program watches the memory",
+			mm->monitor->name);
 	else
 		explain(why, err, "monitor %s cannot watch this range: %s", mm->monitor->name,
 			strerror(-err));

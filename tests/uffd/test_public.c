@@ -2,8 +2,12 @@
 /*
  * The uffd monitor through the public functions: the section and the cache watch a range in time.
  */
+#include <fcntl.h>
 #include <invlock/cache.h>
 #include <invlock/section.h>
+#include <linux/userfaultfd.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
 
 #include "rig.h"
 
@@ -173,6 +177,49 @@ TEST(all_but_private_anonymous_memory_is_refused_so_no_more_kinds_need_be_seen)
 	assert_int_equal(invlock_cache_close(cache), 0);
 	munmap(p, 3 * PAGE);
 	close(fd);
+	invlock_mm_close(mm);
+}
+
+/* 0 or the errno of an ioctl on a userfaultfd of the program's own */
+static int own_ioctl(int fd, bool begin, char *p)
+{
+	struct uffdio_register r = {
+		.range = { (unsigned long)p, PAGE }, .mode = UFFDIO_REGISTER_MODE_WP,
+	};
+
+	return ioctl(fd, begin ? UFFDIO_REGISTER : UFFDIO_UNREGISTER, &r) ? errno : 0;
+}
+
+TEST(memory_that_the_programs_own_userfaultfd_watches_is_refused_and_the_other_way_round)
+{
+	struct invlock_cache_options o = {
+		.size = sizeof(o), .ops = { reg, dereg }, .need = monitor_uffd.seen,
+	};
+	struct uffdio_api api = { .api = UFFD_API };
+	struct invlock_cache *cache;
+	struct invlock_why why;
+	char *p;
+	int fd;
+
+	OPEN_MM();
+	fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY);
+	assert_true(fd >= 0 && !ioctl(fd, UFFDIO_API, &api));
+	assert_int_equal(invlock_cache_open(mm, &o, &cache, NULL), 0);
+	p = map_at(NULL, PAGE, 0);
+	/* theirs first */
+	assert_int_equal(own_ioctl(fd, true, p), 0);
+	assert_int_equal(get_and_put(cache, p), -EMEDIUMTYPE);
+	assert_int_equal(invlock_mm_explain(mm, p, PAGE, &why), -EMEDIUMTYPE);
+	assert_non_null(strstr(why.text, "another userfaultfd"));
+	assert_int_equal(own_ioctl(fd, false, p), 0);
+	assert_int_equal(get_and_put(cache, p), 0);
+	/* ours first, until it is dropped */
+	assert_int_equal(own_ioctl(fd, true, p), EBUSY);
+	assert_int_equal(invlock_cache_drop(cache, p, PAGE), 1);
+	assert_int_equal(own_ioctl(fd, true, p), 0);
+	assert_int_equal(invlock_cache_close(cache), 0);
+	close(fd);
+	munmap(p, PAGE);
 	invlock_mm_close(mm);
 }
 
