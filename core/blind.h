@@ -8,37 +8,37 @@
  * runs and nothing else does on that CPU; and the program that a task is inside already.
  *
  * The rules, for each CPU and each feed:
- * 1. The guard, when a task leaves the CPU inside a program, for whatever reason:
- *    invlock_blind_raise(), before the next task runs. So nobody is skipped outside of a window.
- * 2. The guard, whenever it leaves a task while a window is open: if that task is inside a
- *    call that can change the map, has not made the change yet, and nobody has marked it, the
- *    guard marks it, as invlock_inv_start() or as invlock_blind_start(); the mark ends when
- *    that task has left the call. A task that was skipped is left at least once before
- *    anybody can close the window, for the task that is inside needs the CPU.
- *    So a change that was missed is made, or marked, before the window closes.
- * 3. A program that finds a window open, or the guard, may close it:
+ * 1. When a task leaves the CPU while it is inside a program, for whatever reason, the guard calls
+ *    invlock_blind_raise() before the next task runs. So no task is skipped outside of a window.
+ * 2. When a task leaves the CPU while a window is open, the guard looks at the task's call. If the
+ *    call can change the map, has not changed it yet, and is not marked, the guard marks it, by
+ *    invlock_inv_start() or invlock_blind_start(). The mark ends when the task has left the call.
+ *    A task that was skipped leaves the CPU at least once before the window can be closed, because
+ *    the task that is inside needs the CPU. So a change that was missed is made, or marked, before
+ *    the window closes.
+ * 3. The guard, or a program that finds a window open, may close it:
  *
  *	struct invlock_blind_seen seen = invlock_blind_look(w);
- *	if (seen.number && nobody but this program is inside on this CPU)
+ *	if (seen.number && no run but this program's own is inside on this CPU)
  *		invlock_blind_close(il, w, seen, skipped runs on this CPU)
  *
- *    The look comes first. If this program is preempted after it, rule 1 raises the number, and
- *    the close fails: others may have been skipped since.
+ *    The look comes first. If this program is preempted after the look, rule 1 raises the number,
+ *    and the close fails: other tasks may have been skipped since.
  *
- * All of it is done by the CPU itself. @misses is the sum over all programs whose skipping can
- * hide a change of this feed's mm; the kernel counts it before the skipped task goes on.
+ * All of this runs on the CPU concerned. @misses is the sum over all programs whose skipping can
+ * hide a change of this feed's mm; the kernel counts a skipped run before the task goes on.
  */
 #ifndef INVLOCK_CORE_BLIND_H
 #define INVLOCK_CORE_BLIND_H
 
 #include "invalidate.h"
 
-/* one CPU's window of one feed; zeroed, then closed_misses is set before the feed is read */
+/* One CPU's window of one feed: zeroed memory, where closed_misses is set before the first use. */
 struct invlock_blind {
 	u64 number;		/* preemptions inside a program since it opened; 0 = closed */
-	u64 event;		/* of invlock_blind_start(); while it is open */
-	u64 opened_misses;	/* skipped runs when it opened; while it is open */
-	u64 closed_misses;	/* when it was last closed; while it is closed */
+	u64 event;		/* while it is open: what invlock_blind_start() returned */
+	u64 opened_misses;	/* while it is open: skipped runs when it opened */
+	u64 closed_misses;	/* while it is closed: skipped runs when it closed */
 };
 
 /* what invlock_blind_look() saw */
@@ -70,11 +70,11 @@ static inline bool invlock_blind_raise(const struct invlock *il, struct invlock_
 	return false;
 }
 
-/* what must be read before the caller looks who is inside */
+/* Reads what must be read before the caller counts the runs that are inside. */
 static inline struct invlock_blind_seen invlock_blind_look(const struct invlock_blind *w)
 {
 	return (struct invlock_blind_seen){
-		/* acquire: the rest is of this number; all of one CPU, so for the compiler */
+		/* acquire: the rest belongs to this number; it only holds back the compiler */
 		.number = port_load_acquire(&w->number),
 		.event = port_load(&w->event),
 		.misses = port_load(&w->opened_misses),
@@ -82,14 +82,14 @@ static inline struct invlock_blind_seen invlock_blind_look(const struct invlock_
 }
 
 /**
- * invlock_blind_close() - nobody is inside any more
+ * invlock_blind_close() - close the window, since no task is inside any more
  * @il: the feed
  * @w: this CPU's window
- * @seen: from before the caller found that nobody else is inside
+ * @seen: from before the caller found that no other task is inside
  * @misses: skipped runs on this CPU so far, read after @seen
  *
  * Context: a program of the writer, which counts as one that is inside until it returns, or
- * the guard. Return: true = it is closed; false = somebody was preempted since. Since: 0.2
+ * the guard. Return: true = it is closed; false = a task was preempted since. Since: 0.2
  */
 static inline bool invlock_blind_close(const struct invlock *il, struct invlock_blind *w,
 				       struct invlock_blind_seen seen, u64 misses)

@@ -4,7 +4,8 @@
  *
  * Everything here is inline, loops are bounded by constants, and nothing waits,
  * allocates or fails: it runs in BPF, under spinlocks, in signal handlers.
- * Writers exclude each other by nothing but the atomics, or by a lock: see port_serial.h.
+ * Writers need no lock, because they use atomics; or they exclude each other by a lock and use
+ * none: see port_serial.h.
  */
 #ifndef INVLOCK_CORE_INVALIDATE_H
 #define INVLOCK_CORE_INVALIDATE_H
@@ -92,8 +93,8 @@ static inline void invlock_record(const struct invlock *il, u64 start, u64 end,
  * invlock_lose() - say that a change was made which could not be recorded
  * @il: the feed
  *
- * Every translation taken so far becomes stale; later ones are sound again, so it comes after
- * the change. For one that may still be made there is invlock_close_feed().
+ * Every translation made so far becomes stale, and later ones are sound again. So call this after
+ * the change. If the change may still be made, call invlock_close_feed() instead.
  * Context: any, never waits. Since: 0.1
  */
 static inline void invlock_lose(const struct invlock *il)
@@ -108,9 +109,9 @@ static inline void invlock_lose(const struct invlock *il)
  * invlock_blind_start() - from now on the writer may miss changes
  * @il: the feed
  *
- * This is a wide change that runs until invlock_blind_end(). Only then is its event written,
- * since only then is known whether it overlaps anything: so the ring proves nothing across it
- * until then. They nest.
+ * This is a wide change that runs until invlock_blind_end(). That writes its event, because only
+ * then it is known whether anything was missed. Until then the ring proves nothing across it.
+ * Windows may nest.
  * Context: any, never waits. Ordering: full; a change that is missed afterwards is made after
  * readers can know that it may be missed. Return: the event, for invlock_blind_end(). Since: 0.2
  */
@@ -134,7 +135,7 @@ static inline u64 invlock_blind_start(const struct invlock *il)
  */
 static inline void invlock_blind_end(const struct invlock *il, u64 event, bool missed)
 {
-	/* everything, or nothing */
+	/* the event overlaps everything, or nothing */
 	if (event)
 		invlock_write_event(il, event, missed ? 0 : INVLOCK_ADDRESS_END,
 				    INVLOCK_ADDRESS_END, INVLOCK_KIND_UNKNOWN, 0, 0);
@@ -155,14 +156,14 @@ static inline void invlock_blind_end(const struct invlock *il, u64 event, bool m
  */
 static inline void invlock_close_feed(const struct invlock *il, u64 flag)
 {
-	/* acquire: whoever finds the flag finds wide running; pairs with the exchange below */
+	/* acquire: a writer that finds the flag finds wide running; pairs with the RMW below */
 	u64 old = port_load_acquire(&il->feed->flags), seen;
 
 	if (old & flag)
 		return;
 	/*
-	 * The flag last: another writer that finds it records nothing more, and goes on to
-	 * change the map. Until then readers wait.
+	 * Set the flag last: another writer that finds it records nothing more, and changes the
+	 * map. Until then readers wait.
 	 */
 	port_fetch_add(&il->feed->wide, INVLOCK_START);
 	port_fetch_add(&il->feed->sequence, 1);
@@ -181,13 +182,13 @@ static inline void invlock_close_feed(const struct invlock *il, u64 flag)
  * @start: first byte
  * @end: the byte after the last; not above @start means "up to the top"
  * @kind: enum invlock_kind
- * @tid: who, for the ring; 0 = unknown
- * @time: when, for the ring; 0 = not recorded
+ * @tid: the thread that makes the change, for the ring; 0 = unknown
+ * @time: the time of the change, for the ring; 0 = not recorded
  *
  * Each start needs one invlock_inv_end() with the same range, on whatever thread.
  * Starts nest and overlap freely.
  * Context: any, never waits, allocates or fails. Locks: none needed.
- * Ordering: full; what is changed afterwards is changed after readers can know.
+ * Ordering: full; readers can know of the change before it is made.
  * Since: 0.1
  */
 static inline void invlock_inv_start(const struct invlock *il, u64 start, u64 end,

@@ -18,8 +18,8 @@
 /**
  * struct invlock - a view of one feed
  * @feed: its header
- * @max_lag: events after which a snapshot is refreshed: while the ring can prove, and far
- *	from a wrap
+ * @max_lag: a snapshot that lags behind by more events than this is refreshed: early enough for
+ *	the ring to prove it, and far from a wrap
  * @words: the stripes' words
  * @events: the ring; NULL when the feed has none
  * @word_mask: number of words - 1
@@ -30,7 +30,7 @@
  *	the writer marks every change before it is made.
  * @settle_arg: its argument
  * @nudge: NULL, or called now and then while a reader waits for the words to become quiet: a
- *	writer that is blind may see again, and need to be told to look
+ *	writer that was blind may see again without having noticed it yet
  * @nudge_arg: its argument
  */
 struct invlock {
@@ -70,14 +70,14 @@ u64 invlock_feed_bytes(u32 nr_words, u32 nr_events);
 int invlock_feed_format(void *mem, u64 bytes, u32 nr_words, u32 nr_events, u32 stripe_shift);
 
 /**
- * invlock_attach() - look at a feed
+ * invlock_attach() - check the header of a feed, and make a view of it
  * @il: filled on success only, with no settle hook
  * @mem: the feed
  * @bytes: how much of it is mapped
  *
  * Trusts nothing: every size and offset in the header is checked against @bytes.
  * Context: any, never sleeps.
- * Return: 0; -EINVAL for no memory, too little of it, or a misaligned address;
+ * Return: 0; -EINVAL for NULL, too little memory, or a misaligned address;
  * -EPROTO for a header that is not a feed's or contradicts itself;
  * -EPROTONOSUPPORT for another version. Since: 0.1
  */

@@ -13,8 +13,8 @@
  *   port_store_release(p, v)
  *   port_fetch_add(p, v)	an RMW with full ordering; the value before
  *   port_cmpxchg(p, old, new)	an RMW with full ordering; the value before
- *				both without atomics in port_serial.h, for a port whose
- *				writers exclude each other by a lock
+ *				port_serial.h has both without atomics, for a port
+ *				whose writers exclude each other by a lock
  *
  * The asymmetric barrier, for the pins (lib/cache/pin.h); not needed by BPF
  *   port_light_barrier()	orders a store before a later load, if another

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 #include "read.h"
 
-/* how often a reader looks at an event that has its number and is not written yet */
+/* how often a reader looks again at an event that has a number and is not written yet */
 #define EVENT_SPINS	256
 
 /*
@@ -119,7 +119,7 @@ enum invlock_verdict invlock_validate_slow(const struct invlock *il,
 
 	words = words_sum(il, start, end, &quiet);
 	if (likely(words == port_load(&snap->words))) {
-		/* other threads read this line: store to it only before the ring runs out */
+		/* other threads read this line: store to it only when the ring runs out soon */
 		if (lag > il->max_lag)
 			port_store(&snap->sequence, sequence);
 		return INVLOCK_VALID;

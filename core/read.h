@@ -13,7 +13,7 @@
 #include "stripe.h"
 
 /**
- * struct invlock_snapshot - up to where a translation is known to be valid
+ * struct invlock_snapshot - up to which event a translation is known to be valid
  * @sequence: no event up to this number made it stale
  * @words: the sum of the range's words and wide, taken while they were all quiet
  *
@@ -162,7 +162,7 @@ static inline enum invlock_verdict invlock_validate(const struct invlock *il,
 		return INVLOCK_UNSETTLED;
 	if (likely(invlock_unmoved(il, snap, start, end)))
 		return INVLOCK_VALID;
-	/* the sequence before the words: an event between the two is seen next time */
+	/* the sequence before the words: the next call sees an event that comes in between */
 	sequence = port_load_acquire(&il->feed->sequence);
 	return invlock_validate_slow(il, snap, start, end, sequence);
 }

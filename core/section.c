@@ -87,7 +87,7 @@ bool invlock_commit_slow(struct invlock_section *s)
 		invlock_undo(s);
 		break;
 	case INVLOCK_UNSETTLED:
-		/* there will be no other round: s->error */
+		/* s->error ends the loop, so there is no other round */
 		s->collisions++;
 		break;
 	}

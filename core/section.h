@@ -39,7 +39,7 @@ struct invlock_budget {
 
 #define INVLOCK_SECTION_INTERRUPTIBLE	1u	/* a signal ends a wait with -EINTR */
 
-/* private, but for snap after a commit that returned true */
+/* All fields are private; only snap may be read, after a commit that returned true. */
 struct invlock_section {
 	const struct invlock *il;
 	u64 start, end;
@@ -70,7 +70,7 @@ static inline void invlock_section_init(struct invlock_section *s, const struct 
 					u64 start, u64 end, const struct invlock_budget *budget,
 					u32 flags)
 {
-	/* each by itself: what is sampled needs no zero */
+	/* one by one: snap is set by the sample, and need not be zeroed */
 	s->il = il;
 	s->start = start;
 	s->end = end;
@@ -107,7 +107,7 @@ static inline bool invlock_attempt(struct invlock_section *s)
 }
 
 /**
- * invlock_section_wait() - one turn of waiting, out of the budget
+ * invlock_section_wait() - one turn of waiting, which counts against the budget
  * @s: the section
  * @nr_waits: turns in a row before this one
  *
@@ -121,7 +121,7 @@ int invlock_section_wait(struct invlock_section *s, u32 nr_waits);
 void invlock_nudge(const struct invlock *il, u32 nr_waits);
 
 /**
- * invlock_undo() - the work itself failed: go round again, out of the same budget
+ * invlock_undo() - the work itself failed: go round again, within the same budget
  * @s: the section; instead of invlock_commit()
  *
  * Context: any, never sleeps. Since: 0.1
@@ -132,10 +132,10 @@ void invlock_undo(struct invlock_section *s);
  * invlock_commit() - did nothing collide with the work?
  * @s: the section; the attempt before this returned true
  *
- * Context: any; where the writer of the feed can be blind, or marks changes late (il->settle),
- * it may wait for the answer, out of the budget. Never for a kernel's feed.
- * Locks: the one under which the result is published, if there is one; without, every use
- * must validate with the snapshot again.
+ * Context: any. If the writer of the feed can be blind, or marks changes late (il->settle), this
+ * may wait for the answer, within the budget. It never waits for a feed in the kernel.
+ * Locks: the one under which the result is published, if there is one. Without such a lock, every
+ * use must validate with the snapshot again.
  * Ordering: acquire; pairs with invlock_inv_start().
  * Return: true = publish and leave; false = undo and go round. Since: 0.1
  */

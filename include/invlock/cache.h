@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The cache: it keeps registrations of live memory as long as they are good.
+ * The cache: it keeps registrations of live memory as long as they are valid.
  *
  *	struct invlock_pin pin;
  *
@@ -49,7 +49,7 @@ struct invlock_cache_ops {
  * futex(). It stops when the process begins to exit. A program that must have no other thread, or
  * that reaps in its own loop (invlock_cache_fd()), opens its caches with INVLOCK_CACHE_NO_REAPER.
  */
-#define INVLOCK_CACHE_REAPER	1u	/* the default, which may be said */
+#define INVLOCK_CACHE_REAPER	1u	/* the default; may be given explicitly */
 #define INVLOCK_CACHE_NO_REAPER	2u	/* no thread of the library looks after this cache */
 
 /**
@@ -63,8 +63,8 @@ struct invlock_cache_ops {
  * @max_entries: registrations, dead ones included; 0 = 131072, at most 2^24
  * @max_bytes: registered at once, dead ones included; 0 = no limit. A cache whose
  *	registrations are charged to RLIMIT_MEMLOCK passes what it may use of it.
- * @granule: registrations begin and end on multiples of this where that memory is part of
- *	the request's pages only by rounding: a power of two, at least a page; 0 = a page
+ * @granule: a registration is extended to multiples of this; if that cannot be registered, it
+ *	covers the request's pages alone. A power of two, at least a page; 0 = a page
  * @rounds: registrations undone before a get gives up; 0 = 64
  * @time_ns: the same in wall time; 0 = one second
  * @reap_ms: how often dead entries are looked for while no get registers; 0 = 50
@@ -112,8 +112,8 @@ struct invlock_pin {
  *
  * Context: may sleep, allocates.
  * Return: 0; -EINVAL for bad options; -E2BIG for a field that this version does not know;
- * -EOPNOTSUPP when the mm's monitor does not see a kind in options->need: no cache beats a stale
- * cache; -EMFILE when 4100 caches or too many files are open; -EAGAIN when the reaper does not
+ * -EOPNOTSUPP when the mm's monitor does not see a kind in options->need, so that the cache could
+ * be stale; -EMFILE when 4100 caches or too many files are open; -EAGAIN when the reaper does not
  * start; -ENOMEM; -EOWNERDEAD in a forked child. Since: 0.1
  */
 int invlock_cache_open(struct invlock_mm *mm, const struct invlock_cache_options *options,
@@ -152,8 +152,9 @@ int invlock_cache_close(struct invlock_cache *cache);
  * read and is then written by the device has two registrations, until the first is evicted.
  *
  * A miss looks at what is mapped there. Memory that can change without the monitor seeing it is
- * refused, wherever it lies in the range: docs/monitors.md has what each monitor refuses,
- * invlock_mm_explain() says in a sentence why a range is, the statistics count it by cause.
+ * refused, wherever it lies in the range. docs/monitors.md lists what each monitor refuses,
+ * invlock_mm_explain() says in a sentence why a range is refused, and the statistics count the
+ * causes.
  *
  * Context: a hit never waits; a miss may sleep, allocates, calls reg() and perhaps dereg().
  * Not in a signal handler; a signal handler may change the map during any call.
@@ -161,9 +162,9 @@ int invlock_cache_close(struct invlock_cache *cache);
  * Return: 0; -EINVAL for NULL, also as @addr (and all of the first page of memory), an empty
  * range, one that wraps, unknown flags; -ENOENT for INVLOCK_GET_CACHED; -EMEDIUMTYPE for memory
  * that the monitor refuses; -EFAULT when nothing is mapped in a part of it, from a monitor that
- * looks, or from reg(); -ENOSPC when the limits are reached and all is in use; -EBUSY when
+ * looks, or from reg(); -ENOSPC when the limits are reached and every entry is pinned; -EBUSY when
  * the map changed too often meanwhile; -EOWNERDEAD in a forked child; -ENOTRECOVERABLE when
- * the monitor can no longer say; -ENOMEM; whatever reg() returned. Nothing is kept on
+ * the monitor can no longer tell what changes; -ENOMEM; whatever reg() returned. Nothing is kept on
  * error: use the memory unregistered. Since: 0.1
  */
 int invlock_cache_get(struct invlock_cache *cache, const void *addr, size_t len,
@@ -180,12 +181,12 @@ int invlock_cache_get(struct invlock_cache *cache, const void *addr, size_t len,
 int invlock_cache_put(struct invlock_pin *pin);
 
 /**
- * invlock_cache_drop() - forget every registration that overlaps a range
+ * invlock_cache_drop() - drop every registration that overlaps a range
  * @cache: the cache
  * @addr: first byte
  * @len: bytes, not 0
  *
- * Deregisters what is not in use, the rest when its last pin is put.
+ * Entries that are not pinned are deregistered now, the others after their last pin was put.
  * Context: may sleep, calls dereg(). Return: the number of entries dropped; -EINVAL for a
  * bad range; -EOWNERDEAD in a forked child. Since: 0.1
  */
@@ -215,7 +216,7 @@ int invlock_cache_fd(const struct invlock_cache *cache);
 /**
  * struct invlock_cache_stats - what happened, by cause
  * @size: sizeof(struct invlock_cache_stats), set by the caller
- * @entries: registered now and good as far as known
+ * @entries: registered now, and valid as far as the cache knows
  * @dead: stale or dropped, not yet deregistered
  * @bytes: registered now, dead ones included
  * @hits: gets that found a valid entry

@@ -41,7 +41,7 @@ struct invlock_why {
  * @size: sizeof(struct invlock_mm_options)
  * @flags: INVLOCK_MM_*
  * @monitor: "kmod", "bpf", "uffd", "manual"; NULL = the first in this order, manual never,
- *	that works and sees every kind in @need; the environment can leave one of them to choose
+ *	that works and sees every kind in @need; the environment can limit the choice to one
  * @need: mask of kinds that must be seen, or kept away: a monitor need not see what can only
  *	happen to memory that it refuses. 0 = INVLOCK_KINDS_DEFAULT. "manual" sees
  *	what the program reports, so it is held to none.
@@ -69,8 +69,8 @@ struct invlock_mm_options {
  * Context: may sleep, allocates; not in a signal handler.
  * Return: 0; -E2BIG for a field that this version does not know; -EINVAL for bad options, or a
  * monitor that does not exist, also in the environment; -EOPNOTSUPP when the monitor does not
- * see a kind in @need, or fails its self-test; -EPERM, -ENOSYS, -ENOMEM, ... as the monitor
- * failed; with no monitor named, the error of the last one tried, and @why has a sentence for
+ * see a kind in @need, or fails its self-test; -EPERM, -ENOSYS, -ENOMEM, ... if the monitor cannot
+ * be opened; with no monitor named, the error of the last one tried, and @why has a sentence for
  * each. Since: 0.1
  */
 int invlock_mm_open(const struct invlock_mm_options *options, struct invlock_mm **ret_mm,
@@ -142,12 +142,13 @@ int invlock_mm_info(const struct invlock_mm *mm, struct invlock_mm_info *ret_inf
  * @len: bytes, not 0
  * @why: NULL, or filled with a sentence that names the mapping and what can happen to it unseen
  *
- * Asks as a miss of a cache does, and decides as it: when invlock_cache_get() or a read section
- * has said -EMEDIUMTYPE or -EFAULT, this says what of. The answer holds as long as the map does.
+ * Makes the check that a miss of a cache makes: when invlock_cache_get() or a read section has
+ * returned -EMEDIUMTYPE or -EFAULT, the sentence says for which memory, and why. The answer holds
+ * until the map changes.
  * Context: some system calls. Return: 0 when it is watched, or the monitor refuses nothing;
- * -EMEDIUMTYPE when it is refused, because the monitor would not surely see what can happen there;
- * -EFAULT when nothing is mapped in a part of it; -EINVAL for NULL, an empty range or one that
- * wraps; -EOWNERDEAD in a forked child; others as the monitor failed. Since: 0.1
+ * -EMEDIUMTYPE when it is refused, because the monitor might not see a change of it; -EFAULT when
+ * nothing is mapped in a part of it; -EINVAL for NULL, an empty range or one that wraps;
+ * -EOWNERDEAD in a forked child; other errors of the monitor. Since: 0.1
  */
 int invlock_mm_explain(struct invlock_mm *mm, const void *addr, size_t len,
 		       struct invlock_why *why);

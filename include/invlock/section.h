@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The read section: make a translation of live memory, and know that it is good.
+ * The read section: make a translation of live memory, and know whether it is still valid.
  *
  *	struct invlock_read rd;
  *
@@ -8,7 +8,7 @@
  *	while (invlock_read_attempt(&rd)) {
  *		translate();			may sleep
  *		if (invlock_read_commit(&rd))
- *			break;			good until invlock_read_valid() says no
+ *			break;			valid until invlock_read_valid() says no
  *		undo();
  *	}
  *	err = invlock_read_error(&rd);
@@ -45,8 +45,9 @@ struct invlock_read_budget {
 
 #define INVLOCK_READ_INTERRUPTIBLE	1u	/* let a signal end a wait, with -EINTR */
 /*
- * The range is neither looked at nor watched, so a change of it may go unseen. Not for a
- * translation, but for what is no worse than slow when it is old: that this range is refused.
+ * The range is neither looked at nor watched, so a change of it may go unseen. Do not make a
+ * translation so. It is for knowledge that only costs time when it is out of date, such as that
+ * this range is refused.
  */
 #define INVLOCK_READ_UNWATCHED		2u
 
@@ -69,8 +70,8 @@ void invlock_read_init(struct invlock_read *rd, struct invlock_mm *mm, const voi
  * invlock_read_attempt() - wait until the range is quiet, sample, look, and have it watched
  * @rd: the section
  *
- * Looks at what is mapped there, and refuses memory that can change without the monitor seeing
- * it: docs/monitors.md has what each refuses, invlock_mm_explain() says it of a range.
+ * Looks at what is mapped there, and refuses memory that can change without the monitor seeing it.
+ * docs/monitors.md lists what each monitor refuses; invlock_mm_explain() tells it of a range.
  * Context: may sleep. Locks: none that a thread may hold while it unmaps.
  * Return: true = translate; false = leave, invlock_read_error() says why. Since: 0.1
  */
@@ -80,14 +81,14 @@ bool invlock_read_attempt(struct invlock_read *rd);
  * invlock_read_commit() - did nothing collide?
  * @rd: the section; the last attempt returned true
  *
- * Context: may sleep, out of the budget: while the monitor cannot know yet whether anything
+ * Context: may sleep, within the budget, while the monitor cannot know yet whether anything
  * collided. Ordering: acquire.
- * Return: true = the translation is good; false = undo it and go round. Since: 0.1
+ * Return: true = the translation is valid; false = undo it and go round. Since: 0.1
  */
 bool invlock_read_commit(struct invlock_read *rd);
 
 /**
- * invlock_read_valid() - is a committed translation still good?
+ * invlock_read_valid() - is a committed translation still valid?
  * @rd: the section, after a commit that returned true; may be asked from several
  *	threads at once
  *
@@ -97,7 +98,7 @@ bool invlock_read_commit(struct invlock_read *rd);
  * Ordering: acquire: an invalidation that happened before this call is seen. Loads before this
  * call are not ordered with it: a caller that reads data first and asks afterwards, as a sequence
  * count's reader does, loads the data with acquire.
- * Return: true = it was good at the time of the call; false = discard it, for good.
+ * Return: true = it was valid at the time of the call; false = discard it.
  * Also false in a forked child. Since: 0.1
  */
 bool invlock_read_valid(struct invlock_read *rd);
@@ -116,11 +117,11 @@ void invlock_read_end(struct invlock_read *rd);
  * @rd: the section
  *
  * Return: 0 = committed; -EINVAL for NULL (the first page of memory, too), an empty range or one
- * that wraps, or a commit without an attempt; -EMEDIUMTYPE = refused: the monitor would not surely
- * see what can happen to this memory; -EFAULT = nothing is mapped in a part of it, where the
- * monitor looks; -EBUSY = the budget was spent; -EINTR = a signal came;
- * -EOWNERDEAD = the mm is gone (a forked child); -ENOTRECOVERABLE = the monitor can no
- * longer say; others as the monitor failed. Since: 0.1
+ * that wraps, or a commit without an attempt; -EMEDIUMTYPE = refused: the monitor might not see a
+ * change of this memory; -EFAULT = nothing is mapped in a part of it, from a monitor that looks;
+ * -EBUSY = the budget was spent; -EINTR = a signal came; -EOWNERDEAD = the mm is gone (a forked
+ * child); -ENOTRECOVERABLE = the monitor can no longer tell what changes; other errors of the
+ * monitor. Since: 0.1
  */
 int invlock_read_error(const struct invlock_read *rd);
 

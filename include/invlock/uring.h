@@ -63,9 +63,9 @@ enum invlock_uring_way {
 	INVLOCK_URING_FULL	= 5,	/* every slot, or max_bytes, is in use by requests */
 	INVLOCK_URING_MEMLOCK	= 6,	/* RLIMIT_MEMLOCK is reached, or memory is short */
 	INVLOCK_URING_COLLIDED	= 7,	/* the memory map changed too often meanwhile */
-	INVLOCK_URING_THREAD	= 8,	/* a SINGLE_ISSUER ring, and not its thread */
-	INVLOCK_URING_UNWATCHED	= 9,	/* the monitor refuses this memory, of which it would not */
-					/* see all changes; or it cannot say any more */
+	INVLOCK_URING_THREAD	= 8,	/* another thread than a SINGLE_ISSUER ring's */
+	INVLOCK_URING_UNWATCHED	= 9,	/* the monitor refuses this memory, of which it might not */
+					/* see a change; or it can no longer tell any change */
 	INVLOCK_URING_OTHER	= 10,	/* another error of the registration */
 	INVLOCK_URING_UNALIGNED	= 11,	/* the memory is not aligned to options.align */
 	INVLOCK_URING_NR_WAYS
@@ -86,7 +86,7 @@ const char *invlock_uring_way_name(unsigned int way);
  * thread may not touch, never has a reaper: see invlock_uring_cache() for times when nothing
  * registers.
  */
-#define INVLOCK_URING_REAPER	1u	/* the default, which may be said */
+#define INVLOCK_URING_REAPER	1u	/* the default; may be given explicitly */
 #define INVLOCK_URING_NO_REAPER	2u	/* no thread of the library clears slots */
 
 /**
@@ -94,8 +94,8 @@ const char *invlock_uring_way_name(unsigned int way);
  * @size: sizeof(struct invlock_uring_options)
  * @flags: INVLOCK_URING_*
  * @slots: size of the fixed-buffer table; 0 = 1024, at most 16384
- * @min_len: shorter requests go plain; 0 = 16 KiB, from where registered memory pays
- *	with 4 KiB pages and O_DIRECT; 1 = none is too short
+ * @min_len: shorter requests go plain; 0 = 16 KiB, because with 4 KiB pages and O_DIRECT registered
+ *	memory pays from there on; 1 = none is too short
  * @max_bytes: registered at once; 0 = RLIMIT_MEMLOCK as it stands at the open, or no
  *	limit for a process with CAP_IPC_LOCK
  * @granule: as in struct invlock_cache_options
@@ -129,7 +129,7 @@ struct invlock_uring_options {
  * @ret_uring: written on success only
  * @why: NULL, or filled with the reason of an error
  *
- * The program keeps the ring and all else on it; it registers no buffers itself.
+ * The program keeps the ring and everything else on it, but must not register buffers itself.
  * Context: may sleep, allocates; on the ring's thread.
  * Return: 0; -E2BIG for a field that this version does not know; -EINVAL for bad options, or a
  * ring without a descriptor (IORING_SETUP_REGISTERED_FD_ONLY, io_uring_close_ring_fd()); -EBUSY
@@ -229,7 +229,7 @@ int invlock_uring_prime(struct invlock_uring *uring, void *addr, size_t len);
 
 /**
  * invlock_uring_done() - say that a request is over
- * @op: its CQE has arrived, whatever it says; or it will never be submitted
+ * @op: its CQE has arrived, with whatever result; or it will never be submitted
  *
  * Context: any thread, never sleeps. Ordering: the slot is used again only afterwards.
  * Return: 0; -EINVAL for NULL, or when it was done before; -EOWNERDEAD in a forked child.
