@@ -123,7 +123,7 @@ def flags_of(entry, text):
     return found
 
 
-ERROR = re.compile(r'((?:and )?-E[A-Z]+(?:,? (?:and )?-E[A-Z]+|, \.\.\.)*)\s*(.*)', re.S)
+ERROR = re.compile(r'((?:and )?-E[A-Z0-9]+(?:,? (?:and )?-E[A-Z0-9]+|, \.\.\.)*)\s*(.*)', re.S)
 
 
 def errors_of(text):
