@@ -14,17 +14,28 @@
 #include <unistd.h>
 #include <invlock/dev.h>
 
+#include "lib/lockdown.h"
 #include "monitor.h"
 
 #define DEVICE	"/dev/invlock"
+
+static int explain_absence(struct invlock_why *why)
+{
+	const char *locked = lockdown_mode();
+
+	explain(why, -ENOENT, "there is no " DEVICE ": the kernel module, which is optional, is "
+		"not loaded; `modprobe invlock` loads it where it is installed");
+	if (locked)
+		explain_more(why, " and signed: this kernel is locked down (%s) and takes no "
+			     "module without a key that it trusts", locked);
+	return -ENOENT;
+}
 
 static int explain_open(struct invlock_why *why, int err)
 {
 	switch (err) {
 	case ENOENT:
-		return explain(why, -err, "there is no " DEVICE ": the kernel module, which is "
-			       "optional, is not loaded; `modprobe invlock` loads it where it is "
-			       "installed");
+		return explain_absence(why);
 	case EACCES:
 	case EPERM:
 		return explain(why, -err, "this user may not open " DEVICE ": give it read "

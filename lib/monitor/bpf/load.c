@@ -15,6 +15,7 @@
 
 #include "guard.h"
 #include "invlock.skel.h"
+#include "lib/lockdown.h"
 #include "lib/monitor/monitor.h"
 #include "bpf.h"
 #include "progset.h"
@@ -345,6 +346,22 @@ static int functions_allowed(struct invlock_why *why)
 	return 0;
 }
 
+/* With Secure Boot the kernel says EINVAL or EPERM, and never that lockdown is why. */
+void explain_lockdown(struct invlock_why *why)
+{
+	const char *locked = lockdown_mode();
+
+	if (!locked)
+		return;
+	if (!strcmp(locked, "confidentiality"))
+		explain_more(why, "; the reason is most likely that this kernel is locked down for "
+			     "confidentiality, so that BPF programs may not read its memory: boot "
+			     "it with lockdown=integrity or none, or use another monitor");
+	else
+		explain_more(why, "; this kernel is locked down (%s), which may be the reason",
+			     locked);
+}
+
 /* Load the programs at the functions if the kernel lets us, at the tracepoints otherwise. */
 static int load_quietly(struct set *set, u64 object, struct invlock_why *why)
 {
@@ -358,7 +375,9 @@ static int load_quietly(struct set *set, u64 object, struct invlock_why *why)
 		return 0;
 	header.attached = BPF_AT_TRACEPOINTS;
 	snprintf(header.no_net, sizeof(header.no_net), "no program is at functions");
-	snprintf(header.reason, sizeof(header.reason), "%.*s", BPF_REASON_SIZE - 1, why_not.text);
+	snprintf(header.reason, sizeof(header.reason), "%s%.*s",
+		 lockdown_mode() ? "the kernel is locked down: " : "", BPF_REASON_SIZE - 40,
+		 why_not.text);
 	header.guard = monitor_bpf_options.guard || guard_tracepoints_preemptible() ?
 		       BPF_GUARD_ON : BPF_GUARD_UNNEEDED;
 	err = load_steady_or_not(set, &header, why);
@@ -380,6 +399,8 @@ int set_load(struct set *set, u64 object, struct invlock_why *why)
 	print_before = libbpf_set_print(listen_to_libbpf);
 	err = load_quietly(set, object, why);
 	libbpf_set_print(print_before);
+	if (err == -EPERM || err == -EACCES || err == -EINVAL)
+		explain_lockdown(why);
 	complaint = NULL;
 	return err;
 }

@@ -84,6 +84,9 @@ void set_release(struct set *set);
 u64 set_object(void);
 int set_load(struct set *set, u64 object, struct invlock_why *why);
 
+/* Adds to an error of loading that the kernel is locked down, if it is. */
+void explain_lockdown(struct invlock_why *why);
+
 /* How often this process has loaded a set; for tests. Guarded by the lock in mm.c. */
 extern unsigned int set_nr_loaded;
 
