@@ -176,22 +176,30 @@ static inline int choose(struct invlock_uring *uring, const void *addr, size_t l
 	return choose_range(uring, addr, len, pin);
 }
 
-/* decide, and fill op; a way or -errno */
-static int begin(struct invlock_uring *uring, const struct io_uring_sqe *sqe, const void *addr,
-		 size_t len, struct invlock_uring_op *op)
+int invlock_uring_begin(struct invlock_uring *uring, const void *buf, size_t len,
+			struct invlock_uring_op *op)
 {
 	int way;
 
-	if (!uring || !sqe || !op)
+	if (!uring || !op)
 		return -EINVAL;
-	way = choose(uring, addr, len, &op->pin);
+	way = choose(uring, buf, len, &op->pin);
 	if (way < 0)
 		return way;
 	op->uring = uring;
 	op->way = way;
+	if (way == INVLOCK_URING_FIXED)
+		op->slot = (unsigned int)op->pin.handle;
 	/* one thread prepares: no RMW */
 	__atomic_store_n(&uring->ways[way], uring_nr_prepared(uring, way) + 1, __ATOMIC_RELAXED);
 	return way;
+}
+
+/* a way or -errno */
+static int begin(struct invlock_uring *uring, const struct io_uring_sqe *sqe, const void *addr,
+		 size_t len, struct invlock_uring_op *op)
+{
+	return sqe ? invlock_uring_begin(uring, addr, len, op) : -EINVAL;
 }
 
 int invlock_uring_prime(struct invlock_uring *uring, void *addr, size_t len)
@@ -228,7 +236,7 @@ int invlock_uring_prep_read(struct invlock_uring *uring, struct io_uring_sqe *sq
 	int way = begin(uring, sqe, buf, len, op);
 
 	if (way == INVLOCK_URING_FIXED)
-		io_uring_prep_read_fixed(sqe, fd, buf, moved(len), offset, op->pin.handle);
+		io_uring_prep_read_fixed(sqe, fd, buf, moved(len), offset, op->slot);
 	else if (way > 0)
 		io_uring_prep_read(sqe, fd, buf, moved(len), offset);
 	return way;
@@ -241,9 +249,22 @@ int invlock_uring_prep_write(struct invlock_uring *uring, struct io_uring_sqe *s
 	int way = begin(uring, sqe, buf, len, op);
 
 	if (way == INVLOCK_URING_FIXED)
-		io_uring_prep_write_fixed(sqe, fd, buf, moved(len), offset, op->pin.handle);
+		io_uring_prep_write_fixed(sqe, fd, buf, moved(len), offset, op->slot);
 	else if (way > 0)
 		io_uring_prep_write(sqe, fd, buf, moved(len), offset);
+	return way;
+}
+
+int invlock_uring_prep_send_zc(struct invlock_uring *uring, struct io_uring_sqe *sqe, int fd,
+			       const void *buf, size_t len, int flags, unsigned int zc_flags,
+			       struct invlock_uring_op *op)
+{
+	int way = begin(uring, sqe, buf, len, op);
+
+	if (way == INVLOCK_URING_FIXED)
+		io_uring_prep_send_zc_fixed(sqe, fd, buf, moved(len), flags, zc_flags, op->slot);
+	else if (way > 0)
+		io_uring_prep_send_zc(sqe, fd, buf, moved(len), flags, zc_flags);
 	return way;
 }
 

@@ -156,12 +156,14 @@ int invlock_uring_close(struct invlock_uring *uring);
 /**
  * struct invlock_uring_op - a request, from prep to its CQE
  * @way: how it goes, enum invlock_uring_way
+ * @slot: with INVLOCK_URING_FIXED, the number of the registered buffer in the ring's table
  * Others: private. Lies in the program's memory, and must stay there until it is done.
  */
 struct invlock_uring_op {
 	struct invlock_uring *uring;
 	struct invlock_pin pin;
 	unsigned int way;
+	unsigned int slot;
 };
 
 /**
@@ -200,6 +202,41 @@ int invlock_uring_prep_write(struct invlock_uring *uring, struct io_uring_sqe *s
 			     struct invlock_uring_op *op);
 
 /**
+ * invlock_uring_prep_send_zc() - prepare a send without a copy, from any memory
+ * @uring: the adapter
+ * @sqe: from io_uring_get_sqe() of its ring
+ * @fd: a socket
+ * @buf: what to send
+ * @len: bytes
+ * @flags: as for send(2)
+ * @zc_flags: as for io_uring_prep_send_zc()
+ * @op: not in use by another request
+ *
+ * Such a request has two CQEs: @op is done with the one that has IORING_CQE_F_NOTIF, or with the
+ * first if that has no IORING_CQE_F_MORE. Until then the socket may still read the memory.
+ * Needs Linux 6.0: before, the CQE says -EINVAL.
+ * Context, return: as for invlock_uring_prep_read(). Since: 0.1
+ */
+int invlock_uring_prep_send_zc(struct invlock_uring *uring, struct io_uring_sqe *sqe, int fd,
+			       const void *buf, size_t len, int flags, unsigned int zc_flags,
+			       struct invlock_uring_op *op);
+
+/**
+ * invlock_uring_begin() - decide how a request goes, and leave its preparation to the program
+ * @uring: the adapter
+ * @buf: its memory
+ * @len: bytes
+ * @op: not in use by another request
+ *
+ * For operations on registered buffers that have no prep function here: where the way is
+ * INVLOCK_URING_FIXED, the program prepares its own with @op->slot as buffer index, and else one
+ * without a registered buffer.
+ * Context, return: as for invlock_uring_prep_read(). Since: 0.1
+ */
+int invlock_uring_begin(struct invlock_uring *uring, const void *buf, size_t len,
+			struct invlock_uring_op *op);
+
+/**
  * invlock_uring_file_align() - ask what fixed requests on a file ask of their memory
  * @fd: a descriptor, not the place of a registered file
  *
@@ -229,7 +266,8 @@ int invlock_uring_prime(struct invlock_uring *uring, void *addr, size_t len);
 
 /**
  * invlock_uring_done() - say that a request is over
- * @op: its CQE has arrived, with whatever result; or it will never be submitted
+ * @op: its CQE, or the last of them, has arrived, with whatever result; or it will never be
+ *	submitted
  *
  * Context: any thread, never sleeps. Ordering: the slot is used again only afterwards.
  * Return: 0; -EINVAL for NULL, or when it was done before; -EOWNERDEAD in a forked child.

@@ -53,7 +53,10 @@ int main(int argc, char **argv)
 	/* registered now, and not by the first request */
 	if (invlock_uring_prime(uring, buf, LEN))
 		printf("not registered: its requests go plain\n");
-	/* a write is prepared in the same way: invlock_uring_prep_write() */
+	/*
+	 * Prepared in the same way: invlock_uring_prep_write(), invlock_uring_prep_send_zc(), and
+	 * what the program prepares itself after invlock_uring_begin().
+	 */
 	for (int i = 0; i < 3; i++)
 		read_once(&ring, uring, fd, buf);
 	invlock_cache_reap(invlock_uring_cache(uring));
