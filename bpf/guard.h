@@ -310,9 +310,12 @@ static inline void mend_others(struct bpf_guard_cpu *c, struct task_struct *task
 	if (u && runs_skipped(offset, BPF_ROLE_URING) != c->from[BPF_ROLE_URING] &&
 	    (!bpf_core_field_exists(task->io_uring) || task->io_uring))
 		feed_close(u, INVLOCK_FEED_DEGRADED);
-	if (runs_skipped(offset, BPF_ROLE_LIFE) != c->from[BPF_ROLE_LIFE] &&
-	    (mm_of(task) || !task->signal->live.counter))
-		leave_stray(mm_of(task), task->tgid);
+	if (runs_skipped(offset, BPF_ROLE_LIFE) != c->from[BPF_ROLE_LIFE]) {
+		if (mm_of(task) || !task->signal->live.counter)
+			leave_stray(mm_of(task), task->tgid);
+		else
+			lose_thread(task->tgid, task->pid);
+	}
 	/*
 	 * The skipped run was for a page that leaves a file, which only PREEMPT_RT can skip, or for
 	 * tracing that is switched off.

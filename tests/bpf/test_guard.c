@@ -271,6 +271,40 @@ TEST(a_call_whose_enter_was_skipped_is_marked_for_as_long_as_it_runs)
 	munmap(page, PAGE);
 }
 
+/* the exit of its last call may be skipped, and it makes no other */
+static void *call_once(void *page)
+{
+	struct timespec nap = { .tv_nsec = 30000 };
+
+	pin_to(0, SCHED_FIFO);
+	nanosleep(&nap, NULL);
+	madvise(page, PAGE, MADV_DONTNEED);
+	return NULL;
+}
+
+TEST(a_thread_that_exits_leaves_nothing_marked)
+{
+	char *page = new_page();
+	pthread_t thread;
+
+	open_guarded();
+	over = false;
+	sem_init(&begun, 0, 0);
+	assert_int_equal(pthread_create(&caller, NULL, call_all_the_time, NULL), 0);
+	sem_wait(&begun);
+	for (int i = 0; i < 20000 && guard_now()->nr_skipping < 2 * WINDOWS; i++) {
+		assert_int_equal(pthread_create(&thread, NULL, call_once, page), 0);
+		pthread_join(thread, NULL);
+	}
+	over = true;
+	pthread_join(caller, NULL);
+	expect_sight(&mm);
+	expect_exact();
+	assert_true(guard_now()->nr_skipping >= 2 * WINDOWS);
+	watch_close(&mm);
+	munmap(page, PAGE);
+}
+
 /* in a process of its own; Return: 0, or what went wrong */
 static int join_and_look(void)
 {
