@@ -29,6 +29,11 @@ void mm_lock(void)
 	pthread_mutex_lock(&lock);
 }
 
+bool mm_try_lock(void)
+{
+	return !pthread_mutex_trylock(&lock);
+}
+
 void mm_unlock(void)
 {
 	pthread_mutex_unlock(&lock);

@@ -45,6 +45,7 @@ static inline bool mm_alive(const struct invlock_mm *mm)
  * free.
  */
 void mm_lock(void);
+bool mm_try_lock(void);
 void mm_unlock(void);
 
 /* Make an mm that is not shared; for invlock_mm_close(). @flags: INVLOCK_MM_* */

@@ -126,13 +126,23 @@ static void *reap_loop(void *arg)
 	}
 }
 
-/* What dereg() needs may be gone soon: from now on it is not called. Nor in a forked child. */
+static bool exits;	/* no thread is started any more; mm_lock() */
+
+/*
+ * What dereg() needs may be gone soon: from now on it is not called. The thread is not waited for,
+ * because it may be in a dereg() that waits for us; nor is an open, which may take long.
+ */
 static void stop_at_exit(void)
 {
-	if (!reaper->runs)
-		return;
 	port_store(&reaper->stop, true);
 	reaper_wake();
+	if (!mm_try_lock())
+		return;
+	exits = true;
+	if (reaper->runs)
+		pthread_detach(reaper->thread);
+	reaper->runs = false;
+	mm_unlock();
 }
 
 /* Locks: mm_lock() */
@@ -166,7 +176,7 @@ static int add_locked(struct invlock_cache *cache)
 		reaper = map_wiped_on_fork(sizeof(*reaper));
 	if (!reaper)
 		return -ENOMEM;
-	if (!reaper->runs) {
+	if (!reaper->runs && !exits) {
 		err = start_thread();
 		if (err)
 			return err;
