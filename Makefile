@@ -10,6 +10,8 @@
 #	make lint	the checks that need no build
 #	make vm-test	the kernel module, the BPF monitor and the races in virtual
 #			machines (K=6.1, 6.12, newest, debug, kcsan or all; TORTURE=seconds)
+#	make package-test	the Debian packages: built, installed, used and removed in
+#			roots of their own (SUITE=bookworm)
 #	make bench	the measurements
 #	make bench-kernel	the kernel's, in a virtual machine (K=6.1 or 6.12), as JSON
 #	make install	DESTDIR= and PREFIX= as usual; runs ldconfig, or says why it cannot
@@ -24,7 +26,8 @@ ARGS	?=
 # seconds that make fuzz takes for each target
 TIME	?= 600
 
-.PHONY: all run test test-quick proof fuzz lint vm-test bench bench-kernel install uninstall clean
+.PHONY: all run test test-quick proof fuzz lint vm-test package-test bench \
+	bench-kernel install uninstall clean
 
 all:
 	@scripts/deps.sh build
@@ -57,6 +60,10 @@ lint:
 
 vm-test:
 	@tests/vm/run.sh -w all $(if $(K),-k $(K)) $(if $(TORTURE),-t $(TORTURE))
+
+package-test:
+	@scripts/deps.sh package
+	@tests/package/run.sh $(if $(SUITE),-s $(SUITE))
 
 bench:
 	@scripts/deps.sh build bench

@@ -19,7 +19,8 @@ MAX_COLUMNS = 100
 C = ('.c', '.h')
 SOURCE = C + ('.sh', '.py', '.S')
 # files that can carry no comment, or that are not ours to change
-NO_SPDX = ('.json', '.svg', '.png', '.txt', '.bin', '.patch')
+NO_SPDX = ('.json', '.svg', '.png', '.txt', '.bin', '.patch', 'debian/changelog',
+           'debian/copyright', 'debian/source/format', 'debian/invlock-dkms.dkms')
 
 # held to the rules of core: no OS, no libc. tests/sim explores the schedules of all these files
 PURE = ('core/', 'lib/cache/index.', 'lib/cache/pin.', 'lib/cache/region.')

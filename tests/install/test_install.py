@@ -110,6 +110,14 @@ def the_adapter_shows_every_function_of_its_header_and_nothing_else():
     assert shown == _declared([_one('**/invlock/uring.h')]), shown
 
 
+def the_symbols_files_of_the_packages_name_every_function():
+    for library, headers in (('libinvlock', _library_headers()),
+                             ('libinvlock-uring', [_one('**/invlock/uring.h')])):
+        with open(f'{ROOT}/debian/{library}0.symbols', encoding='utf-8') as f:
+            named = set(re.findall(r'^ (invlock_\w+)@', f.read(), flags=re.M))
+        assert named == _declared(headers), named ^ _declared(headers)
+
+
 def the_libraries_carry_their_names_and_stay_loaded():
     for name in 'invlock', 'invlock-uring':
         dynamic = _run('readelf', '-dW', _one(f'**/lib{name}.so'))
@@ -234,6 +242,8 @@ def everything_that_names_the_version_says_the_same():
     assert '.'.join(parts) == version, (parts, version)
     with open(f'{ROOT}/kmod/dkms.conf', encoding='utf-8') as f:
         assert f'PACKAGE_VERSION="{version}"' in f.read()
+    with open(f'{ROOT}/debian/changelog', encoding='utf-8') as f:
+        assert f.readline().startswith(f'invlock ({version}) ')
     for name in 'invlock', 'invlock-uring':
         assert _pkg_config('--modversion', name) == [version]
         assert _one(f'**/lib{name}.so.{version}')

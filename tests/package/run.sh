@@ -1,0 +1,219 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+#
+# run.sh [-s SUITE] - build the Debian packages, install, use and remove them, and print TAP
+#
+# SUITE is bookworm (Debian 12), unless it is given. Packages are built in one root and used in
+# another, which has nothing but what they depend on. Both are made once, from the mirror of this
+# machine, and kept in $INVLOCK_CACHE/package, or /var/cache/invlock/package: remove a root to have
+# it made anew. What a run writes into them goes to an overlay that is thrown away.
+set -uo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+root=$(cd "$here/../.." && pwd)
+cache=${INVLOCK_CACHE:-/var/cache/invlock}/package
+suite=bookworm
+if [ $# = 2 ] && [ "$1" = -s ]; then
+	suite=$2
+elif [ $# != 0 ]; then
+	echo "usage: run.sh [-s SUITE]" >&2
+	exit 2
+fi
+build_packages=build-essential,debhelper,dh-dkms,dkms,dh-python,fakeroot,lintian,meson,ninja-build
+build_packages+=,pkg-config,clang,bpftool,libbpf-dev,liburing-dev,libjson-c-dev,python3
+nr=0
+failed=0
+
+skip_all()	# WHY
+{
+	echo "1..0 # SKIP $1"
+	exit 0
+}
+
+bail_out()	# WHY
+{
+	echo "Bail out! $1"
+	sed 's/^/# /' "$work/log" | tail -n 30
+	exit 1
+}
+
+[ "$(id -u)" = 0 ] || skip_all "a root to install packages in needs root"
+command -v mmdebstrap > /dev/null || skip_all "mmdebstrap is missing: scripts/deps.sh package"
+
+# everything below happens in a mount namespace: what is mounted goes with it
+if [ -z "${INVLOCK_PACKAGE_INSIDE:-}" ]; then
+	exec env INVLOCK_PACKAGE_INSIDE=1 unshare --mount "$here/run.sh" -s "$suite"
+fi
+work=$(mktemp -d)
+trap 'umount -l "$work"/*/merged "$work" 2> /dev/null; rm -rf "$work"' EXIT
+mount -t tmpfs -o size=4g tmpfs "$work" || exit 1
+
+base_root()	# NAME PACKAGES
+{
+	local dir=$cache/$suite-$1
+
+	[ -d "$dir" ] && return
+	mkdir -p "$cache" && rm -rf "$dir.new" &&
+	"$root/tests/vm/mirror.py" "$suite" > "$work/mirror.sources" &&
+	mmdebstrap --quiet --variant=minbase --include="$2" \
+		--aptopt='APT::Install-Recommends "false"' \
+		"$suite" "$dir.new" "$work/mirror.sources" && mv "$dir.new" "$dir"
+}
+
+enter_root()	# NAME: mount it, with what programs in it need
+{
+	local merged=$work/$1/merged
+
+	mkdir -p "$work/$1"/{upper,work,merged} &&
+	mount -t overlay overlay "$merged" -o \
+		"lowerdir=$cache/$suite-$1,upperdir=$work/$1/upper,workdir=$work/$1/work" &&
+	mount -t proc proc "$merged/proc" && mount --rbind /sys "$merged/sys" &&
+	mount --rbind /dev "$merged/dev" && cp /etc/resolv.conf /etc/hosts "$merged/etc/"
+}
+
+inside()	# NAME COMMAND...
+{
+	chroot "$work/$1/merged" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 \
+		HOME=/root DEBIAN_FRONTEND=noninteractive "${@:2}" < /dev/null
+}
+
+try()	# TITLE COMMAND...
+{
+	nr=$((nr + 1))
+	if "${@:2}" > "$work/log" 2>&1; then
+		echo "ok $nr - $1"
+	else
+		echo "not ok $nr - $1"
+		sed 's/^/# /' "$work/log" | tail -n 40
+		failed=1
+	fi
+}
+
+packages_build()
+{
+	mkdir -p "$work/build/merged/src/invlock" &&
+	(cd "$root" && tar -c --exclude=./build* --exclude=./.git .) |
+		tar -x -C "$work/build/merged/src/invlock" &&
+	inside build sh -c 'cd /src/invlock &&
+		DPKG_GENSYMBOLS_CHECK_LEVEL=4 dpkg-buildpackage -us -uc -j2'
+}
+
+lintian_is_content()
+{
+	inside build sh -c 'useradd -m lintian; chmod -R a+rX /src
+		su lintian -c "lintian --fail-on error,warning --display-info \
+			--suppress-tags initial-upload-closes-no-bugs,unknown-architecture \
+			/src/*.changes"'
+}
+
+build_is_hardened()
+{
+	local file=$work/build/merged/src/invlock/debian
+
+	# position independent, bound at the start, no writable code
+	readelf -hW "$file/invlock-tools/usr/bin/invlock" | grep 'DYN' &&
+	for one in "$file/invlock-tools/usr/bin/invlock" \
+		"$file"/libinvlock0/usr/lib/*/libinvlock.so.0.*; do
+		readelf -dW "$one" | grep -E 'BIND_NOW|NOW' &&
+		readelf -lW "$one" | grep 'GNU_STACK.*RW ' &&
+		readelf -lW "$one" | grep GNU_RELRO || return
+	done
+}
+
+install()	# PACKAGE...: with what it depends on
+{
+	local files=() name
+
+	for name in "$@"; do
+		files+=("/debs/$(basename "$work"/clean/merged/debs/"$name"_*.deb)")
+	done
+	add "${files[@]}"
+}
+
+add()	# PACKAGE...: of the suite, or a file
+{
+	inside clean apt-get -qq -y install --no-install-recommends "$@"
+}
+
+as_user()	# COMMAND...
+{
+	inside clean setpriv --reuid 65534 --regid 65534 --clear-groups \
+		env HOME=/tmp TMPDIR=/var/tmp "$@"
+}
+
+tools_prove_as_an_ordinary_user()
+{
+	as_user invlock --version &&
+	as_user invlock prove --seconds 2 --device soft --monitor manual &&
+	inside clean sh -c 'invlock doctor -m manual; [ $? = 1 ]'
+}
+
+readme_example_runs()
+{
+	install libinvlock-dev &&
+	add gcc libc6-dev pkg-config &&
+	awk '/^```c$/ { on = 1; next } /^```$/ { on = 0 } on' "$root/README.md" \
+		> "$work/clean/merged/tmp/example.c" &&
+	inside clean sh -c 'cd /tmp && cc example.c $(pkg-config --cflags --libs invlock) &&
+		./a.out' | grep 'registered 4096 bytes\|registered 8192 bytes' &&
+	inside clean sh -c 'cd /tmp && cc /usr/share/doc/libinvlock-dev/examples/uring.c \
+		$(pkg-config --cflags --libs invlock-uring)'
+}
+
+python_uses_the_library()
+{
+	install python3-invlock &&
+	as_user python3 -c 'if True:
+		import invlock
+		with invlock.MM("manual") as mm, invlock.Cache(mm, lambda a, n: 7, print) as cache:
+			with cache.get(bytearray(4096)) as pin:
+				assert pin.handle == 7'
+}
+
+dkms_builds_the_module()
+{
+	local kernel
+
+	add linux-headers-cloud-amd64 &&
+	install invlock-dkms &&
+	kernel=$(basename "$work"/clean/merged/usr/src/linux-headers-*-cloud-amd64) &&
+	kernel=${kernel#linux-headers-} &&
+	inside clean dkms status -m invlock -k "$kernel" | grep installed &&
+	inside clean modinfo -k "$kernel" invlock | grep "vermagic: *$kernel "
+}
+
+files_of_ours()
+{
+	inside clean find / -xdev '(' -path /proc -o -path /sys -o -path /dev -o -path /debs -o \
+		-path /tmp -o -path /var/log -o -path /var/cache ')' -prune -o \
+		-name '*invlock*' -print
+}
+
+# configuration files and what DKMS built are gone with the packages
+nothing_is_left()
+{
+	local before after
+
+	before=$(files_of_ours) && [ -n "$before" ] &&
+	inside clean apt-get -qq -y purge 'libinvlock*' 'invlock-*' python3-invlock &&
+	after=$(files_of_ours) && echo "left: $after" && [ -z "$after" ]
+}
+
+base_root build "$build_packages" > "$work/log" 2>&1 || bail_out "the root to build in is not made"
+base_root clean ca-certificates > "$work/log" 2>&1 || bail_out "the clean root is not made"
+enter_root build > "$work/log" 2>&1 || bail_out "the root to build in is not mounted"
+enter_root clean > "$work/log" 2>&1 || bail_out "the clean root is not mounted"
+packages_build > "$work/log" 2>&1 || bail_out "the packages do not build"
+mkdir "$work/clean/merged/debs" && cp "$work"/build/merged/src/*.deb "$work/clean/merged/debs/"
+
+echo "TAP version 13"
+echo "1..7"
+try "lintian finds nothing" lintian_is_content
+try "what was built is hardened" build_is_hardened
+inside clean apt-get -qq update > "$work/log" 2>&1
+try "the command proves it as an ordinary user" eval \
+	"install libinvlock0 libinvlock-uring0 invlock-tools && tools_prove_as_an_ordinary_user"
+try "the example of the README compiles and runs" readme_example_runs
+try "Python uses the library" python_uses_the_library
+try "DKMS builds the module against the headers of the suite's kernel" dkms_builds_the_module
+try "nothing is left when all is removed" nothing_is_left
+exit "$failed"
