@@ -15,6 +15,7 @@
 
 #define PAGE		4096UL
 #define NR_CACHES	20
+#define EXIT_SKIP	77
 
 static struct toy toy;
 /* never touched: the toy does not look at it */
@@ -72,6 +73,8 @@ static void in_child(int (*run)(void))
 	if (!pid)
 		exit(run());
 	assert_int_equal(waitpid(pid, &status, 0), pid);
+	if (WIFEXITED(status) && WEXITSTATUS(status) == EXIT_SKIP)
+		TEST_SKIP("no seccomp filter can be had here");
 	assert_int_equal(status, 0);
 }
 
@@ -288,7 +291,7 @@ static int reap_without_timers(void)
 {
 	toy_open(&toy, &often);
 	if (!refuse_timers())
-		return 0;	/* no seccomp here: nothing to fear from it */
+		return EXIT_SKIP;
 	register_page(toy.cache, mem);
 	toy_change(&toy, mem, PAGE);
 	wait_until_none_is_live();
@@ -302,7 +305,8 @@ TEST(a_sandbox_that_refuses_timers_does_not_stop_the_reaper)
 
 static int reap_in_child(void)
 {
-	struct toy *own = calloc(1, sizeof(*own));
+	static struct toy of_child;
+	struct toy *own = &of_child;
 
 	toy_open(own, &often);
 	register_page(own->cache, mem);
