@@ -303,4 +303,45 @@ TEST(a_range_that_was_moved_is_no_longer_watched_at_its_new_place)
 	rig_close(&rig);
 }
 
+/* The kernel splits the mapping where the watched part begins and ends: docs/monitors.md. */
+TEST(a_mapping_that_is_watched_in_part_is_not_resized_until_it_is_dropped)
+{
+	struct translation t;
+	struct rig rig;
+	char *p, *q;
+
+	RIG_OPEN(&rig);
+	p = map_at(NULL, 16 * PAGE, 0);
+	assert_int_equal(translate(&rig, p + 4 * PAGE, PAGE, &t), 0);
+	assert_ptr_equal(mremap(p, 16 * PAGE, 32 * PAGE, MREMAP_MAYMOVE), MAP_FAILED);
+	assert_int_equal(errno, EFAULT);
+	assert_true(is_valid(&rig, &t));
+	drop(&rig, &t);
+	q = mremap(p, 16 * PAGE, 32 * PAGE, MREMAP_MAYMOVE);
+	assert_ptr_not_equal(q, MAP_FAILED);
+	munmap(q, 32 * PAGE);
+	rig_close(&rig);
+}
+
+TEST(a_mapping_that_is_watched_as_a_whole_is_resized_and_stale)
+{
+	struct translation t;
+	struct rig rig;
+	char *p, *q;
+
+	RIG_OPEN(&rig);
+	p = map_at(NULL, 16 * PAGE, 0);
+	assert_int_equal(translate(&rig, p, 16 * PAGE, &t), 0);
+	/* a larger mapping at another place: what follows this one is taken */
+	q = map_at(p + 16 * PAGE, PAGE, MAP_FIXED_NOREPLACE);
+	p = mremap(p, 16 * PAGE, 32 * PAGE, MREMAP_MAYMOVE);
+	assert_ptr_not_equal(p, MAP_FAILED);
+	assert_false(is_valid(&rig, &t));
+	drop(&rig, &t);
+	munmap(p, 32 * PAGE);
+	if (q != MAP_FAILED)
+		munmap(q, PAGE);
+	rig_close(&rig);
+}
+
 TEST_MAIN()
