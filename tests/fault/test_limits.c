@@ -16,7 +16,7 @@
 #define PAGE	4096UL
 #define STRIDE	(2 * PAGE)	/* ranges at this distance are not merged */
 
-static struct toy toy;
+static struct fake_device fake;
 
 /* Opens an mm of this monitor, and a cache of the fake device. */
 static void open_with(const char *monitor, const struct invlock_cache_options *options)
@@ -28,15 +28,15 @@ static void open_with(const char *monitor, const struct invlock_cache_options *o
 	struct invlock_why why;
 	int err;
 
-	toy = (struct toy){};
-	err = invlock_mm_open(&mo, &toy.mm, &why);
+	fake = (struct fake_device){};
+	err = invlock_mm_open(&mo, &fake.mm, &why);
 	if (err == -EPERM || err == -ENOSYS || err == -EOPNOTSUPP)
 		TEST_SKIP("%.180s", why.text);
 	assert_int_equal(err, 0);
 	co.need = INVLOCK_BIT(UNMAP);
-	co.ops = (struct invlock_cache_ops){ toy_reg, toy_dereg };
-	co.ctx = &toy;
-	assert_int_equal(invlock_cache_open(toy.mm, &co, &toy.cache, NULL), 0);
+	co.ops = (struct invlock_cache_ops){ fake_reg, fake_dereg };
+	co.ctx = &fake;
+	assert_int_equal(invlock_cache_open(fake.mm, &co, &fake.cache, NULL), 0);
 }
 
 static char *map_pages(size_t len)
@@ -49,7 +49,7 @@ static char *map_pages(size_t len)
 
 static int get(char *at, struct invlock_pin *pin)
 {
-	return invlock_cache_get(toy.cache, at, PAGE, 0, pin);
+	return invlock_cache_get(fake.cache, at, PAGE, 0, pin);
 }
 
 static int use(char *at)
@@ -68,13 +68,13 @@ TEST(when_the_monitor_can_watch_no_more_idle_entries_make_room)
 	char *mem = map_pages(100 * STRIDE);
 
 	open_with("uffd", &o);
-	((struct uffd *)toy.mm->data)->max_runs = 8;
+	((struct uffd *)fake.mm->data)->max_runs = 8;
 	for (int i = 0; i < 100; i++)
 		assert_int_equal(use(mem + i * STRIDE), 0);
-	assert_true(toy_stats(&toy).evicted >= 92);
-	assert_int_equal(toy_stats(&toy).refused, 0);
-	assert_true(toy.nr_live <= 8);
-	toy_close(&toy);
+	assert_true(fake_stats(&fake).evicted >= 92);
+	assert_int_equal(fake_stats(&fake).refused, 0);
+	assert_true(fake.nr_live <= 8);
+	fake_close(&fake);
 	munmap(mem, 100 * STRIDE);
 }
 
@@ -85,17 +85,17 @@ TEST(pinned_entries_make_no_room_and_the_error_says_full)
 	struct invlock_pin pins[8], more;
 
 	open_with("uffd", &o);
-	((struct uffd *)toy.mm->data)->max_runs = 8;
+	((struct uffd *)fake.mm->data)->max_runs = 8;
 	for (int i = 0; i < 8; i++)
 		assert_int_equal(get(mem + i * STRIDE, &pins[i]), 0);
 	assert_int_equal(get(mem + 8 * STRIDE, &more), -ENOSPC);
-	assert_int_equal(toy_stats(&toy).refused_full, 1);
-	assert_int_equal(toy.nr_live, 8);
+	assert_int_equal(fake_stats(&fake).refused_full, 1);
+	assert_int_equal(fake.nr_live, 8);
 	assert_int_equal(invlock_cache_put(&pins[3]), 0);
 	assert_int_equal(get(mem + 8 * STRIDE, &pins[3]), 0);
 	for (int i = 0; i < 8; i++)
 		assert_int_equal(invlock_cache_put(&pins[i]), 0);
-	toy_close(&toy);
+	fake_close(&fake);
 	munmap(mem, 10 * STRIDE);
 }
 
@@ -156,7 +156,7 @@ static void without_maps(const char *monitor)
 	assert_int_equal(use(mem), 0);
 	filler = exhaust_maps(&filler_len);
 	/* A hit needs no mapping. A miss works or is refused. A failed open gives its reason. */
-	assert_int_equal(invlock_cache_get(toy.cache, mem, PAGE, INVLOCK_GET_CACHED, &pin), 0);
+	assert_int_equal(invlock_cache_get(fake.cache, mem, PAGE, INVLOCK_GET_CACHED, &pin), 0);
 	assert_int_equal(invlock_cache_put(&pin), 0);
 	for (int i = 1; i < 40; i++) {
 		err = use(mem + i * STRIDE);
@@ -169,7 +169,7 @@ static void without_maps(const char *monitor)
 	munmap(filler, filler_len);
 	for (int i = 0; i < 40; i++)
 		assert_int_equal(use(mem + i * STRIDE), 0);
-	toy_close(&toy);
+	fake_close(&fake);
 	munmap(mem, len);
 }
 
@@ -203,13 +203,13 @@ static int lock_halves(void *ctx, void *addr, size_t len, uint64_t *ret_handle)
 		munlock(addr, half);
 		return -ENOMEM;
 	}
-	return toy_reg(ctx, addr, len, ret_handle);
+	return fake_reg(ctx, addr, len, ret_handle);
 }
 
 static void unlock(void *ctx, void *addr, size_t len, uint64_t handle)
 {
 	munlock(addr, len);
-	toy_dereg(ctx, addr, len, handle);
+	fake_dereg(ctx, addr, len, handle);
 }
 
 static long locked_kib(void)
@@ -232,40 +232,40 @@ static int live_with_memlock(char *mem)
 	struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
 	struct __user_cap_data_struct none[2] = {};
 	struct invlock_cache_options o = {
-		.size = sizeof(o), .ops = { lock_halves, unlock }, .ctx = &toy,
+		.size = sizeof(o), .ops = { lock_halves, unlock }, .ctx = &fake,
 	};
 	struct invlock_mm_options mo = { .size = sizeof(mo), .monitor = "manual" };
 	struct invlock_pin pins[8], more;
 
 	if (setrlimit(RLIMIT_MEMLOCK, &limit) || syscall(SYS_capset, &head, none))
 		return 77;
-	if (invlock_mm_open(&mo, &toy.mm, NULL) ||
-	    invlock_cache_open(toy.mm, &o, &toy.cache, NULL))
+	if (invlock_mm_open(&mo, &fake.mm, NULL) ||
+	    invlock_cache_open(fake.mm, &o, &fake.cache, NULL))
 		return 8;
 	/* 5 pages each, so that the limit is reached in the middle of a registration */
 	for (int i = 0; i < 50; i++) {
-		if (invlock_cache_get(toy.cache, mem + i * 6 * PAGE, 5 * PAGE, 0, &more) ||
+		if (invlock_cache_get(fake.cache, mem + i * 6 * PAGE, 5 * PAGE, 0, &more) ||
 		    invlock_cache_put(&more))
 			return 1;
 		if (locked_kib() > (long)(LOCKED_PAGES * PAGE / 1024))
 			return 2;
 	}
 	for (int i = 0; i < 3; i++)
-		if (invlock_cache_get(toy.cache, mem + i * 6 * PAGE, 5 * PAGE, 0, &pins[i]))
+		if (invlock_cache_get(fake.cache, mem + i * 6 * PAGE, 5 * PAGE, 0, &pins[i]))
 			return 3;
-	if (invlock_cache_get(toy.cache, mem + 200 * PAGE, 5 * PAGE, 0, &more) != -ENOMEM)
+	if (invlock_cache_get(fake.cache, mem + 200 * PAGE, 5 * PAGE, 0, &more) != -ENOMEM)
 		return 4;
 	/* The half that was locked has been unlocked. */
 	if (locked_kib() != 15 * 4)
 		return 5;
 	if (invlock_cache_put(&pins[0]) ||
-	    invlock_cache_get(toy.cache, mem + 200 * PAGE, 5 * PAGE, 0, &pins[0]))
+	    invlock_cache_get(fake.cache, mem + 200 * PAGE, 5 * PAGE, 0, &pins[0]))
 		return 6;
 	for (int i = 0; i < 3; i++)
 		invlock_cache_put(&pins[i]);
-	if (invlock_cache_close(toy.cache) || locked_kib() || toy.nr_live || toy.nr_wrong)
+	if (invlock_cache_close(fake.cache) || locked_kib() || fake.nr_live || fake.nr_wrong)
 		return 7;
-	invlock_mm_close(toy.mm);
+	invlock_mm_close(fake.mm);
 	return 0;
 }
 
@@ -275,7 +275,7 @@ TEST(locked_memory_runs_out_in_the_middle_of_a_registration)
 	int status;
 	pid_t pid;
 
-	toy = (struct toy){};
+	fake = (struct fake_device){};
 	pid = fork();
 	assert_true(pid >= 0);
 	if (!pid)
@@ -294,14 +294,14 @@ static char *const nowhere = (char *)0x100000000;
 static void change_the_neighbour(unsigned int nr)
 {
 	while (nr--)
-		toy_change(&toy, nowhere + 7 * PAGE, PAGE);
+		fake_change(&fake, nowhere + 7 * PAGE, PAGE);
 }
 
 TEST(a_ring_that_was_overrun_proves_nothing)
 {
 	struct invlock_pin a, b;
 
-	toy_open(&toy, NULL);
+	fake_open(&fake, NULL);
 	assert_int_equal(get(nowhere, &a), 0);
 	/* As many events as the ring holds: they prove that none was in our range. */
 	change_the_neighbour(INVLOCK_NR_EVENTS);
@@ -309,7 +309,7 @@ TEST(a_ring_that_was_overrun_proves_nothing)
 	assert_int_equal(a.handle, b.handle);
 	invlock_cache_put(&b);
 	/* One event in our range, which then leaves the ring. */
-	toy_change(&toy, nowhere, PAGE);
+	fake_change(&fake, nowhere, PAGE);
 	change_the_neighbour(2 * INVLOCK_NR_EVENTS);
 	assert_int_equal(get(nowhere, &b), 0);
 	assert_int_not_equal(a.handle, b.handle);
@@ -320,22 +320,22 @@ TEST(a_ring_that_was_overrun_proves_nothing)
 	assert_int_not_equal(a.handle, b.handle);
 	invlock_cache_put(&a);
 	invlock_cache_put(&b);
-	toy_close(&toy);
+	fake_close(&fake);
 }
 
 TEST_PLANTED(no_check, without_the_check_an_overrun_ring_leads_to_a_stale_hit)
 {
 	struct invlock_pin a, b;
 
-	toy_open(&toy, NULL);
+	fake_open(&fake, NULL);
 	assert_int_equal(get(nowhere, &a), 0);
-	toy_change(&toy, nowhere, PAGE);
+	fake_change(&fake, nowhere, PAGE);
 	change_the_neighbour(INVLOCK_NR_EVENTS);
 	assert_int_equal(get(nowhere, &b), 0);
 	assert_int_equal(a.handle, b.handle);
 	invlock_cache_put(&a);
 	invlock_cache_put(&b);
-	toy_close(&toy);
+	fake_close(&fake);
 }
 
 TEST_MAIN()

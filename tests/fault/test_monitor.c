@@ -34,7 +34,7 @@ struct shared {
 };
 
 static struct shared *shared;
-static struct toy toy;
+static struct fake_device fake;
 
 static void phase(unsigned int nr)
 {
@@ -89,19 +89,19 @@ static void open_with(const char *monitor, unsigned int flags)
 		.size = sizeof(co),
 		.flags = flags ? flags : INVLOCK_CACHE_NO_REAPER,
 		.need = INVLOCK_BIT(UNMAP),
-		.ops = { toy_reg, toy_dereg },
-		.ctx = &toy,
+		.ops = { fake_reg, fake_dereg },
+		.ctx = &fake,
 		.time_ns = NEAR_NS,
 		.reap_ms = 10,
 	};
 	struct invlock_why why;
-	int err = invlock_mm_open(&mo, &toy.mm, &why);
+	int err = invlock_mm_open(&mo, &fake.mm, &why);
 
 	if (err) {
 		snprintf(shared->why, sizeof(shared->why), "%.180s", why.text);
 		_exit(err == -EPERM || err == -ENOSYS || err == -EOPNOTSUPP ? EXIT_SKIP : 1);
 	}
-	EXPECT(!invlock_cache_open(toy.mm, &co, &toy.cache, &why));
+	EXPECT(!invlock_cache_open(fake.mm, &co, &fake.cache, &why));
 }
 
 static char *map_page(void *at)
@@ -114,7 +114,7 @@ static char *map_page(void *at)
 static int64_t use(char *at)
 {
 	struct invlock_pin pin;
-	int err = invlock_cache_get(toy.cache, at, PAGE, 0, &pin);
+	int err = invlock_cache_get(fake.cache, at, PAGE, 0, &pin);
 
 	if (err)
 		return err;
@@ -124,9 +124,9 @@ static int64_t use(char *at)
 
 static void close_all(void)
 {
-	EXPECT(!invlock_cache_close(toy.cache));
-	invlock_mm_close(toy.mm);
-	EXPECT(!toy.nr_live && !toy.nr_wrong);
+	EXPECT(!invlock_cache_close(fake.cache));
+	invlock_mm_close(fake.mm);
+	EXPECT(!fake.nr_live && !fake.nr_wrong);
 }
 
 /* ---- in the test: stopping or killing one thread of the child ---- */
@@ -184,7 +184,7 @@ static void run(void (*job)(void), bool and_kill)
 	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
 		      -1, 0);
 	assert_ptr_not_equal(shared, MAP_FAILED);
-	toy = (struct toy){};
+	fake = (struct fake_device){};
 	pid = fork();
 	assert_true(pid >= 0);
 	if (!pid) {
@@ -250,7 +250,7 @@ static void look_during_munmap(pthread_t *ret_id, char *page, char *other)
 	 */
 	EXPECT(use(page) == -EBUSY);
 	EXPECT(use(other) == -EBUSY);
-	EXPECT(invlock_cache_reap(toy.cache) >= 0);
+	EXPECT(invlock_cache_reap(fake.cache) >= 0);
 	phase(3);
 }
 
@@ -304,17 +304,17 @@ static void without_a_reaper(bool dies)
 	open_with("manual", INVLOCK_CACHE_REAPER);
 	EXPECT(use(page) == 1);
 	wait_until_stopped("invlock-reaper");
-	toy_change(&toy, page, PAGE);
+	fake_change(&fake, page, PAGE);
 	EXPECT(use(page) == 2);
-	toy_change(&toy, page, PAGE);
-	EXPECT(invlock_cache_reap(toy.cache) >= 1);
-	toy_change(&toy, page, PAGE);
+	fake_change(&fake, page, PAGE);
+	EXPECT(invlock_cache_reap(fake.cache) >= 1);
+	fake_change(&fake, page, PAGE);
 	EXPECT(use(page) == 3);
-	toy_change(&toy, page, PAGE);
+	fake_change(&fake, page, PAGE);
 	phase(3);
 	wait_for(4);
 	/* A thread that was only stopped continues its work. */
-	while (!dies && __atomic_load_n(&toy.nr_live, __ATOMIC_SEQ_CST))
+	while (!dies && __atomic_load_n(&fake.nr_live, __ATOMIC_SEQ_CST))
 		usleep(1000);
 	close_all();
 }
@@ -360,20 +360,20 @@ static void descriptors_closed(const char *monitor, unsigned int flags)
 		if (after > 0)
 			before = after;
 	}
-	EXPECT(invlock_cache_reap(toy.cache) >= 0);
+	EXPECT(invlock_cache_reap(fake.cache) >= 0);
 	close_all();
 }
 
 static void bpf_loses_descriptors(void)
 {
 	open_with("bpf", 0);
-	if (!monitor_bpf_let_go(toy.mm)) {
+	if (!monitor_bpf_let_go(fake.mm)) {
 		snprintf(shared->why, sizeof(shared->why), "there is no io_uring here to keep "
 			 "the BPF program attached");
 		_exit(EXIT_SKIP);
 	}
 	close_all();
-	toy = (struct toy){};
+	fake = (struct fake_device){};
 	descriptors_closed("bpf", 0);
 	/* The next open works. */
 	open_with("bpf", 0);
@@ -387,16 +387,16 @@ static void bpf_is_detached(void)
 
 	open_with("bpf", 0);
 	/* as on a machine without io_uring, where nothing keeps the program attached */
-	monitor_bpf_let_go(toy.mm);
+	monitor_bpf_let_go(fake.mm);
 	EXPECT(use(page) == 1);
 	EXPECT(!syscall(SYS_close_range, 3, ~0U, 0));
 	map_page(page);
 	/* The change went unseen. The cache finds that out when it looks for dead entries. */
-	EXPECT(invlock_cache_reap(toy.cache) == 1);
+	EXPECT(invlock_cache_reap(fake.cache) == 1);
 	EXPECT(use(page) == -ENOTRECOVERABLE);
 	EXPECT(use(map_page(NULL)) == -ENOTRECOVERABLE);
 	close_all();
-	toy = (struct toy){};
+	fake = (struct fake_device){};
 	open_with("bpf", 0);
 	EXPECT(use(page) == 1);
 	close_all();

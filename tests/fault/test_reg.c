@@ -12,14 +12,14 @@
 
 #define PAGE	4096UL
 
-static struct toy toy;
+static struct fake_device fake;
 static char *const mem = (char *)0x100000000;
 
 /* ---- reg() blocks ---- */
 
 static sem_t inside, go_on;
 
-static void block(struct toy *t, void *addr, size_t len)
+static void block(struct fake_device *t, void *addr, size_t len)
 {
 	(void)len;
 	/* only the first registration of the first page */
@@ -35,7 +35,7 @@ static void *get_the_first(void *ret)
 {
 	struct invlock_pin pin;
 
-	*(int *)ret = invlock_cache_get(toy.cache, mem, PAGE, 0, &pin);
+	*(int *)ret = invlock_cache_get(fake.cache, mem, PAGE, 0, &pin);
 	if (!*(int *)ret)
 		invlock_cache_put(&pin);
 	return NULL;
@@ -45,8 +45,8 @@ static void use(char *at)
 {
 	struct invlock_pin pin;
 
-	assert_int_equal(invlock_cache_get(toy.cache, at, PAGE, 0, &pin), 0);
-	assert_true(toy_is_live(&toy, pin.handle));
+	assert_int_equal(invlock_cache_get(fake.cache, at, PAGE, 0, &pin), 0);
+	assert_true(fake_is_live(&fake, pin.handle));
 	assert_int_equal(invlock_cache_put(&pin), 0);
 }
 
@@ -56,11 +56,11 @@ static void while_another_blocks(bool change)
 	pthread_t id;
 	int err = 1;
 
-	toy_open(&toy, &o);
+	fake_open(&fake, &o);
 	sem_init(&inside, 0, 0);
 	sem_init(&go_on, 0, 0);
 	use(mem + 16 * PAGE);
-	toy.during_reg = block;
+	fake.during_reg = block;
 	assert_int_equal(pthread_create(&id, NULL, get_the_first, &err), 0);
 	while (sem_wait(&inside))
 		;
@@ -70,16 +70,16 @@ static void while_another_blocks(bool change)
 		use(mem + i * PAGE);
 	use(mem);
 	if (change)
-		toy_change(&toy, mem, PAGE);
-	assert_true(invlock_cache_drop(toy.cache, mem, 4 * PAGE) >= 0);
-	assert_true(invlock_cache_reap(toy.cache) >= 0);
-	assert_true(toy_stats(&toy).entries <= 8);
+		fake_change(&fake, mem, PAGE);
+	assert_true(invlock_cache_drop(fake.cache, mem, 4 * PAGE) >= 0);
+	assert_true(invlock_cache_reap(fake.cache) >= 0);
+	assert_true(fake_stats(&fake).entries <= 8);
 	sem_post(&go_on);
 	assert_int_equal(pthread_join(id, NULL), 0);
 	assert_int_equal(err, 0);
-	assert_int_equal(toy_stats(&toy).collided, change);
+	assert_int_equal(fake_stats(&fake).collided, change);
 	use(mem);
-	toy_close(&toy);
+	fake_close(&fake);
 }
 
 TEST(while_reg_blocks_everything_else_goes_on)
@@ -97,7 +97,7 @@ TEST(a_change_while_reg_blocks_undoes_it)
 static unsigned int depth, deepest;
 static int wrong;
 
-static void call_everything(struct toy *t, void *addr, size_t len)
+static void call_everything(struct fake_device *t, void *addr, size_t len)
 {
 	struct invlock_pin pin, other;
 
@@ -121,21 +121,21 @@ static void call_everything(struct toy *t, void *addr, size_t len)
 static void with_callbacks(bool from_dereg)
 {
 	depth = deepest = wrong = 0;
-	toy_open(&toy, NULL);
+	fake_open(&fake, NULL);
 	if (from_dereg)
-		toy.during_dereg = call_everything;
+		fake.during_dereg = call_everything;
 	else
-		toy.during_reg = call_everything;
+		fake.during_reg = call_everything;
 	for (int i = 0; i < 4; i++) {
 		use(mem + i * PAGE);
-		toy_change(&toy, mem + i * PAGE, PAGE);
-		assert_true(invlock_cache_reap(toy.cache) >= 1);
+		fake_change(&fake, mem + i * PAGE, PAGE);
+		assert_true(invlock_cache_reap(fake.cache) >= 1);
 	}
-	toy.during_reg = toy.during_dereg = NULL;
+	fake.during_reg = fake.during_dereg = NULL;
 	assert_int_equal(wrong, 0);
 	assert_true(deepest >= 2);
 	use(mem);
-	toy_close(&toy);
+	fake_close(&fake);
 }
 
 TEST(reg_may_call_everything_for_the_range_that_it_registers)
@@ -152,7 +152,7 @@ TEST(dereg_may_call_everything)
 static struct invlock_pin taken[PIN_SLOTS + 5];
 static unsigned int nr_taken;
 
-static void take_all_slots(struct toy *t, void *addr, size_t len)
+static void take_all_slots(struct fake_device *t, void *addr, size_t len)
 {
 	t->during_reg = NULL;
 	(void)len;
@@ -167,17 +167,17 @@ TEST(reg_takes_every_slot_of_its_thread)
 {
 	struct invlock_pin pin;
 
-	toy_open(&toy, NULL);
+	fake_open(&fake, NULL);
 	nr_taken = 0;
-	toy.during_reg = take_all_slots;
-	assert_int_equal(invlock_cache_get(toy.cache, mem, PAGE, 0, &pin), 0);
+	fake.during_reg = take_all_slots;
+	assert_int_equal(invlock_cache_get(fake.cache, mem, PAGE, 0, &pin), 0);
 	assert_int_equal(nr_taken, PIN_SLOTS + 5);
 	for (unsigned int i = 0; i < nr_taken; i++) {
 		assert_int_not_equal(taken[i].handle, pin.handle);
 		assert_int_equal(invlock_cache_put(&taken[i]), 0);
 	}
 	assert_int_equal(invlock_cache_put(&pin), 0);
-	toy_close(&toy);
+	fake_close(&fake);
 }
 
 /* ---- reg() unmaps ---- */
@@ -193,12 +193,12 @@ static int reg_and_unmap(void *ctx, void *addr, size_t len, uint64_t *ret_handle
 	if (mincore(addr, PAGE, &resident))
 		return -EFAULT;
 	if (manual)
-		invlock_manual_start(toy.mm, addr, len);
+		invlock_manual_start(fake.mm, addr, len);
 	munmap(addr, len);
 	if (manual)
-		invlock_manual_end(toy.mm, addr, len);
+		invlock_manual_end(fake.mm, addr, len);
 	nr_registered++;
-	return toy_reg(ctx, addr, len, ret_handle);
+	return fake_reg(ctx, addr, len, ret_handle);
 }
 
 static void unmaps(const char *monitor, int want)
@@ -209,8 +209,8 @@ static void unmaps(const char *monitor, int want)
 	struct invlock_cache_options co = {
 		.size = sizeof(co),
 		.need = INVLOCK_BIT(UNMAP),
-		.ops = { reg_and_unmap, toy_dereg },
-		.ctx = &toy,
+		.ops = { reg_and_unmap, fake_dereg },
+		.ctx = &fake,
 	};
 	struct invlock_why why;
 	struct invlock_pin pin;
@@ -219,24 +219,24 @@ static void unmaps(const char *monitor, int want)
 
 	manual = !strcmp(monitor, "manual");
 	nr_registered = 0;
-	toy = (struct toy){};
-	err = invlock_mm_open(&mo, &toy.mm, &why);
+	fake = (struct fake_device){};
+	err = invlock_mm_open(&mo, &fake.mm, &why);
 	if (err == -EPERM || err == -ENOSYS || err == -EOPNOTSUPP)
 		TEST_SKIP("%.180s", why.text);
 	assert_int_equal(err, 0);
-	assert_int_equal(invlock_cache_open(toy.mm, &co, &toy.cache, NULL), 0);
+	assert_int_equal(invlock_cache_open(fake.mm, &co, &fake.cache, NULL), 0);
 	page = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	assert_ptr_not_equal(page, MAP_FAILED);
 	/*
 	 * The page is registered, the registration collides, and then there is nothing to register.
 	 */
-	assert_int_equal(invlock_cache_get(toy.cache, page, PAGE, 0, &pin), want);
+	assert_int_equal(invlock_cache_get(fake.cache, page, PAGE, 0, &pin), want);
 	assert_int_equal(nr_registered, 1);
 	if (!want)
 		assert_int_equal(invlock_cache_put(&pin), 0);
 	else
-		assert_int_equal(toy_stats(&toy).collided, 1);
-	toy_close(&toy);
+		assert_int_equal(fake_stats(&fake).collided, 1);
+	fake_close(&fake);
 }
 
 TEST(reg_unmaps_what_it_registers_under_the_manual_monitor)

@@ -108,7 +108,7 @@ static const struct file {
 /* ---- the program, in a child ---- */
 
 static char *why;	/* the child's complaint, or its reason to skip; shared */
-static struct toy toy;
+static struct fake_device fake;
 
 #define EXPECT(cond)							\
 do {									\
@@ -125,16 +125,16 @@ static void open_with(const char *monitor)
 	};
 	const struct invlock_cache_options co = {
 		.size = sizeof(co), .flags = INVLOCK_CACHE_REAPER, .need = INVLOCK_BIT(UNMAP),
-		.ops = { toy_reg, toy_dereg }, .ctx = &toy, .reap_ms = REAP_MS,
+		.ops = { fake_reg, fake_dereg }, .ctx = &fake, .reap_ms = REAP_MS,
 	};
 	struct invlock_why reason;
-	int err = invlock_mm_open(&mo, &toy.mm, &reason);
+	int err = invlock_mm_open(&mo, &fake.mm, &reason);
 
 	if (err) {
 		snprintf(why, PAGE, "%s", reason.text);
 		_exit(err == -EPERM || err == -ENOSYS || err == -EOPNOTSUPP ? EXIT_SKIP : 1);
 	}
-	EXPECT(!invlock_cache_open(toy.mm, &co, &toy.cache, &reason));
+	EXPECT(!invlock_cache_open(fake.mm, &co, &fake.cache, &reason));
 }
 
 static void change(const char *monitor, char *page)
@@ -142,7 +142,7 @@ static void change(const char *monitor, char *page)
 	EXPECT(mmap(page, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED,
 		    -1, 0) == page);
 	if (!strcmp(monitor, "manual"))
-		toy_change(&toy, page, PAGE);
+		fake_change(&fake, page, PAGE);
 }
 
 /* No hit is stale. A monitor that has lost its descriptors says so. */
@@ -152,13 +152,13 @@ static void use(const char *monitor, char *page, uint64_t *latest)
 	int err;
 
 	change(monitor, page);
-	err = invlock_cache_get(toy.cache, page, PAGE, 0, &pin);
+	err = invlock_cache_get(fake.cache, page, PAGE, 0, &pin);
 	EXPECT(!err || err == -ENOTRECOVERABLE || err == -EBUSY);
 	if (err)
 		return;
 	EXPECT(pin.handle > *latest);
 	*latest = pin.handle;
-	invlock_cache_drop(toy.cache, page, PAGE);
+	invlock_cache_drop(fake.cache, page, PAGE);
 	EXPECT(!invlock_cache_put(&pin));
 }
 
@@ -187,7 +187,7 @@ static void run_program(const char *monitor, const struct file *f)
 	/* a low limit, so that the program's files get the numbers of ours */
 	EXPECT(!setrlimit(RLIMIT_NOFILE, &few));
 	open_with(monitor);
-	EXPECT(!invlock_cache_get(toy.cache, page, PAGE, 0, &pin));
+	EXPECT(!invlock_cache_get(fake.cache, page, PAGE, 0, &pin));
 	latest = pin.handle;
 	nr = dup(2) + 1;
 	EXPECT(nr > 4 && nr < NR_MOST);
@@ -196,21 +196,21 @@ static void run_program(const char *monitor, const struct file *f)
 
 	/* Changes are no longer reported, and the first get after that returns the error. */
 	if (!strcmp(monitor, "uffd"))
-		EXPECT(invlock_cache_get(toy.cache, page, PAGE, 0, &other) == -ENOTRECOVERABLE);
+		EXPECT(invlock_cache_get(fake.cache, page, PAGE, 0, &other) == -ENOTRECOVERABLE);
 	for (int i = 0; i < 3; i++)
 		use(monitor, page, &latest);
 	/* The region is dead by now, so the put wakes the reaper. */
 	EXPECT(!invlock_cache_put(&pin));
-	EXPECT(invlock_cache_fd(toy.cache) == -EBADF);
-	EXPECT(invlock_cache_reap(toy.cache) >= 0);
+	EXPECT(invlock_cache_fd(fake.cache) == -EBADF);
+	EXPECT(invlock_cache_reap(fake.cache) >= 0);
 	/* If registrations are possible at all, the reaper works without the timer. */
-	while (__atomic_load_n(&toy.nr_live, __ATOMIC_SEQ_CST))
+	while (__atomic_load_n(&fake.nr_live, __ATOMIC_SEQ_CST))
 		usleep(1000);
 	/* give the program's own timer, if it has one, time to expire */
 	usleep(30 * 1000 * REAP_MS);
-	EXPECT(!invlock_cache_close(toy.cache));
-	invlock_mm_close(toy.mm);
-	EXPECT(!toy.nr_live && !toy.nr_wrong);
+	EXPECT(!invlock_cache_close(fake.cache));
+	invlock_mm_close(fake.mm);
+	EXPECT(!fake.nr_live && !fake.nr_wrong);
 	for (int fd = 3; fd < nr; fd++)
 		if (!f->is_as_it_was(fd)) {
 			snprintf(why, PAGE, "descriptor %d, a %s, is not as it was", fd, f->name);
@@ -225,7 +225,7 @@ static void run(const char *monitor, const struct file *f)
 	int status;
 	pid_t pid;
 
-	toy = (struct toy){};
+	fake = (struct fake_device){};
 	pid = fork();
 	assert_true(pid >= 0);
 	if (!pid) {

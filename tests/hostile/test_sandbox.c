@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
- * docs/sandbox.md says which system calls the library makes once all is open, and how large its
- * parts are. Here a program uses them under a filter that reports each call to its parent.
+ * docs/sandbox.md lists the system calls that the library makes once everything is open, and the
+ * sizes of its parts. Here a program uses the library under a filter that reports each call to the
+ * parent.
  */
 #include <fcntl.h>
 #include <linux/filter.h>
@@ -41,7 +42,7 @@ static void read_document(void)
 	fclose(f);
 }
 
-/* the rest of the row of a table whose first column is this; NULL = there is none */
+/* The rest of the table row that begins with this column; NULL = there is none. */
 static const char *row(const char *first)
 {
 	char begin[80];
@@ -90,7 +91,7 @@ static bool is_in_row(const char *first, long nr)
 
 /* ---- the program ---- */
 
-static struct toy toy;
+static struct fake_device fake;
 static struct invlock_cache *without_reaper;
 static struct invlock_uring *uring;
 static struct io_uring ring;
@@ -101,22 +102,22 @@ static void open_all(const char *monitor)
 		.size = sizeof(mo), .monitor = monitor, .need = NEED,
 	};
 	struct invlock_cache_options co = {
-		.size = sizeof(co), .need = NEED, .ops = { toy_reg, toy_dereg }, .ctx = &toy,
+		.size = sizeof(co), .need = NEED, .ops = { fake_reg, fake_dereg }, .ctx = &fake,
 		.reap_ms = 1, .max_entries = 8,
 	};
 	const struct invlock_uring_options uo = {
 		.size = sizeof(uo), .need = NEED, .min_len = 1, .align = 1, .reap_ms = 1,
 	};
 
-	if (invlock_mm_open(&mo, &toy.mm, NULL) ||
-	    invlock_cache_open(toy.mm, &co, &toy.cache, NULL))
+	if (invlock_mm_open(&mo, &fake.mm, NULL) ||
+	    invlock_cache_open(fake.mm, &co, &fake.cache, NULL))
 		_exit(EXIT_SKIP);
 	co.flags = INVLOCK_CACHE_NO_REAPER;
-	if (invlock_cache_open(toy.mm, &co, &without_reaper, NULL))
+	if (invlock_cache_open(fake.mm, &co, &without_reaper, NULL))
 		_exit(EXIT_SKIP);
 	if (io_uring_queue_init(8, &ring, 0))
 		return;
-	if (invlock_uring_open(&ring, toy.mm, &uo, &uring, NULL))
+	if (invlock_uring_open(&ring, fake.mm, &uo, &uring, NULL))
 		_exit(1);
 }
 
@@ -127,7 +128,7 @@ static void change(const char *monitor, char *at)
 		 0) != at)
 		_exit(1);
 	if (!strcmp(monitor, "manual"))
-		toy_change(&toy, at, PAGE);
+		fake_change(&fake, at, PAGE);
 }
 
 static void use_cache(const char *monitor, struct invlock_cache *cache, char *at)
@@ -149,7 +150,7 @@ static void use_cache(const char *monitor, struct invlock_cache *cache, char *at
 	invlock_cache_drop(cache, at, 12 * PAGE);
 	invlock_cache_reap(cache);
 	invlock_cache_stats(cache, &stats);
-	invlock_mm_info(toy.mm, &info);
+	invlock_mm_info(fake.mm, &info);
 }
 
 static void use_uring(const char *monitor, char *at)
@@ -171,7 +172,7 @@ static void use_all(const char *monitor)
 	const struct timespec while_reaping = { .tv_nsec = 20000000 };
 
 	memset(at, 1, 12 * PAGE);
-	use_cache(monitor, toy.cache, at);
+	use_cache(monitor, fake.cache, at);
 	use_cache(monitor, without_reaper, at);
 	use_uring(monitor, at);
 	change(monitor, at);
@@ -181,10 +182,10 @@ static void use_all(const char *monitor)
 
 /* ---- the filter ---- */
 
-/* Return: a descriptor that reports each call of this process but a few; -1 = not here */
+/* Return: a descriptor that reports all but a few calls of this process; -1 = not possible here */
 static int report_calls(void)
 {
-	/* of the program's own: it ends, tells the parent, and sleeps */
+	/* calls of the program itself: to end, to tell the parent, and to sleep */
 	const struct sock_filter filter[] = {
 		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
 		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_exit_group, 4, 0),
@@ -214,10 +215,10 @@ static void run_program(const char *monitor, int tell)
 	if (write(tell, &listener, sizeof(listener)) != sizeof(listener))
 		_exit(1);
 	use_all(monitor);
-	_exit(toy.nr_wrong ? 1 : 0);
+	_exit(fake.nr_wrong ? 1 : 0);
 }
 
-/* note each call, and let it go on, until the program has ended */
+/* Notes each call, and lets it go on, until the program has ended. */
 static void watch_calls(int listener, bool *ret_made)
 {
 	struct pollfd next = { .fd = listener, .events = POLLIN };
@@ -274,7 +275,7 @@ static void only_calls_of_the_document(const char *monitor)
 		    !is_in_row("a thread of the library that has just started", nr))
 			fail_msg("docs/sandbox.md does not name %s, which is called with %s",
 				 name_of(nr), monitor);
-	/* that the calls are reported at all */
+	/* Are calls reported at all? */
 	assert_true(made[SYS_futex] && made[SYS_mmap] && made[SYS_timerfd_settime]);
 }
 
@@ -315,7 +316,7 @@ TEST(the_sizes_in_the_document_are_those_of_the_structs)
 	is_said("a feed", "KiB", feed, 1024);
 	is_said("a region", "bytes", sizeof(struct region), 1);
 	is_said("a thread that uses caches", "KiB", 4096, 1024);
-	/* few caches: the record is on one page with the counters that are nearest to it */
+	/* with few caches, the record and the nearest counters share a page */
 	assert_true(THREAD_COUNTERS * sizeof(u64) % 4096 + sizeof(struct pin_thread) <= 4096);
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* Registrations for devices that only read, beside those for devices that also write. */
+/* Registrations for devices that only read, beside registrations for devices that also write. */
 #include <string.h>
 
 #include "tests/test.h"
@@ -7,14 +7,17 @@
 
 #define PAGE	4096UL
 
-static struct toy toy;
-static unsigned char read_only[TOY_HANDLES];
-/* never touched: the toy does not look at it. What begins at constant cannot be written. */
+static struct fake_device fake;
+static unsigned char read_only[FAKE_HANDLES];
+/*
+ * Nobody accesses these addresses: the fake device registers without looking. It refuses to
+ * register "constant" for writing.
+ */
 static char *const mem = (char *)0x100000000, *const constant = (char *)0x200000000;
 
 static int reg_read(void *ctx, void *addr, size_t len, uint64_t *ret_handle)
 {
-	int err = toy_reg(ctx, addr, len, ret_handle);
+	int err = fake_reg(ctx, addr, len, ret_handle);
 
 	if (!err)
 		read_only[*ret_handle] = 1;
@@ -27,27 +30,27 @@ static int setup(void **state)
 
 	(void)state;
 	memset(read_only, 0, sizeof(read_only));
-	toy_open(&toy, &o);
+	fake_open(&fake, &o);
 	return 0;
 }
 
 static int teardown(void **state)
 {
 	(void)state;
-	toy_close(&toy);
+	fake_close(&fake);
 	return 0;
 }
 
-/* get, ask, put: is it registered for reading only? */
+/* Gets and puts a registration. Return: whether it is for reading only */
 static bool is_read_only(const void *addr, size_t len, unsigned int flags)
 {
 	struct invlock_pin pin;
 	bool ret;
 
-	assert_int_equal(invlock_cache_get(toy.cache, addr, len, flags, &pin), 0);
+	assert_int_equal(invlock_cache_get(fake.cache, addr, len, flags, &pin), 0);
 	assert_true((char *)pin.addr <= (char *)addr);
 	assert_true((char *)addr + len <= (char *)pin.addr + pin.len);
-	assert_true(toy_is_live(&toy, pin.handle));
+	assert_true(fake_is_live(&fake, pin.handle));
 	ret = read_only[pin.handle];
 	assert_int_equal(invlock_cache_put(&pin), 0);
 	return ret;
@@ -55,19 +58,19 @@ static bool is_read_only(const void *addr, size_t len, unsigned int flags)
 
 TEST(a_registration_for_reading_is_never_given_to_a_writer)
 {
-	/* of all sizes and in all places, so that every chain of the index has both sorts */
+	/* Regions of all sizes at all places, so that every chain of the index has both sorts. */
 	for (int i = 0; i < 500; i++) {
 		char *at = mem + i * 8 * PAGE;
 		size_t len = (1 + i % 7) * PAGE;
 		struct invlock_pin pin;
 
 		assert_true(is_read_only(at, len, INVLOCK_GET_READ));
-		assert_int_equal(invlock_cache_get(toy.cache, at, len, INVLOCK_GET_CACHED, &pin),
+		assert_int_equal(invlock_cache_get(fake.cache, at, len, INVLOCK_GET_CACHED, &pin),
 				 -ENOENT);
 		assert_false(is_read_only(at, len, i % 2 ? INVLOCK_GET_BYPASS : 0));
 		assert_false(is_read_only(at, len, 0));
 	}
-	/* and so when all of it is looked up again, by either */
+	/* The same when every range is looked up once more, for either purpose. */
 	for (int i = 0; i < 500; i++) {
 		char *at = mem + i * 8 * PAGE;
 
@@ -81,29 +84,29 @@ TEST(a_registration_for_writing_serves_a_reader)
 {
 	assert_false(is_read_only(mem, PAGE, 0));
 	assert_false(is_read_only(mem, PAGE, INVLOCK_GET_READ));
-	assert_int_equal(toy.nr_reg, 1);
-	assert_int_equal(toy_stats(&toy).hits, 1);
+	assert_int_equal(fake.nr_reg, 1);
+	assert_int_equal(fake_stats(&fake).hits, 1);
 }
 
-TEST(a_reader_hits_what_was_registered_for_reading)
+TEST(a_reader_hits_a_registration_for_reading)
 {
 	assert_true(is_read_only(mem, PAGE, INVLOCK_GET_READ));
 	assert_true(is_read_only(mem, PAGE, INVLOCK_GET_READ));
 	assert_true(is_read_only(mem, PAGE, INVLOCK_GET_READ | INVLOCK_GET_CACHED));
-	assert_int_equal(toy.nr_reg, 1);
-	assert_int_equal(toy_stats(&toy).hits, 2);
+	assert_int_equal(fake.nr_reg, 1);
+	assert_int_equal(fake_stats(&fake).hits, 2);
 }
 
-TEST(memory_that_cannot_be_written_is_registered_for_reading_alone)
+TEST(read_only_memory_is_registered_for_reading)
 {
 	struct invlock_pin pin;
 
 	assert_true(is_read_only(constant, PAGE, INVLOCK_GET_READ));
-	toy.fail_times = 1;
-	toy.fail_with = -EFAULT;
-	assert_int_equal(invlock_cache_get(toy.cache, constant, PAGE, 0, &pin), -EFAULT);
+	fake.fail_times = 1;
+	fake.fail_with = -EFAULT;
+	assert_int_equal(invlock_cache_get(fake.cache, constant, PAGE, 0, &pin), -EFAULT);
 	assert_true(is_read_only(constant, PAGE, INVLOCK_GET_READ));
-	assert_int_equal(toy.nr_reg, 1);
+	assert_int_equal(fake.nr_reg, 1);
 }
 
 TEST(a_change_or_a_drop_ends_registrations_of_both_sorts)
@@ -113,15 +116,15 @@ TEST(a_change_or_a_drop_ends_registrations_of_both_sorts)
 
 		is_read_only(mem, PAGE, INVLOCK_GET_READ);
 		is_read_only(mem, PAGE, 0);
-		assert_int_equal(toy.nr_live, 2);
+		assert_int_equal(fake.nr_live, 2);
 		if (drop) {
-			assert_int_equal(invlock_cache_drop(toy.cache, mem, PAGE), 2);
+			assert_int_equal(invlock_cache_drop(fake.cache, mem, PAGE), 2);
 		} else {
-			toy_change(&toy, mem, PAGE);
-			assert_int_equal(invlock_cache_reap(toy.cache), 2);
+			fake_change(&fake, mem, PAGE);
+			assert_int_equal(invlock_cache_reap(fake.cache), 2);
 		}
-		assert_int_equal(toy.nr_live, 0);
-		assert_int_equal(invlock_cache_get(toy.cache, mem, PAGE,
+		assert_int_equal(fake.nr_live, 0);
+		assert_int_equal(invlock_cache_get(fake.cache, mem, PAGE,
 						   INVLOCK_GET_READ | INVLOCK_GET_CACHED, &pin),
 				 -ENOENT);
 	}
@@ -129,11 +132,11 @@ TEST(a_change_or_a_drop_ends_registrations_of_both_sorts)
 
 TEST(a_cache_with_one_sort_of_registration_uses_it_for_readers_too)
 {
-	toy_close(&toy);
-	toy_open(&toy, NULL);
+	fake_close(&fake);
+	fake_open(&fake, NULL);
 	assert_false(is_read_only(mem, PAGE, INVLOCK_GET_READ));
 	assert_false(is_read_only(mem, PAGE, 0));
-	assert_int_equal(toy.nr_reg, 1);
+	assert_int_equal(fake.nr_reg, 1);
 }
 
 TEST_MAIN(.setup = setup, .teardown = teardown)

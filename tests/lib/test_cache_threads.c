@@ -22,10 +22,10 @@
 #define ROUNDS		30000
 #define CHANGES		2000	/* a storm goes on until it has seen this many changes */
 
-static struct toy toy;
+static struct fake_device fake;
 static char *const mem = (char *)0x100000000;
 static unsigned int version[NR_PAGES];			/* atomics */
-static unsigned int registered[TOY_HANDLES];		/* the page's version, by handle */
+static unsigned int registered[FAKE_HANDLES];		/* the page's version, by handle */
 static unsigned int nr_stale, nr_not_live, nr_hits, nr_changes;	/* atomics */
 static bool stop;
 
@@ -37,7 +37,7 @@ static unsigned int page_of(const void *addr)
 static int versioned_reg(void *ctx, void *addr, size_t len, uint64_t *ret_handle)
 {
 	unsigned int v = __atomic_load_n(&version[page_of(addr)], __ATOMIC_ACQUIRE);
-	int err = toy_reg(ctx, addr, len, ret_handle);
+	int err = fake_reg(ctx, addr, len, ret_handle);
 
 	__atomic_store_n(&registered[*ret_handle], v, __ATOMIC_RELAXED);
 	return err;
@@ -48,14 +48,14 @@ static void open_versioned(unsigned int max_entries, unsigned int flags)
 	struct invlock_mm_options mo = { .size = sizeof(mo), .monitor = "manual" };
 	struct invlock_cache_options co = {
 		.size = sizeof(co), .flags = flags ? flags : INVLOCK_CACHE_NO_REAPER,
-		.ops = { versioned_reg, toy_dereg },
-		.ctx = &toy, .max_entries = max_entries, .reap_ms = 1,
+		.ops = { versioned_reg, fake_dereg },
+		.ctx = &fake, .max_entries = max_entries, .reap_ms = 1,
 	};
 
-	memset(&toy, 0, sizeof(toy));
+	memset(&fake, 0, sizeof(fake));
 	nr_stale = nr_not_live = nr_hits = nr_changes = 0;
-	assert_int_equal(invlock_mm_open(&mo, &toy.mm, NULL), 0);
-	assert_int_equal(invlock_cache_open(toy.mm, &co, &toy.cache, NULL), 0);
+	assert_int_equal(invlock_mm_open(&mo, &fake.mm, NULL), 0);
+	assert_int_equal(invlock_cache_open(fake.mm, &co, &fake.cache, NULL), 0);
 }
 
 static void get_check_put(unsigned int page)
@@ -63,11 +63,11 @@ static void get_check_put(unsigned int page)
 	unsigned int before = __atomic_load_n(&version[page], __ATOMIC_ACQUIRE);
 	struct invlock_pin pin;
 
-	if (invlock_cache_get(toy.cache, mem + page * PAGE, PAGE, 0, &pin))
+	if (invlock_cache_get(fake.cache, mem + page * PAGE, PAGE, 0, &pin))
 		return;
 	if ((int)(__atomic_load_n(&registered[pin.handle], __ATOMIC_RELAXED) - before) < 0)
 		__atomic_add_fetch(&nr_stale, 1, __ATOMIC_RELAXED);
-	if (!toy_is_live(&toy, pin.handle))
+	if (!fake_is_live(&fake, pin.handle))
 		__atomic_add_fetch(&nr_not_live, 1, __ATOMIC_RELAXED);
 	__atomic_add_fetch(&nr_hits, 1, __ATOMIC_RELAXED);
 	invlock_cache_put(&pin);
@@ -84,9 +84,9 @@ static void *user(void *arg)
 
 static void change_page(unsigned int page)
 {
-	invlock_manual_start(toy.mm, mem + page * PAGE, PAGE);
+	invlock_manual_start(fake.mm, mem + page * PAGE, PAGE);
 	__atomic_add_fetch(&version[page], 1, __ATOMIC_RELEASE);
-	invlock_manual_end(toy.mm, mem + page * PAGE, PAGE);
+	invlock_manual_end(fake.mm, mem + page * PAGE, PAGE);
 	__atomic_add_fetch(&nr_changes, 1, __ATOMIC_RELAXED);
 }
 
@@ -107,8 +107,8 @@ static void *meddler(void *arg)
 	unsigned int seed = (unsigned int)(uintptr_t)arg;
 
 	while (!__atomic_load_n(&stop, __ATOMIC_RELAXED)) {
-		invlock_cache_drop(toy.cache, mem + rand_r(&seed) % NR_PAGES * PAGE, 3 * PAGE);
-		invlock_cache_reap(toy.cache);
+		invlock_cache_drop(fake.cache, mem + rand_r(&seed) % NR_PAGES * PAGE, 3 * PAGE);
+		invlock_cache_reap(fake.cache);
 		usleep(20);
 	}
 	return NULL;
@@ -137,7 +137,7 @@ TEST(no_hit_is_stale_or_deregistered_in_a_storm)
 	assert_true(nr_hits > ROUNDS);
 	assert_int_equal(nr_stale, 0);
 	assert_int_equal(nr_not_live, 0);
-	toy_close(&toy);
+	fake_close(&fake);
 }
 
 TEST(no_hit_is_stale_or_deregistered_while_entries_are_evicted)
@@ -147,8 +147,8 @@ TEST(no_hit_is_stale_or_deregistered_while_entries_are_evicted)
 	assert_true(nr_hits > ROUNDS);
 	assert_int_equal(nr_stale, 0);
 	assert_int_equal(nr_not_live, 0);
-	assert_true(toy_stats(&toy).evicted > 0);
-	toy_close(&toy);
+	assert_true(fake_stats(&fake).evicted > 0);
+	fake_close(&fake);
 }
 
 TEST_PLANTED(no_check, the_storm_finds_stale_hits_when_the_check_is_off)
@@ -157,7 +157,7 @@ TEST_PLANTED(no_check, the_storm_finds_stale_hits_when_the_check_is_off)
 	for (int storms = 0; !nr_stale && storms < 100; storms++)
 		storm();
 	assert_true(nr_stale > 0);
-	toy_close(&toy);
+	fake_close(&fake);
 }
 
 static void *put_here(void *pin)
@@ -172,10 +172,10 @@ TEST(a_pin_may_be_put_on_another_thread)
 	pthread_t t;
 
 	open_versioned(0, 0);
-	assert_int_equal(invlock_cache_get(toy.cache, mem, PAGE, 0, &pin), 0);
+	assert_int_equal(invlock_cache_get(fake.cache, mem, PAGE, 0, &pin), 0);
 	assert_int_equal(pthread_create(&t, NULL, put_here, &pin), 0);
 	pthread_join(t, NULL);
-	toy_close(&toy);
+	fake_close(&fake);
 }
 
 static struct invlock_pin left_behind[8];
@@ -184,7 +184,7 @@ static void *get_and_exit(void *arg)
 {
 	uintptr_t i = (uintptr_t)arg;
 
-	if (invlock_cache_get(toy.cache, mem + i * PAGE, PAGE, 0, &left_behind[i]))
+	if (invlock_cache_get(fake.cache, mem + i * PAGE, PAGE, 0, &left_behind[i]))
 		abort();
 	pthread_exit(NULL);
 }
@@ -199,13 +199,13 @@ TEST(a_pin_outlives_the_thread_that_took_it)
 		pthread_join(t, NULL);
 		change_page((unsigned int)i);
 	}
-	assert_int_equal(invlock_cache_reap(toy.cache), 0);
+	assert_int_equal(invlock_cache_reap(fake.cache), 0);
 	for (int i = 0; i < 8; i++) {
-		assert_true(toy_is_live(&toy, left_behind[i].handle));
+		assert_true(fake_is_live(&fake, left_behind[i].handle));
 		assert_int_equal(invlock_cache_put(&left_behind[i]), 0);
 	}
-	assert_int_equal(invlock_cache_reap(toy.cache), 8);
-	toy_close(&toy);
+	assert_int_equal(invlock_cache_reap(fake.cache), 8);
+	fake_close(&fake);
 }
 
 static void *until_cancelled(void *arg)
@@ -219,7 +219,7 @@ static void *until_cancelled(void *arg)
 	return NULL;
 }
 
-static void slow_reg(struct toy *t, void *addr, size_t len)
+static void slow_reg(struct fake_device *t, void *addr, size_t len)
 {
 	(void)t, (void)addr, (void)len;
 	usleep(100);	/* a cancellation point: no thread may be cancelled inside reg() */
@@ -228,7 +228,7 @@ static void slow_reg(struct toy *t, void *addr, size_t len)
 TEST(cancelled_threads_leave_nothing_locked_registered_or_pinned)
 {
 	open_versioned(0, 0);
-	toy.during_reg = slow_reg;
+	fake.during_reg = slow_reg;
 	for (uintptr_t i = 0; i < 100; i++) {
 		pthread_t t;
 
@@ -238,9 +238,9 @@ TEST(cancelled_threads_leave_nothing_locked_registered_or_pinned)
 		pthread_cancel(t);
 		pthread_join(t, NULL);
 	}
-	toy.during_reg = NULL;
+	fake.during_reg = NULL;
 	assert_true(nr_hits > 0);
-	toy_close(&toy);
+	fake_close(&fake);
 }
 
 static unsigned int nr_signals;
@@ -270,7 +270,7 @@ TEST(a_signal_handler_that_unmaps_during_any_call_hangs_nothing)
 	assert_true(nr_signals > 0);
 	assert_int_equal(nr_stale, 0);
 	assert_int_equal(nr_not_live, 0);
-	toy_close(&toy);
+	fake_close(&fake);
 }
 
 static pthread_key_t late_key;
@@ -302,7 +302,7 @@ TEST(a_get_in_another_librarys_thread_destructor_works)
 	}
 	pthread_key_delete(late_key);
 	assert_int_equal(nr_hits, 100);
-	toy_close(&toy);
+	fake_close(&fake);
 }
 
 TEST_MAIN()

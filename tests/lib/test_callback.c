@@ -9,12 +9,12 @@
 
 #define PAGE	4096UL
 
-static struct toy toy;
-/* never touched: the toy does not look at it */
+static struct fake_device fake;
+/* nobody accesses these addresses: the fake device registers without looking */
 static char *const mem = (char *)0x100000000;
 
-/* ends its thread, which unwinds the stack as an exception does */
-static void leave(struct toy *t, void *addr, size_t len)
+/* Ends its thread, which unwinds the stack as an exception does. */
+static void leave(struct fake_device *t, void *addr, size_t len)
 {
 	(void)t, (void)addr, (void)len;
 	pthread_exit(NULL);
@@ -25,14 +25,14 @@ static void *register_and_drop(void *arg)
 	struct invlock_pin pin;
 
 	(void)arg;
-	if (!invlock_cache_get(toy.cache, mem, PAGE, 0, &pin)) {
+	if (!invlock_cache_get(fake.cache, mem, PAGE, 0, &pin)) {
 		invlock_cache_put(&pin);
-		invlock_cache_drop(toy.cache, mem, PAGE);
+		invlock_cache_drop(fake.cache, mem, PAGE);
 	}
 	return NULL;
 }
 
-/* in a child: the signal that ended it, and what it said */
+/* Runs in a child. Return: the signal that ended it; ret_said has its output */
 static int run_in_child(bool in_reg, char *ret_said, size_t size)
 {
 	int said[2], status;
@@ -46,9 +46,9 @@ static int run_in_child(bool in_reg, char *ret_said, size_t size)
 	if (!pid) {
 		signal(SIGABRT, SIG_DFL);
 		dup2(said[1], STDERR_FILENO);
-		toy_open(&toy, NULL);
-		toy.during_reg = in_reg ? leave : NULL;
-		toy.during_dereg = in_reg ? NULL : leave;
+		fake_open(&fake, NULL);
+		fake.during_reg = in_reg ? leave : NULL;
+		fake.during_dereg = in_reg ? NULL : leave;
 		pthread_create(&thread, NULL, register_and_drop, NULL);
 		pthread_join(thread, NULL);
 		_exit(0);
@@ -74,30 +74,30 @@ TEST(a_callback_that_ends_its_thread_ends_the_process_with_a_sentence)
 	assert_non_null(strstr(said, "dereg() did not return"));
 }
 
-TEST(a_field_of_a_later_version_that_is_set_is_an_error_that_names_its_place)
+TEST(an_unknown_option_of_a_later_version_is_an_error_that_gives_its_place)
 {
 	struct {
 		struct invlock_cache_options known;
 		uint64_t later[2];
-	} o = { .known = { .size = sizeof(o), .ops = { toy_reg, toy_dereg }, .ctx = &toy } };
+	} o = { .known = { .size = sizeof(o), .ops = { fake_reg, fake_dereg }, .ctx = &fake } };
 	struct invlock_cache *cache;
 	char place[40], text[300];
 	struct invlock_why why;
 
-	toy_open(&toy, NULL);
+	fake_open(&fake, NULL);
 	o.known.flags = INVLOCK_CACHE_NO_REAPER;
-	assert_int_equal(invlock_cache_open(toy.mm, &o.known, &cache, &why), 0);
+	assert_int_equal(invlock_cache_open(fake.mm, &o.known, &cache, &why), 0);
 	assert_int_equal(invlock_cache_close(cache), 0);
 	o.later[1] = 1;
-	assert_int_equal(invlock_cache_open(toy.mm, &o.known, &cache, &why), -E2BIG);
+	assert_int_equal(invlock_cache_open(fake.mm, &o.known, &cache, &why), -E2BIG);
 	snprintf(place, sizeof(place), "byte %zu", offsetof(__typeof__(o), later[1]));
 	snprintf(text, sizeof(text), "%.299s", why.text);
 	assert_non_null(strstr(text, place));
 	assert_non_null(strstr(text, "struct invlock_cache_options"));
 	o.known.size = 8;
-	assert_int_equal(invlock_cache_open(toy.mm, &o.known, &cache, &why), -EINVAL);
+	assert_int_equal(invlock_cache_open(fake.mm, &o.known, &cache, &why), -EINVAL);
 	assert_non_null(strstr(why.text, "sizeof(struct invlock_cache_options)"));
-	toy_close(&toy);
+	fake_close(&fake);
 }
 
 TEST_MAIN()

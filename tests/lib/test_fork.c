@@ -16,7 +16,7 @@
 #define PAGE	4096UL
 #define MANY	100	/* more pins than fit into a thread's first slots */
 
-static struct toy toy;
+static struct fake_device fake;
 static char *const mem = (char *)0x100000000;
 
 /* A child must not run cmocka's assertions; its exit code tells the line that failed. */
@@ -47,53 +47,53 @@ static void everything_is_dead(void)
 	struct invlock_pin pin;
 	struct invlock_read rd;
 
-	CHECK(!invlock_mm_alive(toy.mm));
-	CHECK(invlock_cache_get(toy.cache, mem, PAGE, 0, &pin) == -EOWNERDEAD);
-	CHECK(invlock_cache_get(toy.cache, mem, PAGE, INVLOCK_GET_CACHED, &pin) == -EOWNERDEAD);
-	CHECK(invlock_cache_get(toy.cache, mem, PAGE, INVLOCK_GET_BYPASS, &pin) == -EOWNERDEAD);
+	CHECK(!invlock_mm_alive(fake.mm));
+	CHECK(invlock_cache_get(fake.cache, mem, PAGE, 0, &pin) == -EOWNERDEAD);
+	CHECK(invlock_cache_get(fake.cache, mem, PAGE, INVLOCK_GET_CACHED, &pin) == -EOWNERDEAD);
+	CHECK(invlock_cache_get(fake.cache, mem, PAGE, INVLOCK_GET_BYPASS, &pin) == -EOWNERDEAD);
 	CHECK(invlock_cache_put(&held) == -EOWNERDEAD);
-	CHECK(invlock_cache_drop(toy.cache, mem, PAGE) == -EOWNERDEAD);
-	CHECK(invlock_cache_reap(toy.cache) == -EOWNERDEAD);
-	CHECK(invlock_cache_fd(toy.cache) == -EOWNERDEAD);
-	CHECK(invlock_cache_stats(toy.cache, &s) == -EOWNERDEAD);
-	CHECK(invlock_mm_info(toy.mm, &i) == -EOWNERDEAD);
-	CHECK(invlock_manual_start(toy.mm, mem, PAGE) == -EOWNERDEAD);
-	CHECK(invlock_manual_end(toy.mm, mem, PAGE) == -EOWNERDEAD);
+	CHECK(invlock_cache_drop(fake.cache, mem, PAGE) == -EOWNERDEAD);
+	CHECK(invlock_cache_reap(fake.cache) == -EOWNERDEAD);
+	CHECK(invlock_cache_fd(fake.cache) == -EOWNERDEAD);
+	CHECK(invlock_cache_stats(fake.cache, &s) == -EOWNERDEAD);
+	CHECK(invlock_mm_info(fake.mm, &i) == -EOWNERDEAD);
+	CHECK(invlock_manual_start(fake.mm, mem, PAGE) == -EOWNERDEAD);
+	CHECK(invlock_manual_end(fake.mm, mem, PAGE) == -EOWNERDEAD);
 	CHECK(!invlock_read_valid(&translated));
 	invlock_read_end(&translated);
-	invlock_read_init(&rd, toy.mm, mem, PAGE, NULL, 0);
+	invlock_read_init(&rd, fake.mm, mem, PAGE, NULL, 0);
 	CHECK(!invlock_read_attempt(&rd));
 	CHECK(invlock_read_error(&rd) == -EOWNERDEAD);
 }
 
 static void dead_then_reopened(void)
 {
-	unsigned int nr_dereg = toy.nr_dereg;
+	unsigned int nr_dereg = fake.nr_dereg;
 	struct invlock_pin pin, pins[MANY];
 
 	everything_is_dead();
 	/* The registrations belong to the parent: a close here calls no dereg(), pinned or not. */
-	CHECK(invlock_cache_close(toy.cache) == 0);
-	invlock_mm_close(toy.mm);
-	CHECK(toy.nr_dereg == nr_dereg);
+	CHECK(invlock_cache_close(fake.cache) == 0);
+	invlock_mm_close(fake.mm);
+	CHECK(fake.nr_dereg == nr_dereg);
 
-	toy_open(&toy, NULL);
-	CHECK(invlock_cache_get(toy.cache, mem, PAGE, 0, &pin) == 0);
-	CHECK(toy.nr_reg == 1);
+	fake_open(&fake, NULL);
+	CHECK(invlock_cache_get(fake.cache, mem, PAGE, 0, &pin) == 0);
+	CHECK(fake.nr_reg == 1);
 	CHECK(invlock_cache_put(&pin) == 0);
 	CHECK(invlock_cache_put(&pin) == -EINVAL);
 	/* The parent's pin is refused, even where a pin of this process has the same slot. */
 	for (int i = 0; i < MANY; i++)
-		CHECK(invlock_cache_get(toy.cache, mem, PAGE, 0, &pins[i]) == 0);
+		CHECK(invlock_cache_get(fake.cache, mem, PAGE, 0, &pins[i]) == 0);
 	CHECK(invlock_cache_put(&held) == -EOWNERDEAD);
 	for (int i = 0; i < MANY; i++)
 		CHECK(invlock_cache_put(&pins[i]) == 0);
 	CHECK(invlock_cache_put(&held) == -EOWNERDEAD);
-	toy_change(&toy, mem, PAGE);
+	fake_change(&fake, mem, PAGE);
 	/* What the parent's threads had pinned is not pinned here. */
-	CHECK(invlock_cache_reap(toy.cache) == 1);
-	CHECK(invlock_cache_close(toy.cache) == 0);
-	invlock_mm_close(toy.mm);
+	CHECK(invlock_cache_reap(fake.cache) == 1);
+	CHECK(invlock_cache_close(fake.cache) == 0);
+	invlock_mm_close(fake.mm);
 }
 
 static void *get_and_put(void *cache)
@@ -112,27 +112,27 @@ static void reopened_by_another_thread(void)
 	pthread_t thread;
 	void *good;
 
-	toy_open(&toy, NULL);
-	CHECK(!pthread_create(&thread, NULL, get_and_put, toy.cache));
+	fake_open(&fake, NULL);
+	CHECK(!pthread_create(&thread, NULL, get_and_put, fake.cache));
 	CHECK(!pthread_join(thread, &good) && good);
-	CHECK(invlock_cache_get(toy.cache, mem, PAGE, 0, &pin) == 0);
+	CHECK(invlock_cache_get(fake.cache, mem, PAGE, 0, &pin) == 0);
 	/* drop finds the region pinned, and leaves it registered */
-	CHECK(invlock_cache_drop(toy.cache, mem, PAGE) == 1);
-	CHECK(toy_is_live(&toy, pin.handle));
+	CHECK(invlock_cache_drop(fake.cache, mem, PAGE) == 1);
+	CHECK(fake_is_live(&fake, pin.handle));
 	CHECK(invlock_cache_put(&pin) == 0);
-	CHECK(invlock_cache_reap(toy.cache) == 1);
+	CHECK(invlock_cache_reap(fake.cache) == 1);
 }
 
 static void reopened_while_the_old_one_is_still_there(void)
 {
-	struct toy second;
+	struct fake_device second;
 	struct invlock_pin pin;
 
-	toy_open(&second, NULL);
+	fake_open(&second, NULL);
 	CHECK(invlock_cache_get(second.cache, mem, PAGE, 0, &pin) == 0);
 	everything_is_dead();
 	CHECK(invlock_cache_put(&pin) == 0);
-	toy_close(&second);
+	fake_close(&second);
 }
 
 static int setup(void **state)
@@ -141,12 +141,12 @@ static int setup(void **state)
 	struct invlock_pin pin;
 
 	(void)state;
-	toy_open(&toy, &o);
-	assert_int_equal(invlock_cache_get(toy.cache, mem, PAGE, 0, &held), 0);
+	fake_open(&fake, &o);
+	assert_int_equal(invlock_cache_get(fake.cache, mem, PAGE, 0, &held), 0);
 	/* leaves a free slot behind, so that the parent's next get is a hit at once */
-	assert_int_equal(invlock_cache_get(toy.cache, mem, PAGE, 0, &pin), 0);
+	assert_int_equal(invlock_cache_get(fake.cache, mem, PAGE, 0, &pin), 0);
 	assert_int_equal(invlock_cache_put(&pin), 0);
-	invlock_read_init(&translated, toy.mm, mem, PAGE, NULL, 0);
+	invlock_read_init(&translated, fake.mm, mem, PAGE, NULL, 0);
 	assert_true(invlock_read_attempt(&translated));
 	assert_true(invlock_read_commit(&translated));
 	return 0;
@@ -159,12 +159,12 @@ static int teardown(void **state)
 	(void)state;
 	/* The parent is not affected. */
 	assert_true(invlock_read_valid(&translated));
-	assert_int_equal(invlock_cache_get(toy.cache, mem, PAGE, INVLOCK_GET_CACHED, &pin), 0);
+	assert_int_equal(invlock_cache_get(fake.cache, mem, PAGE, INVLOCK_GET_CACHED, &pin), 0);
 	assert_int_equal(pin.handle, held.handle);
 	assert_int_equal(invlock_cache_put(&pin), 0);
 	assert_int_equal(invlock_cache_put(&held), 0);
 	invlock_read_end(&translated);
-	toy_close(&toy);
+	fake_close(&fake);
 	return 0;
 }
 
@@ -211,8 +211,8 @@ TEST(a_vfork_child_shares_the_mm_and_nothing_dies)
 
 	if (!pid) {
 		shared = 1;
-		err = invlock_manual_start(toy.mm, mem + 64 * PAGE, PAGE);
-		err |= invlock_manual_end(toy.mm, mem + 64 * PAGE, PAGE);
+		err = invlock_manual_start(fake.mm, mem + 64 * PAGE, PAGE);
+		err |= invlock_manual_end(fake.mm, mem + 64 * PAGE, PAGE);
 		_exit(0);
 	}
 	assert_true(pid > 0);
@@ -238,17 +238,17 @@ static void forks_again(void)
 	int status;
 	pid_t pid;
 
-	toy_open(&toy, NULL);
+	fake_open(&fake, NULL);
 	pid = fork();
 	if (!pid) {
 		struct invlock_pin pin;
 
-		CHECK(invlock_cache_get(toy.cache, mem, PAGE, 0, &pin) == -EOWNERDEAD);
+		CHECK(invlock_cache_get(fake.cache, mem, PAGE, 0, &pin) == -EOWNERDEAD);
 		_exit(0);
 	}
 	CHECK(waitpid(pid, &status, 0) == pid);
 	CHECK(status == 0);
-	toy_close(&toy);
+	fake_close(&fake);
 }
 
 TEST(what_a_child_opened_is_dead_in_its_own_child)

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: MIT
-/* The dead are deregistered by gets that register, by the reaper, or by the program's own loop. */
+/*
+ * Dead entries are deregistered by gets that register, by the reaper, or in the program's own loop.
+ */
 #include <dirent.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
@@ -17,12 +19,12 @@
 #define NR_CACHES	20
 #define EXIT_SKIP	77
 
-static struct toy toy;
-/* never touched: the toy does not look at it */
+static struct fake_device fake;
+/* nobody accesses these addresses: the fake device registers without looking */
 static char *const mem = (char *)0x100000000;
 
 static const struct invlock_cache_options by_default = {
-	.size = sizeof(by_default), .ops = { toy_reg, toy_dereg }, .ctx = &toy,
+	.size = sizeof(by_default), .ops = { fake_reg, fake_dereg }, .ctx = &fake,
 };
 static const struct invlock_cache_options often = {
 	.size = sizeof(often), .flags = INVLOCK_CACHE_REAPER, .reap_ms = 1,
@@ -38,7 +40,7 @@ static void register_page(struct invlock_cache *cache, char *at)
 
 static void wait_until_none_is_live(void)
 {
-	while (port_load(&toy.nr_live))
+	while (port_load(&fake.nr_live))
 		usleep(1000);
 }
 
@@ -63,7 +65,7 @@ static unsigned int nr_reapers(void)
 	return nr;
 }
 
-/* in a forked child, where asserts do not work; 0 = good */
+/* Runs in a forked child, where asserts do not work, and must return 0. */
 static void in_child(int (*run)(void))
 {
 	pid_t pid = fork();
@@ -79,140 +81,143 @@ static void in_child(int (*run)(void))
 }
 
 /*
- * Runs after the library's own, because it is registered before: for that this test comes first,
- * and no cache was open in this process.
+ * Runs after the library's own exit handler, because it is registered earlier. Therefore this test
+ * comes first, when no cache has been opened in this process.
  */
 static void nothing_more_is_deregistered(void)
 {
-	toy_change(&toy, mem, PAGE);
+	fake_change(&fake, mem, PAGE);
 	usleep(100000);
-	if (!port_load(&toy.nr_live))
+	if (!port_load(&fake.nr_live))
 		_exit(1);
 }
 
 static int exit_with_an_open_cache(void)
 {
 	atexit(nothing_more_is_deregistered);
-	toy_open(&toy, &often);
-	register_page(toy.cache, mem);
+	fake_open(&fake, &often);
+	register_page(fake.cache, mem);
 	return 0;
 }
 
-TEST(a_process_that_exits_is_not_called_any_more)
+TEST(a_process_that_exits_gets_no_more_calls_of_dereg)
 {
 	in_child(exit_with_an_open_cache);
 }
 
-TEST(without_being_asked_a_cache_deregisters_what_has_died)
+TEST(by_default_a_cache_deregisters_dead_entries_by_itself)
 {
 	struct invlock_cache *cache;
 
-	toy_open(&toy, NULL);
-	assert_int_equal(invlock_cache_open(toy.mm, &by_default, &cache, NULL), 0);
+	fake_open(&fake, NULL);
+	assert_int_equal(invlock_cache_open(fake.mm, &by_default, &cache, NULL), 0);
 	for (int i = 0; i < 10; i++)
 		register_page(cache, mem + i * PAGE);
-	toy_change(&toy, mem, 9 * PAGE);
-	/* no call of ours: it comes about, or the test's time runs out */
-	while (port_load(&toy.nr_live) != 1)
+	fake_change(&fake, mem, 9 * PAGE);
+	/* No call of ours is needed: either the reaper does it, or the test times out. */
+	while (port_load(&fake.nr_live) != 1)
 		usleep(1000);
 	assert_int_equal(invlock_cache_close(cache), 0);
-	toy_close(&toy);
+	fake_close(&fake);
 }
 
 TEST(all_caches_of_a_process_share_one_reaper_which_ends_with_the_last)
 {
 	struct invlock_cache *caches[NR_CACHES];
 
-	toy_open(&toy, NULL);
+	fake_open(&fake, NULL);
 	assert_int_equal(nr_reapers(), 0);
 	for (int round = 0; round < 2; round++) {
 		for (int i = 0; i < NR_CACHES; i++) {
-			assert_int_equal(invlock_cache_open(toy.mm, &by_default, &caches[i], NULL),
+			assert_int_equal(invlock_cache_open(fake.mm, &by_default, &caches[i], NULL),
 					 0);
 			register_page(caches[i], mem + i * PAGE);
 		}
-		/* a thread has its name soon after it was made */
+		/* a thread gets its name a moment after its start */
 		while (!nr_reapers())
 			usleep(1000);
 		assert_int_equal(nr_reapers(), 1);
-		toy_change(&toy, mem, NR_CACHES * PAGE);
+		fake_change(&fake, mem, NR_CACHES * PAGE);
 		wait_until_none_is_live();
 		for (int i = 0; i < NR_CACHES; i++)
 			assert_int_equal(invlock_cache_close(caches[i * 7 % NR_CACHES]), 0);
 		assert_int_equal(nr_reapers(), 0);
 	}
-	toy_close(&toy);
+	fake_close(&fake);
 }
 
-TEST(a_cache_that_wants_no_reaper_has_none_and_a_descriptor_instead)
+TEST(a_cache_that_wants_no_reaper_gets_a_descriptor_instead)
 {
 	struct invlock_cache_options o = by_default;
 	struct invlock_cache *cache;
 	struct invlock_why why;
 
-	/* the rig wants none */
-	toy_open(&toy, NULL);
+	/* the rig opens a cache without a reaper */
+	fake_open(&fake, NULL);
 	assert_int_equal(nr_reapers(), 0);
-	assert_true(invlock_cache_fd(toy.cache) >= 0);
-	assert_int_equal(invlock_cache_open(toy.mm, &o, &cache, NULL), 0);
+	assert_true(invlock_cache_fd(fake.cache) >= 0);
+	assert_int_equal(invlock_cache_open(fake.mm, &o, &cache, NULL), 0);
 	assert_int_equal(invlock_cache_fd(cache), -EBADF);
 	assert_int_equal(invlock_cache_close(cache), 0);
 	o.flags = INVLOCK_CACHE_REAPER | INVLOCK_CACHE_NO_REAPER;
-	assert_int_equal(invlock_cache_open(toy.mm, &o, &cache, &why), -EINVAL);
+	assert_int_equal(invlock_cache_open(fake.mm, &o, &cache, &why), -EINVAL);
 	assert_non_null(strstr(why.text, "reaper"));
-	toy_close(&toy);
+	fake_close(&fake);
 }
 
-TEST(gets_that_register_keep_the_dead_few)
+TEST(gets_that_register_keep_the_number_of_dead_entries_small)
 {
 	unsigned int most = 0;
 
-	toy_open(&toy, NULL);
-	/* what is good stays, and most of what is registered is good */
+	fake_open(&fake, NULL);
+	/* Most entries are valid, and these must stay. */
 	for (int i = 0; i < 100; i++)
-		register_page(toy.cache, mem + i * PAGE);
+		register_page(fake.cache, mem + i * PAGE);
 	for (int i = 1000; i < 3000; i++) {
-		register_page(toy.cache, mem + i * PAGE);
-		toy_change(&toy, mem + i * PAGE, PAGE);
-		if (toy.nr_live > most)
-			most = toy.nr_live;
+		register_page(fake.cache, mem + i * PAGE);
+		fake_change(&fake, mem + i * PAGE, PAGE);
+		if (fake.nr_live > most)
+			most = fake.nr_live;
 	}
-	/* an eighth of them may be dead, and one pass over all finds those that are stale */
+	/*
+	 * An eighth of the entries may be dead, and one pass over all of them finds those that are
+	 * stale.
+	 */
 	assert_in_range(most, 101, 150);
-	assert_int_equal(toy_stats(&toy).collided, 0);
+	assert_int_equal(fake_stats(&fake).collided, 0);
 	for (int i = 0; i < 100; i++)
-		register_page(toy.cache, mem + i * PAGE);
-	assert_int_equal(toy_stats(&toy).hits, 100);
-	toy_close(&toy);
+		register_page(fake.cache, mem + i * PAGE);
+	assert_int_equal(fake_stats(&fake).hits, 100);
+	fake_close(&fake);
 }
 
-TEST(dead_entries_that_are_pinned_for_long_are_not_looked_at_by_each_get)
+TEST(dead_entries_that_stay_pinned_are_not_scanned_by_each_get)
 {
 	struct invlock_pin pins[50];
 	u64 nr_scans;
 
-	toy_open(&toy, NULL);
+	fake_open(&fake, NULL);
 	for (int i = 0; i < 50; i++)
-		assert_int_equal(invlock_cache_get(toy.cache, mem + i * PAGE, PAGE, 0, &pins[i]),
+		assert_int_equal(invlock_cache_get(fake.cache, mem + i * PAGE, PAGE, 0, &pins[i]),
 				 0);
-	assert_int_equal(invlock_cache_drop(toy.cache, mem, 50 * PAGE), 50);
-	/* each scan of the pins asks this first */
+	assert_int_equal(invlock_cache_drop(fake.cache, mem, 50 * PAGE), 50);
+	/* each scan of the pins begins with this question */
 	nr_scans = port_load(&thread_registry->nr_asked);
 	for (int i = 100; i < 200; i++)
-		register_page(toy.cache, mem + i * PAGE);
-	assert_int_equal(toy_stats(&toy).dead, 50);
+		register_page(fake.cache, mem + i * PAGE);
+	assert_int_equal(fake_stats(&fake).dead, 50);
 	assert_true(port_load(&thread_registry->nr_asked) - nr_scans < 10);
 	for (int i = 0; i < 50; i++)
 		assert_int_equal(invlock_cache_put(&pins[i]), 0);
-	assert_int_equal(invlock_cache_reap(toy.cache), 50);
-	toy_close(&toy);
+	assert_int_equal(invlock_cache_reap(fake.cache), 50);
+	fake_close(&fake);
 }
 
-/* ---- what dereg() may do on the reaper's thread ---- */
+/* ---- calls that dereg() may make on the reaper's thread ---- */
 
 static u32 inside, left;
 
-static void open_and_close(struct toy *t, void *addr, size_t len)
+static void open_and_close(struct fake_device *t, void *addr, size_t len)
 {
 	struct invlock_cache *cache;
 	struct invlock_mm_options mo = { .size = sizeof(mo), .monitor = "manual" };
@@ -227,20 +232,20 @@ static void open_and_close(struct toy *t, void *addr, size_t len)
 
 TEST(a_dereg_on_the_reapers_thread_may_open_and_close_other_caches)
 {
-	toy_open(&toy, &often);
-	toy.during_dereg = open_and_close;
+	fake_open(&fake, &often);
+	fake.during_dereg = open_and_close;
 	for (int i = 0; i < 20; i++) {
-		register_page(toy.cache, mem);
-		toy_change(&toy, mem, PAGE);
+		register_page(fake.cache, mem);
+		fake_change(&fake, mem, PAGE);
 		wait_until_none_is_live();
 	}
-	/* also while the cache is being closed */
-	register_page(toy.cache, mem);
-	toy_change(&toy, mem, PAGE);
-	toy_close(&toy);
+	/* The same while the cache is being closed. */
+	register_page(fake.cache, mem);
+	fake_change(&fake, mem, PAGE);
+	fake_close(&fake);
 }
 
-static void be_slow(struct toy *t, void *addr, size_t len)
+static void be_slow(struct fake_device *t, void *addr, size_t len)
 {
 	(void)t, (void)addr, (void)len;
 	port_store_release(&inside, 1);
@@ -248,28 +253,28 @@ static void be_slow(struct toy *t, void *addr, size_t len)
 	port_store_release(&left, 1);
 }
 
-TEST(a_close_waits_for_the_dereg_that_the_reaper_is_in)
+TEST(a_close_waits_for_a_dereg_that_is_running_on_the_reapers_thread)
 {
 	struct invlock_cache *another;
 
 	inside = left = 0;
-	toy_open(&toy, &often);
-	/* so that the reaper goes on, and its end is not waited for */
-	assert_int_equal(invlock_cache_open(toy.mm, &by_default, &another, NULL), 0);
-	toy.during_dereg = be_slow;
-	register_page(toy.cache, mem);
-	toy_change(&toy, mem, PAGE);
+	fake_open(&fake, &often);
+	/* another cache is open, so the reaper does not end with this one */
+	assert_int_equal(invlock_cache_open(fake.mm, &by_default, &another, NULL), 0);
+	fake.during_dereg = be_slow;
+	register_page(fake.cache, mem);
+	fake_change(&fake, mem, PAGE);
 	while (!port_load_acquire(&inside))
 		usleep(100);
-	assert_int_equal(invlock_cache_close(toy.cache), 0);
+	assert_int_equal(invlock_cache_close(fake.cache), 0);
 	assert_int_equal(port_load_acquire(&left), 1);
-	assert_int_equal(toy.nr_dereg, 1);
-	assert_int_equal(toy.nr_wrong, 0);
+	assert_int_equal(fake.nr_dereg, 1);
+	assert_int_equal(fake.nr_wrong, 0);
 	assert_int_equal(invlock_cache_close(another), 0);
-	invlock_mm_close(toy.mm);
+	invlock_mm_close(fake.mm);
 }
 
-/* ---- places where it is harder ---- */
+/* ---- surroundings in which a reaper is harder to run ---- */
 
 static bool refuse_timers(void)
 {
@@ -289,13 +294,13 @@ static bool refuse_timers(void)
 
 static int reap_without_timers(void)
 {
-	toy_open(&toy, &often);
+	fake_open(&fake, &often);
 	if (!refuse_timers())
 		return EXIT_SKIP;
-	register_page(toy.cache, mem);
-	toy_change(&toy, mem, PAGE);
+	register_page(fake.cache, mem);
+	fake_change(&fake, mem, PAGE);
 	wait_until_none_is_live();
-	return invlock_cache_close(toy.cache) ? 1 : 0;
+	return invlock_cache_close(fake.cache) ? 1 : 0;
 }
 
 TEST(a_sandbox_that_refuses_timers_does_not_stop_the_reaper)
@@ -305,16 +310,16 @@ TEST(a_sandbox_that_refuses_timers_does_not_stop_the_reaper)
 
 static int reap_in_child(void)
 {
-	static struct toy of_child;
-	struct toy *own = &of_child;
+	static struct fake_device of_child;
+	struct fake_device *own = &of_child;
 
-	toy_open(own, &often);
+	fake_open(own, &often);
 	register_page(own->cache, mem);
-	toy_change(own, mem, PAGE);
+	fake_change(own, mem, PAGE);
 	while (port_load(&own->nr_live))
 		usleep(1000);
-	toy_close(own);
-	return invlock_cache_close(toy.cache) ? 1 : 0;
+	fake_close(own);
+	return invlock_cache_close(fake.cache) ? 1 : 0;
 }
 
 TEST(a_forked_child_has_a_reaper_of_its_own_for_what_it_opens)
@@ -322,12 +327,12 @@ TEST(a_forked_child_has_a_reaper_of_its_own_for_what_it_opens)
 #ifdef __SANITIZE_THREAD__
 	TEST_SKIP("ThreadSanitizer lets no child of a process with threads start one");
 #endif
-	toy_open(&toy, &often);
-	register_page(toy.cache, mem);
+	fake_open(&fake, &often);
+	register_page(fake.cache, mem);
 	in_child(reap_in_child);
-	toy_change(&toy, mem, PAGE);
+	fake_change(&fake, mem, PAGE);
 	wait_until_none_is_live();
-	toy_close(&toy);
+	fake_close(&fake);
 }
 
 TEST_MAIN()

@@ -126,7 +126,7 @@ static int int80(int nr, unsigned long arg1, unsigned long arg2)
 	return ret;
 }
 
-static int try_int80(void *arg)
+static int check_int80(void *arg)
 {
 	(void)arg;
 	/* if this kernel answers with a signal, die without the message of a signal handler */
@@ -141,7 +141,7 @@ static void unmap_by_int80(struct trial *t)
 	int err = -1;
 	u8 *p;
 
-	if (other_start(&probe, try_int80, NULL) || other_act(&probe)) {
+	if (other_start(&probe, check_int80, NULL) || other_act(&probe)) {
 		trial_unknown(t, "this kernel accepts no 32-bit system calls");
 		return;
 	}

@@ -44,7 +44,7 @@ static long count_lines(const char *path)
 	return nr;
 }
 
-static int try_uring(void)
+static int check_uring(void)
 {
 	struct io_uring_params params = {};
 	int fd = syscall(SYS_io_uring_setup, 1, &params);
@@ -55,7 +55,7 @@ static int try_uring(void)
 	return 0;
 }
 
-static int try_uffd(bool *ret_async)
+static int check_uffd(bool *ret_async)
 {
 	struct uffdio_api api = { .api = UFFD_API, .features = FEATURE_WP_ASYNC };
 	int fd = syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY);
@@ -81,7 +81,7 @@ void probe_host(struct host *host)
 	host->cap_perfmon = has_capability(CAP_PERFMON);
 	host->cap_ipc_lock = has_capability(CAP_IPC_LOCK);
 	host->uring_disabled = read_number("/proc/sys/kernel/io_uring_disabled");
-	host->uring_error = try_uring();
-	host->uffd_error = try_uffd(&host->uffd_async);
+	host->uring_error = check_uring();
+	host->uffd_error = check_uffd(&host->uffd_async);
 	host->btf = !access("/sys/kernel/btf/vmlinux", R_OK);
 }
