@@ -9,7 +9,7 @@
  *	pipe, userfaultfd, /proc	struct own_fd: the file has an inode of its own
  *	timerfd				struct own_timer: all timerfds share an inode, but no
  *					other timer has the interval of this one
- *	BPF program, map, link		set_close_fd() asks the kernel whether it is one (progset.h)
+ *	BPF program, map, link		progset_close_fd() asks the kernel whether it is one
  *
  * Two files need more than that:
  *

@@ -222,7 +222,7 @@ bool set_preemption(const char *model)
 void guard_read(const struct invlock_mm *mm, struct bpf_guard *ret)
 {
 	/* the first member of what the monitor keeps there */
-	const struct set *programs = mm->data;
+	const struct progset *programs = mm->data;
 	struct bpf_set_header head;
 	u32 zero = 0;
 	int map;

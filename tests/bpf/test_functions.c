@@ -157,7 +157,7 @@ static u64 times_closed(const struct invlock_mm *m)
 {
 	struct bpf_set *set = aligned_alloc(64, sizeof(*set));
 	/* the first member of what the monitor keeps there */
-	const struct set *programs = m->data;
+	const struct progset *programs = m->data;
 	int map = map_of_program(programs->ask, "invlock_set");
 	u64 times;
 	u32 zero = 0;

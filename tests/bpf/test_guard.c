@@ -22,7 +22,7 @@ static struct invlock_mm mm;
 static atomic_bool over;
 static sem_t begun;
 
-static const struct set *set_of(const struct invlock_mm *m)
+static const struct progset *set_of(const struct invlock_mm *m)
 {
 	/* the first member of what the monitor keeps there */
 	return m->data;

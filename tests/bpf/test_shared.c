@@ -156,7 +156,7 @@ static void others_end(struct other *o, int nr)
 
 static u64 family(void)
 {
-	return set_object() ^ monitor_bpf_options.family;
+	return progset_object_hash() ^ monitor_bpf_options.family;
 }
 
 /*
@@ -409,20 +409,20 @@ TEST(two_copies_of_the_library_in_one_process_both_see_its_changes)
 TEST(a_process_gets_one_seat_of_a_set_armed_or_not)
 {
 	struct invlock_why why = {};
-	struct set set;
+	struct progset set;
 	int seat;
 
 	need_to_look();
-	assert_int_equal(set_load(&set, family(), &why), 0);
-	seat = set_ask(&set, BPF_ASK_CLAIM, 0);
+	assert_int_equal(progset_load(&set, family(), &why), 0);
+	seat = progset_ask(&set, BPF_ASK_CLAIM, 0);
 	assert_true(seat >= 0);
-	assert_int_equal(set_ask(&set, BPF_ASK_CLAIM, 0), -EEXIST);
+	assert_int_equal(progset_ask(&set, BPF_ASK_CLAIM, 0), -EEXIST);
 	set.seat = seat;
-	assert_int_equal(set_ask(&set, BPF_ASK_GIVE_BACK, 0), 0);
+	assert_int_equal(progset_ask(&set, BPF_ASK_GIVE_BACK, 0), 0);
 	/* The refused claim took no seat, and the first seat is free again. */
 	assert_int_equal(count_seats(BPF_SEAT_FREE), BPF_NR_USERS);
-	assert_int_equal(set_ask(&set, BPF_ASK_CLAIM, 0), seat);
-	set_release(&set);
+	assert_int_equal(progset_ask(&set, BPF_ASK_CLAIM, 0), seat);
+	progset_release(&set);
 	expect_programs(0);
 }
 
@@ -450,16 +450,16 @@ TEST(a_set_of_another_build_is_not_used)
 TEST(a_set_that_lacks_a_link_or_a_program_is_not_used)
 {
 	struct invlock_why why = {};
-	struct set set;
+	struct progset set;
 
 	need_to_look();
-	assert_int_equal(set_load(&set, family(), &why), 0);
+	assert_int_equal(progset_load(&set, family(), &why), 0);
 	close(set.links[--set.nr_links]);
 	watch_open(&mm);
 	expect_programs(2);
 	assert_int_equal(answer_change(), 0);
 	watch_close(&mm);
-	set_release(&set);
+	progset_release(&set);
 	expect_programs(0);
 }
 

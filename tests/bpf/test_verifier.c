@@ -23,7 +23,7 @@ static void check_programs(void)
 {
 	struct bpf_prog_info most = {}, info;
 	struct invlock_mm mm;
-	const struct set *set;
+	const struct progset *set;
 
 	/* a family of its own, so that no other test's set is asked */
 	monitor_bpf_options.family = (u64)getpid();

@@ -62,8 +62,8 @@ struct monitor_bpf_options monitor_bpf_options = {
 };
 
 /* This is what mm->data points to. */
-struct watch {
-	struct set set;
+struct monitor_bpf_data {
+	struct progset set;
 	int user;	/* the map that is mapped at mm->il.feed */
 	void *kept;	/* holds the programs when their descriptors are closed: keep.h */
 	u64 missed;	/* runs of the set that were skipped before we came */
@@ -105,27 +105,27 @@ static int format_user(int fd, struct invlock_why *why)
  * map is frozen. From then on, neither this process nor a forked child, which inherits the
  * descriptor, can map it writable or update it.
  */
-static int make_user(struct invlock_mm *mm, struct watch *w, struct invlock_why *why)
+static int make_user(struct invlock_mm *mm, struct monitor_bpf_data *data, struct invlock_why *why)
 {
 	LIBBPF_OPTS(bpf_map_create_opts, opts, .map_flags = BPF_F_MMAPABLE);
 	void *mem;
 	int err;
 
-	w->user = bpf_map_create(BPF_MAP_TYPE_ARRAY, "invlock_user", sizeof(u32),
+	data->user = bpf_map_create(BPF_MAP_TYPE_ARRAY, "invlock_user", sizeof(u32),
 				 sizeof(struct bpf_user), 1, &opts);
-	if (w->user < 0)
+	if (data->user < 0)
 		return explain(why, -errno, "the kernel refuses the BPF monitor a map: %s%s",
 			       strerror(errno), errno == EPERM ?
 			       "; capabilities inside a user namespace do not count" : "");
-	err = format_user(w->user, why);
+	err = format_user(data->user, why);
 	if (err)
 		goto close_user;
-	err = bpf_map_freeze(w->user);
+	err = bpf_map_freeze(data->user);
 	if (err) {
 		explain(why, err, "cannot freeze the feed: %s", strerror(-err));
 		goto close_user;
 	}
-	mem = mmap(NULL, USER_BYTES, PROT_READ, MAP_SHARED, w->user, 0);
+	mem = mmap(NULL, USER_BYTES, PROT_READ, MAP_SHARED, data->user, 0);
 	if (mem == MAP_FAILED) {
 		err = explain(why, -errno, "cannot map the feed: %s", strerror(errno));
 		goto close_user;
@@ -141,51 +141,52 @@ static int make_user(struct invlock_mm *mm, struct watch *w, struct invlock_why 
 unmap:
 	munmap(mem, USER_BYTES);
 close_user:
-	close(w->user);
+	close(data->user);
 	return err;
 }
 
 /* Take a seat in a new set. */
-static int sit_in_own(struct watch *w, u64 object, struct invlock_why *why)
+static int sit_in_own(struct monitor_bpf_data *data, u64 object, struct invlock_why *why)
 {
-	struct set own;
+	struct progset own;
 	int err = memory_check(MEMORY_TO_LOAD, "loading the BPF programs", why);
 
 	if (!err)
-		err = set_load(&own, object, why);
+		err = progset_load(&own, object, why);
 	if (err)
 		return err;
 	/* Another process may have loaded a set at the same moment: see progset.h. */
-	if (!set_join(&w->set, object, w->user)) {
-		set_release(&own);
+	if (!progset_join(&data->set, object, data->user)) {
+		progset_release(&own);
 		return 0;
 	}
-	err = set_sit(&own, w->user);
+	err = progset_sit(&own, data->user);
 	if (err) {
-		set_release(&own);
+		progset_release(&own);
 		return explain(why, err, "the BPF program has no seat for this process: %s",
 			       strerror(-err));
 	}
-	w->set = own;
+	data->set = own;
 	return 0;
 }
 
 /* Take a seat in a running set, or in a new one. */
-static int sit(struct watch *w, struct invlock_why *why)
+static int sit(struct monitor_bpf_data *data, struct invlock_why *why)
 {
 	/* Processes that track mprotect share a set only with each other. */
-	u64 object = set_object() ^ monitor_bpf_options.family ^ monitor_bpf_options.count_protect;
-	int err = set_join(&w->set, object, w->user), turn;
+	u64 object = progset_object_hash() ^ monitor_bpf_options.family ^
+		     monitor_bpf_options.count_protect;
+	int err = progset_join(&data->set, object, data->user), turn;
 
 	/* A process that may not look for others' sets has nothing to wait for. */
 	if (err == -EPERM)
-		return sit_in_own(w, object, why);
+		return sit_in_own(data, object, why);
 	if (!err)
 		return 0;
 	turn = turn_take(TURN_WAIT_NS);
 	/* Perhaps another process has loaded a set while we waited. */
-	if (set_join(&w->set, object, w->user))
-		err = sit_in_own(w, object, why);
+	if (progset_join(&data->set, object, data->user))
+		err = sit_in_own(data, object, why);
 	else
 		err = 0;
 	turn_end(turn);
@@ -193,18 +194,18 @@ static int sit(struct watch *w, struct invlock_why *why)
 }
 
 /* From the arming on, the mm of this process is watched. */
-static int arm(struct watch *w, struct invlock_why *why)
+static int arm(struct monitor_bpf_data *data, struct invlock_why *why)
 {
-	int err = set_missed(&w->set, &w->missed);
+	int err = progset_missed(&data->set, &data->missed);
 
 	if (!err)
-		err = set_ask(&w->set, BPF_ASK_ARM, 0);
+		err = progset_ask(&data->set, BPF_ASK_ARM, 0);
 	if (err)
 		return explain(why, err, "the BPF program does not watch this process: %s",
 			       strerror(-err));
-	if (w->set.header.guard != BPF_GUARD_ON)
+	if (data->set.header.guard != BPF_GUARD_ON)
 		return 0;
-	err = guard_await(&w->set);
+	err = guard_await(&data->set);
 	if (err)
 		return explain(why, err, "a task that was preempted inside a BPF program does not "
 			       "go on, so that calls on its CPU cannot be seen: %s",
@@ -216,22 +217,22 @@ static int arm(struct watch *w, struct invlock_why *why)
 static void nudge(void *arg)
 {
 	const struct invlock_mm *mm = arg;
-	const struct watch *w = mm->data;
+	const struct monitor_bpf_data *data = mm->data;
 	int old_state;
 
 	if (!port_load(&mm->il.feed->blind))
 		return;
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old_state);
-	guard_look(&w->set, (const struct bpf_user *)mm->il.feed);
+	guard_look(&data->set, (const struct bpf_user *)mm->il.feed);
 	pthread_setcancelstate(old_state, NULL);
 }
 
 /* Record the files that are mapped already. */
-static int scan_files(const struct watch *w, struct invlock_why *why)
+static int scan_files(const struct monitor_bpf_data *data, struct invlock_why *why)
 {
 	union bpf_iter_link_info info = { .task.tid = syscall(SYS_gettid) };
 	LIBBPF_OPTS(bpf_link_create_opts, opts, .iter_info = &info, .iter_info_len = sizeof(info));
-	int link = bpf_link_create(w->set.scan_files, 0, BPF_TRACE_ITER, &opts), iter, err = 0;
+	int link = bpf_link_create(data->set.scan_files, 0, BPF_TRACE_ITER, &opts), iter, err = 0;
 	char unused[64];
 	ssize_t got;
 
@@ -255,9 +256,9 @@ static int scan_files(const struct watch *w, struct invlock_why *why)
 	return 0;
 }
 
-static int finish_old_calls(const struct watch *w, struct invlock_why *why)
+static int finish_old_calls(const struct monitor_bpf_data *data, struct invlock_why *why)
 {
-	int link = bpf_link_create(w->set.scan_calls, 0, BPF_TRACE_ITER, NULL), err;
+	int link = bpf_link_create(data->set.scan_calls, 0, BPF_TRACE_ITER, NULL), err;
 
 	if (link < 0)
 		return explain(why, link, "cannot list the threads of this process: %s",
@@ -278,75 +279,75 @@ static void see_by_net(struct invlock_mm *mm, u32 guard)
 }
 
 /* Calls that began earlier are over. The net may have caught what they removed: that is no gap. */
-static void forget_caught(const struct invlock_mm *mm, struct watch *w)
+static void forget_caught(const struct invlock_mm *mm, struct monitor_bpf_data *data)
 {
 	struct bpf_state state;
 
 	monitor_bpf_state(mm, &state);
-	w->nr_caught = state.nr_caught;
-	memcpy(w->caught, state.caught, sizeof(w->caught));
+	data->nr_caught = state.nr_caught;
+	memcpy(data->caught, state.caught, sizeof(data->caught));
 }
 
 static int bpf_open(struct invlock_mm *mm, struct invlock_why *why)
 {
-	struct watch *w;
+	struct monitor_bpf_data *data;
 	int err = check_privilege(why);
 
 	if (!err)
 		err = memory_check(MEMORY_TO_JOIN, "the BPF monitor's feed", why);
 	if (err)
 		return err;
-	w = calloc(1, sizeof(*w));
-	if (!w)
+	data = calloc(1, sizeof(*data));
+	if (!data)
 		return explain(why, -ENOMEM, "out of memory");
-	err = make_user(mm, w, why);
+	err = make_user(mm, data, why);
 	if (err)
-		goto free_watch;
-	err = sit(w, why);
+		goto free_data;
+	err = sit(data, why);
 	if (err)
 		goto close_user;
-	err = arm(w, why);
+	err = arm(data, why);
 	if (!err)
-		err = scan_files(w, why);
+		err = scan_files(data, why);
 	if (!err)
-		err = finish_old_calls(w, why);
+		err = finish_old_calls(data, why);
 	if (err)
 		goto leave;
-	forget_caught(mm, w);
-	mm->data = w;
-	if (w->set.header.guard == BPF_GUARD_ON) {
+	forget_caught(mm, data);
+	mm->data = data;
+	if (data->set.header.guard == BPF_GUARD_ON) {
 		mm->il.nudge = nudge;
 		mm->il.nudge_arg = mm;
 	}
-	if (w->set.header.net)
-		see_by_net(mm, w->set.header.guard);
-	if (w->set.header.guard == BPF_GUARD_MISSING)
+	if (data->set.header.net)
+		see_by_net(mm, data->set.header.guard);
+	if (data->set.header.guard == BPF_GUARD_MISSING)
 		mm->exact = 0;
 	/*
 	 * Once the links are kept, closing descriptors detaches no program. Where there is no
 	 * io_uring, it still does: monitor_bpf_note_missed() finds that out afterwards.
 	 */
-	w->kept = keep_open(w->set.links, w->set.nr_links);
+	data->kept = keep_open(data->set.links, data->set.nr_links);
 	return 0;
 
 leave:
-	set_leave(&w->set);
-	set_release(&w->set);
+	progset_leave(&data->set);
+	progset_release(&data->set);
 close_user:
 	munmap(mm->il.feed, USER_BYTES);
-	close(w->user);
-free_watch:
-	free(w);
+	close(data->user);
+free_data:
+	free(data);
 	return err;
 }
 
 bool monitor_bpf_let_go(const struct invlock_mm *mm)
 {
-	struct watch *w = mm->data;
-	bool held = w->kept;
+	struct monitor_bpf_data *data = mm->data;
+	bool held = data->kept;
 
-	keep_end(w->kept);
-	w->kept = NULL;
+	keep_end(data->kept);
+	data->kept = NULL;
 	return held;
 }
 
@@ -357,7 +358,7 @@ bool monitor_bpf_let_go(const struct invlock_mm *mm)
  */
 static void bpf_close(struct invlock_mm *mm, bool mine)
 {
-	struct watch *w = mm->data;
+	struct monitor_bpf_data *data = mm->data;
 
 	/*
 	 * A forked child has no copy of the mapping that keeps the links: another mapping may lie
@@ -365,30 +366,30 @@ static void bpf_close(struct invlock_mm *mm, bool mine)
 	 */
 	if (mine) {
 		monitor_bpf_let_go(mm);
-		set_leave(&w->set);
+		progset_leave(&data->set);
 	}
-	set_release(&w->set);
+	progset_release(&data->set);
 	munmap(mm->il.feed, USER_BYTES);
-	set_close_fd(w->user);
-	free(w);
+	progset_close_fd(data->user);
+	free(data);
 	mm->data = NULL;
 }
 
 void monitor_bpf_state(const struct invlock_mm *mm, struct bpf_state *ret_state)
 {
-	const struct watch *w = mm->data;
+	const struct monitor_bpf_data *data = mm->data;
 
 	*ret_state = ((const struct bpf_user *)mm->il.feed)->state;
-	if (!w)
+	if (!data)
 		return;
-	ret_state->nr_caught -= w->nr_caught;
+	ret_state->nr_caught -= data->nr_caught;
 	for (int i = 0; i < BPF_NR_CAUGHT; i++)
-		ret_state->caught[i].nr -= w->caught[i].nr;
+		ret_state->caught[i].nr -= data->caught[i].nr;
 }
 
 void monitor_bpf_set(const struct invlock_mm *mm, struct bpf_set_header *ret_header)
 {
-	*ret_header = ((const struct watch *)mm->data)->set.header;
+	*ret_header = ((const struct monitor_bpf_data *)mm->data)->set.header;
 }
 
 /*
@@ -423,7 +424,7 @@ static int distrust(const struct invlock_mm *mm)
 static void find_unknown_files(const struct invlock_mm *mm)
 {
 	const struct bpf_state *state = &((const struct bpf_user *)mm->il.feed)->state;
-	const struct watch *w = mm->data;
+	const struct monitor_bpf_data *data = mm->data;
 	/* Acquire: the scan comes after this load. */
 	u64 nr = port_load_acquire(&state->nr_unknown);
 	struct invlock_why why;
@@ -432,8 +433,8 @@ static void find_unknown_files(const struct invlock_mm *mm)
 	if (likely(nr == port_load(&state->nr_found)))
 		return;
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old_state);
-	if (!scan_files(w, &why))
-		set_ask(&w->set, BPF_ASK_NOTE_FOUND, nr);
+	if (!scan_files(data, &why))
+		progset_ask(&data->set, BPF_ASK_NOTE_FOUND, nr);
 	pthread_setcancelstate(old_state, NULL);
 }
 
@@ -467,12 +468,12 @@ static enum mapped look_without(u64 start, u64 end, struct look *ret_look)
 /*
  * The BPF program cannot wait for the mmap lock. Return: -EBUSY = each of @nr_tries found it taken.
  */
-static int look_by_program(const struct set *set, struct bpf_ask *q, u32 nr_tries)
+static int look_by_program(const struct progset *set, struct bpf_ask *q, u32 nr_tries)
 {
 	int mapped = MAPPED_GOOD;
 
 	for (u32 tries = 0; q->start < q->end && tries < nr_tries; tries++) {
-		mapped = set_run(set, q);
+		mapped = progset_run(set, q);
 		if (mapped == -EBUSY)
 			port_wait(tries, false);
 		else if (mapped)
@@ -483,11 +484,11 @@ static int look_by_program(const struct set *set, struct bpf_ask *q, u32 nr_trie
 
 static int bpf_look(const struct invlock_mm *mm, u64 start, u64 end, struct look *ret_look)
 {
-	const struct watch *w = mm->data;
+	const struct monitor_bpf_data *data = mm->data;
 	struct bpf_ask q = {
 		.what = BPF_ASK_LOOK, .nr = good_memory(mm), .start = start, .end = end,
 	};
-	int mapped = look_by_program(&w->set, &q, LOOK_TRIES_FAST);
+	int mapped = look_by_program(&data->set, &q, LOOK_TRIES_FAST);
 
 	if (unlikely(mapped == -EBUSY)) {
 		/*
@@ -496,7 +497,7 @@ static int bpf_look(const struct invlock_mm *mm, u64 start, u64 end, struct look
 		 */
 		if (look_at_maps(q.start, end, ret_look) == MAPPED_GOOD)
 			return MAPPED_GOOD;
-		mapped = look_by_program(&w->set, &q, LOOK_TRIES);
+		mapped = look_by_program(&data->set, &q, LOOK_TRIES);
 	}
 	if (unlikely(mapped < 0))
 		return mapped == -EBUSY ? mapped : look_without(q.start, end, ret_look);
@@ -515,31 +516,33 @@ static int bpf_watch(struct invlock_mm *mm, u64 start, u64 end)
 
 int monitor_bpf_note_missed(const struct invlock_mm *mm)
 {
-	const struct watch *w = mm->data;
+	const struct monitor_bpf_data *data = mm->data;
 	u64 total, missed;
-	int err = set_missed(&w->set, &total);
+	int err = progset_missed(&data->set, &total);
 
 	if (err)
-		return w->kept ? err : distrust(mm);
+		return data->kept ? err : distrust(mm);
 	find_unknown_files(mm);
-	missed = total - w->missed;
+	missed = total - data->missed;
 	if (missed <= port_load(&mm->il.feed->missed))
 		return 0;
-	err = set_note_missed(&w->set, missed, total);
+	err = progset_note_missed(&data->set, missed, total);
 	/* -EAGAIN: a window is open, so a later caller will get the answer. */
 	return err == -EAGAIN ? 0 : err;
 }
 
 static u64 nr_caught(const struct invlock_mm *mm)
 {
-	const struct watch *w = mm->data;
+	const struct bpf_user *user = (const struct bpf_user *)mm->il.feed;
+	const struct monitor_bpf_data *data = mm->data;
 
-	return port_load(&((const struct bpf_user *)mm->il.feed)->state.nr_caught) - w->nr_caught;
+	return port_load(&user->state.nr_caught) - data->nr_caught;
 }
 
 static void describe(const struct invlock_mm *mm, struct invlock_why *ret_how)
 {
-	const struct bpf_set_header *head = &((const struct watch *)mm->data)->set.header;
+	const struct monitor_bpf_data *data = mm->data;
+	const struct bpf_set_header *head = &data->set.header;
 	const char *guard = head->guard == BPF_GUARD_ON ? "; the kernel preempts programs, and a "
 							  "guard sees each time" : "";
 	struct bpf_state state;

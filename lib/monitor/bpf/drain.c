@@ -95,7 +95,7 @@ static int by_tid(const void *a, const void *b)
 }
 
 /* Drop from t the threads that are not in now. */
-static void keep_common(struct threads *t, struct threads *now)
+static void drop_finished(struct threads *t, struct threads *now)
 {
 	size_t kept = 0;
 
@@ -127,7 +127,7 @@ int drain(int iter_link, struct invlock_why *why)
 		sleep_ns(1000000);
 		err = read_threads(iter_link, &now);
 		if (!err)
-			keep_common(&left, &now);
+			drop_finished(&left, &now);
 	}
 	if (err)
 		explain(why, err, "the BPF monitor cannot list the threads of this process: %s",

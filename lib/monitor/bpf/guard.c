@@ -75,7 +75,7 @@ static bool has_name(const struct bpf_program *prog, const char *name)
 	return !strcmp(bpf_program__name(prog), name);
 }
 
-bool guard_is_passing(const struct bpf_program *prog)
+bool guard_is_temporary(const struct bpf_program *prog)
 {
 	return has_name(prog, "find_programs");
 }
@@ -194,14 +194,14 @@ int guard_attach(struct bpf_object *obj, struct bpf_link **ret_link)
 
 /* ---- at work ---- */
 
-static void look_at(const struct set *set, u32 cpu)
+static void look_at(const struct progset *set, u32 cpu)
 {
 	LIBBPF_OPTS(bpf_test_run_opts, run, .flags = BPF_F_TEST_RUN_ON_CPU, .cpu = cpu);
 
 	bpf_prog_test_run_opts(set->look, &run);
 }
 
-int guard_await(const struct set *set)
+int guard_await(const struct progset *set)
 {
 	struct timespec nap = { .tv_nsec = 1000000 };
 	u64 deadline = port_now() + AWAIT_NS;
@@ -212,7 +212,7 @@ int guard_await(const struct set *set)
 	 * A CPU that was once found not to be blind without our feed knowing stays so: its next
 	 * window marks our feed.
 	 */
-	while ((err = set_ask(set, BPF_ASK_UNMARKED, cpu)) >= 0) {
+	while ((err = progset_ask(set, BPF_ASK_UNMARKED, cpu)) >= 0) {
 		if (!err) {
 			cpu++;
 			continue;
@@ -225,7 +225,7 @@ int guard_await(const struct set *set)
 	return err == -ENOENT ? 0 : err;
 }
 
-void guard_look(const struct set *set, const struct bpf_user *user)
+void guard_look(const struct progset *set, const struct bpf_user *user)
 {
 	for (u32 cpu = 0; cpu < BPF_NR_CPUS && port_load(&user->feed.blind); cpu++)
 		if (port_load(&user->blind[cpu].number))

@@ -20,7 +20,7 @@ struct bpf_link;
  */
 bool guard_tracepoints_preemptible(void);
 
-/* May a program disable preemption, as far as the kernel's types tell? */
+/* May a program forbid preemption, as far as the kernel's types tell? */
 bool guard_can_be_steady(void);
 
 /**
@@ -39,8 +39,8 @@ void guard_choose(struct bpf_object *obj);
  */
 int guard_prepare(struct bpf_object *obj, struct invlock_why *why);
 
-/* Is this a program of ours that is kept only until the guard is prepared? */
-bool guard_is_passing(const struct bpf_program *prog);
+/* Is this a program that is needed only until the guard is prepared? */
+bool guard_is_temporary(const struct bpf_program *prog);
 
 /* Attach the guard, before any program that it watches. Return: 0 or -errno. */
 int guard_attach(struct bpf_object *obj, struct bpf_link **ret_link);
@@ -52,7 +52,7 @@ int guard_attach(struct bpf_object *obj, struct bpf_link **ret_link);
  * On such a CPU, a change might go unseen without this feed saying that the CPU is blind.
  * Context: sleeps, up to two seconds.
  */
-int guard_await(const struct set *set);
+int guard_await(const struct progset *set);
 
 /**
  * guard_look() - let the CPUs for which a feed is blind find out whether they see again
@@ -63,6 +63,6 @@ int guard_await(const struct set *set);
  * Context: some system calls and an interrupt on each blind CPU. Errors are ignored, because the
  * next switch on that CPU finds out as well.
  */
-void guard_look(const struct set *set, const struct bpf_user *user);
+void guard_look(const struct progset *set, const struct bpf_user *user);
 
 #endif /* INVLOCK_LIB_MONITOR_BPF_GUARD_H */

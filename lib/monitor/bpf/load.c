@@ -71,7 +71,7 @@ static int choose_programs(struct invlock_bpf *skel, struct invlock_why *why)
 	return err;
 }
 
-u64 set_object(void)
+u64 progset_object_hash(void)
 {
 	size_t size;
 	const unsigned char *bytes = invlock_bpf__elf_bytes(&size);
@@ -125,7 +125,7 @@ static int bind_programs(struct invlock_bpf *skel, struct invlock_why *why)
 	int err;
 
 	bpf_object__for_each_program(prog, skel->obj) {
-		if (!bpf_program__autoload(prog) || guard_is_passing(prog))
+		if (!bpf_program__autoload(prog) || guard_is_temporary(prog))
 			continue;
 		err = bpf_prog_bind_map(bpf_program__fd(prog), map, NULL);
 		if (err)
@@ -152,7 +152,7 @@ static int seal(struct invlock_bpf *skel, struct bpf_set_header *header, struct 
 	if (!head)
 		return explain(why, -ENOMEM, "out of memory");
 	bpf_object__for_each_program(prog, skel->obj) {
-		header->nr_programs += bpf_program__autoload(prog) && !guard_is_passing(prog);
+		header->nr_programs += bpf_program__autoload(prog) && !guard_is_temporary(prog);
 		header->nr_links += bpf_program__autoload(prog) && bpf_program__autoattach(prog);
 	}
 	memset(head, 0, sizeof(*head));
@@ -171,21 +171,21 @@ static int seal(struct invlock_bpf *skel, struct bpf_set_header *header, struct 
 }
 
 /* Return: a copy of a descriptor that outlives the skeleton; or -1. */
-static int keep(int *fds, unsigned int *nr, int fd)
+static int copy_fd(int *fds, unsigned int *nr, int fd)
 {
-	int copy = *nr < SET_ROOM ? fcntl(fd, F_DUPFD_CLOEXEC, 0) : -1;
+	int copy = *nr < PROGSET_ROOM ? fcntl(fd, F_DUPFD_CLOEXEC, 0) : -1;
 
 	if (copy >= 0)
 		fds[(*nr)++] = copy;
 	return copy;
 }
 
-static int keep_program(struct set *set, const struct bpf_program *prog)
+static int copy_program(struct progset *set, const struct bpf_program *prog)
 {
-	return keep(set->programs, &set->nr_programs, bpf_program__fd(prog));
+	return copy_fd(set->programs, &set->nr_programs, bpf_program__fd(prog));
 }
 
-static int keep_all(struct set *set, struct invlock_bpf *skel)
+static int copy_descriptors(struct progset *set, struct invlock_bpf *skel)
 {
 	const struct bpf_program *scans[] = {
 		skel->progs.ask, skel->progs.scan_calls, skel->progs.scan_files, skel->progs.look,
@@ -196,7 +196,7 @@ static int keep_all(struct set *set, struct invlock_bpf *skel)
 	struct bpf_program *prog;
 	int err;
 
-	*set = (struct set){ .users = fcntl(bpf_map__fd(skel->maps.invlock_users),
+	*set = (struct progset){ .users = fcntl(bpf_map__fd(skel->maps.invlock_users),
 					    F_DUPFD_CLOEXEC, 0) };
 	if (set->users < 0)
 		return -errno;
@@ -204,19 +204,19 @@ static int keep_all(struct set *set, struct invlock_bpf *skel)
 	if (err)
 		return err;
 	set->users_id = info.id;
-	set->ask = keep_program(set, scans[0]);
-	set->scan_calls = keep_program(set, scans[1]);
-	set->scan_files = keep_program(set, scans[2]);
-	set->look = bpf_program__fd(scans[3]) < 0 ? -1 : keep_program(set, scans[3]);
+	set->ask = copy_program(set, scans[0]);
+	set->scan_calls = copy_program(set, scans[1]);
+	set->scan_files = copy_program(set, scans[2]);
+	set->look = bpf_program__fd(scans[3]) < 0 ? -1 : copy_program(set, scans[3]);
 	if (set->ask < 0 || set->scan_calls < 0 || set->scan_files < 0)
 		return -EMFILE;
 	bpf_object__for_each_program(prog, skel->obj)
 		if (bpf_program__fd(prog) >= 0 && prog != scans[0] && prog != scans[1] &&
-		    prog != scans[2] && prog != scans[3] && !guard_is_passing(prog) &&
-		    keep_program(set, prog) < 0)
+		    prog != scans[2] && prog != scans[3] && !guard_is_temporary(prog) &&
+		    copy_program(set, prog) < 0)
 			return -EMFILE;
 	for (int i = 0; i < s->prog_cnt; i++)
-		if (*s->progs[i].link && keep(set->links, &set->nr_links,
+		if (*s->progs[i].link && copy_fd(set->links, &set->nr_links,
 					      bpf_link__fd(*s->progs[i].link)) < 0)
 			return -EMFILE;
 	return 0;
@@ -250,7 +250,7 @@ static int bring_up(struct invlock_bpf *skel, struct bpf_set_header *header,
  * steady: the programs forbid preemption. Even after an error, header->guard tells whether a guard
  * is needed.
  */
-static int load_at(struct set *set, struct bpf_set_header *header, bool steady,
+static int load_at(struct progset *set, struct bpf_set_header *header, bool steady,
 		   struct invlock_why *why)
 {
 	struct invlock_bpf *skel = invlock_bpf__open();
@@ -284,9 +284,9 @@ static int load_at(struct set *set, struct bpf_set_header *header, bool steady,
 	err = bring_up(skel, header, why);
 	if (err)
 		goto destroy;
-	err = keep_all(set, skel);
+	err = copy_descriptors(set, skel);
 	if (err) {
-		set_release(set);
+		progset_release(set);
 		explain(why, err, "no descriptor is left for the BPF program: %s", strerror(-err));
 	}
 	set->header = *header;
@@ -296,7 +296,7 @@ destroy:
 }
 
 /* Some kernels let programs forbid preemption, but refuse ours, which call functions meanwhile. */
-static int load_steady_or_not(struct set *set, struct bpf_set_header *header,
+static int load_steady_or_not(struct progset *set, struct bpf_set_header *header,
 			      struct invlock_why *why)
 {
 	bool steady = !monitor_bpf_options.unsteady && guard_can_be_steady();
@@ -308,7 +308,7 @@ static int load_steady_or_not(struct set *set, struct bpf_set_header *header,
 }
 
 /* Load the programs at functions, with the net under them if this kernel allows it. */
-static int load_at_functions(struct set *set, struct bpf_set_header *header,
+static int load_at_functions(struct progset *set, struct bpf_set_header *header,
 			     struct invlock_why *why)
 {
 	int err;
@@ -363,7 +363,7 @@ void explain_lockdown(struct invlock_why *why)
 }
 
 /* Load the programs at the functions if the kernel lets us, at the tracepoints otherwise. */
-static int load_quietly(struct set *set, u64 object, struct invlock_why *why)
+static int load_quietly(struct progset *set, u64 object, struct invlock_why *why)
 {
 	struct bpf_set_header header = { .object = object, .attached = BPF_AT_FUNCTIONS };
 	struct invlock_why why_not;
@@ -389,7 +389,7 @@ static int load_quietly(struct set *set, u64 object, struct invlock_why *why)
 }
 
 /* Locks: the lock in mm.c, so that two opens do not swap libbpf's print function at once. */
-int set_load(struct set *set, u64 object, struct invlock_why *why)
+int progset_load(struct progset *set, u64 object, struct invlock_why *why)
 {
 	char text[COMPLAINT_SIZE] = "";
 	int err;

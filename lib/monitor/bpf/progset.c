@@ -11,14 +11,14 @@
 #define NR_MAPS		64
 
 /* The sets of which we have seen a link. */
-struct sets {
-	struct set set[NR_SETS];
+struct progsets {
+	struct progset set[NR_SETS];
 	unsigned int nr;
 };
 
-static bool set_keep(int *fds, unsigned int *nr, int fd)
+static bool progset_add_fd(int *fds, unsigned int *nr, int fd)
 {
-	if (*nr == SET_ROOM)
+	if (*nr == PROGSET_ROOM)
 		return false;
 	fds[(*nr)++] = fd;
 	return true;
@@ -63,14 +63,14 @@ static bool program_look(int fd, struct program *p)
 	return p->set_id && (!p->info.created_by_uid || p->info.created_by_uid == geteuid());
 }
 
-static struct set *sets_find(struct sets *sets, u32 id, bool add)
+static struct progset *progsets_find(struct progsets *sets, u32 id, bool add)
 {
 	for (unsigned int i = 0; i < sets->nr; i++)
 		if (sets->set[i].id == id)
 			return &sets->set[i];
 	if (!add || sets->nr == NR_SETS)
 		return NULL;
-	sets->set[sets->nr] = (struct set){
+	sets->set[sets->nr] = (struct progset){
 		.id = id, .users = -1, .ask = -1, .scan_calls = -1, .scan_files = -1,
 		.look = -1,
 	};
@@ -78,12 +78,12 @@ static struct set *sets_find(struct sets *sets, u32 id, bool add)
 }
 
 /* Return: true = the set keeps the descriptor. */
-static bool sets_add_link(struct sets *sets, u32 id, int link)
+static bool progsets_add_link(struct progsets *sets, u32 id, int link)
 {
 	struct bpf_link_info info = {};
 	u32 size = sizeof(info);
 	struct program p;
-	struct set *set;
+	struct progset *set;
 	int fd;
 	bool ours;
 
@@ -95,22 +95,22 @@ static bool sets_add_link(struct sets *sets, u32 id, int link)
 		return false;
 	ours = program_look(fd, &p);
 	close(fd);
-	set = ours ? sets_find(sets, p.set_id, true) : NULL;
+	set = ours ? progsets_find(sets, p.set_id, true) : NULL;
 	if (!set)
 		return false;
 	set->last_link = id;
-	return set_keep(set->links, &set->nr_links, link);
+	return progset_add_fd(set->links, &set->nr_links, link);
 }
 
-static bool sets_add_program(struct sets *sets, int fd)
+static bool progsets_add_program(struct progsets *sets, int fd)
 {
 	struct program p;
-	struct set *set;
+	struct progset *set;
 
 	if (!program_look(fd, &p))
 		return false;
-	set = sets_find(sets, p.set_id, false);
-	if (!set || !set_keep(set->programs, &set->nr_programs, fd))
+	set = progsets_find(sets, p.set_id, false);
+	if (!set || !progset_add_fd(set->programs, &set->nr_programs, fd))
 		return false;
 	if (p.users_id)
 		set->users_id = p.users_id;
@@ -126,7 +126,7 @@ static bool sets_add_program(struct sets *sets, int fd)
 }
 
 /* Return: 0; -errno = we may not ask. A link or program that ends meanwhile is passed over. */
-static int sets_look(struct sets *sets)
+static int progsets_look(struct progsets *sets)
 {
 	u32 id = 0;
 	int fd;
@@ -134,7 +134,7 @@ static int sets_look(struct sets *sets)
 	sets->nr = 0;
 	while (!bpf_link_get_next_id(id, &id)) {
 		fd = bpf_link_get_fd_by_id(id);
-		if (fd >= 0 && !sets_add_link(sets, id, fd))
+		if (fd >= 0 && !progsets_add_link(sets, id, fd))
 			close(fd);
 	}
 	if (errno != ENOENT)
@@ -142,13 +142,13 @@ static int sets_look(struct sets *sets)
 	id = 0;
 	while (!bpf_prog_get_next_id(id, &id)) {
 		fd = bpf_prog_get_fd_by_id(id);
-		if (fd >= 0 && !sets_add_program(sets, fd))
+		if (fd >= 0 && !progsets_add_program(sets, fd))
 			close(fd);
 	}
 	return errno == ENOENT ? 0 : -errno;
 }
 
-static bool set_complete(struct set *set, u64 object)
+static bool progset_is_complete(struct progset *set, u64 object)
 {
 	struct bpf_map_info info = {};
 	u32 size = sizeof(info), zero = 0;
@@ -180,37 +180,37 @@ out:
 
 static int by_last_link(const void *a, const void *b)
 {
-	const struct set *x = a, *y = b;
+	const struct progset *x = a, *y = b;
 
 	return (x->last_link > y->last_link) - (x->last_link < y->last_link);
 }
 
-int set_join(struct set *set, u64 object, int user)
+int progset_join(struct progset *set, u64 object, int user)
 {
-	struct sets *sets = calloc(1, sizeof(*sets));
+	struct progsets *sets = calloc(1, sizeof(*sets));
 	int err;
 
 	if (!sets)
 		return -ENOMEM;
-	err = sets_look(sets);
+	err = progsets_look(sets);
 	if (!err)
 		err = -ENOENT;
 	qsort(sets->set, sets->nr, sizeof(*sets->set), by_last_link);
 	for (unsigned int i = 0; i < sets->nr; i++) {
-		struct set *s = &sets->set[i];
+		struct progset *s = &sets->set[i];
 
-		if (err == -ENOENT && set_complete(s, object) && !set_sit(s, user)) {
+		if (err == -ENOENT && progset_is_complete(s, object) && !progset_sit(s, user)) {
 			*set = *s;
 			err = 0;
 		} else {
-			set_release(s);
+			progset_release(s);
 		}
 	}
 	free(sets);
 	return err;
 }
 
-int set_run(const struct set *set, struct bpf_ask *q)
+int progset_run(const struct progset *set, struct bpf_ask *q)
 {
 	LIBBPF_OPTS(bpf_test_run_opts, run, .ctx_in = q, .ctx_size_in = sizeof(*q));
 	int err = bpf_prog_test_run_opts(set->ask, &run);
@@ -218,42 +218,42 @@ int set_run(const struct set *set, struct bpf_ask *q)
 	return err ? err : (int)run.retval;
 }
 
-static int set_ask_of(const struct set *set, enum bpf_what what, u32 index, u64 nr)
+static int progset_ask_of(const struct progset *set, enum bpf_what what, u32 index, u64 nr)
 {
 	struct bpf_ask q = { .what = what, .index = index, .nr = nr };
 
-	return set_run(set, &q);
+	return progset_run(set, &q);
 }
 
-int set_ask(const struct set *set, enum bpf_what what, u64 nr)
+int progset_ask(const struct progset *set, enum bpf_what what, u64 nr)
 {
-	return set_ask_of(set, what, set->seat, nr);
+	return progset_ask_of(set, what, set->seat, nr);
 }
 
-int set_note_missed(const struct set *set, u64 missed, u64 total)
+int progset_note_missed(const struct progset *set, u64 missed, u64 total)
 {
 	struct bpf_ask q = { .what = BPF_ASK_NOTE_MISSED, .index = set->seat, .nr = missed,
 			     .total = total };
 
-	return set_run(set, &q);
+	return progset_run(set, &q);
 }
 
 /*
  * The deletion returns only when no running program still uses the map. Older kernels may free the
  * map before that, so we hold it until then.
  */
-static void set_clear_left(struct set *set)
+static void progset_clear_left(struct progset *set)
 {
 	int seat;
 
-	while ((seat = set_ask(set, BPF_ASK_TAKE_LEFT, 0)) >= 0) {
+	while ((seat = progset_ask(set, BPF_ASK_TAKE_LEFT, 0)) >= 0) {
 		u32 key = seat, id;
 		int user = -1;
 
 		if (!bpf_map_lookup_elem(set->users, &key, &id))
 			user = bpf_map_get_fd_by_id(id);
 		bpf_map_delete_elem(set->users, &key);
-		set_ask_of(set, BPF_ASK_GIVE_BACK, key, 0);
+		progset_ask_of(set, BPF_ASK_GIVE_BACK, key, 0);
 		if (user >= 0)
 			close(user);
 	}
@@ -263,28 +263,28 @@ static void set_clear_left(struct set *set)
  * A process that holds this descriptor can take the map of any user out of the set. So we close it
  * after use, lest a child inherit it.
  */
-static int set_open_users(struct set *set)
+static int progset_open_users(struct progset *set)
 {
 	if (set->users < 0)
 		set->users = bpf_map_get_fd_by_id(set->users_id);
 	return set->users < 0 ? -errno : 0;
 }
 
-static void set_close_users(struct set *set)
+static void progset_close_users(struct progset *set)
 {
 	if (set->users >= 0)
 		close(set->users);
 	set->users = -1;
 }
 
-int set_sit(struct set *set, int user)
+int progset_sit(struct progset *set, int user)
 {
-	int err = set_open_users(set), seat;
+	int err = progset_open_users(set), seat;
 
 	if (err)
 		return err;
-	set_clear_left(set);
-	seat = set_ask(set, BPF_ASK_CLAIM, 0);
+	progset_clear_left(set);
+	seat = progset_ask(set, BPF_ASK_CLAIM, 0);
 	if (seat < 0) {
 		err = seat;
 		goto out;
@@ -296,13 +296,13 @@ int set_sit(struct set *set, int user)
 	 */
 	err = bpf_map_update_elem(set->users, &set->seat, &user, BPF_ANY);
 	if (err)
-		set_ask(set, BPF_ASK_GIVE_BACK, 0);
+		progset_ask(set, BPF_ASK_GIVE_BACK, 0);
 out:
-	set_close_users(set);
+	progset_close_users(set);
 	return err;
 }
 
-int set_missed(const struct set *set, u64 *ret_missed)
+int progset_missed(const struct progset *set, u64 *ret_missed)
 {
 	u64 missed = 0;
 
@@ -319,15 +319,15 @@ int set_missed(const struct set *set, u64 *ret_missed)
 	return 0;
 }
 
-void set_leave(struct set *set)
+void progset_leave(struct progset *set)
 {
-	set_ask(set, BPF_ASK_LEAVE, 0);
-	if (!set_open_users(set))
-		set_clear_left(set);
-	set_close_users(set);
+	progset_ask(set, BPF_ASK_LEAVE, 0);
+	if (!progset_open_users(set))
+		progset_clear_left(set);
+	progset_close_users(set);
 }
 
-void set_close_fd(int fd)
+void progset_close_fd(int fd)
 {
 	struct bpf_prog_info info = {};		/* larger than the info of maps and links */
 	u32 size = sizeof(info);
@@ -341,12 +341,12 @@ void set_close_fd(int fd)
 		close(fd);
 }
 
-void set_release(struct set *set)
+void progset_release(struct progset *set)
 {
-	set_close_users(set);
+	progset_close_users(set);
 	for (unsigned int i = 0; i < set->nr_links; i++)
-		set_close_fd(set->links[i]);
+		progset_close_fd(set->links[i]);
 	for (unsigned int i = 0; i < set->nr_programs; i++)
-		set_close_fd(set->programs[i]);
-	*set = (struct set){ .users = -1 };
+		progset_close_fd(set->programs[i]);
+	*set = (struct progset){ .users = -1 };
 }

@@ -28,61 +28,61 @@
 #include "bpf/shared.h"
 #include "core/port.h"
 
-#define SET_ROOM	128
+#define PROGSET_ROOM	128
 
-struct set {
+struct progset {
 	u32 id;			/* id of its map invlock_set; 0 = no set */
 	u32 users_id;		/* id of its map invlock_users */
 	int users;		/* descriptor of that map; -1 once this process has a seat */
 	u32 last_link;
 	struct bpf_set_header header;
 	unsigned int nr_programs, nr_links;
-	int programs[SET_ROOM];
-	int links[SET_ROOM];
+	int programs[PROGSET_ROOM];
+	int links[PROGSET_ROOM];
 	int ask, scan_calls, scan_files, look;	/* also in programs; look: -1 = no guard */
 	u32 seat;
 };
 
 /**
- * set_join() - take a seat in a set that runs
+ * progset_join() - take a seat in a set that runs
  * @set: filled on success
- * @object: hash of the object file, set_object()
+ * @object: hash of the object file, progset_object_hash()
  * @user: map of this process's struct bpf_user, frozen
  *
  * Context: sleeps. Return: 0; -ENOENT = no running set has a seat for us; -EPERM = we may not look.
  */
-int set_join(struct set *set, u64 object, int user);
+int progset_join(struct progset *set, u64 object, int user);
 
 /* Takes a seat in a set that this process has loaded. Return: 0 or -errno. */
-int set_sit(struct set *set, int user);
+int progset_sit(struct progset *set, int user);
 
 /* Sends a request to the program ask(). Return: its answer, or -errno. */
-int set_ask(const struct set *set, enum bpf_what what, u64 nr);
+int progset_ask(const struct progset *set, enum bpf_what what, u64 nr);
 
 /* Sends any request, with all its fields; the program also answers in q. */
-int set_run(const struct set *set, struct bpf_ask *q);
+int progset_run(const struct progset *set, struct bpf_ask *q);
 
 /* Reports to the program how many runs were skipped since this process came, and in total. */
-int set_note_missed(const struct set *set, u64 missed, u64 total);
+int progset_note_missed(const struct progset *set, u64 missed, u64 total);
 
 /* Counts the runs of the set's programs that the kernel has skipped so far. Return: 0 or -errno. */
-int set_missed(const struct set *set, u64 *ret_missed);
+int progset_missed(const struct progset *set, u64 *ret_missed);
 
 /* Gives back the seat, and clears the seats that others left, if we may. */
-void set_leave(struct set *set);
+void progset_leave(struct progset *set);
 
 /*
  * Closes a BPF object. If the process has closed it itself, its number may now mean another file,
  * which stays open.
  */
-void set_close_fd(int fd);
+void progset_close_fd(int fd);
 
 /* Closes all descriptors that this set holds. */
-void set_release(struct set *set);
+void progset_release(struct progset *set);
 
 /* In load.c: the hash of the object file, and the loading and attaching of a new set. */
-u64 set_object(void);
-int set_load(struct set *set, u64 object, struct invlock_why *why);
+u64 progset_object_hash(void);
+int progset_load(struct progset *set, u64 object, struct invlock_why *why);
 
 /* Adds to an error of loading that the kernel is locked down, if it is. */
 void explain_lockdown(struct invlock_why *why);
