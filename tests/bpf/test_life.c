@@ -18,7 +18,7 @@ static struct invlock_mm mm;
 /* A descriptor that this process has for a BPF object; -1 = none. */
 static int bpf_fd(const char *what, const char *name)
 {
-	for (int fd = 3; fd < 256; fd++) {
+	for (int fd = 3; fd < 1024; fd++) {
 		struct bpf_prog_info prog = {};
 		struct bpf_map_info map = {};
 		u32 prog_size = sizeof(prog), map_size = sizeof(map);
@@ -122,7 +122,7 @@ TEST(an_open_leaves_no_descriptor_to_an_exec_and_a_close_none_at_all)
 
 	watch_open(&mm);
 	assert_true(count_fds() > before);
-	for (int fd = 3; fd < 256; fd++) {
+	for (int fd = 3; fd < 1024; fd++) {
 		char path[64], link[64] = "";
 
 		snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
