@@ -14,7 +14,7 @@
 #define UFFD_USER_MODE_ONLY	1
 #endif
 
-/* once: the tests of a program open it many times */
+/* Printed once, because the tests of a program open the monitor many times. */
 static void say_where(const struct invlock_mm *mm)
 {
 	static int said = -1;
@@ -45,7 +45,7 @@ void watch_open(struct invlock_mm *mm)
 
 bool rig_expects_caught;
 
-/* all that these tests do is known to the decoder: the net has nothing to catch */
+/* The decoder knows everything that these tests do, so the net must have caught nothing. */
 static void expect_silence(const struct invlock_mm *mm)
 {
 	struct bpf_state state = watch_state(mm);
@@ -134,7 +134,7 @@ long int80(long nr, long a, long b, long c, long d, long e, long f)
 {
 	long ret;
 
-	/* rbp holds the sixth argument, and rbx is not the compiler's to lend with -fPIC */
+	/* rbp holds the sixth argument; with -fPIC the compiler may not lend rbx */
 	__asm__ volatile("push %%rbp\n\tmov %[f], %%rbp\n\tint $0x80\n\tpop %%rbp"
 			 : "=a"(ret)
 			 : "a"(nr), "b"(a), "c"(b), "d"(c), "S"(d), "D"(e), [f] "r"(f)
@@ -201,7 +201,7 @@ void write_setting(const char *path, const char *value)
 
 bool set_preemption(const char *model)
 {
-	/* the file lists the models that there are, with parentheses around the one in use */
+	/* the file lists the models, with parentheses around the one in use */
 	static char at_first[16];
 	FILE *models = fopen(PREEMPTION, "re");
 	char line[80] = "", *present;
@@ -221,7 +221,7 @@ bool set_preemption(const char *model)
 
 void guard_read(const struct invlock_mm *mm, struct bpf_guard *ret)
 {
-	/* the first member of what the monitor keeps there */
+	/* the set is the first member of the monitor's data */
 	const struct progset *programs = mm->data;
 	struct bpf_set_header head;
 	u32 zero = 0;

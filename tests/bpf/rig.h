@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The rig of these tests: the BPF monitor, opened as lib/mm.c would, and memory to change.
+ * The rig of these tests: the BPF monitor, opened as lib/mm.c opens it, and memory to change.
  *
- * struct stripe is one stripe of the feed with three groups of pages: a change of the victim
- * must make its snapshot stale, and leave the bystander's, whose word it moves, valid.
+ * stripe_new() returns one stripe of the feed, with two groups of pages: a change of the victim
+ * must make its snapshot stale, and leave the snapshot of the bystander valid, although it moves
+ * the bystander's word.
  */
 #ifndef INVLOCK_TESTS_BPF_RIG_H
 #define INVLOCK_TESTS_BPF_RIG_H
@@ -22,21 +23,23 @@
 #define STRIPE		(1UL << INVLOCK_STRIPE_SHIFT)
 #define GROUP		(16 * PAGE)
 
-/* where in a stripe; what is open above begins at the victim, so the bystander is below */
+/*
+ * Their places in a stripe. A range without an end begins at the victim, so the bystander is below.
+ */
 #define BYSTANDER	(32 * PAGE)
 #define VICTIM		(128 * PAGE)
 
-/* opens, or skips when this host does not let us, which only a privilege may decide */
+/* Opens the monitor. Skips the test if that needs a privilege which this process lacks. */
 void watch_open(struct invlock_mm *mm);
-/* fails when the net under the decoder caught something, but where that is expected */
+/* Closes it. Fails the test if the net under the decoder caught something that is not expected. */
 void watch_close(struct invlock_mm *mm);
 extern bool rig_expects_caught;
 
-/* a stripe of zeroed, touched private memory below 4 GiB, where i386 calls reach it */
+/* A stripe of zeroed, touched private memory below 4 GiB, where i386 calls reach it. */
 char *stripe_new(void);
 void stripe_free(char *stripe);
 
-/* is nothing running on any word? */
+/* Whether no invalidation is running on any word. */
 bool feed_quiet(const struct invlock_mm *mm);
 
 struct watched {
@@ -48,43 +51,45 @@ struct watched {
 void watched_sample(struct watched *w, struct invlock_mm *mm, char *at);
 enum invlock_verdict watched_verdict(struct watched *w);
 
-/* the newest event of a kind that overlaps [at, at + GROUP); NULL = none in the ring */
+/* The newest event of this kind that overlaps [at, at + GROUP); NULL = the ring has none. */
 const struct invlock_event *last_event(const struct invlock_mm *mm, u32 kind, const char *at);
 
 struct bpf_state watch_state(const struct invlock_mm *mm);
 
-/* an i386 system call, from 64-bit code */
+/* Makes an i386 system call from 64-bit code. */
 long int80(long nr, long a, long b, long c, long d, long e, long f);
 
-/* the map of this name that a program uses, as only root may; -1 = none */
+/* A descriptor of the map with this name that a program uses; needs root; -1 = none. */
 int map_of_program(int prog, const char *name);
 
-/* what the guard has counted since these programs were loaded; zeroed where there is no guard */
+/*
+ * Copies what the guard has counted since these programs were loaded; zeros if there is no guard.
+ */
 void guard_read(const struct invlock_mm *mm, struct bpf_guard *ret);
 
-/* for tests that run in a guest alone: both change the whole machine */
+/* Only for tests that run in a guest: both functions change the whole machine. */
 void write_setting(const char *path, const char *value);
 /*
  * "full": the kernel preempts its own code from now on; "voluntary": it does not; NULL: as it was
- * before the first of these calls. false = this kernel cannot be told: newer ones know "full" and
- * "lazy" alone, and both preempt.
+ * before the first of these calls. Return: false = this kernel cannot do that: newer ones know only
+ * "full" and "lazy", which both preempt.
  */
 bool set_preemption(const char *model);
 
 /*
- * From now on a discard there stays in its call until it is released. The userfaultfd that holds
- * it, to be closed; -1 and errno where there is none
+ * From now on a discard of this memory stays in its call until it is released. Return: the
+ * userfaultfd that holds the call, to be closed; -1 and errno on error
  */
 int hold_discards(char *at, size_t len);
 
-/* Wait for a discard, @timeout_ms long, or for ever if it is -1. Return: true = one is held. */
+/* Waits for a discard, @timeout_ms long, or for ever if it is -1. Return: true = one is held. */
 bool discard_is_held(int uffd, int timeout_ms);
 void await_discard(int uffd);
 
-/* Wait for a discard, and let it go on. */
+/* Waits for a discard, and releases it. */
 void release_discard(int uffd);
 
-/* open descriptors of this process */
+/* The number of open descriptors of this process. */
 unsigned int count_fds(void);
 
 static inline void nap_ms(unsigned int ms)

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT
 /*
- * The programs at the functions of single calls: tests/vm runs this in a guest whose kernel has
- * them, as it switches what no test may switch on somebody's machine. That each call is seen
- * there is shown by the other tests of this folder, which the guest runs, too.
+ * The programs at the functions of single calls. tests/vm runs this in a guest whose kernel allows
+ * them, because the tests change settings of the whole machine. The other tests of this folder,
+ * which the guest runs, too, show that each call is seen there.
  *
- * To load the programs takes long in an emulated machine: the ones that the first test loads
- * serve all tests.
+ * It takes long to load the programs in an emulated machine, so all tests use those that the first
+ * test loads.
  */
 #include <fcntl.h>
 #include <pthread.h>
@@ -35,7 +35,7 @@ static bool closed(const struct invlock_mm *m)
 	return m->il.feed->flags & INVLOCK_FEED_DEGRADED;
 }
 
-/* runs that the kernel skipped since this process came */
+/* Runs that the kernel has skipped since this process came. */
 static u64 skipped(const struct invlock_mm *m)
 {
 	assert_int_equal(monitor_bpf_note_missed(m), 0);
@@ -116,10 +116,10 @@ static void *discard_twice(void *pages)
 }
 
 /*
- * The kernel makes the way into the programs of a function anew when one more comes, and who is
- * inside goes out past them all.
+ * When another tracer attaches to a function, the kernel replaces the code that calls the
+ * function's programs. A thread that is inside the function leaves it without passing any of them.
  */
-TEST(a_call_during_which_another_tracer_comes_is_ended_by_the_next_of_its_thread)
+TEST(a_call_during_which_a_tracer_attaches_is_ended_by_its_threads_next_call)
 {
 	char *pages = mmap(NULL, 2 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
 			   -1, 0);
@@ -152,11 +152,11 @@ TEST(a_call_during_which_another_tracer_comes_is_ended_by_the_next_of_its_thread
 	munmap(pages, 2 * PAGE);
 }
 
-/* how often this set was told that calls may be missed from then on */
+/* How often this set was told that calls may be missed from then on. */
 static u64 times_closed(const struct invlock_mm *m)
 {
 	struct bpf_set *set = aligned_alloc(64, sizeof(*set));
-	/* the first member of what the monitor keeps there */
+	/* the set is the first member of the monitor's data */
 	const struct progset *programs = m->data;
 	int map = map_of_program(programs->ask, "invlock_set");
 	u64 times;
@@ -170,7 +170,7 @@ static u64 times_closed(const struct invlock_mm *m)
 	return times;
 }
 
-/* the events that are missing are what nobody would notice without the flag */
+/* Only the flag shows that events are missing from then on. */
 TEST(the_feed_is_closed_when_programs_are_taken_off_their_functions)
 {
 	char *page = mmap(NULL, 2 * PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -190,14 +190,14 @@ TEST(the_feed_is_closed_when_programs_are_taken_off_their_functions)
 	assert_true(mm.il.feed->sequence > seen);
 }
 
-/* runs may be skipped from then on, and the guard, which has been there, sees each time */
-TEST(the_feed_lives_on_when_the_kernel_begins_to_preempt_itself)
+/* From then on runs may be skipped; the guard, which was loaded before, notices each time. */
+TEST(the_feed_stays_open_when_the_kernel_begins_to_preempt_itself)
 {
 	struct bpf_set_header head;
 	u64 calls;
 
 	need_choice();
-	/* the last one was closed */
+	/* the test before this one has closed the feed */
 	watch_close(&mm);
 	watch_open(&mm);
 	head = head_of(&mm);
@@ -224,7 +224,7 @@ static void expect_tracepoints(const char *reason, u64 *ret_skipped)
 	watch_close(&mm);
 }
 
-TEST(where_programs_cannot_be_at_functions_calls_are_seen_at_the_tracepoints)
+TEST(if_programs_cannot_be_at_functions_calls_are_seen_at_the_tracepoints)
 {
 	u64 nr;
 

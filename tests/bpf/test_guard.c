@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 /*
- * The guard (bpf/guard.h), on a kernel that preempts programs: tests/vm runs this there. A thread
- * makes calls all the time, and another of a higher class wakes on the same CPU over and over:
- * so that the first is often preempted inside a program. That the programs forbid it is switched
- * off, or it would take hours.
+ * The guard (bpf/guard.h), on a kernel that preempts programs: tests/vm runs this there. One thread
+ * makes calls all the time. Another thread of a higher scheduling class wakes on the same CPU over
+ * and over, so that the first is often preempted inside a program. The programs are told not to
+ * forbid preemption, or this would take hours.
  */
 #include <pthread.h>
 #include <sched.h>
@@ -15,8 +15,8 @@
 #include "lib/monitor/bpf/guard.h"
 #include "rig.h"
 
-#define STORM_MS	20000	/* no test needs as long */
-#define WINDOWS		20	/* enough to have seen it */
+#define STORM_MS	20000	/* more than any test needs */
+#define WINDOWS		20	/* enough windows for a result */
 
 static struct invlock_mm mm;
 static atomic_bool over;
@@ -24,13 +24,13 @@ static sem_t begun;
 
 static const struct progset *set_of(const struct invlock_mm *m)
 {
-	/* the first member of what the monitor keeps there */
+	/* the set is the first member of the monitor's data */
 	return m->data;
 }
 
 static struct bpf_guard at_start;		/* what the guard had counted before this test */
 
-/* what it has counted since */
+/* What the guard has counted since this test began. */
 static const struct bpf_guard *guard_now(void)
 {
 	static struct bpf_guard now;
@@ -67,7 +67,7 @@ static void open_guarded(void)
 		watch_close(&mm);
 		TEST_SKIP("this kernel does not preempt programs");
 	}
-	/* or its own calls are skipped, too */
+	/* the main thread's own calls must not be skipped */
 	pin_to(1, SCHED_OTHER);
 }
 
@@ -88,7 +88,7 @@ static void *call_all_the_time(void *unused)
 	return unused;
 }
 
-/* preempts it; a page: and makes a call, which then may be skipped */
+/* Preempts the other thread. With a page it also makes a call, which may then be skipped. */
 static void *wake_all_the_time(void *page)
 {
 	struct timespec nap = { .tv_nsec = 30000 };
@@ -123,8 +123,8 @@ static void storm_ends(void)
 }
 
 /*
- * No run is inside any more: a CPU that is blind sees again, if only it is asked. A thread that was
- * joined may still be on its way out, and the end of its last call may be seen only there.
+ * No run is inside any more: a CPU that is blind sees again when it is asked. A thread that was
+ * joined may still be ending, and the end of its last call may be seen only then.
  */
 static void expect_sight(const struct invlock_mm *m)
 {
@@ -153,7 +153,7 @@ static void expect_exact(void)
 		      (unsigned long long)mm.il.feed->missed);
 }
 
-/* Return: the verdict, when there is one */
+/* Waits for the verdict and returns it. */
 static enum invlock_verdict settled_verdict(struct watched *w)
 {
 	enum invlock_verdict v;
@@ -173,7 +173,7 @@ TEST(a_window_in_which_nothing_is_skipped_leaves_every_translation_valid)
 	monitor_bpf_set(&mm, &head);
 	if (head.attached != BPF_AT_FUNCTIONS) {
 		watch_close(&mm);
-		TEST_SKIP("at the tracepoints whoever preempts makes a call, too");
+		TEST_SKIP("at the tracepoints the preempting thread makes calls, too");
 	}
 	storm_begins(NULL);
 	while (invlock_sample(&mm.il, (u64)stripe, (u64)stripe + GROUP, &some.snap))
@@ -181,7 +181,7 @@ TEST(a_window_in_which_nothing_is_skipped_leaves_every_translation_valid)
 	some.mm = &mm;
 	some.at = stripe;
 	for (int ms = 0; ms < STORM_MS && guard_now()->nr_windows < WINDOWS; ms++) {
-		/* before the ring is overrun */
+		/* ask before the ring is overrun */
 		assert_int_equal(settled_verdict(&some), INVLOCK_VALID);
 		nap_ms(1);
 	}
@@ -219,8 +219,8 @@ TEST(a_run_that_is_skipped_makes_everything_stale)
 }
 
 /*
- * The enter of this call is skipped, its window is over, and it still runs: nobody may believe
- * that what it is about to change is as it was.
+ * The enter of this call is skipped, its window is over, and the call still runs: no reader may
+ * trust a translation of memory that the call is about to change.
  */
 TEST(a_call_whose_enter_was_skipped_is_marked_for_as_long_as_it_runs)
 {
@@ -241,7 +241,7 @@ TEST(a_call_whose_enter_was_skipped_is_marked_for_as_long_as_it_runs)
 	for (int i = 0; i < 200000 && nr < 3; i++) {
 		if (!discard_is_held(held, 1000))
 			continue;
-		/* where the enter of this call was not skipped, it has made an event */
+		/* if the enter of this call was not skipped, it has made an event */
 		before = newest;
 		ev = last_event(&mm, INVLOCK_KIND_DISCARD, page);
 		newest = ev ? ev->seq : 0;
@@ -258,7 +258,7 @@ TEST(a_call_whose_enter_was_skipped_is_marked_for_as_long_as_it_runs)
 		release_discard(held);
 	}
 	over = true;
-	/* it may be in a last call, or in none */
+	/* the thread may be in a last call, or in none */
 	while (pthread_tryjoin_np(waker, NULL))
 		if (discard_is_held(held, 10))
 			release_discard(held);
@@ -271,7 +271,7 @@ TEST(a_call_whose_enter_was_skipped_is_marked_for_as_long_as_it_runs)
 	munmap(page, PAGE);
 }
 
-/* the exit of its last call may be skipped, and it makes no other */
+/* The exit of its only call may be skipped. */
 static void *call_once(void *page)
 {
 	struct timespec nap = { .tv_nsec = 30000 };
@@ -305,7 +305,7 @@ TEST(a_thread_that_exits_leaves_nothing_marked)
 	munmap(page, PAGE);
 }
 
-/* in a process of its own; Return: 0, or what went wrong */
+/* Runs in a process of its own. Return: 0, or the step that failed */
 static int join_and_look(void)
 {
 	struct invlock_why why = {};
@@ -323,7 +323,9 @@ static int join_and_look(void)
 		monitor_bpf_set(&own, &head);
 		if (head.guard != BPF_GUARD_ON)
 			return 2;
-		/* the other's storm makes ours blind as well: nothing else moves it here */
+		/*
+		 * the other process's storm makes our feed blind, and nothing else moves this word
+		 */
 		before = port_load(&own.il.feed->wide);
 		for (int ms = 0; ms < STORM_MS && port_load(&own.il.feed->wide) == before; ms++)
 			nap_ms(1);
@@ -334,7 +336,7 @@ static int join_and_look(void)
 	return 0;
 }
 
-TEST(who_joins_while_cpus_become_blind_is_told_of_each)
+TEST(a_process_that_joins_while_cpus_become_blind_is_told_of_each)
 {
 	char *page = new_page();
 	int status;
@@ -356,7 +358,7 @@ TEST(who_joins_while_cpus_become_blind_is_told_of_each)
 
 static pid_t holder;
 
-/* a process that holds the programs: to have them verified anew for each test takes long */
+/* A process that holds the programs: it takes long to have them verified for each test. */
 static void hold_programs(void)
 {
 	struct invlock_why why;
@@ -376,11 +378,11 @@ static void hold_programs(void)
 	close(opened[1]);
 	/* without a holder each test loads its own programs, or says why it cannot */
 	if (read(opened[0], &byte, 1) != 1)
-		print_message("# nobody holds the programs\n");
+		print_message("# no process holds the programs\n");
 	close(opened[0]);
 }
 
-/* Where the kernel can be told to preempt itself, it is told. */
+/* If the kernel can be told to preempt itself, this tells it. */
 static int begin(void **state)
 {
 	(void)state;

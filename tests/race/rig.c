@@ -8,7 +8,7 @@
 #include "tests/race/rig.h"
 #include "lib/monitor/bpf/bpf.h"
 
-#define GATE_SPINS	2000	/* looks at a gate before sleeping */
+#define GATE_SPINS	2000	/* how often a thread looks at a gate before it sleeps */
 
 unsigned long race_rounds = 2000;
 
@@ -28,7 +28,7 @@ void race_open(struct race *race)
 {
 	struct invlock_mm_options mo = {
 		.size = sizeof(mo),
-		/* what is planted would be found at once */
+		/* the self-test would find a planted fault at once */
 		.flags = PLANTED[0] ? INVLOCK_MM_NO_SELFTEST : 0,
 		.monitor = "bpf",
 	};
@@ -38,7 +38,7 @@ void race_open(struct race *race)
 	struct invlock_why why;
 	int err;
 
-	/* programs of which some are missing are for nobody else */
+	/* no other process may join a set from which programs are missing */
 	if (strstr(PLANTED, "no_calls"))
 		monitor_bpf_options.family = (u64)getpid();
 	err = invlock_mm_open(&mo, &race->mm, &why);
@@ -58,7 +58,7 @@ void race_need_functions(void)
 	monitor_bpf_set(race.mm, &head);
 	race_close(&race);
 	if (head.attached != BPF_AT_FUNCTIONS)
-		TEST_SKIP("no call is seen at its function here: %.150s", head.reason);
+		TEST_SKIP("no program is at a function here: %.150s", head.reason);
 }
 
 void race_close(struct race *race)
@@ -93,7 +93,7 @@ void gate_wait(struct gate *gate, unsigned int turn)
 	unsigned int now, spins = 0;
 
 	while ((now = __atomic_load_n(&gate->turn, __ATOMIC_ACQUIRE)) < turn) {
-		/* beside other load the other thread may not be running: let it */
+		/* Under load the other thread may not be running: give it the CPU. */
 		if (++spins > GATE_SPINS)
 			syscall(SYS_futex, &gate->turn, FUTEX_WAIT, now, NULL, NULL, 0);
 	}

@@ -2,9 +2,9 @@
 /*
  * Races between a real change of the map and a lookup, with the bpf monitor.
  *
- * The oracle is the memory itself. Whoever owns a page writes a number into it that was
- * never used before; a registration remembers the number that it found. A hit whose number
- * is not the one in memory, which the asking thread owns at that moment, is a stale use.
+ * Memory itself shows a stale use. The thread that owns a page writes a number into it that was
+ * never used before, and a registration remembers the number that it found. A hit is stale if its
+ * number is not the one in memory at a moment when the asking thread owns the page.
  */
 #ifndef INVLOCK_TESTS_RACE_RIG_H
 #define INVLOCK_TESTS_RACE_RIG_H
@@ -21,23 +21,23 @@ struct race {
 	unsigned long rounds;
 	unsigned long stale;
 	unsigned long hits;
-	unsigned long refused;	/* gets that failed: no use, so not stale */
+	unsigned long refused;	/* gets that failed, and so are no stale uses */
 };
 
-/* skips the test, saying why, where the bpf monitor cannot be had */
+/* Opens the monitor and a cache. Skips the test, with the reason, if that is not possible. */
 void race_open(struct race *race);
 void race_close(struct race *race);
 
-/* skips where the programs of bpf are not at functions */
+/* Skips the test if bpf's programs are not at functions. */
 void race_need_functions(void);
 
-/* a number that was never used before */
+/* Return: a number that was never used before */
 uint64_t race_number(void);
 
-/* get [addr, addr + len), compare what was registered with what is there, put */
+/* Gets [addr, addr + len), compares the registered number with the one in memory, and puts. */
 void race_use(struct race *race, void *addr, size_t len);
 
-/* two threads that take turns: a wait ends when its turn, or a later one, has come */
+/* Two threads take turns: a wait ends when its turn, or a later one, has come. */
 struct gate {
 	unsigned int turn;	/* atomic */
 };
@@ -45,12 +45,12 @@ struct gate {
 void gate_wait(struct gate *gate, unsigned int turn);
 void gate_open(struct gate *gate, unsigned int turn);
 
-/* anonymous memory, where the kernel likes */
+/* Anonymous memory at an address that the kernel chooses. */
 void *race_map(size_t len);
 
 extern unsigned long race_rounds;
 
-/* uring_race.c: registrations are io_uring fixed buffers, uses are real writes */
+/* In uring_race.c: registrations are io_uring fixed buffers, and uses are real writes. */
 enum uring_change { CHANGE_DISCARD, CHANGE_FIXED, CHANGE_REMAP };
 unsigned long uring_race(enum uring_change change, unsigned long rounds,
 			 unsigned long *ret_writes);

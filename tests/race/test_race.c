@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * The races. With the library as it is nothing may be stale; with a part of its check taken out
- * something must be: a race that cannot fail proves nothing.
+ * The races. With the library as it is, nothing may be stale. With a part of its check removed,
+ * something must be stale: a race that cannot fail proves nothing.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -20,7 +20,7 @@
 #include "tests/test.h"
 #include "tests/race/rig.h"
 
-#define BIG	(128 * PAGE)	/* long enough to be caught in the middle of its unmapping */
+#define BIG	(128 * PAGE)	/* so long that a munmap of it can be met in its middle */
 
 static struct gate gate;
 
@@ -53,7 +53,7 @@ static unsigned long same_thread(void)
 	return race.stale;
 }
 
-/* the same, and the page lives on elsewhere */
+/* The same, but the page lives on at another address. */
 static unsigned long moved_away(void)
 {
 	struct race race = {};
@@ -77,14 +77,14 @@ static unsigned long moved_away(void)
 	return race.stale;
 }
 
-/* ---- another thread receives the address while the first is still inside munmap ---- */
+/* ---- another thread gets the address while the first is still inside munmap ---- */
 
 struct handed {
 	char *addr;
 	unsigned long rounds;
 };
 
-/* a thread that changes what is handed to it, in turn with this one */
+/* Starts a thread that changes what is handed to it, in turn with this one. */
 static pthread_t begin_turns(struct race *race, struct handed *h,
 			     void *(*each_turn)(void *handed))
 {
@@ -119,7 +119,7 @@ static void *unmap_each_turn(void *arg)
 	return NULL;
 }
 
-/* the first page, as soon as the address is free: in the middle of the other's munmap */
+/* Takes the first page as soon as its address is free, in the middle of the other's munmap. */
 static void take_over(char *addr)
 {
 	const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE;
@@ -149,7 +149,7 @@ static unsigned long handed_in_munmap(void)
 		write_number(h.addr);
 		race_use(&race, h.addr, PAGE);
 		gate_wait(&gate, 2 * i + 2);
-		/* whole again, for the next round */
+		/* restore the whole mapping for the next round */
 		if (mmap(h.addr + PAGE, BIG - PAGE, PROT_READ | PROT_WRITE,
 			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) == MAP_FAILED)
 			abort();
@@ -157,24 +157,24 @@ static unsigned long handed_in_munmap(void)
 	return end_turns(&race, &h, t);
 }
 
-/* ---- the same, and the munmap is held, its memory free, for as long as it takes ---- */
+/* ---- the same, but the munmap is held when its memory is free, for as long as needed ---- */
 
 #define HELD_ROUNDS	100
 
-/* a munmap() of what is registered here returns when its event has been read */
+/* Afterwards a munmap() of memory registered here returns only when its event has been read. */
 static int open_uffd(void)
 {
 	struct uffdio_api api = { .api = UFFD_API, .features = UFFD_FEATURE_EVENT_UNMAP };
 	int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
 
 	if (fd < 0 || ioctl(fd, UFFDIO_API, &api))
-		TEST_SKIP("there is no userfaultfd here to hold a munmap in its middle");
+		TEST_SKIP("there is no userfaultfd, which would hold a munmap in its middle");
 	return fd;
 }
 
 static void hold_unmaps(int uffd, char *addr)
 {
-	/* nothing is protected: no access is held */
+	/* no page is protected, so no access waits */
 	struct uffdio_register r = {
 		.range = { (unsigned long)addr, BIG },
 		.mode = UFFDIO_REGISTER_MODE_WP,
@@ -220,7 +220,7 @@ static unsigned long held_in_munmap(void)
 	return race.stale;
 }
 
-/* ---- another thread sees new memory in mid-change, then looks up ---- */
+/* ---- another thread sees new memory in the middle of the change, then looks up ---- */
 
 static void *discard_each_turn(void *arg)
 {
@@ -257,7 +257,7 @@ static unsigned long new_memory_seen(void)
 	return end_turns(&race, &h, t);
 }
 
-/* ---- another process truncates, or punches a hole into, a file that we have mapped ---- */
+/* ---- another process truncates a file that we have mapped, or punches a hole into it ---- */
 
 static void punch(int fd)
 {
@@ -327,7 +327,7 @@ static unsigned long other_process(void (*change)(int))
 #define SLOWED_DOWN	false
 #endif
 
-/* a control runs until it has failed, at most so many times as long as the real test */
+/* A control runs until it has failed, but only so many times as long as the real test. */
 #define assert_control_fails(call)						\
 do {										\
 	unsigned long full = race_rounds, failed = 0;				\
@@ -394,7 +394,7 @@ TEST_PLANTED(end_only, an_address_handed_over_inside_munmap_is_stale_with_the_en
 {
 	unsigned long stale = held_in_munmap();
 
-	/* in a munmap that goes on, the moment is too short to be met for certain */
+	/* In a munmap that is not held, this moment is too short to be met with certainty. */
 	print_message("# %lu of %d uses stale, as they must be\n", stale, HELD_ROUNDS);
 	assert_true(stale > 0);
 }

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: MIT
 /*
- * A storm of changes on one CPU. Where the kernel preempts its own code, it skips programs of
- * the monitor there: a thread that is preempted inside of one keeps all others from it. No
- * lookup may be stale for that.
+ * A storm of changes on one CPU. A kernel that preempts its own code skips programs of the monitor
+ * there: while a thread is preempted inside a program, the kernel runs this program for no other
+ * thread of the CPU. No lookup may be stale because of that.
  *
  * Half of the threads on that CPU only change maps. The others are owners: each changes its own
- * page, writes a new number into it and looks it up: a hit must be of the present page. One
- * owner more hands its page to a thread on another CPU, which looks it up there.
+ * page, writes a new number into it and looks it up, and a hit must be of the present page. One
+ * more owner hands its page to a thread on another CPU, which looks it up there.
  *
- * INVLOCK_STORM says how many lookups there are at each number of threads.
+ * INVLOCK_STORM sets the number of lookups for each number of threads.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -21,29 +21,29 @@
 #include "lib/monitor/bpf/guard.h"
 
 #define MOST		16		/* threads on the CPU of the storm */
-#define NR_REGIONS	16		/* what a thread on the other CPU looks up */
+#define NR_REGIONS	16		/* regions that a thread on the other CPU looks up */
 #define SLICE_MS	200
 #define PAIRS		5
 
 static unsigned long lookups = 2000;
 
 struct cpu_storm {
-	struct race race;		/* the mm and the cache of all */
-	bool owners;			/* or all threads only change maps */
+	struct race race;		/* the mm and the cache of all threads */
+	bool owners;			/* false: all threads only change maps */
 	unsigned int over;		/* atomic */
 	unsigned long looked;		/* atomic: lookups by owners */
-	struct gate gate;		/* the owner that hands its page over, and who takes it */
+	struct gate gate;		/* the page is handed over through this */
 	char *handed;			/* that page */
 };
 
 struct one {
 	pthread_t thread;
 	struct cpu_storm *storm;
-	struct race race;		/* what it looked up itself */
+	struct race race;		/* the lookups of this thread */
 	unsigned long calls;
 };
 
-static int cpus[2];			/* the storm's, the other; -1 = there is none */
+static int cpus[2];			/* the storm's CPU, and another; -1 = none */
 
 static void find_cpus(void)
 {
@@ -81,7 +81,7 @@ static void *map_at(void *addr, size_t len, int prot, int flags)
 	return p;
 }
 
-/* ---- who only changes maps ---- */
+/* ---- threads that only change maps ---- */
 
 static void *change_maps(void *arg)
 {
@@ -92,7 +92,10 @@ static void *change_maps(void *arg)
 	while (!is_over(me->storm)) {
 		madvise(here, PAGE, MADV_DONTNEED);
 		p = map_at(NULL, 2 * PAGE, PROT_READ | PROT_WRITE, 0);
-		/* the monitor may not find at once what was moved: then all files of all count */
+		/*
+		 * If the monitor cannot find the moved pages at once, events of all files count for
+		 * all owners.
+		 */
 		if (!me->storm->owners)
 			munmap(p, 2 * PAGE);
 		else if (mremap(p, 2 * PAGE, 2 * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, here) != here)
@@ -105,9 +108,9 @@ static void *change_maps(void *arg)
 	return NULL;
 }
 
-/* ---- who looks up what it has changed ---- */
+/* ---- threads that look up what they have changed ---- */
 
-/* a page between two that nobody uses: few map so little as the hole that it leaves */
+/* A page between two unused ones: few other mappings are so small that they fit into its hole. */
 static char *own_page(void)
 {
 	char *around = map_at(NULL, 3 * PAGE, PROT_NONE, MAP_NORESERVE);
@@ -115,7 +118,7 @@ static char *own_page(void)
 	return map_at(around + PAGE, PAGE, PROT_READ | PROT_WRITE, MAP_FIXED);
 }
 
-/* where it was may be somebody's by now */
+/* The page's old place may belong to another thread by now: free the unused pages beside it. */
 static void neighbours_free(char *page)
 {
 	munmap(page - PAGE, PAGE);
@@ -127,7 +130,7 @@ static void own_page_free(char *page)
 	munmap(page - PAGE, 3 * PAGE);
 }
 
-/* Return: the page, or another, where somebody took its address meanwhile */
+/* Return: the page, or another one if its address was taken meanwhile */
 static char *change_page(char *page, unsigned long round)
 {
 	char *other;
@@ -138,7 +141,10 @@ static char *change_page(char *page, unsigned long round)
 		break;
 	case 1:
 		munmap(page, PAGE);
-		/* no more than a wish: the library maps a page for a thread that is new to it */
+		/*
+		 * The address is only a hint: the library maps a page for a thread that is new to
+		 * it.
+		 */
 		other = map_at(page, PAGE, PROT_READ | PROT_WRITE, 0);
 		if (other == page)
 			break;
@@ -217,7 +223,7 @@ static void *take_over_and_look(void *arg)
 	}
 }
 
-/* ---- all of them ---- */
+/* ---- all threads ---- */
 
 static void start(struct one *one, struct cpu_storm *s, void *(*run)(void *))
 {
@@ -241,7 +247,7 @@ static unsigned int start_all(struct one *all, struct cpu_storm *s, unsigned int
 	return nr;
 }
 
-/* adds up what all did; Return: calls */
+/* Adds up the results of all threads. Return: the number of calls */
 static unsigned long end_all(struct one *all, struct cpu_storm *s, unsigned int nr)
 {
 	unsigned long calls = 0;
@@ -301,7 +307,7 @@ static unsigned long storm_of(unsigned int nr_threads)
 		      nr_threads, s.race.hits, s.race.stale, s.race.refused, calls,
 		      seconds() - begun);
 	say_windows(s.race.mm, &before);
-	/* what is refused all the time is never stale */
+	/* a cache that refuses everything would never be stale */
 	assert_true(s.race.hits > s.race.refused);
 	race_close(&s.race);
 	return s.race.stale;
@@ -322,16 +328,19 @@ TEST(no_lookup_in_a_storm_on_one_cpu_is_stale)
 	storms_of_all_sizes();
 }
 
-/* so that these programs are loaded once */
+/* one open for all tests of this kind, so that the programs are loaded once */
 static struct race unsteady;
 
-/* where a program can forbid it, ours do, and windows are rare: so they are told not to */
+/*
+ * Our programs forbid preemption if the kernel lets them, and then windows are rare. Here they are
+ * told not to forbid it.
+ */
 static void let_programs_be_preempted(void)
 {
 	if (!guard_tracepoints_preemptible())
 		TEST_SKIP("this kernel does not preempt programs");
 	if (!guard_can_be_steady())
-		TEST_SKIP("no program can forbid it here: the test before this one is the same");
+		TEST_SKIP("programs cannot forbid preemption here: see the test before this");
 	monitor_bpf_options.unsteady = true;
 	monitor_bpf_options.family = 0x570;
 	race_open(&unsteady);
@@ -362,15 +371,15 @@ TEST_PLANTED(no_guard, lookups_in_a_storm_are_stale_without_the_guard)
 
 	if (!guard_tracepoints_preemptible())
 		TEST_SKIP("this kernel does not preempt programs");
-	/* a few in a hundred, but not at once on a busy machine */
+	/* A few lookups in a hundred are stale, but on a busy machine not at once. */
 	for (int i = 0; !stale && i < 40; i++)
 		stale = storm_of(8);
 	assert_true(stale > 0);
 }
 
-/* ---- a thread on another CPU, whose memory nobody changes ---- */
+/* ---- a thread on another CPU, whose memory no other thread changes ---- */
 
-/* without the time that this thread would have run in, had others not wanted the same CPU */
+/* Time of this thread, without the time that it waited for its CPU. */
 static double seconds_mine(void)
 {
 	unsigned long long ran, delayed = 0;
@@ -384,7 +393,7 @@ static double seconds_mine(void)
 	return seconds() - delayed * 1e-9;
 }
 
-/* lookups of this thread in a second, while so many threads change maps on the other CPU */
+/* Lookups of this thread per second, while so many threads change maps on the other CPU. */
 static double rate_beside(struct race *race, char *memory, unsigned int nr_threads)
 {
 	struct one all[MOST] = {};
@@ -402,7 +411,7 @@ static double rate_beside(struct race *race, char *memory, unsigned int nr_threa
 			if (!invlock_cache_get(race->cache, at, PAGE, 0, &pin)) {
 				invlock_cache_put(&pin);
 			} else {
-				/* it has waited long: look at the clock */
+				/* the lookup has waited long: check the time */
 				race->refused++;
 				break;
 			}
@@ -420,11 +429,11 @@ static int by_value(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-/* one thread makes as many calls as many do, but nobody is there to be skipped */
+/* One thread makes as many calls as several, but none of its runs can be skipped. */
 static void lookups_beside(void)
 {
 	struct invlock_cache_stats before = { .size = sizeof(before) }, after = before;
-	/* in stripes that nobody changes */
+	/* in stripes that no other thread changes */
 	char *memory = (char *)race_map(4 * STRIPE) + 2 * STRIPE;
 	double ratios[PAIRS], calm, wild = 0;
 	struct bpf_guard guard;
@@ -452,12 +461,12 @@ static void lookups_beside(void)
 	race_close(&race);
 }
 
-TEST(a_storm_on_one_cpu_leaves_the_lookups_on_another_alone)
+TEST(a_storm_on_one_cpu_does_not_slow_lookups_on_another)
 {
 	lookups_beside();
 }
 
-TEST(it_does_where_programs_are_preempted)
+TEST(a_storm_of_preempted_programs_does_not_slow_lookups_on_another_cpu)
 {
 	let_programs_be_preempted();
 	lookups_beside();

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT
 /*
- * A change of the map races a registration of the same memory as an io_uring fixed buffer;
- * then a real write from that buffer must carry what the memory holds.
+ * A change of the map races a registration of the same memory as an io_uring fixed buffer.
+ * Afterwards a real write from that buffer must carry what memory contains.
  *
- * A round: the owner fills the buffer and lets the other thread go, which gets and puts the
- * registration again and again while the owner changes the map. When both are done the
- * owner writes a new number into each page, and the registration that a get now gives is used
- * to write the buffer to a memfd. What arrives must be those numbers.
+ * A round: the owner fills the buffer and starts the other thread, which gets and puts the
+ * registration again and again while the owner changes the map. When both are done, the owner
+ * writes a new number into each page, gets a registration, and uses it to write the buffer to a
+ * memfd. These numbers must arrive there.
  */
 #include <liburing.h>
 #include <pthread.h>
@@ -25,7 +25,7 @@ struct uring_rig {
 	pthread_mutex_t lock;		/* guards free_slots */
 	uint64_t free_slots;
 	int memfd;
-	char *arrived;			/* what is in the memfd */
+	char *arrived;			/* the content of the memfd */
 	char *buf, *spare;
 	struct gate gate;
 	unsigned long rounds;
@@ -79,7 +79,7 @@ static void rig_open(struct uring_rig *rig)
 	struct race plain = {};
 	int err;
 
-	/* skips where there is no bpf; its cache is not used */
+	/* skips the test if bpf cannot be opened; its cache is not used */
 	race_open(&plain);
 	invlock_cache_close(plain.cache);
 	rig->race.mm = plain.mm;
@@ -110,7 +110,7 @@ static void rig_close(struct uring_rig *rig)
 	close(rig->memfd);
 }
 
-/* the other thread: registrations that race the change */
+/* The other thread: its registrations race the change. */
 static void *register_each_turn(void *arg)
 {
 	struct uring_rig *rig = arg;
@@ -154,7 +154,7 @@ static void fill(char *buf)
 		*(uint64_t *)(buf + i * PAGE) = race_number();
 }
 
-/* write the buffer through its registration; true = something else arrived */
+/* Writes the buffer through its registration. Return: true = something else arrived */
 static bool write_is_stale(struct uring_rig *rig)
 {
 	struct io_uring_sqe *sqe = io_uring_get_sqe(&rig->ring);

@@ -7,7 +7,7 @@
 # persistent, on which a file system with DAX can be made
 stock_modules="lzo-rle zram nd_e820 nd_pmem"
 
-# in a copy: the source tree stays clean
+# builds in a copy, so that the source tree stays clean
 kbuild()	# FOLDER OPTION...
 {
 	kernel_make M="$work/src/$1" CONFIG_DEBUG_INFO_BTF_MODULES= "${@:2}" modules
@@ -23,9 +23,9 @@ module_build()
 		"$work/guest/modules/"
 }
 
-# What this run plants, one a line: NAME HOW TEST [WORDS]. HOW is "guest" where TEST must fail in
-# the guest that runs all tests, "boot" where it has a guest of its own, and "module" where it only
-# needs the module.
+# Prints the faults of this run, one per line: NAME HOW TEST [WORDS]. HOW is "guest" if TEST must
+# fail in the guest that runs all tests, "boot" if it gets a guest of its own, and "module" if it
+# only needs the module.
 planted_list()
 {
 	local name tests boot where words test
@@ -42,7 +42,7 @@ planted_list()
 	} | awk -v only="$only" 'only == "" || index($3, only)'
 }
 
-# a module for each of them, built one after the other from what the real one was built from
+# builds a module for each fault, one after the other, from a copy of the real one's sources
 planted_build()
 {
 	local name
@@ -62,7 +62,7 @@ compile()
 		-I"$root" -I"$root/include" -I"$root/include/uapi" "$@"
 }
 
-# the library with the monitors that need no other library
+# builds the library with the monitors that need no other library
 guest_library()
 {
 	local sources
@@ -73,11 +73,11 @@ guest_library()
 	(cd "$work/objects/core" && compile -c "$root"/core/*.c) &&
 	(cd "$work/objects/lib" && sources+=("$here/guest_monitors.c") &&
 	 compile -DHAVE_MONITOR_KMOD -DHAVE_SELFTEST -c "${sources[@]}") &&
-	# q: both folders have a section.o
+	# ar's q appends without comparing names: both folders have a section.o
 	ar qcs "$work/libguest.a" "$work"/objects/*/*.o
 }
 
-# more that a test program consists of
+# prints the further sources of a test program
 parts_of()	# NAME
 {
 	case $1 in
@@ -95,7 +95,7 @@ guest_programs()
 	for source in "$here"/test_*.c; do
 		name=$(basename "$source" .c)
 		name=${name#test_}
-		# shellcheck disable=SC2046 # one word a part
+		# shellcheck disable=SC2046 # each word is a source
 		compile -o "$work/guest/tests/$name" "$source" $(parts_of "$name") \
 			"$work/libguest.a" -lcmocka || return
 	done
@@ -103,13 +103,13 @@ guest_programs()
 		compile -o "$work/guest/bench/$(basename "$source" .c)" "$source" \
 			"$root/bench/bench.c" "$work/libguest.a" -lcmocka || return
 	done
-	# without it the test that runs it is skipped, and says so
+	# without this program the test that runs it is skipped, and says so
 	gcc -m32 -O2 -Wall -Wextra -Werror -ffreestanding -fno-stack-protector -nostdlib -static \
 		-I"$root/include/uapi" -idirafter "/usr/include/$(gcc -print-multiarch)" \
 		-o "$work/guest/bin/caller_32bit" "$here/caller_32bit.c"
 }
 
-# built as for users, with every monitor
+# builds targets as for users, with every monitor
 built()	# TARGET...
 {
 	build=${INVLOCK_BUILD:-$root/build}
@@ -152,7 +152,7 @@ guest_stock_modules()
 	local file base
 
 	: > "$work/guest/modules/order"
-	# a kernel that was built here has all of them built in
+	# a kernel that was built here has all of these modules built in
 	[ -n "$kernel_modules" ] || return
 	[ -f "$kernel_modules/lib/modules/$kernel_version/modules.dep" ] ||
 		depmod -b "$kernel_modules" "$kernel_version"

@@ -1,21 +1,22 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 #
-# Boots a Debian kernel under QEMU, runs tests there and prints what they say as TAP. Green only
-# if the guest says so itself, at its very end.
+# Boots a Debian kernel under QEMU, runs tests there, and prints their TAP. The run is only green if
+# the guest itself says so at its very end.
 #
 #   tests/vm/run.sh [-k KERNEL] [-w WHAT] [-n NAME] [-t SECONDS] [-q] [-b] [-c]
-#	-k	6.1, unless told otherwise; 6.12; newest, which is what Debian sid has; debug
+#	-k	6.1, which is the default; 6.12; newest, which is what Debian sid has; debug
 #		(KASAN, lockdep, sleeping in the wrong place, leaks); kcsan (data races); all
-#	-w	module: invlock.ko, unless told otherwise; suites: the tests of bpf and of the
+#	-w	module: invlock.ko, which is the default; suites: the tests of bpf and of the
 #		races; full: the same with preempt=full, as the kernel preempts its own code; all
 #	-n	only the test programs whose name contains NAME
-#	-t	so long does each torture take
-#	-q	without the planted failures
+#	-t	the length of each torture test
+#	-q	without the planted faults
 #	-b	measure instead: print the JSON of bench/kernel's programs; -n selects one
-#	-c	time is instructions, on one CPU: a nanosecond each, whatever else runs here
+#	-c	count time in instructions, a nanosecond each, on one CPU: then the results do not
+#		depend on what else this machine does
 #
-# INVLOCK_STORM is so many lookups for each number of threads in the storm on one CPU.
+# INVLOCK_STORM sets the number of lookups for each number of threads in the storm on one CPU.
 # Kernels are cached in $INVLOCK_CACHE, or $XDG_CACHE_HOME/invlock, or /var/cache/invlock.
 # Exit status: 0 green, 1 red, 77 skipped with the reason.
 set -u -o pipefail
@@ -62,7 +63,7 @@ fail()
 # 64 MiB of the guest's memory become /dev/pmem0, for a file system with DAX
 dax_options='memmap=64M!896M'
 
-# without a warning, or not at all
+# runs a function that builds something; a warning counts as a failure
 build()	# FUNCTION WHAT
 {
 	if ! "$1" > "$work/build.log" 2>&1 || grep -qi 'warning:' "$work/build.log"; then
@@ -71,7 +72,7 @@ build()	# FUNCTION WHAT
 	fi
 }
 
-# each kernel in turn, with each of its runs; the last lines are one for each
+# runs each kernel in turn, with each of its runs; the last lines are a summary, one line for each
 run_all()
 {
 	local name run name_run status lines=() red=0 green=0 runs=$what
@@ -80,7 +81,7 @@ run_all()
 	[ "$what" != all ] || runs="module suites full"
 	for name in $kernel; do
 		for run in $runs; do
-			# they have no types that programs could be checked against
+			# these kernels have no BTF, which the BPF monitor needs
 			[[ $name-$run = @(debug|kcsan)-@(suites|full) ]] && continue
 			"$0" -k "$name" -w "$run" "${passed[@]}" | tee "$work/all"
 			status=${PIPESTATUS[0]}
@@ -98,14 +99,14 @@ run_all()
 	exit 0
 }
 
-# Return: the guest itself said that all is well, and the machine ended as it does then
+# Return: 0 = the guest itself said that all is well, and QEMU ended with the status for that
 boot()	# OPTION...
 {
 	local status
 
 	# cx16=off: QEMU 7.2 with CX16 crashes newer kernels at random; no_timer_check: on a busy
 	# machine the emulated timer comes too late for the kernel's check of it, which then panics
-	# shellcheck disable=SC2086 # one word an option
+	# shellcheck disable=SC2086 # each word is an option
 	timeout -k 5 3600 qemu-system-x86_64 $machine -cpu max,cx16=off -m 1G \
 		-object memory-backend-ram,id=m0,size=512M \
 		-object memory-backend-ram,id=m1,size=512M \
@@ -118,11 +119,11 @@ boot()	# OPTION...
 			$kernel_options $*" < /dev/null
 	status=$?
 	tr -d '\r' < "$work/results" > "$work/tap"
-	# 33 is what the guest's last act makes QEMU return; a panic or a reset gives another
+	# the guest's last command makes QEMU return 33; after a panic or a reset it returns another
 	[ $status -eq 33 ] && [ "$(tail -n 1 "$work/tap")" = "# guest: clean" ]
 }
 
-# with this fault planted, the whole run must be red, with WORDS in its results or the kernel's log
+# runs a test with a planted fault: it must be red, with WORDS in its results or the kernel's log
 plant()	# NAME TEST WORDS
 {
 	local title="ok 1 - planted: $1 is seen by $2 and turns the run red"
@@ -193,7 +194,7 @@ if [ $planted = 1 ]; then
 	done < "$work/guest/planted" | tee -a "$work/all" | grep -v '^1\.\.'
 fi
 
-# each program of the guest says how many tests it has; what is printed here has one plan
+# each program of the guest prints a plan; here their sum is the one plan
 want=$(awk -F'\\.\\.' '/^1\.\.[0-9]+/ { n += $2 } END { print n + 0 }' "$work/all")
 echo "1..$want"
 good=$(grep -c '^ok ' "$work/all")
