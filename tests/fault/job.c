@@ -63,6 +63,7 @@ static bool is_typed(const struct life *l, int err)
 	case -ENOENT:
 	case -EOPNOTSUPP:
 	case -ENOTRECOVERABLE:
+	case -EMEDIUMTYPE:	/* the monitor could not look at the memory */
 		return true;
 	default:
 		return err == -l->fault->err;
