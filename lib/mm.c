@@ -190,8 +190,8 @@ static int open_named(const struct invlock_mm_options *options, struct invlock_m
 		       "see `invlock doctor` for those there are", options->monitor);
 }
 
-/* Unless it is named, a monitor is not chosen if it may miss what it sees. Locks: mm_lock() */
-static int keep_exact(struct invlock_mm *mm, u64 need, struct invlock_why *why)
+/* A monitor that may miss changes is chosen only by its name: else close it. Locks: mm_lock() */
+static int close_unless_exact(struct invlock_mm *mm, u64 need, struct invlock_why *why)
 {
 	int err = mm_is_exact(mm, need, why);
 
@@ -216,7 +216,7 @@ static int open_first(const struct invlock_mm_options *options, const char *only
 		one.text[0] = '\0';
 		err = open_one(i, options, ret_mm, &one);
 		if (!err)
-			err = keep_exact(*ret_mm, options->need, &one);
+			err = close_unless_exact(*ret_mm, options->need, &one);
 		if (!err)
 			return 0;
 		explain_more(why, "%s%s: %s", between, monitors[i]->name, one.text);

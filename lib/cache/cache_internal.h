@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The cache, inside.
+ * The inside of the cache.
  *
  *	get.c		get, put
  *	open.c		open, close, drop, stats
- *	evict.c		limits, eviction, and what becomes of dead regions
+ *	evict.c		limits, eviction, and what happens to dead regions
  *	reap.c		when dead regions are looked for
  *	reaper.[ch]	the thread that looks for those of all caches
  *	index.[ch]	from an address to a region

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* Limits, eviction, and what becomes of dead regions. */
+/* Limits, eviction, and what happens to dead regions. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,7 +21,9 @@ static bool barrier(void)
 	return pins_alone(thread_registry, thread_self) || port_heavy_barrier();
 }
 
-/* Which regions of the batch are pinned? Locks: held. Return: false = it cannot be known now */
+/*
+ * Which regions of the batch are pinned? Locks: held. Return: false = this cannot be found out now
+ */
 static bool mark_held(struct invlock_cache *cache, struct region **batch, u32 nr)
 {
 	for (u32 i = 0; i < nr; i++)
@@ -32,14 +34,14 @@ static bool mark_held(struct invlock_cache *cache, struct region **batch, u32 nr
 	return true;
 }
 
-/* find out which of the dead are not in use; Locks: held */
+/* Finds out which of the dead regions are not in use. Locks: held */
 static void sort_dead(struct region_pool *pool)
 {
 	region_id *link = &pool->dead;
 
 	for (region_id id = pool->dead; id; id = region_at(pool, id)->next)
 		region_at(pool, id)->held = false;
-	/* they were unlinked before, so a thread that still uses one has it in a slot by now */
+	/* They were unlinked before, so a thread that still uses one has a pin of it by now. */
 	if (!pool->dead || !barrier())
 		return;
 	pins_mark(thread_registry, pool);
@@ -57,7 +59,7 @@ static void sort_dead(struct region_pool *pool)
 	}
 }
 
-/* up to BATCH regions that are dead and not in use; Locks: held */
+/* Takes up to BATCH regions that are dead and not in use. Locks: held */
 static u32 take_unused(struct region_pool *pool, struct region **batch)
 {
 	u32 nr = 0;
@@ -96,7 +98,7 @@ static void free_tables(struct invlock_cache *cache)
 	while (*link) {
 		struct index_table *t = *link;
 
-		/* an idle thread may be in one for long: look before spending a barrier */
+		/* An idle thread may stay in a table for long: look before spending a barrier. */
 		if (pins_walk_table(thread_registry, t) || !barrier() ||
 		    pins_walk_table(thread_registry, t)) {
 			link = &t->retired;
@@ -157,7 +159,7 @@ bool cache_is_pinned(struct invlock_cache *cache)
 	return pinned;
 }
 
-/* validate nr regions from @at on; Locks: held. Return: where to go on, 0 = at the end */
+/* Validates nr regions from @at on. Locks: held. Return: where to continue, 0 = at the end */
 static u32 kill_stale_from(struct invlock_cache *cache, u32 at, u32 nr)
 {
 	struct region_pool *pool = &cache->pool;
@@ -198,7 +200,7 @@ void cache_kill_stale(struct invlock_cache *cache)
 	port_store(&cache->looked_at, sequence);
 }
 
-/* ask the clock for up to size regions and evict those that nobody uses; Locks: held */
+/* Asks the clock for up to size regions, and evicts those that are not in use. Locks: held */
 static u32 evict_batch(struct invlock_cache *cache, u32 nr_wanted, u32 size)
 {
 	struct region *batch[BATCH];
@@ -208,13 +210,13 @@ static u32 evict_batch(struct invlock_cache *cache, u32 nr_wanted, u32 size)
 		batch[nr] = region_pool_victim(&cache->pool);
 		if (!batch[nr])
 			break;
-		/* so that the clock goes on to another */
+		/* mark it as referenced, so that the clock names another one */
 		port_store(&batch[nr]->referenced, (u8)true);
 	}
 	if (!mark_held(cache, batch, nr))
 		return 0;
 	for (u32 i = 0; i < nr && nr_evicted < nr_wanted; i++) {
-		/* in a small cache the clock may have named one twice */
+		/* in a small cache the clock may have named a region twice */
 		if (batch[i]->held || port_load(&batch[i]->state) != REGION_LIVE)
 			continue;
 		cache_kill_locked(cache, batch[i]);
@@ -230,7 +232,7 @@ void cache_evict(struct invlock_cache *cache, u32 nr_wanted)
 	u32 nr_evicted = 0;
 
 	cache_lock(cache);
-	/* all may be in use: everything is tried once, not for ever */
+	/* All regions may be in use: try each of them once, and then stop. */
 	for (u32 nr_tried = 0; nr_evicted < nr_wanted && nr_tried <= cache->pool.nr_live;
 	     nr_tried += size, size = BATCH)
 		nr_evicted += evict_batch(cache, nr_wanted - nr_evicted, size);
@@ -259,7 +261,10 @@ struct region *cache_take(struct invlock_cache *cache, u64 start, u64 end)
 		cache_unlock(cache);
 		if (r || (cache->options.max_bytes && end - start > cache->options.max_bytes))
 			return r;
-		/* the dead first; then more victims each time, until there is nothing left */
+		/*
+		 * Free the dead regions first. Then evict more in each turn, until there is nothing
+		 * left.
+		 */
 		if (cache_bury(cache))
 			continue;
 		cache_evict(cache, evict);
@@ -278,7 +283,10 @@ void cache_untake(struct invlock_cache *cache, struct region *r)
 	cache_unlock(cache);
 }
 
-/* all but the header of a replaced table, which is zeroes now: a thread may rest in it for long */
+/*
+ * Returns all memory but the header of a replaced table, which then reads as zeros: a thread may
+ * stay in the table for long.
+ */
 static void give_memory_back(struct index_table *t)
 {
 	u64 bytes = index_table_bytes(t->bits);

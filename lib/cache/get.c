@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* The cache's hot side: get and put. */
+/* The hot side of the cache: get and put. */
 #include <errno.h>
 #include <pthread.h>
 
@@ -7,20 +7,20 @@
 #include "lib/monitor/look.h"
 #include "thread.h"
 
-#define MAX_ADDRESS	(1ULL << 57)	/* user addresses are below, everywhere */
-/* one of them at most */
-#define KEEP_FLAGS	(INVLOCK_GET_BYPASS | INVLOCK_GET_CACHED)
+#define MAX_ADDRESS	(1ULL << 57)	/* on every machine user addresses are below this */
+/* at most one of these may be given */
+#define EXCLUSIVE_FLAGS	(INVLOCK_GET_BYPASS | INVLOCK_GET_CACHED)
 #define MAKE_ROOM	16	/* regions to evict when reg() or the monitor finds no room */
 
 static inline void count_hit(const struct invlock_cache *cache, struct pin_thread *self)
 {
 	u64 *hits = thread_counter(self, cache->counter);
 
-	/* only this thread writes it: no RMW */
+	/* only this thread writes the counter, so no RMW is needed */
 	port_store(hits, port_load(hits) + 1);
 }
 
-/* @slot holds @r already */
+/* @slot holds @r already. */
 static inline void fill_pin(struct invlock_cache *cache, struct pin_slot *slot,
 			    const struct region *r, struct invlock_pin *ret_pin)
 {
@@ -37,14 +37,14 @@ static inline void fill_pin(struct invlock_cache *cache, struct pin_slot *slot,
 static inline void hit(struct invlock_cache *cache, struct pin_thread *self, struct pin_slot *slot,
 		struct region *r, struct invlock_pin *ret_pin)
 {
-	/* a store to a line that threads share: once for each turn of the clock */
+	/* a store to a line that threads share, but only once for each turn of the clock */
 	if (unlikely(!port_load(&r->referenced)))
 		port_store(&r->referenced, (u8)true);
 	count_hit(cache, self);
 	fill_pin(cache, slot, r, ret_pin);
 }
 
-/* the slot still names r, so r is not reused under us; empties the slot */
+/* Empties the slot. Until then the slot names r, so r is not reused under us. */
 static void kill_stale(struct invlock_cache *cache, struct pin_slot *slot, struct region *r)
 {
 	cache_lock(cache);
@@ -56,7 +56,9 @@ static void kill_stale(struct invlock_cache *cache, struct pin_slot *slot, struc
 	port_store_release(&slot->region, NULL);
 }
 
-/* A region that covers the range and may be used as @flags say; in the slot, not validated */
+/*
+ * A region that covers the range and may be used as @flags allow. It is in the slot, not validated.
+ */
 static struct region *find_any(struct invlock_cache *cache, struct pin_thread *self,
 			       struct pin_slot *slot, u64 start, u64 end, unsigned int flags)
 {
@@ -68,8 +70,8 @@ static struct region *find_any(struct invlock_cache *cache, struct pin_thread *s
 }
 
 /*
- * A valid region; the stale ones that are met on the way are killed. Locks: none.
- * Return: 0; -ENOENT; -EAGAIN: of one that would do, nobody knows yet whether it is valid
+ * Finds a valid region, and kills the stale ones that it meets. Locks: none. Return: 0; -ENOENT;
+ * -EAGAIN: one region would do, but it is not known yet whether it is valid
  */
 static int find(struct invlock_cache *cache, struct pin_thread *self, struct pin_slot *slot,
 		u64 start, u64 end, unsigned int flags, struct invlock_pin *ret_pin)
@@ -115,7 +117,7 @@ static int publish(struct invlock_cache *cache, struct region *r, unsigned int f
 {
 	bool bypass = flags & INVLOCK_GET_BYPASS;
 	struct pin_thread *self = thread_get();
-	/* after reg(), which may have called back into the cache and used the slot */
+	/* asked after reg(), which may have called back into the cache and used the slot */
 	struct pin_slot *slot = self ? thread_slot(self) : NULL;
 	bool twin;
 
@@ -140,7 +142,10 @@ static int publish(struct invlock_cache *cache, struct region *r, unsigned int f
 	if (!twin)
 		fill_pin(cache, slot, r, ret_pin);
 	if (bypass) {
-		/* no other thread knows it yet; in the index others would already read it */
+		/*
+		 * No other thread knows the region yet; in the index other threads would already
+		 * read this.
+		 */
 		r->alone = true;
 		cache->stats.bypassed++;
 	} else {
@@ -168,7 +173,7 @@ static int call_reg(struct invlock_cache *cache, struct region *r)
 
 #define COLLIDED	1
 
-/* One round: register, then ask whether the map changed. 0, COLLIDED, or -errno */
+/* One round: register, then ask whether the map changed. Return: 0, COLLIDED, or -errno */
 static int register_once(struct invlock_cache *cache, struct invlock_section *s, bool read_only,
 			 struct region **ret_region)
 {
@@ -180,7 +185,7 @@ static int register_once(struct invlock_cache *cache, struct invlock_section *s,
 	port_store(&r->read_only, (u8)read_only);
 	err = call_reg(cache, r);
 	if (err == -ENOMEM) {
-		/* most likely RLIMIT_MEMLOCK is reached: give back what is dead or idle */
+		/* Most likely RLIMIT_MEMLOCK is reached: free what is dead or idle. */
 		cache_evict(cache, MAKE_ROOM);
 		if (cache_bury(cache))
 			err = call_reg(cache, r);
@@ -204,7 +209,7 @@ static int register_once(struct invlock_cache *cache, struct invlock_section *s,
 	return 0;
 }
 
-/* A monitor can watch only so many ranges: if it is full, give back what is dead or idle. */
+/* A monitor can watch only so many ranges: if it is full, free what is dead or idle. */
 static int watch_range(struct invlock_cache *cache, u64 start, u64 end, struct look *look)
 {
 	int err;
@@ -217,7 +222,7 @@ static int watch_range(struct invlock_cache *cache, u64 start, u64 end, struct l
 	return err;
 }
 
-/* the read section around reg(), for whole pages [start, end) */
+/* The read section around reg(), for whole pages [start, end). */
 static int register_range(struct invlock_cache *cache, u64 start, u64 end, bool read_only,
 			  struct look *look, struct region **ret_region)
 {
@@ -228,12 +233,15 @@ static int register_range(struct invlock_cache *cache, u64 start, u64 end, bool 
 	do {
 		if (!invlock_attempt(&s))
 			return invlock_section_error(&s);
-		/* after the sample, each round: a mapping that replaced another is not watched */
+		/*
+		 * In each round, after the sample: a mapping that replaced another one is not
+		 * watched yet.
+		 */
 		err = watch_range(cache, start, end, look);
 		if (err)
 			return err;
 		err = register_once(cache, &s, read_only, ret_region);
-		/* after a collision cache_deregister() has done it */
+		/* after a collision cache_deregister() has unwatched it */
 		if (err < 0)
 			mm_unwatch(cache->mm, start, end);
 	} while (err == COLLIDED);
@@ -286,9 +294,9 @@ static void count_refused(struct invlock_cache *cache, int err, enum mapped mapp
 }
 
 /*
- * A hit that takes longer. While nobody knows whether a region is valid, this waits, out of the
- * budget: most likely it is, and another registration is dear. Return: 0; -ENOENT for none;
- * -EBUSY when the time is spent; -errno
+ * A hit that takes longer. While it is not known whether a region is valid, this waits, within the
+ * budget: most likely the region is valid, and another registration is expensive. Return: 0;
+ * -ENOENT if there is none; -EBUSY if the time is spent; -errno
  */
 static int get_cached(struct invlock_cache *cache, u64 start, u64 end, unsigned int flags,
 		      struct invlock_pin *ret_pin)
@@ -316,7 +324,7 @@ static int get_cached(struct invlock_cache *cache, u64 start, u64 end, unsigned 
 	}
 }
 
-/* All that is not a fast hit. Never inlined, so that a fast hit saves no registers for it. */
+/* Everything but a fast hit. Never inlined, so that a fast hit need not save registers for it. */
 __attribute__((noinline))
 static int get_slow(struct invlock_cache *cache, const void *addr, size_t len,
 			 unsigned int flags, struct invlock_pin *ret_pin)
@@ -326,7 +334,8 @@ static int get_slow(struct invlock_cache *cache, const void *addr, size_t len,
 	int err = -ENOENT, old_state;
 
 	if (!cache || !ret_pin || !user_range_ok(start, end) || end > MAX_ADDRESS ||
-	    flags & ~(KEEP_FLAGS | INVLOCK_GET_READ) || (flags & KEEP_FLAGS) == KEEP_FLAGS)
+	    flags & ~(EXCLUSIVE_FLAGS | INVLOCK_GET_READ) ||
+	    (flags & EXCLUSIVE_FLAGS) == EXCLUSIVE_FLAGS)
 		return -EINVAL;
 	if (!cache_alive(cache))
 		return -EOWNERDEAD;
@@ -334,7 +343,7 @@ static int get_slow(struct invlock_cache *cache, const void *addr, size_t len,
 		err = get_cached(cache, start, end, flags, ret_pin);
 	if (err != -ENOENT || flags & INVLOCK_GET_CACHED)
 		return err;
-	/* reg() must not be cancelled half-way, nor we with a lock held */
+	/* neither reg() nor this thread, which takes locks, may be cancelled half-way */
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old_state);
 	err = miss(cache, start, end, flags, &look, ret_pin);
 	if (err)
@@ -343,7 +352,7 @@ static int get_slow(struct invlock_cache *cache, const void *addr, size_t len,
 	return err;
 }
 
-/* self->slot holds @r, and whether it is a hit was inconclusive */
+/* self->slot holds @r, and the fast check of the hit was inconclusive. */
 __attribute__((noinline))
 static int hit_slow(struct invlock_cache *cache, const void *addr, size_t len,
 		       unsigned int flags, struct invlock_pin *ret_pin, struct region *r)
@@ -380,7 +389,7 @@ static inline int get(struct invlock_cache *cache, const void *addr, size_t len,
 	return 0;
 }
 
-/* A hit for reading: mostly what only such gets use, and so was registered for reading only. */
+/* A hit for a reader: most such gets use a region that was registered for reading only. */
 static int get_read(struct invlock_cache *cache, const void *addr, size_t len, unsigned int flags,
 		    struct invlock_pin *ret_pin)
 {
@@ -418,7 +427,7 @@ int invlock_cache_get(struct invlock_cache *cache, const void *addr, size_t len,
 	       get_flags_slow(cache, addr, len, flags, ret_pin);
 }
 
-/* release: the device's work is done before the region may be reused */
+/* Release: the device's work is done before the region can be reused. */
 static inline void empty_slot(struct pin_slot *slot, u64 ticket)
 {
 	port_store(&slot->ticket, ticket + 1);
@@ -437,7 +446,7 @@ static int put_slow(const struct invlock_pin *pin, const struct region *r)
 		cache_kick(cache);
 		return 0;
 	}
-	/* like a miss, not cancelled in dereg() */
+	/* as in a miss, a thread is not cancelled in dereg() */
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old_state);
 	cache_bury(cache);
 	pthread_setcancelstate(old_state, NULL);
@@ -457,7 +466,7 @@ int invlock_cache_put(struct invlock_pin *pin)
 	if (unlikely(ticket != pin->ticket))
 		return ticket ? -EINVAL : -EOWNERDEAD;
 	r = port_load(&slot->region);
-	/* while the slot still protects it; if the region dies later, the reaper finds that out */
+	/* The slot still protects the region here. If it dies later, the reaper finds that out. */
 	if (unlikely(port_load(&r->state) == REGION_DEAD))
 		return put_slow(pin, r);
 	empty_slot(slot, ticket);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* The cache's life: open, drop, stats, close. */
+/* The life of a cache: open, drop, statistics, close. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,9 +18,9 @@
 #define FIRST_INDEX_BITS	9
 #define OPTIONS_MIN		offsetof(struct invlock_cache_options, reg_read)
 
-static bool taken[THREAD_COUNTERS];	/* counter -1 - n is some cache's; mm_lock() */
+static bool taken[THREAD_COUNTERS];	/* counter -1 - n belongs to a cache; mm_lock() */
 
-/* Most threads have not used the counter: a store would make memory of its page. */
+/* Most threads have not used the counter: storing to it would allocate its page. */
 static void clear_counters(long counter)
 {
 	for (struct pin_thread *t = port_load_acquire(&thread_registry->threads); t; t = t->next)
@@ -104,7 +104,7 @@ static int map_tables(struct invlock_cache *cache)
 		return -errno;
 	index_table_init(t, FIRST_INDEX_BITS);
 	cache->pool_bytes = cache->options.max_entries * sizeof(struct region);
-	/* address space for all that may be needed; pages come with their first use */
+	/* Reserve address space for the largest case; pages are allocated on first use. */
 	regions = mmap(NULL, cache->pool_bytes, PROT_READ | PROT_WRITE,
 		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (regions == MAP_FAILED) {
@@ -160,7 +160,7 @@ int invlock_cache_open(struct invlock_mm *mm, const struct invlock_cache_options
 		.budget = { .rounds = o.rounds, .time_ns = o.time_ns },
 		.lock = PTHREAD_MUTEX_INITIALIZER,
 	};
-	/* not cancelled while it unwinds */
+	/* a thread is not cancelled while this unwinds */
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old_state);
 	err = take_counter(cache, why);
 	if (err)
@@ -200,11 +200,14 @@ int invlock_cache_close(struct invlock_cache *cache)
 	if (mine && cache_is_pinned(cache))
 		return -EBUSY;
 	pool = &cache->pool;
-	/* not cancelled half-way, nor in dereg() */
+	/* a thread is not cancelled half-way, nor in dereg() */
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old_state);
 	cache_end_reaping(cache, mine);
 	if (mine) {
-		/* no other call may run: no lock, and no need to unlink first */
+		/*
+		 * No other call may run, so this takes no lock, and regions need not be unlinked
+		 * first.
+		 */
 		for (u32 i = 0; i < pool->nr_used; i++)
 			if (pool->regions[i].state != REGION_FREE)
 				cache_deregister(cache, &pool->regions[i]);

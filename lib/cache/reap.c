@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * When the dead are looked for: by the reaper, or else when the program's loop says so, which has
- * a timer to poll; and by each get that registers, so that neither has to keep up.
+ * When dead regions are looked for: by the reaper, or when a timer tells the program's own loop;
+ * and by each get that registers, so that neither of the two has to keep up.
  */
 #include <errno.h>
 #include <string.h>
@@ -12,7 +12,7 @@
 #include "reaper.h"
 
 #define SWEEP		8	/* regions that a miss validates */
-#define DEAD_SHARE	8	/* one of so many registrations may be dead before a miss reaps */
+#define DEAD_SHARE	8	/* a miss reaps if more than one in so many is dead */
 
 static bool has_reaper(const struct invlock_cache *cache)
 {
@@ -81,8 +81,8 @@ void cache_kick(struct invlock_cache *cache)
 }
 
 /*
- * Is it worth a barrier and a scan? Yes if many have died since the last one: what was pinned then
- * may be so for long. Locks: held
+ * Is it worth a barrier and a scan? Yes if many regions have died since the last scan: those that
+ * were pinned at that time may stay pinned for long. Locks: held
  */
 static bool many_dead(const struct invlock_cache *cache)
 {
@@ -115,7 +115,7 @@ int invlock_cache_reap(struct invlock_cache *cache)
 		return -EOWNERDEAD;
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old_state);
 	timer = own_timer_fd(&cache->timer);
-	/* if there is nothing to read, the descriptor is as unreadable as we want it */
+	/* If there is nothing to read, the descriptor is not readable, as it should be. */
 	if (timer >= 0 && read(timer, &expirations, sizeof(expirations)) < 0)
 		expirations = 0;
 	mm_note_missed(cache->mm);

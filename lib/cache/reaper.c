@@ -14,25 +14,25 @@
 #include "cache_internal.h"
 #include "lib/monitor/monitor.h"
 
-#define NR_MONITORS_NOTED	4	/* mms that may be open: one for each monitor */
+#define NR_MONITORS_NOTED	4	/* mms that may be open at once: one for each monitor */
 
 /* Lies in memory that fork wipes: a child has no reaper, and all of this is zero there. */
 struct reaper {
 	/* read and written without a lock */
 	u32 news;			/* futex word: incremented to wake the thread */
-	bool stop;			/* the thread is to end */
+	bool stop;			/* the thread must end */
 
 	/* guarded by mm_lock() */
 	bool runs;
 	pthread_t thread;
 
 	pthread_mutex_t lock;		/* guards the rest, and reap_next of each cache */
-	pthread_cond_t moved_on;	/* current has changed */
+	pthread_cond_t moved_on;	/* signalled when current has changed */
 	struct invlock_cache *caches;
-	struct invlock_cache *current;	/* the thread is at work on it, without the lock */
+	struct invlock_cache *current;	/* the thread works on this cache, without the lock */
 };
 
-static struct reaper *reaper;	/* made with the first cache that has it; mm_lock() */
+static struct reaper *reaper;	/* made with the first cache that has a reaper; mm_lock() */
 
 static void futex(int op, u32 val, const struct timespec *timeout)
 {
@@ -46,7 +46,7 @@ void reaper_wake(void)
 	futex(FUTEX_WAKE, 1, NULL);
 }
 
-/* The mms whose monitors were asked in this round what they missed: many caches share one. */
+/* The mms whose monitors were asked in this round for what they missed: many caches share one. */
 struct noted {
 	const struct invlock_mm *mm[NR_MONITORS_NOTED];
 	unsigned int nr;
@@ -64,7 +64,7 @@ static void note_missed(struct noted *noted, const struct invlock_mm *mm)
 
 static bool is_due(struct invlock_cache *cache, u64 now)
 {
-	/* acquire: what the thread that kicked has done is seen; pairs with cache_kick() */
+	/* acquire: what the kicking thread has done is seen; pairs with cache_kick() */
 	if (port_load_acquire(&cache->kicked))
 		return true;
 	return port_load(&cache->active) && now >= port_load(&cache->reap_at);
@@ -85,7 +85,7 @@ static void reap_one_locked(struct invlock_cache *cache, struct noted *noted, u6
 	pthread_cond_broadcast(&reaper->moved_on);
 }
 
-/* One round over all caches. Return: when the next one is due, ULLONG_MAX = never */
+/* Makes one round over all caches. Return: when the next one is due; ULLONG_MAX = never */
 static u64 reap_all(void)
 {
 	u64 now = port_now(), next = ULLONG_MAX;
@@ -121,16 +121,16 @@ static void *reap_loop(void *arg)
 		if (next > now && next != ULLONG_MAX)
 			wait = (struct timespec){ .tv_sec = (next - now) / 1000000000,
 						  .tv_nsec = (next - now) % 1000000000 };
-		/* until there is news, or it is time; not at all if news came meanwhile */
+		/* sleep until there is news or it is time; return at once if news came meanwhile */
 		futex(FUTEX_WAIT, seen, next == ULLONG_MAX ? NULL : &wait);
 	}
 }
 
-static bool exits;	/* no thread is started any more; mm_lock() */
+static bool exits;	/* the process exits, so no thread is started any more; mm_lock() */
 
 /*
- * What dereg() needs may be gone soon: from now on it is not called. The thread is not waited for,
- * because it may be in a dereg() that waits for us; nor is an open, which may take long.
+ * What dereg() needs may be gone soon: from now on it is not called. This does not wait for the
+ * thread, which may be in a dereg() that waits for us, nor for an open, which may take long.
  */
 static void stop_at_exit(void)
 {
@@ -155,7 +155,7 @@ static int start_thread(void)
 	if (!stops_at_exit)
 		stops_at_exit = !atexit(stop_at_exit);
 	port_store(&reaper->stop, false);
-	/* signals are the program's */
+	/* the thread takes none of the program's signals */
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
 	err = pthread_create(&reaper->thread, NULL, reap_loop, NULL);
@@ -198,7 +198,10 @@ int reaper_add(struct invlock_cache *cache)
 	return err;
 }
 
-/* Waits until the thread is not at work on the cache: without mm_lock(), which dereg() may need. */
+/*
+ * Waits until the thread has finished its work on the cache, without mm_lock(), which dereg() may
+ * need.
+ */
 static void unlink_cache(struct invlock_cache *cache)
 {
 	struct invlock_cache **link;
@@ -216,7 +219,7 @@ void reaper_remove(struct invlock_cache *cache)
 {
 	unlink_cache(cache);
 	mm_lock();
-	/* without a cache it calls nobody, so it ends at once */
+	/* Without a cache the thread calls no function of the program, so it ends at once. */
 	if (reaper->runs && !reaper->caches) {
 		port_store(&reaper->stop, true);
 		reaper_wake();

@@ -25,14 +25,14 @@ __attribute__((constructor)) static void hear_of_exits(void)
 	exit_key_works = !pthread_key_create(&exit_key, thread_exits);
 }
 
-/* from 1: a slot without a number is one that a fork has wiped */
+/* Numbers begin at 1: a slot without a number is one that a fork has wiped. */
 static void number_pins(struct pin_chunk *c)
 {
 	for (u32 i = 0; i < PIN_SLOTS; i++)
 		c->slots[i].ticket = 1;
 }
 
-/* not malloc(): it may be the caller's, and be what the caller is in the middle of */
+/* Not malloc(): it may be the program's own, and this thread may be inside it. */
 static struct pin_thread *make_record(void)
 {
 	u64 *counters = map_wiped_on_fork(THREAD_COUNTERS * sizeof(u64) +
@@ -59,7 +59,7 @@ struct pin_thread *thread_get(void)
 		t = make_record();
 	if (!t)
 		return NULL;
-	/* without a key the record is never handed on, which only leaks its page */
+	/* without a key no other thread adopts the record, which only leaks its page */
 	if (exit_key_works)
 		pthread_setspecific(exit_key, t);
 	thread_self = t;
