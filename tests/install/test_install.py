@@ -325,6 +325,23 @@ def the_library_may_be_loaded_and_closed_for_ever():
     assert said == '200 rounds\n', said
 
 
+def _completes(*words):
+    """What bash offers for the last of these words."""
+    tool = _one('**/bin/invlock')
+    return set(_run('bash', '-c', '. "$0"; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); '
+                    '_invlock "$1" "${@: -1}" "${@: -2:1}"; printf "%s\\n" "${COMPREPLY[@]}"',
+                    _one('**/completions/invlock'), tool, *words).split())
+
+
+def bash_completes_commands_options_and_monitors():
+    assert _completes('') >= {'doctor', 'prove', '--help', '--version'}
+    assert _completes('doc') == {'doctor'}
+    assert _completes('doctor', '--') == {'--help', '--json', '--monitor'}
+    assert {'--file', '--seconds', '--threads'} <= _completes('prove', '')
+    assert _completes('prove', '--monitor', 'u') == {'uffd'}
+    assert _completes('nonsense', '') == set()
+
+
 def every_public_function_has_a_manual_page():
     pages = {os.path.basename(p)[:-2] for p in glob.glob(f'{DEST}/**/man3/*.3', recursive=True)}
     assert _declared(_headers()) <= pages, _declared(_headers()) - pages
