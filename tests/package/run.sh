@@ -3,10 +3,10 @@
 #
 # run.sh [-s SUITE] - build the Debian packages, install, use and remove them, and print TAP
 #
-# SUITE is bookworm (Debian 12), unless it is given. Packages are built in one root and used in
-# another, which has nothing but what they depend on. Both are made once, from the mirror of this
-# machine, and kept in $INVLOCK_CACHE/package, or /var/cache/invlock/package: remove a root to have
-# it made anew. What a run writes into them goes to an overlay that is thrown away.
+# SUITE is bookworm (Debian 12, the default) or trixie (Debian 13). Packages are built in one root
+# and used in another, which has nothing but what they depend on. Both are made once, from the
+# mirror of this machine, and kept in $INVLOCK_CACHE/package, or /var/cache/invlock/package: remove
+# a root to have it made anew. What a run writes into them goes to an overlay that is thrown away.
 set -uo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
@@ -19,7 +19,7 @@ elif [ $# != 0 ]; then
 	exit 2
 fi
 build_packages=build-essential,debhelper,dh-dkms,dkms,dh-python,fakeroot,lintian,meson,ninja-build
-build_packages+=,pkg-config,clang,bpftool,libbpf-dev,liburing-dev,libjson-c-dev,python3
+build_packages+=,pkgconf,clang,bpftool,libbpf-dev,liburing-dev,libjson-c-dev,python3
 nr=0
 failed=0
 
