@@ -28,7 +28,7 @@ static void say_where(const struct invlock_mm *mm)
 	said = head.attached;
 }
 
-void watch_open(struct invlock_mm *mm)
+void monitor_open(struct invlock_mm *mm)
 {
 	struct invlock_why why = {};
 	int err;
@@ -48,7 +48,7 @@ bool rig_expects_caught;
 /* The decoder knows everything that these tests do, so the net must have caught nothing. */
 static void expect_silence(const struct invlock_mm *mm)
 {
-	struct bpf_state state = watch_state(mm);
+	struct bpf_state state = monitor_state(mm);
 	struct bpf_set_header head;
 	char text[300];
 
@@ -59,7 +59,7 @@ static void expect_silence(const struct invlock_mm *mm)
 	fail_msg("%s", text);
 }
 
-void watch_close(struct invlock_mm *mm)
+void monitor_close(struct invlock_mm *mm)
 {
 	expect_silence(mm);
 	monitor_bpf.close(mm, true);
@@ -122,7 +122,7 @@ const struct invlock_event *last_event(const struct invlock_mm *mm, u32 kind, co
 	return NULL;
 }
 
-struct bpf_state watch_state(const struct invlock_mm *mm)
+struct bpf_state monitor_state(const struct invlock_mm *mm)
 {
 	struct bpf_state state;
 

@@ -30,9 +30,9 @@
 #define VICTIM		(128 * PAGE)
 
 /* Opens the monitor. Skips the test if that needs a privilege which this process lacks. */
-void watch_open(struct invlock_mm *mm);
+void monitor_open(struct invlock_mm *mm);
 /* Closes it. Fails the test if the net under the decoder caught something that is not expected. */
-void watch_close(struct invlock_mm *mm);
+void monitor_close(struct invlock_mm *mm);
 extern bool rig_expects_caught;
 
 /* A stripe of zeroed, touched private memory below 4 GiB, where i386 calls reach it. */
@@ -54,7 +54,7 @@ enum invlock_verdict watched_verdict(struct watched *w);
 /* The newest event of this kind that overlaps [at, at + GROUP); NULL = the ring has none. */
 const struct invlock_event *last_event(const struct invlock_mm *mm, u32 kind, const char *at);
 
-struct bpf_state watch_state(const struct invlock_mm *mm);
+struct bpf_state monitor_state(const struct invlock_mm *mm);
 
 /* Makes an i386 system call from 64-bit code. */
 long int80(long nr, long a, long b, long c, long d, long e, long f);

@@ -29,7 +29,7 @@ static int close_all(void **state)
 {
 	(void)state;
 	if (mm.data)
-		watch_close(&mm);
+		monitor_close(&mm);
 	return shmctl(shm, IPC_RMID, NULL);
 }
 
@@ -261,10 +261,10 @@ static void check_way(const struct way *way)
 
 TEST(each_call_makes_its_own_range_stale_and_not_the_rest_of_its_stripe)
 {
-	watch_open(&mm);
+	monitor_open(&mm);
 	for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++)
 		check_way(&ways[i]);
-	watch_close(&mm);
+	monitor_close(&mm);
 	mm.data = NULL;
 }
 
@@ -273,7 +273,7 @@ TEST(brk_that_shrinks_makes_the_top_of_the_heap_stale)
 	struct watched top, below;
 	char *end, *stripe = stripe_new();
 
-	watch_open(&mm);
+	monitor_open(&mm);
 	end = sbrk(2 * GROUP);
 	assert_ptr_not_equal(end, (void *)-1);
 	end = (char *)(((uintptr_t)end + PAGE - 1) & ~(PAGE - 1));
@@ -285,7 +285,7 @@ TEST(brk_that_shrinks_makes_the_top_of_the_heap_stale)
 	assert_non_null(last_event(&mm, INVLOCK_KIND_BRK, end));
 	assert_true(feed_quiet(&mm));
 	stripe_free(stripe);
-	watch_close(&mm);
+	monitor_close(&mm);
 	mm.data = NULL;
 }
 
@@ -294,7 +294,7 @@ TEST(shmdt_makes_its_segment_stale_and_nothing_above_it)
 	char *stripe = stripe_new();
 	struct watched segment, above;
 
-	watch_open(&mm);
+	monitor_open(&mm);
 	shm_there(stripe + VICTIM);
 	watched_sample(&segment, &mm, stripe + VICTIM);
 	watched_sample(&above, &mm, stripe + VICTIM + GROUP);
@@ -302,7 +302,7 @@ TEST(shmdt_makes_its_segment_stale_and_nothing_above_it)
 	assert_int_equal(watched_verdict(&segment), INVLOCK_STALE);
 	assert_int_equal(watched_verdict(&above), INVLOCK_VALID);
 	stripe_free(stripe);
-	watch_close(&mm);
+	monitor_close(&mm);
 	mm.data = NULL;
 }
 
@@ -311,9 +311,9 @@ TEST(destroying_an_aio_context_makes_its_ring_stale)
 	aio_context_t ctx = 0;
 	struct watched ring;
 
-	watch_open(&mm);
+	monitor_open(&mm);
 	if (syscall(SYS_io_setup, 64, &ctx)) {
-		watch_close(&mm);
+		monitor_close(&mm);
 		mm.data = NULL;
 		TEST_SKIP("io_setup: %s", strerror(errno));
 	}
@@ -321,7 +321,7 @@ TEST(destroying_an_aio_context_makes_its_ring_stale)
 	assert_int_equal(syscall(SYS_io_destroy, ctx), 0);
 	assert_int_equal(watched_verdict(&ring), INVLOCK_STALE);
 	assert_true(feed_quiet(&mm));
-	watch_close(&mm);
+	monitor_close(&mm);
 	mm.data = NULL;
 }
 
@@ -331,7 +331,7 @@ TEST(process_madvise_with_two_ranges_makes_everything_stale)
 	struct watched far;
 	int pidfd = syscall(SYS_pidfd_open, getpid(), 0);
 
-	watch_open(&mm);
+	monitor_open(&mm);
 	watched_sample(&far, &mm, stripe + BYSTANDER);
 	iov[0] = (struct iovec){ stripe + VICTIM, PAGE };
 	iov[1] = (struct iovec){ stripe + VICTIM + PAGE, PAGE };
@@ -340,7 +340,7 @@ TEST(process_madvise_with_two_ranges_makes_everything_stale)
 	assert_true(feed_quiet(&mm));
 	close(pidfd);
 	stripe_free(stripe);
-	watch_close(&mm);
+	monitor_close(&mm);
 	mm.data = NULL;
 }
 
@@ -349,13 +349,13 @@ TEST(a_range_that_wraps_makes_everything_above_its_start_stale)
 	char *stripe = stripe_new();
 	struct watched far;
 
-	watch_open(&mm);
+	monitor_open(&mm);
 	watched_sample(&far, &mm, stripe + VICTIM + GROUP);
 	assert_int_equal(syscall(SYS_munmap, stripe + VICTIM, -PAGE), -1);
 	assert_int_equal(watched_verdict(&far), INVLOCK_STALE);
 	assert_true(feed_quiet(&mm));
 	stripe_free(stripe);
-	watch_close(&mm);
+	monitor_close(&mm);
 	mm.data = NULL;
 }
 
@@ -364,7 +364,7 @@ TEST(calls_that_change_nothing_are_no_events)
 	char *stripe = stripe_new();
 	u64 before;
 
-	watch_open(&mm);
+	monitor_open(&mm);
 	before = mm.il.feed->sequence;
 	assert_int_equal(mprotect(stripe, PAGE, PROT_READ), 0);
 	assert_int_equal(madvise(stripe, PAGE, MADV_WILLNEED), 0);
@@ -378,7 +378,7 @@ TEST(calls_that_change_nothing_are_no_events)
 	assert_int_equal(syscall(SYS_brk, 0) == -1, 0);
 	assert_int_equal(mm.il.feed->sequence - before, 0);
 	stripe_free(stripe);
-	watch_close(&mm);
+	monitor_close(&mm);
 	mm.data = NULL;
 }
 
@@ -388,14 +388,14 @@ TEST(mprotect_is_an_event_only_for_a_process_that_asks_for_it)
 	struct watched victim;
 
 	monitor_bpf_options.count_protect = true;
-	watch_open(&mm);
+	monitor_open(&mm);
 	monitor_bpf_options.count_protect = false;
 	watched_sample(&victim, &mm, stripe + VICTIM);
 	assert_int_equal(mprotect(stripe + VICTIM, PAGE, PROT_READ), 0);
 	assert_int_equal(watched_verdict(&victim), INVLOCK_STALE);
 	assert_non_null(last_event(&mm, INVLOCK_KIND_PROTECT, stripe + VICTIM));
 	stripe_free(stripe);
-	watch_close(&mm);
+	monitor_close(&mm);
 	mm.data = NULL;
 }
 

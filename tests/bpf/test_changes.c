@@ -346,12 +346,12 @@ static void open_rig(void)
 
 	if (err)
 		TEST_SKIP("io_uring: %s", strerror(-err));
-	watch_open(&mm);
+	monitor_open(&mm);
 }
 
 static void close_rig(void)
 {
-	watch_close(&mm);
+	monitor_close(&mm);
 	io_uring_queue_exit(&ring);
 }
 

@@ -20,7 +20,7 @@ static char *stripe;
 
 static void open_rig(void)
 {
-	watch_open(&mm);
+	monitor_open(&mm);
 	stripe = stripe_new();
 }
 
@@ -31,7 +31,7 @@ static int close_rig(void **state)
 	if (!mm.data)
 		return 0;
 	stripe_free(stripe);
-	watch_close(&mm);
+	monitor_close(&mm);
 	mm.data = NULL;
 	return 0;
 }

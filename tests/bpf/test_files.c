@@ -41,7 +41,7 @@ static void done(void)
 	assert_true(feed_quiet(&mm));
 	stripe_free(stripe);
 	close(fd);
-	watch_close(&mm);
+	monitor_close(&mm);
 }
 
 static void punch_victim(void)
@@ -93,7 +93,7 @@ static void expect_victim_stale(void (*change)(void), bool by_child)
 
 TEST(a_hole_punched_in_a_mapped_memfd_makes_its_pages_stale)
 {
-	watch_open(&mm);
+	monitor_open(&mm);
 	open_memfd();
 	map_over();
 	expect_victim_stale(punch_victim, false);
@@ -102,7 +102,7 @@ TEST(a_hole_punched_in_a_mapped_memfd_makes_its_pages_stale)
 
 TEST(a_hole_punched_by_another_process_makes_its_pages_stale)
 {
-	watch_open(&mm);
+	monitor_open(&mm);
 	open_memfd();
 	map_over();
 	expect_victim_stale(punch_victim, true);
@@ -111,7 +111,7 @@ TEST(a_hole_punched_by_another_process_makes_its_pages_stale)
 
 TEST(a_memfd_cut_short_by_another_process_makes_what_was_cut_stale)
 {
-	watch_open(&mm);
+	monitor_open(&mm);
 	open_memfd();
 	map_over();
 	expect_victim_stale(cut_before_victim, true);
@@ -120,7 +120,7 @@ TEST(a_memfd_cut_short_by_another_process_makes_what_was_cut_stale)
 
 TEST(a_file_on_disk_cut_short_by_another_process_makes_what_was_cut_stale)
 {
-	watch_open(&mm);
+	monitor_open(&mm);
 	open_disk_file();
 	map_over();
 	expect_victim_stale(cut_before_victim, true);
@@ -131,14 +131,14 @@ TEST(a_file_mapped_before_the_monitor_was_opened_is_known)
 {
 	open_memfd();
 	map_over();
-	watch_open(&mm);
+	monitor_open(&mm);
 	expect_victim_stale(punch_victim, true);
 	done();
 }
 
 TEST(shared_anonymous_memory_that_a_child_removes_is_stale)
 {
-	watch_open(&mm);
+	monitor_open(&mm);
 	fd = -1;
 	stripe = stripe_new();
 	assert_ptr_equal(mmap(stripe, STRIPE, PROT_READ | PROT_WRITE,
@@ -152,7 +152,7 @@ TEST(a_mapping_that_mremap_moved_is_followed)
 {
 	char *old, *new = stripe_new();
 
-	watch_open(&mm);
+	monitor_open(&mm);
 	open_memfd();
 	map_over();
 	old = stripe;
@@ -173,7 +173,7 @@ TEST(a_change_of_a_file_mapped_twice_makes_both_places_stale)
 	struct watched first, second;
 	char *again;
 
-	watch_open(&mm);
+	monitor_open(&mm);
 	open_memfd();
 	map_over();
 	again = stripe_new();
@@ -195,7 +195,7 @@ TEST(a_file_that_this_process_does_not_map_is_no_event)
 	char *elsewhere;
 	int mapped;
 
-	watch_open(&mm);
+	monitor_open(&mm);
 	open_memfd();
 	map_over();
 	watched_sample(&victim, &mm, stripe + VICTIM);
@@ -237,7 +237,7 @@ TEST(a_page_of_a_mapped_file_that_the_kernel_reclaims_is_no_event)
 	u64 before;
 	bool gone;
 
-	watch_open(&mm);
+	monitor_open(&mm);
 	open_disk_file();
 	map_over();
 	/* the kernel does not reclaim a page that still has to be written back */
@@ -257,10 +257,10 @@ TEST(when_the_table_of_files_is_full_every_mapped_file_counts)
 	struct watched victim;
 
 	monitor_bpf_options.nr_files = 1;
-	watch_open(&mm);
+	monitor_open(&mm);
 	monitor_bpf_options.nr_files = BPF_NR_FILES;
 	/* A table of one file is full: this program and its libraries are several. */
-	assert_true(watch_state(&mm).files_full);
+	assert_true(monitor_state(&mm).files_full);
 	open_memfd();
 	map_over();
 	watched_sample(&victim, &mm, stripe + VICTIM);
@@ -311,7 +311,7 @@ TEST(a_mapping_that_could_not_be_looked_up_is_found_later)
 	u64 before;
 
 	assert_true(shm >= 0);
-	watch_open(&mm);
+	monitor_open(&mm);
 	open_memfd();
 	map_over();
 	map_unseen(shm);
@@ -322,8 +322,8 @@ TEST(a_mapping_that_could_not_be_looked_up_is_found_later)
 	assert_int_equal(watched_verdict(&bystander), INVLOCK_STALE);
 
 	assert_int_equal(monitor_bpf_note_missed(&mm), 0);
-	assert_int_equal(watch_state(&mm).nr_unknown, 1);
-	assert_int_equal(watch_state(&mm).nr_found, 1);
+	assert_int_equal(monitor_state(&mm).nr_unknown, 1);
+	assert_int_equal(monitor_state(&mm).nr_found, 1);
 	before = mm.il.feed->sequence;
 	lose_page_elsewhere();
 	assert_int_equal(mm.il.feed->sequence - before, 0);

@@ -90,7 +90,7 @@ static void need_choice(void)
 
 TEST(calls_are_seen_at_their_functions_whether_the_kernel_preempts_itself_or_not)
 {
-	watch_open(&mm);
+	monitor_open(&mm);
 	assert_int_equal(head_of(&mm).attached, BPF_AT_FUNCTIONS);
 }
 
@@ -128,7 +128,7 @@ TEST(a_call_during_which_a_tracer_attaches_is_ended_by_its_threads_next_call)
 	u64 healed;
 
 	need_choice();
-	healed = watch_state(&mm).nr_healed;
+	healed = monitor_state(&mm).nr_healed;
 	memset(pages, 1, 2 * PAGE);
 	held = hold_discards(pages, PAGE);
 	assert_true(held >= 0);
@@ -141,11 +141,11 @@ TEST(a_call_during_which_a_tracer_attaches_is_ended_by_its_threads_next_call)
 	release_discard(held);
 	sem_wait(&first_is_over);
 	assert_false(feed_quiet(&mm));
-	assert_int_equal(watch_state(&mm).nr_healed, healed);
+	assert_int_equal(monitor_state(&mm).nr_healed, healed);
 	sem_post(&do_the_second);
 	pthread_join(thread, NULL);
 	assert_true(feed_quiet(&mm));
-	assert_int_equal(watch_state(&mm).nr_healed, healed + 1);
+	assert_int_equal(monitor_state(&mm).nr_healed, healed + 1);
 	assert_false(closed(&mm));
 	close(link);
 	close(held);
@@ -198,8 +198,8 @@ TEST(the_feed_stays_open_when_the_kernel_begins_to_preempt_itself)
 
 	need_choice();
 	/* the test before this one has closed the feed */
-	watch_close(&mm);
-	watch_open(&mm);
+	monitor_close(&mm);
+	monitor_open(&mm);
 	head = head_of(&mm);
 	assert_int_equal(head.attached, BPF_AT_FUNCTIONS);
 	assert_int_equal(head.guard, BPF_GUARD_ON);
@@ -209,19 +209,19 @@ TEST(the_feed_stays_open_when_the_kernel_begins_to_preempt_itself)
 	assert_int_equal(times_closed(&mm), 0);
 	assert_false(closed(&mm));
 	set_preemption("voluntary");
-	watch_close(&mm);
+	monitor_close(&mm);
 }
 
 static void expect_tracepoints(const char *reason, u64 *ret_skipped)
 {
 	u64 calls;
 
-	watch_open(&mm);
+	monitor_open(&mm);
 	assert_int_equal(head_of(&mm).attached, BPF_AT_TRACEPOINTS);
 	assert_non_null(strstr(head_of(&mm).reason, reason));
 	assert_false(closed(&mm));
 	*ret_skipped = storm(&mm, &calls);
-	watch_close(&mm);
+	monitor_close(&mm);
 }
 
 TEST(if_programs_cannot_be_at_functions_calls_are_seen_at_the_tracepoints)

@@ -60,11 +60,11 @@ static void open_guarded(void)
 {
 	struct bpf_set_header head;
 
-	watch_open(&mm);
+	monitor_open(&mm);
 	monitor_bpf_set(&mm, &head);
 	guard_read(&mm, &at_start);
 	if (head.guard != BPF_GUARD_ON) {
-		watch_close(&mm);
+		monitor_close(&mm);
 		TEST_SKIP("this kernel does not preempt programs");
 	}
 	/* the main thread's own calls must not be skipped */
@@ -172,7 +172,7 @@ TEST(a_window_in_which_nothing_is_skipped_leaves_every_translation_valid)
 	open_guarded();
 	monitor_bpf_set(&mm, &head);
 	if (head.attached != BPF_AT_FUNCTIONS) {
-		watch_close(&mm);
+		monitor_close(&mm);
 		TEST_SKIP("at the tracepoints the preempting thread makes calls, too");
 	}
 	storm_begins(NULL);
@@ -191,7 +191,7 @@ TEST(a_window_in_which_nothing_is_skipped_leaves_every_translation_valid)
 	expect_sight(&mm);
 	expect_exact();
 	assert_true(guard_now()->nr_windows >= WINDOWS);
-	watch_close(&mm);
+	monitor_close(&mm);
 	stripe_free(stripe);
 }
 
@@ -213,7 +213,7 @@ TEST(a_run_that_is_skipped_makes_everything_stale)
 	assert_true(guard_now()->nr_skipping >= WINDOWS);
 	assert_true(lost >= WINDOWS);
 	assert_int_equal(settled_verdict(&some), INVLOCK_STALE);
-	watch_close(&mm);
+	monitor_close(&mm);
 	munmap(page, PAGE);
 	stripe_free(stripe);
 }
@@ -234,7 +234,7 @@ TEST(a_call_whose_enter_was_skipped_is_marked_for_as_long_as_it_runs)
 	memset(page, 1, PAGE);
 	held = hold_discards(page, PAGE);
 	if (held < 0) {
-		watch_close(&mm);
+		monitor_close(&mm);
 		TEST_SKIP("userfaultfd: %s", strerror(errno));
 	}
 	storm_begins(page);
@@ -267,7 +267,7 @@ TEST(a_call_whose_enter_was_skipped_is_marked_for_as_long_as_it_runs)
 	expect_exact();
 	assert_true(nr >= 1);
 	close(held);
-	watch_close(&mm);
+	monitor_close(&mm);
 	munmap(page, PAGE);
 }
 
@@ -301,7 +301,7 @@ TEST(a_thread_that_exits_leaves_nothing_marked)
 	expect_sight(&mm);
 	expect_exact();
 	assert_true(guard_now()->nr_skipping >= 2 * WINDOWS);
-	watch_close(&mm);
+	monitor_close(&mm);
 	munmap(page, PAGE);
 }
 
@@ -352,7 +352,7 @@ TEST(a_process_that_joins_while_cpus_become_blind_is_told_of_each)
 	assert_int_equal(status, 0);
 	expect_sight(&mm);
 	expect_exact();
-	watch_close(&mm);
+	monitor_close(&mm);
 	munmap(page, PAGE);
 }
 

@@ -89,8 +89,8 @@ TEST(an_open_names_a_thread_stuck_in_an_earlier_call_and_fails)
 	struct stuck s;
 	int err;
 
-	watch_open(&mm);	/* may skip */
-	watch_close(&mm);
+	monitor_open(&mm);	/* may skip */
+	monitor_close(&mm);
 	stuck_start(&s);
 	memset(&mm, 0, sizeof(mm));
 	err = monitor_bpf.open(&mm, &why);
@@ -100,8 +100,8 @@ TEST(an_open_names_a_thread_stuck_in_an_earlier_call_and_fails)
 	release_discard(s.uffd);
 	stuck_end(&s);
 	assert_int_equal(count_fds(), fds);
-	watch_open(&mm);
-	watch_close(&mm);
+	monitor_open(&mm);
+	monitor_close(&mm);
 }
 
 /*
@@ -113,7 +113,7 @@ static void *release_when_armed(void *arg)
 
 	while (!port_load_acquire(&mm.il.feed))
 		nap_ms(1);
-	while (!watch_state(&mm).mm)
+	while (!monitor_state(&mm).mm)
 		nap_ms(1);
 	nap_ms(50);
 	release_discard(s->uffd);
@@ -125,20 +125,20 @@ TEST(the_open_waits_for_a_call_that_began_earlier_and_marks_its_end)
 	struct stuck s;
 	pthread_t helper;
 
-	watch_open(&mm);
-	watch_close(&mm);
+	monitor_open(&mm);
+	monitor_close(&mm);
 	stuck_start(&s);
 	memset(&mm, 0, sizeof(mm));
 	start_thread(&helper, release_when_armed, &s);
-	watch_open(&mm);
+	monitor_open(&mm);
 	/* If the open had not waited, the thread would still be in its call. */
 	assert_false(in_call(SYS_madvise));
-	assert_true(watch_state(&mm).nr_unpaired > 0);
+	assert_true(monitor_state(&mm).nr_unpaired > 0);
 	assert_non_null(last_event(&mm, INVLOCK_KIND_DISCARD, s.stripe + VICTIM));
 	pthread_join(helper, NULL);
 	stuck_end(&s);
 	assert_true(feed_quiet(&mm));
-	watch_close(&mm);
+	monitor_close(&mm);
 }
 
 TEST(more_calls_at_once_than_there_are_slots_degrade_the_feed)
@@ -148,7 +148,7 @@ TEST(more_calls_at_once_than_there_are_slots_degrade_the_feed)
 	struct stuck s;
 
 	monitor_bpf_options.nr_calls = 1;
-	watch_open(&mm);
+	monitor_open(&mm);
 	monitor_bpf_options.nr_calls = BPF_NR_CALLS;
 	assert_int_equal(invlock_sample(&mm.il, (u64)stripe, (u64)stripe + PAGE, &snap), 0);
 	stuck_start(&s);
@@ -160,7 +160,7 @@ TEST(more_calls_at_once_than_there_are_slots_degrade_the_feed)
 	release_discard(s.uffd);
 	stuck_end(&s);
 	stripe_free(stripe);
-	watch_close(&mm);
+	monitor_close(&mm);
 }
 
 static void *spin_after_munmap(void *arg)
@@ -179,13 +179,13 @@ TEST(threads_that_spin_after_an_earlier_call_do_not_hold_up_the_open)
 	__atomic_store_n(&stop, 0, __ATOMIC_RELAXED);
 	for (int i = 0; i < 2; i++)
 		start_thread(&spinner[i], spin_after_munmap, stripe + i * PAGE);
-	watch_open(&mm);
+	monitor_open(&mm);
 	__atomic_store_n(&stop, 1, __ATOMIC_RELAXED);
 	for (int i = 0; i < 2; i++)
 		pthread_join(spinner[i], NULL);
 	assert_true(feed_quiet(&mm));
 	stripe_free(stripe);
-	watch_close(&mm);
+	monitor_close(&mm);
 }
 
 static void *receive(void *arg)
@@ -206,12 +206,12 @@ TEST(a_call_that_has_the_number_of_i386_brk_does_not_hold_up_the_open)
 	start_thread(&thread, receive, &pair[0]);
 	while (!in_call(SYS_recvfrom))
 		nap_ms(1);
-	watch_open(&mm);
+	monitor_open(&mm);
 	assert_int_equal(write(pair[1], "x", 1), 1);
 	pthread_join(thread, NULL);
 	close(pair[0]);
 	close(pair[1]);
-	watch_close(&mm);
+	monitor_close(&mm);
 }
 
 static void *huge_storm(void *arg)
@@ -248,8 +248,8 @@ TEST(opening_in_a_storm_of_huge_unmaps_leaves_no_word_running)
 {
 	pthread_t storm[2];
 
-	watch_open(&mm);	/* may skip */
-	watch_close(&mm);
+	monitor_open(&mm);	/* may skip */
+	monitor_close(&mm);
 
 	__atomic_store_n(&stop, 0, __ATOMIC_RELAXED);
 	for (int i = 0; i < 2; i++)
@@ -258,14 +258,14 @@ TEST(opening_in_a_storm_of_huge_unmaps_leaves_no_word_running)
 		open_in_storm();
 		assert_int_equal(mm.il.feed->flags, 0);
 		if (i < 9)
-			watch_close(&mm);
+			monitor_close(&mm);
 	}
 	__atomic_store_n(&stop, 1, __ATOMIC_RELAXED);
 	for (int i = 0; i < 2; i++)
 		pthread_join(storm[i], NULL);
 	assert_true(feed_quiet(&mm));
 	assert_int_equal(mm.il.feed->lost + mm.il.feed->missed, 0);
-	watch_close(&mm);
+	monitor_close(&mm);
 }
 
 #define MANY	2000
@@ -302,7 +302,7 @@ TEST(every_call_of_two_thousand_threads_is_seen_or_counted_as_skipped)
 	pthread_barrier_init(&together, NULL, MANY + 1);
 	for (int i = 0; i < MANY; i++)
 		start_thread(&threads[i], unmap_together, NULL);
-	watch_open(&mm);
+	monitor_open(&mm);
 	before = seen_or_skipped();
 	pthread_barrier_wait(&together);
 	for (int i = 0; i < MANY; i++)
@@ -311,7 +311,7 @@ TEST(every_call_of_two_thousand_threads_is_seen_or_counted_as_skipped)
 	assert_int_equal(mm.il.feed->flags, 0);
 	assert_true(feed_quiet(&mm));
 	pthread_barrier_destroy(&together);
-	watch_close(&mm);
+	monitor_close(&mm);
 }
 
 TEST_MAIN()

@@ -66,7 +66,7 @@ TEST(only_the_programs_can_write_the_feed)
 	u32 key[2] = {};
 	int fd;
 
-	watch_open(&mm);
+	monitor_open(&mm);
 	assert_int_equal(mprotect(mm.il.feed, PAGE, PROT_READ | PROT_WRITE), -1);
 	fd = map_fd("invlock_user");
 	assert_true(fd >= 0);
@@ -80,7 +80,7 @@ TEST(only_the_programs_can_write_the_feed)
 	assert_true(fd >= 0);
 	assert_int_equal(bpf_map_update_elem(fd, key, value, BPF_ANY), -EPERM);
 	close(fd);
-	watch_close(&mm);
+	monitor_close(&mm);
 }
 
 TEST(runs_that_the_kernel_skipped_make_everything_stale_when_they_are_noted)
@@ -95,7 +95,7 @@ TEST(runs_that_the_kernel_skipped_make_everything_stale_when_they_are_noted)
 
 	/* the set may be closed, which is then ours alone */
 	monitor_bpf_options.family = getpid();
-	watch_open(&mm);
+	monitor_open(&mm);
 	watched_sample(&some, &mm, stripe);
 	assert_int_equal(monitor_bpf_note_missed(&mm), 0);
 	assert_int_equal(mm.il.feed->missed, 0);
@@ -112,7 +112,7 @@ TEST(runs_that_the_kernel_skipped_make_everything_stale_when_they_are_noted)
 		assert_int_equal(mm.il.feed->lost, 1);
 	assert_int_equal(watched_verdict(&some), INVLOCK_STALE);
 	stripe_free(stripe);
-	watch_close(&mm);
+	monitor_close(&mm);
 	monitor_bpf_options.family = 0;
 }
 
@@ -120,7 +120,7 @@ TEST(an_open_leaves_no_descriptor_to_an_exec_and_a_close_none_at_all)
 {
 	unsigned int fds = count_fds(), before = fds, mappings;
 
-	watch_open(&mm);
+	monitor_open(&mm);
 	assert_true(count_fds() > before);
 	for (int fd = 3; fd < 1024; fd++) {
 		char path[64], link[64] = "";
@@ -129,12 +129,12 @@ TEST(an_open_leaves_no_descriptor_to_an_exec_and_a_close_none_at_all)
 		if (readlink(path, link, sizeof(link) - 1) > 0 && strstr(link, "bpf"))
 			assert_true(fcntl(fd, F_GETFD) & FD_CLOEXEC);
 	}
-	watch_close(&mm);
+	monitor_close(&mm);
 	assert_int_equal(count_fds(), fds);
 	mappings = count_mappings();
 	for (int i = 0; i < 50; i++) {
-		watch_open(&mm);
-		watch_close(&mm);
+		monitor_open(&mm);
+		monitor_close(&mm);
 	}
 	assert_int_equal(count_fds(), fds);
 	/* The heap may have gained a mapping; a leak would be fifty. */
@@ -169,8 +169,8 @@ TEST(a_close_spares_the_files_that_took_the_numbers_of_closed_descriptors)
 	int status;
 	pid_t pid;
 
-	watch_open(&mm);	/* may skip */
-	watch_close(&mm);
+	monitor_open(&mm);	/* may skip */
+	monitor_close(&mm);
 	pid = fork();
 	if (!pid)
 		_exit(close_among_others());
@@ -207,7 +207,7 @@ TEST(a_forked_child_neither_writes_the_feed_nor_ends_it)
 	u64 before;
 	pid_t pid;
 
-	watch_open(&mm);
+	monitor_open(&mm);
 	watched_sample(&victim, &mm, stripe + VICTIM);
 	before = mm.il.feed->sequence;
 	pid = fork();
@@ -227,14 +227,14 @@ TEST(a_forked_child_neither_writes_the_feed_nor_ends_it)
 	assert_int_equal(watched_verdict(&victim), INVLOCK_VALID);
 	stripe_free(stripe);
 	expect_alive();
-	watch_close(&mm);
+	monitor_close(&mm);
 }
 
 TEST(a_forked_child_can_open_its_own_monitor)
 {
 	pid_t pid;
 
-	watch_open(&mm);
+	monitor_open(&mm);
 	pid = fork();
 	if (!pid) {
 		struct invlock_mm own = {};
@@ -251,7 +251,7 @@ TEST(a_forked_child_can_open_its_own_monitor)
 	}
 	assert_int_equal(reaped(pid), 0);
 	expect_alive();
-	watch_close(&mm);
+	monitor_close(&mm);
 }
 
 static int unmap_and_exec(void *arg)
@@ -278,13 +278,13 @@ TEST(a_vfork_childs_calls_are_seen_and_its_exec_does_not_end_the_feed)
 	char *stripe = stripe_new();
 	struct watched victim;
 
-	watch_open(&mm);
+	monitor_open(&mm);
 	watched_sample(&victim, &mm, stripe + VICTIM);
 	child_with_our_mm(unmap_and_exec, stripe + VICTIM, CLONE_VFORK);
 	assert_int_equal(watched_verdict(&victim), INVLOCK_STALE);
 	stripe_free(stripe);
 	expect_alive();
-	watch_close(&mm);
+	monitor_close(&mm);
 }
 
 static int unmap_and_exit(void *arg)
@@ -298,13 +298,13 @@ TEST(a_clone_vm_childs_calls_are_seen_and_its_exit_does_not_end_the_feed)
 	char *stripe = stripe_new();
 	struct watched victim;
 
-	watch_open(&mm);
+	monitor_open(&mm);
 	watched_sample(&victim, &mm, stripe + VICTIM);
 	child_with_our_mm(unmap_and_exit, stripe + VICTIM, 0);
 	assert_int_equal(watched_verdict(&victim), INVLOCK_STALE);
 	stripe_free(stripe);
 	expect_alive();
-	watch_close(&mm);
+	monitor_close(&mm);
 }
 
 static int storm(void *arg)
@@ -325,7 +325,7 @@ TEST(a_child_killed_in_the_middle_of_a_storm_leaves_no_word_running)
 {
 	char *stack = mmap(NULL, STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
-	watch_open(&mm);
+	monitor_open(&mm);
 	for (int i = 0; i < 50; i++) {
 		u64 before = mm.il.feed->sequence;
 		pid_t pid = clone(storm, stack + STACK, CLONE_VM | SIGCHLD, NULL);
@@ -339,7 +339,7 @@ TEST(a_child_killed_in_the_middle_of_a_storm_leaves_no_word_running)
 	}
 	expect_alive();
 	munmap(stack, STACK);
-	watch_close(&mm);
+	monitor_close(&mm);
 }
 
 /* A process of its own. We map its feed and look at it from outside. */
@@ -426,8 +426,8 @@ static void expect_dead(struct subject *s)
 
 static void skip_unless_allowed(void)
 {
-	watch_open(&mm);
-	watch_close(&mm);
+	monitor_open(&mm);
+	monitor_close(&mm);
 }
 
 static void exec_and_wait(void)

@@ -44,8 +44,8 @@ TEST(of_processes_that_open_at_once_one_loads_the_programs)
 	char c;
 
 	/* may this host load them at all? */
-	watch_open(&mm);
-	watch_close(&mm);
+	monitor_open(&mm);
+	monitor_close(&mm);
 	/* nobody else's set is joined */
 	monitor_bpf_options.family = (u64)getpid() << 32 | 0x10ad;
 	set_nr_loaded = 0;
@@ -239,8 +239,8 @@ TEST(in_a_container_that_is_too_small_the_monitor_says_so_and_is_not_killed)
 	int status;
 	pid_t pid;
 
-	watch_open(&mm);
-	watch_close(&mm);
+	monitor_open(&mm);
+	monitor_close(&mm);
 	if (!make_cgroup(directory, sizeof(directory), "12582912"))
 		TEST_SKIP("no memory cgroup can be made here");
 	pid = fork();

@@ -27,7 +27,7 @@ static void map_file(char *at, size_t len, off_t offset)
 
 static void open_rig(void)
 {
-	watch_open(&mm);
+	monitor_open(&mm);
 	fd = memfd_create("invlock-test", MFD_CLOEXEC);
 	assert_int_equal(ftruncate(fd, STRIPE), 0);
 	stripe = stripe_new();
@@ -44,7 +44,7 @@ static int close_rig(void **state)
 	stripe_free(stripe);
 	stripe_free(elsewhere);
 	close(fd);
-	watch_close(&mm);
+	monitor_close(&mm);
 	mm.data = NULL;
 	return 0;
 }
@@ -53,8 +53,8 @@ static int close_rig(void **state)
 static void find_files(void)
 {
 	assert_int_equal(monitor_bpf_note_missed(&mm), 0);
-	assert_int_equal(watch_state(&mm).nr_mapping, 0);
-	assert_int_equal(watch_state(&mm).nr_unknown, watch_state(&mm).nr_found);
+	assert_int_equal(monitor_state(&mm).nr_mapping, 0);
+	assert_int_equal(monitor_state(&mm).nr_unknown, monitor_state(&mm).nr_found);
 }
 
 static void punch(off_t offset)
@@ -146,14 +146,14 @@ TEST(a_file_counts_at_its_new_place_before_mremap_returns)
 	}
 	assert_int_equal(pthread_create(&mover, NULL, move_away, to), 0);
 	await_discard(uffd);
-	assert_int_equal(watch_state(&mm).nr_mapping, 1);
+	assert_int_equal(monitor_state(&mm).nr_mapping, 1);
 	assert_true(any_file_counts());
 	assert_int_equal(read(uffd, &msg, sizeof(msg)), sizeof(msg));
 	assert_int_equal(msg.event, UFFD_EVENT_REMAP);
 	pthread_join(mover, NULL);
 	close(uffd);
 	stripe = to;
-	assert_int_equal(watch_state(&mm).nr_mapping, 0);
+	assert_int_equal(monitor_state(&mm).nr_mapping, 0);
 	assert_false(any_file_counts());
 	watched_sample(&moved, &mm, stripe + VICTIM);
 	punch(VICTIM);
@@ -394,7 +394,7 @@ TEST(a_look_finds_no_mapping_that_the_calls_had_not_announced)
 	shmdt(segment);
 	map_file(elsewhere, GROUP, VICTIM);
 	look(elsewhere, GROUP);
-	assert_int_equal(watch_state(&mm).nr_found_late, 0);
+	assert_int_equal(monitor_state(&mm).nr_found_late, 0);
 	assert_int_equal(mm.il.feed->lost, 0);
 }
 

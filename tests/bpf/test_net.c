@@ -38,17 +38,17 @@ static void open_net(void)
 {
 	struct bpf_set_header head;
 
-	watch_open(&mm);
+	monitor_open(&mm);
 	monitor_bpf_set(&mm, &head);
 	if (!head.net) {
-		watch_close(&mm);
+		monitor_close(&mm);
 		TEST_SKIP("the monitor has no net here: %.150s", head.no_net);
 	}
 }
 
 static u64 nr_caught(void)
 {
-	return watch_state(&mm).nr_caught;
+	return monitor_state(&mm).nr_caught;
 }
 
 static void close_net(u64 caught)
@@ -57,13 +57,13 @@ static void close_net(u64 caught)
 	assert_true(feed_quiet(&mm));
 	assert_int_equal(mm.il.feed->flags, 0);
 	rig_expects_caught = true;
-	watch_close(&mm);
+	monitor_close(&mm);
 	rig_expects_caught = false;
 }
 
 static u64 caught_by(u64 who)
 {
-	struct bpf_state state = watch_state(&mm);
+	struct bpf_state state = monitor_state(&mm);
 
 	for (int i = 0; i < BPF_NR_CAUGHT; i++)
 		if (state.caught[i].who == who)
@@ -472,7 +472,7 @@ TEST(no_change_that_the_decoder_knows_is_caught)
 		monitor_bpf_state(opened, &net);
 		map_change_test(c, opened, &result);
 		seen += result.verdict == CHANGE_SEEN;
-		if (watch_state(opened).nr_caught != net.nr_caught)
+		if (monitor_state(opened).nr_caught != net.nr_caught)
 			print_message("# caught: %s\n", c->name);
 	}
 	monitor_bpf_state(opened, &net);

@@ -64,7 +64,7 @@ static int answer(char order)
 	case COUNT:
 		return (unsigned char)mm.il.feed->sequence;
 	case CLOSE:
-		watch_close(&mm);
+		monitor_close(&mm);
 		return 0;
 	}
 	return 255;
@@ -235,9 +235,9 @@ static void need_to_look(void)
 
 	if (may)
 		return;
-	watch_open(&mm);	/* may skip */
+	monitor_open(&mm);	/* may skip */
 	may = count_programs(&head, NULL);
-	watch_close(&mm);
+	monitor_close(&mm);
 	if (!may)
 		TEST_SKIP("without CAP_SYS_ADMIN nothing is shared");
 	expect_programs(0);
@@ -386,20 +386,20 @@ TEST(two_copies_of_the_library_in_one_process_both_see_its_changes)
 	char *stripe = stripe_new();
 
 	need_to_look();
-	watch_open(&mm);
-	watch_open(&second);
+	monitor_open(&mm);
+	monitor_open(&second);
 	expect_programs(2);
 	watched_sample(&by_first, &mm, stripe + VICTIM);
 	watched_sample(&by_second, &second, stripe + VICTIM);
 	munmap(stripe + VICTIM, PAGE);
 	assert_int_equal(watched_verdict(&by_first), INVLOCK_STALE);
 	assert_int_equal(watched_verdict(&by_second), INVLOCK_STALE);
-	watch_close(&second);
+	monitor_close(&second);
 	watched_sample(&by_first, &mm, stripe + BYSTANDER);
 	munmap(stripe + BYSTANDER, PAGE);
 	assert_int_equal(watched_verdict(&by_first), INVLOCK_STALE);
 	stripe_free(stripe);
-	watch_close(&mm);
+	monitor_close(&mm);
 	expect_programs(0);
 }
 
@@ -431,11 +431,11 @@ TEST(a_set_of_another_build_is_not_used)
 	struct other o;
 
 	need_to_look();
-	watch_open(&mm);
+	monitor_open(&mm);
 	other_start(&o, NULL);
 	monitor_bpf_options.family++;
-	watch_close(&mm);
-	watch_open(&mm);
+	monitor_close(&mm);
+	monitor_open(&mm);
 	expect_programs(1);
 	monitor_bpf_options.family--;
 	assert_int_equal(other_do(&o, OPEN), 0);
@@ -444,7 +444,7 @@ TEST(a_set_of_another_build_is_not_used)
 	assert_int_equal(answer_change(), 0);
 	assert_int_equal(other_do(&o, CHANGE), 0);
 	other_end(&o, 0);
-	watch_close(&mm);
+	monitor_close(&mm);
 }
 
 TEST(a_set_that_lacks_a_link_or_a_program_is_not_used)
@@ -455,10 +455,10 @@ TEST(a_set_that_lacks_a_link_or_a_program_is_not_used)
 	need_to_look();
 	assert_int_equal(progset_load(&set, family(), &why), 0);
 	close(set.links[--set.nr_links]);
-	watch_open(&mm);
+	monitor_open(&mm);
 	expect_programs(2);
 	assert_int_equal(answer_change(), 0);
-	watch_close(&mm);
+	monitor_close(&mm);
 	progset_release(&set);
 	expect_programs(0);
 }
@@ -491,7 +491,7 @@ TEST(a_process_that_may_not_look_loads_its_own_programs)
 	struct other o[2];
 
 	need_to_look();
-	watch_open(&mm);
+	monitor_open(&mm);
 	for (int i = 0; i < 2; i++) {
 		other_start(&o[i], be_less);
 		assert_int_equal(other_do(&o[i], OPEN), 0);
@@ -502,7 +502,7 @@ TEST(a_process_that_may_not_look_loads_its_own_programs)
 	assert_int_equal(other_do(&o[0], CLOSE), 0);
 	expect_programs(2);
 	others_end(o, 2);
-	watch_close(&mm);
+	monitor_close(&mm);
 	expect_programs(0);
 }
 
@@ -514,11 +514,11 @@ TEST(a_set_that_another_user_loaded_is_not_trusted)
 	other_start(&o, be_somebody);
 	assert_int_equal(other_do(&o, OPEN), 0);
 	expect_programs(1);
-	watch_open(&mm);
+	monitor_open(&mm);
 	expect_programs(2);
 	assert_int_equal(answer_change(), 0);
 	assert_int_equal(other_do(&o, CHANGE), 0);
-	watch_close(&mm);
+	monitor_close(&mm);
 	other_end(&o, 0);
 	expect_programs(0);
 }

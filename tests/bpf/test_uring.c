@@ -17,7 +17,7 @@ static void ring_open(unsigned int entries, unsigned int flags)
 
 	if (err)
 		TEST_SKIP("io_uring: %s", strerror(-err));
-	watch_open(&mm);
+	monitor_open(&mm);
 	stripe = stripe_new();
 }
 
@@ -25,7 +25,7 @@ static void ring_close(void)
 {
 	io_uring_queue_exit(&ring);
 	stripe_free(stripe);
-	watch_close(&mm);
+	monitor_close(&mm);
 }
 
 static void submit_discard(unsigned int flags)
@@ -52,7 +52,7 @@ static void reap(void)
 static void await_end(void)
 {
 	for (int i = 0; i < 10000; i++) {
-		if (feed_quiet(&mm) && !watch_state(&mm).nr_requests)
+		if (feed_quiet(&mm) && !monitor_state(&mm).nr_requests)
 			break;
 		nap_ms(1);
 	}
@@ -73,7 +73,7 @@ static void expect_victim_stale(void)
 	assert_int_equal(watched_verdict(&bystander), INVLOCK_VALID);
 	assert_non_null(last_event(&mm, INVLOCK_KIND_URING, stripe + VICTIM));
 	assert_true(feed_quiet(&mm));
-	assert_int_equal(watch_state(&mm).nr_requests, 0);
+	assert_int_equal(monitor_state(&mm).nr_requests, 0);
 }
 
 TEST(io_uring_madvise_makes_its_range_stale)
@@ -142,9 +142,9 @@ TEST(a_request_that_never_runs_because_its_link_failed_ends)
 	sqe = io_uring_get_sqe(&ring);
 	io_uring_prep_madvise(sqe, stripe + VICTIM, GROUP, MADV_DONTNEED);
 	assert_int_equal(io_uring_submit(&ring), 2);
-	for (int i = 0; i < 5000 && watch_state(&mm).nr_requests; i++)
+	for (int i = 0; i < 5000 && monitor_state(&mm).nr_requests; i++)
 		nap_ms(1);
-	assert_int_equal(watch_state(&mm).nr_requests, 0);
+	assert_int_equal(monitor_state(&mm).nr_requests, 0);
 	assert_true(feed_quiet(&mm));
 	assert_int_equal(invlock_sample(&mm.il, (u64)stripe, (u64)stripe + STRIPE, &snap), 0);
 	ring_close();
@@ -187,7 +187,7 @@ TEST(requests_that_fill_one_process_table_do_not_affect_another)
 		struct invlock_mm own;
 
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		watch_open(&own);
+		monitor_open(&own);
 		queue_too_many();
 		byte = port_load(&own.il.feed->flags) == INVLOCK_FEED_DEGRADED;
 		if (write(ready[1], &byte, 1) == 1)
@@ -236,11 +236,11 @@ TEST(a_request_that_outlives_its_monitor_is_an_event_of_the_next)
 		pause();
 	}
 	submit_discard(IOSQE_ASYNC);
-	while (!watch_state(&first).nr_requests)
+	while (!monitor_state(&first).nr_requests)
 		nap_ms(1);
-	watch_close(&mm);
+	monitor_close(&mm);
 	monitor_bpf_options.family = getpid();
-	watch_open(&mm);
+	monitor_open(&mm);
 	monitor_bpf_options.family = 0;
 	watched_sample(&victim, &mm, stripe + VICTIM);
 	release_discard(uffd);

@@ -27,7 +27,7 @@ static void check_programs(void)
 
 	/* a family of its own, so that no other test's set is asked */
 	monitor_bpf_options.family = (u64)getpid();
-	watch_open(&mm);
+	monitor_open(&mm);
 	/* the first member of what the monitor keeps there */
 	set = mm.data;
 	assert_true(set->nr_programs > 3);
@@ -41,12 +41,12 @@ static void check_programs(void)
 	}
 	/* Older kernels do not report the number. */
 	if (!most.verified_insns) {
-		watch_close(&mm);
+		monitor_close(&mm);
 		TEST_SKIP("this kernel does not report how many instructions it checked");
 	}
 	print_message("# %u programs, the most is %u instructions, for %s\n", set->nr_programs,
 		      most.verified_insns, most.name);
-	watch_close(&mm);
+	monitor_close(&mm);
 }
 
 TEST(the_verifier_needs_no_more_than_its_budget_for_any_program)
