@@ -91,20 +91,35 @@ static long look_at_memory(struct task_struct *task, struct vm_area_struct *vma,
 }
 
 /*
+ * What is mapped at an address? A global function: the verifier looks at it once, and not in each
+ * turn of the loop below, which some kernels would not finish. Return: 0; -errno
+ */
+__noinline int look_at_address(u64 at, struct memory_look *ret)
+{
+	struct memory_look look = {};
+	long err;
+
+	if (!ret)
+		return -LOOK_ENOENT;
+	err = bpf_find_vma(bpf_get_current_task_btf(), at, look_at_memory, &look, 0);
+	*ret = look;
+	return err;
+}
+
+/*
  * Is all memory in [q->start, q->end) of a kind in the mask q->nr? Return: MAPPED_GOOD = all of it
  * up to q->start, which has moved; another enum mapped = the kind of the first mapping that is not,
  * whose ends are then in q; -EBUSY = the mmap lock is taken.
  */
 static inline int look_at_range(struct bpf_user *u, struct bpf_ask *q)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
 	u64 at = q->start, end = q->end, good = q->nr;
-	long err = 0;
+	int err = 0;
 
 	for (u32 i = 0; i < LOOK_MAPPINGS && at < end; i++) {
 		struct memory_look look = {};
 
-		err = bpf_find_vma(task, at, look_at_memory, &look, 0);
+		err = look_at_address(at, &look);
 		if (err == -LOOK_ENOENT) {
 			q->start = at;
 			q->end = at + VM_PAGE_SIZE;
