@@ -24,7 +24,7 @@ CHECKER, INSIDE, REPORT, LENGTH = sys.argv[1:5]
 HERE = os.path.dirname(os.path.abspath(__file__))
 SECONDS = {'short': 4, 'long': 20}[LENGTH]
 WORK = tempfile.mkdtemp(prefix='invlock-programs-')
-LAYOUT = struct.Struct('9Q400s')    # struct report of checker.c
+LAYOUT = struct.Struct('9Q2048s')   # struct findings of checker.c
 COUNTS = ('opened', 'events', 'registered', 'refused', 'checks', 'stale', 'misses',
           'false alarms', 'unsettled')
 RESULTS = {}
