@@ -9,7 +9,7 @@
  *
  * When a program of another owner is attached to such a function or detached from it, the kernel
  * skips our exit program for the calls that run at that moment. These calls stay marked as running
- * until the next call of their thread.
+ * until the next call of their thread, or its exit.
  */
 #ifndef INVLOCK_BPF_ATTACH_H
 #define INVLOCK_BPF_ATTACH_H
