@@ -448,18 +448,23 @@ TEST_PLANTED(no_check,								\
 	unsigned long writes;							\
 										\
 	assert_control_fails(uring_race(change, race_rounds, &writes));		\
-}										\
-TEST_PLANTED(start_only,							\
-	     a_real_write_after_##name##_raced_a_registration_is_stale_with_the_start_only) \
-{										\
-	unsigned long writes;							\
-										\
-	assert_control_fails(uring_race(change, race_rounds, &writes));		\
 }
 
 URING_RACE(discard, CHANGE_DISCARD)
 URING_RACE(map_fixed, CHANGE_FIXED)
 URING_RACE(mremap, CHANGE_REMAP)
+
+/*
+ * The others hold the mmap lock for nearly as long as they run, and a registration that finds it
+ * taken waits: this moment is too short to be met with certainty.
+ */
+TEST_PLANTED(start_only,
+	     a_real_write_after_discard_raced_a_registration_is_stale_with_the_start_only)
+{
+	unsigned long writes;
+
+	assert_control_fails(uring_race(CHANGE_DISCARD, race_rounds, &writes));
+}
 
 int main(int argc, char **argv)
 {
