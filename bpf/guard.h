@@ -28,8 +28,10 @@
  * Three programs can find that no run is inside any more, each on the CPU concerned only:
  *
  *	task_leaves()	runs at the next switch. Interrupts are off, so nothing comes in between.
- *	look()		is run there by the library for a reader that waits. It runs in an
- *			interrupt, so nothing comes in between either.
+ *	look()		is run there by the library for a reader that waits: in an interrupt, or, if
+ *			the reader is on that CPU, by the reader itself, which newer kernels can
+ *			preempt there. If the window was opened anew or raised between its count
+ *			and its closing, it has another number by then, so the closing fails.
  *	see_again()	runs at the end of a program for a watched process, and does not count
  *			that program's own run. A preemption between its count and its closing
  *			raises the number that it has seen, so the closing fails. While it is
@@ -257,7 +259,7 @@ __noinline int close_window(u64 window, u64 skipped)
 	struct bpf_set *set = get_set();
 	u32 cpu = this_cpu();
 	struct bpf_guard_cpu *c;
-	u64 ns, nr;
+	u64 ns, nr, settled;
 
 	if (!g || !set)
 		return 0;
@@ -269,8 +271,13 @@ __noinline int close_window(u64 window, u64 skipped)
 	for (u32 i = 0; i < BPF_NR_USERS; i++)
 		if (port_load(&set->mm[i]) && feed_close_window(user_at(i), cpu, window, skipped))
 			return 0;
-	/* Store this before the exchange: right after it, the next window may open. */
-	port_store(&c->settled, skipped);
+	/*
+	 * Store this before the exchange: right after it, the next window may open. Never store an
+	 * older number: a look() that was preempted here may come late.
+	 */
+	settled = port_load(&c->settled);
+	if (settled < skipped)
+		port_cmpxchg(&c->settled, settled, skipped);
 	if (port_cmpxchg(&c->window, window, 0) != window)
 		return 0;
 	/* The order matters: pairs with check_skipped(). */
@@ -448,7 +455,12 @@ static __noinline int look_around(u32 own)
 SEC("?raw_tp")
 int look(void *unused)
 {
-	return look_around(0);
+	if (steady)
+		bpf_preempt_disable();
+	look_around(0);
+	if (steady)
+		bpf_preempt_enable();
+	return 0;
 }
 
 /* Called at the end of a program for a watched process: this CPU may not be blind any more. */
