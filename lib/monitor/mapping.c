@@ -37,7 +37,8 @@ static int query(int maps, u64 addr, struct mapping *ret, bool named)
 		.name = named ? (unsigned long)ret->name : 0,
 	};
 
-	ret->name[0] = '\0';
+	/* all of it: what the kernel stores there is unknown to tools that watch memory */
+	memset(ret->name, 0, sizeof(ret->name));
 	if (ioctl(maps, QUERY_IOCTL, &q))
 		return -errno;
 	ret->start = q.start;

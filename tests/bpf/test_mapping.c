@@ -166,16 +166,16 @@ TEST(a_file_counts_at_its_new_place_before_mremap_returns)
 /* pages: reading them from disk takes so long that another thread can split the mapping */
 enum { BIG = 16384 };
 static char *big;
-static volatile bool populating, split_early;
+static bool populating, split_early;	/* atomic */
 
 static void *split_big(void *unused)
 {
 	(void)unused;
-	while (!populating)
+	while (!port_load_acquire(&populating))
 		;
 	while (!*(volatile char *)big)
 		;
-	split_early = !mprotect(big + BIG / 2 * PAGE, PAGE, PROT_READ);
+	port_store(&split_early, !mprotect(big + BIG / 2 * PAGE, PAGE, PROT_READ));
 	return NULL;
 }
 
@@ -189,10 +189,10 @@ static bool populate_and_split(int file)
 	assert_ptr_not_equal(big, MAP_FAILED);
 	populating = split_early = false;
 	assert_int_equal(pthread_create(&thread, NULL, split_big, NULL), 0);
-	populating = true;
+	port_store_release(&populating, true);
 	assert_ptr_equal(mmap(big, BIG * PAGE, PROT_READ | PROT_WRITE,
 			      MAP_SHARED | MAP_FIXED | MAP_POPULATE, file, 0), big);
-	early = split_early;
+	early = port_load(&split_early);
 	pthread_join(thread, NULL);
 	return early;
 }

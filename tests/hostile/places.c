@@ -3,6 +3,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <pthread.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -24,12 +25,23 @@ static unsigned int entries(DIR *dir)
 	return nr;
 }
 
+static void *do_nothing(void *unused)
+{
+	return unused;
+}
+
 static void try_all(struct place_outcome *o, const char *monitor, DIR *fds, DIR *tasks)
 {
-	unsigned int nr_fds = entries(fds), nr_tasks = entries(tasks);
 	struct invlock_mm_info info = { .size = sizeof(info) };
+	unsigned int nr_fds, nr_tasks;
+	pthread_t thread;
 	struct rig rig;
 
+	/* With the first thread of a process, a sanitizer starts one of its own, which stays. */
+	if (!pthread_create(&thread, NULL, do_nothing, NULL))
+		pthread_join(thread, NULL);
+	nr_fds = entries(fds);
+	nr_tasks = entries(tasks);
 	o->err = rig_open(&rig, monitor);
 	memcpy(o->why, rig.why.text, sizeof(o->why));
 	if (!o->err) {

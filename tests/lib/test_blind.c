@@ -125,17 +125,20 @@ TEST(the_reaper_drops_nothing_while_the_monitor_is_blind)
 	assert_int_equal(invlock_cache_reap(fake.cache), 1);
 }
 
+static pthread_t blind_during_reg;
+
 static void go_blind_once(struct fake_device *t, void *addr, size_t len)
 {
 	(void)addr, (void)len;
 	t->during_reg = NULL;
-	pthread_detach(go_blind_for_a_moment(false));
+	blind_during_reg = go_blind_for_a_moment(false);
 }
 
 TEST(a_registration_survives_a_window_in_which_nothing_was_missed)
 {
 	fake.during_reg = go_blind_once;
 	assert_int_equal(get_and_put(0), 0);
+	pthread_join(blind_during_reg, NULL);
 	assert_int_equal(fake.nr_reg, 1);
 	assert_int_equal(fake_stats(&fake).collided, 0);
 }
