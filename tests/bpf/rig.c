@@ -95,16 +95,34 @@ bool feed_quiet(const struct invlock_mm *mm)
 	return !running;
 }
 
+/* While a CPU is blind, nothing is known: return when it may see again. */
+static void nudge(const struct invlock_mm *mm)
+{
+	if (mm->il.nudge)
+		mm->il.nudge(mm->il.nudge_arg);
+	nap_ms(1);
+}
+
 void watched_sample(struct watched *w, struct invlock_mm *mm, char *at)
 {
+	int err;
+
 	w->mm = mm;
 	w->at = at;
-	assert_int_equal(invlock_sample(&mm->il, (u64)at, (u64)at + GROUP, &w->snap), 0);
+	while ((err = invlock_sample(&mm->il, (u64)at, (u64)at + GROUP, &w->snap)) == -EAGAIN &&
+	       port_load(&mm->il.feed->blind))
+		nudge(mm);
+	assert_int_equal(err, 0);
 }
 
 enum invlock_verdict watched_verdict(struct watched *w)
 {
-	return invlock_validate(&w->mm->il, &w->snap, (u64)w->at, (u64)w->at + GROUP);
+	enum invlock_verdict v;
+
+	while ((v = invlock_validate(&w->mm->il, &w->snap, (u64)w->at, (u64)w->at + GROUP)) ==
+	       INVLOCK_UNSETTLED)
+		nudge(w->mm);
+	return v;
 }
 
 const struct invlock_event *last_event(const struct invlock_mm *mm, u32 kind, const char *at)

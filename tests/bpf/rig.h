@@ -48,6 +48,7 @@ struct watched {
 	struct invlock_snapshot snap;
 };
 
+/* Both wait while a CPU is blind. */
 void watched_sample(struct watched *w, struct invlock_mm *mm, char *at);
 enum invlock_verdict watched_verdict(struct watched *w);
 

@@ -153,16 +153,6 @@ static void expect_exact(void)
 		      (unsigned long long)mm.il.feed->missed);
 }
 
-/* Waits for the verdict and returns it. */
-static enum invlock_verdict settled_verdict(struct watched *w)
-{
-	enum invlock_verdict v;
-
-	while ((v = watched_verdict(w)) == INVLOCK_UNSETTLED)
-		guard_look(set_of(&mm), (const struct bpf_user *)mm.il.feed);
-	return v;
-}
-
 TEST(a_window_in_which_nothing_is_skipped_leaves_every_translation_valid)
 {
 	char *stripe = stripe_new();
@@ -182,7 +172,7 @@ TEST(a_window_in_which_nothing_is_skipped_leaves_every_translation_valid)
 	some.at = stripe;
 	for (int ms = 0; ms < STORM_MS && guard_now()->nr_windows < WINDOWS; ms++) {
 		/* ask before the ring is overrun */
-		assert_int_equal(settled_verdict(&some), INVLOCK_VALID);
+		assert_int_equal(watched_verdict(&some), INVLOCK_VALID);
 		nap_ms(1);
 	}
 	assert_int_equal(mm.il.feed->lost, 0);
@@ -212,7 +202,7 @@ TEST(a_run_that_is_skipped_makes_everything_stale)
 	lost = mm.il.feed->lost;
 	assert_true(guard_now()->nr_skipping >= WINDOWS);
 	assert_true(lost >= WINDOWS);
-	assert_int_equal(settled_verdict(&some), INVLOCK_STALE);
+	assert_int_equal(watched_verdict(&some), INVLOCK_STALE);
 	monitor_close(&mm);
 	munmap(page, PAGE);
 	stripe_free(stripe);

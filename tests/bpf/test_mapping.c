@@ -401,13 +401,13 @@ TEST(a_look_finds_no_mapping_that_the_calls_had_not_announced)
 
 /* ---- files that seem to be unmapped for a moment, or whose address was reused ---- */
 
-static volatile bool stop;
+static bool stop;	/* atomic */
 
 /* Makes a mapping longer over and over: each time the kernel takes it out of its file's tree. */
 static void *grow(void *unused)
 {
 	(void)unused;
-	while (!stop) {
+	while (!port_load(&stop)) {
 		mmap(stripe + STRIPE - GROUP, PAGE, PROT_READ | PROT_WRITE,
 		     MAP_SHARED | MAP_FIXED_NOREPLACE, fd, STRIPE - GROUP);
 		munmap(stripe + STRIPE - GROUP, PAGE);
@@ -448,7 +448,7 @@ TEST(a_hole_is_seen_while_the_only_mapping_of_its_file_grows)
 		}
 		_exit(0);
 	}
-	stop = false;
+	port_store(&stop, false);
 	assert_int_equal(pthread_create(&grower, NULL, grow, NULL), 0);
 	for (int round = 0; round < 200; round++) {
 		struct watched group[VICTIM / GROUP];
@@ -461,7 +461,7 @@ TEST(a_hole_is_seen_while_the_only_mapping_of_its_file_grows)
 		for (unsigned int i = 0; i < VICTIM / GROUP; i++)
 			valid += watched_verdict(&group[i]) != INVLOCK_STALE;
 	}
-	stop = true;
+	port_store(&stop, true);
 	pthread_join(grower, NULL);
 	close(punches[1]);
 	waitpid(child, NULL, 0);
