@@ -10,7 +10,7 @@ set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 
 results=build/results
-every_tier=(lint plain asan tsan valgrind jemalloc mimalloc tcmalloc vm suites newest newest_full)
+every_tier=(lint plain asan tsan valgrind jemalloc mimalloc tcmalloc vm suites)
 # parts that allocate, hook or race, so that another allocator may upset them
 allocator_areas="lib bpf uffd race uring"
 
