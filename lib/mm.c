@@ -162,7 +162,7 @@ static int open_one(unsigned int nr, const struct invlock_mm_options *options,
 
 	if (err)
 		return err;
-	/* what a forked child inherited is its holders' to close; it gets a new one */
+	/* A forked child gets a new mm. Those who hold the one that it inherited close that. */
 	if (!opened[nr] || !mm_alive(opened[nr])) {
 		err = mm_create(monitor, options->flags, &mm, why);
 		if (err)
@@ -246,7 +246,7 @@ int invlock_mm_open(const struct invlock_mm_options *options, struct invlock_mm 
 		return explain(why, -EINVAL, "unknown flags 0x%x in the options", o.flags);
 	if (!o.need)
 		o.need = INVLOCK_KINDS_DEFAULT;
-	/* not cancelled with the lock held, nor with half a monitor */
+	/* This thread must not be cancelled while it holds the lock and opens a monitor. */
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old_state);
 	mm_lock();
 	err = o.monitor ? open_named(&o, ret_mm, why) :

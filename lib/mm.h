@@ -12,9 +12,9 @@ struct monitor;
 struct invlock_mm {
 	const struct monitor *monitor;
 	struct invlock il;	/* set by monitor->open, then constant */
-	size_t feed_bytes;	/* of il.feed, as mapped; the same */
-	u64 seen, exact;	/* of the monitor, as they are on this kernel; the same */
-	void *data;		/* the monitor's own; the same */
+	size_t feed_bytes;	/* of il.feed, as mapped; constant like il */
+	u64 seen, exact;	/* of the monitor, as they are on this kernel; constant */
+	void *data;		/* the monitor's own; constant */
 	/*
 	 * 1 as long as this is the process that opened it. Lies on a page that fork wipes
 	 * (MADV_WIPEONFORK), so that a forked child reads 0 however it was forked.
@@ -23,7 +23,7 @@ struct invlock_mm {
 	unsigned int users;	/* guarded by mm_lock() */
 };
 
-/* the first page is nobody's: it holds NULL, which no rounding must reach */
+/* No caller may name the first page: it holds NULL, and no rounding must reach it. */
 #define FIRST_ADDRESS	4096ULL
 
 /* may a caller name this range? */
@@ -39,7 +39,7 @@ static inline bool mm_alive(const struct invlock_mm *mm)
 }
 
 /*
- * Guards what the library has once a process: which mms are open and by how many, which counters
+ * Guards what exists once in a process: which mms are open and by how many, which counters
  * caches have, and whether the reaper runs. Held while a monitor opens and closes, which may take
  * seconds, but never by a get, a put or a section. A fork waits for it, and the child finds it
  * free.
@@ -58,10 +58,10 @@ void mm_hold(struct invlock_mm *mm);
 /* 0, or -EOPNOTSUPP and a sentence that names the kinds in @need that are not in @seen */
 int mm_sees(const struct monitor *monitor, u64 seen, u64 need, struct invlock_why *why);
 
-/* the same with kinds that the monitor marks before the change elsewhere, but not on this kernel */
+/* 0, or -EOPNOTSUPP and a sentence: a kind in @need is exact elsewhere, but not on this kernel */
 int mm_is_exact(const struct invlock_mm *mm, u64 need, struct invlock_why *why);
 
-/* is a monitor looking at memory, or told of it, before it is cached? */
+/* Must the monitor look at a range, or be told of it, before the range is cached? */
 bool mm_has_to_watch(const struct invlock_mm *mm);
 
 /*

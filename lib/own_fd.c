@@ -10,7 +10,7 @@
 
 #include "core/port.h"
 
-#define MARK_NS		100000	/* a timer's mark is shorter */
+#define MARK_NS		100000	/* an interval is longer than asked for by less: see own_timer */
 
 void own_fd_set(struct own_fd *own, int fd)
 {
@@ -31,7 +31,10 @@ void own_fd_set_high(struct own_fd *own, int fd)
 	own_fd_set(own, high < 0 ? fd : high);
 }
 
-/* as the system call, not libc's: a tool would take the look at another thread's file for a race */
+/*
+ * Makes the system call itself: ThreadSanitizer watches libc's fstat(), and would report a race if
+ * the number now belongs to a file of another thread.
+ */
 bool own_fd_is(const struct own_fd *own)
 {
 	struct stat st;

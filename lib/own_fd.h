@@ -40,10 +40,10 @@ void own_fd_set(struct own_fd *own, int fd);
 /* the same, after it got a number of OWN_FD_HIGH or more, if the limit on descriptors allows it */
 void own_fd_set_high(struct own_fd *own, int fd);
 
-/* is it still that file? A system call */
+/* Does the number still stand for that file? Makes a system call. */
 bool own_fd_is(const struct own_fd *own);
 
-/* close it if it is, and only once */
+/* Close the descriptor if own_fd_is(). A second call does nothing. */
 void own_fd_close(struct own_fd *own);
 
 struct own_timer {
@@ -54,11 +54,11 @@ struct own_timer {
 /* a timer that fires about every @ms milliseconds once it is set; 0 or -errno */
 int own_timer_create(struct own_timer *own, uint64_t ms);
 
-/* its descriptor; -1 when the program has closed it. A system call */
+/* Return: the timer's descriptor; -1 when the program has closed it. Makes a system call. */
 int own_timer_fd(struct own_timer *own);
 
 /*
- * @first: when it fires first; 0 = it stops.
+ * @first: the time until the timer fires first; 0 = the timer stops
  * Return: false = try again. A timer that the program has closed needs no other try.
  */
 bool own_timer_set(struct own_timer *own, struct timespec first);

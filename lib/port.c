@@ -20,7 +20,7 @@ static long membarrier(int cmd)
 	return syscall(SYS_membarrier, cmd, 0, 0);
 }
 
-/* before the first pin; a forked child inherits the registration */
+/* Runs before the first pin is taken. A forked child inherits the registration. */
 __attribute__((constructor)) static void choose_barrier(void)
 {
 	port_barrier_is_light = !membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED);
@@ -54,6 +54,6 @@ int port_wait(u32 nr_waits, bool interruptible)
 		return 0;
 	}
 	t.tv_nsec = doublings < 6 ? MIN_SLEEP_NS << doublings : MAX_SLEEP_NS;
-	/* libc's function is a cancellation point */
+	/* not libc's nanosleep(), which is a cancellation point */
 	return syscall(SYS_nanosleep, &t, NULL) && interruptible ? -EINTR : 0;
 }

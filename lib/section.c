@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* The public read section: core's, plus what a process adds: the mm's death, the watch. */
+/* The public read section: core's section, plus the watch of its range and the end of the mm. */
 #include <errno.h>
 #include <invlock/section.h>
 
@@ -78,7 +78,7 @@ bool invlock_read_attempt(struct invlock_read *rd)
 
 	if (!can_go_on(r) || !invlock_attempt(&r->section))
 		return false;
-	/* after the sample, in each round: a mapping that replaced another is not watched */
+	/* After each sample: a mapping that has replaced another one is not watched yet. */
 	return likely(r->unwatched) || watch_again(r);
 }
 
@@ -103,7 +103,7 @@ bool invlock_read_valid(struct invlock_read *rd)
 
 		if (verdict != INVLOCK_UNSETTLED)
 			return verdict == INVLOCK_VALID;
-		/* the section is shared: its own clock is not for us */
+		/* Other threads may ask about this section: leave its own clock alone. */
 		if (!begun)
 			begun = port_now();
 		else if (port_now() - begun >= s->left.time_ns)

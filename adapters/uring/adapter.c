@@ -49,7 +49,7 @@ static bool may_lock_all(void)
 	return caps[CAP_TO_INDEX(CAP_IPC_LOCK)].effective & CAP_TO_MASK(CAP_IPC_LOCK);
 }
 
-/* the limit to live with when the program names none */
+/* If the program names no limit, RLIMIT_MEMLOCK is the limit. */
 static void limit_by_memlock(struct invlock_uring *uring)
 {
 	struct rlimit limit;
@@ -139,7 +139,7 @@ static void destroy(struct invlock_uring *uring)
 	free(uring);
 }
 
-/* all of it but the table and the cache */
+/* Makes the adapter, but not yet its table and its cache. */
 static int create(struct io_uring *ring, struct invlock_mm *mm,
 		  const struct invlock_uring_options *o, struct invlock_uring **ret_uring,
 		  struct invlock_why *why)
@@ -220,12 +220,12 @@ int invlock_uring_close(struct invlock_uring *uring)
 	mine = !uring_alive(uring);
 	if (mine && !ring_is_ours(uring))
 		return -EEXIST;
-	/* before the cache, which holds the mm; after -EBUSY they are learned anew */
+	/* Before the cache, which holds the mm. If it says -EBUSY, refusals are learned anew. */
 	refused_clear(&uring->refused);
 	err = invlock_cache_close(uring->cache);
 	if (err)
 		return err;
-	/* every slot is clear: should this fail, an empty table stays with the ring */
+	/* Every slot is clear by now: if this fails, the ring keeps an empty table. */
 	if (mine)
 		ring_drop_table(uring->ring);
 	destroy(uring);

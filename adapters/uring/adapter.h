@@ -7,7 +7,7 @@
  *	prep.c		a request: which way it goes, and its end
  *	ring.c		the system calls on the ring's table
  *	slots.c		the fixed-buffer table: how the cache registers memory
- *	refused.c	memory that is not registered here, so as not to ask each time
+ *	refused.c	memory that was refused, remembered so as not to ask each time
  *
  * Lock order: slots.lock is the innermost, and never held across a system call.
  */
@@ -41,7 +41,7 @@ struct invlock_uring {
 	uint64_t ways[16];	/* written by the thread that prepares; stats read it */
 
 	struct io_uring *ring;
-	struct invlock_mm *mm;	/* the cache's reference */
+	struct invlock_mm *mm;	/* the cache holds the reference */
 	struct invlock_read_budget budget;
 	uint64_t page;
 	uint64_t max_bytes;	/* 0 = no limit */
@@ -55,7 +55,7 @@ struct invlock_uring {
 	bool full;		/* all was in use when this many requests were done: */
 	uint64_t full_at;
 	unsigned int memlock_skip;	/* registrations not to try, after RLIMIT_MEMLOCK */
-	unsigned int memlock_next;	/* and how many after the next time */
+	unsigned int memlock_next;	/* how many to skip the next time */
 
 	/* fixed requests that are over; any thread */
 	uint64_t done __attribute__((aligned(64)));
@@ -88,7 +88,7 @@ void slots_free(struct slots *slots);
 int slot_register(void *ctx, void *addr, size_t len, uint64_t *ret_handle);
 void slot_clear(void *ctx, void *addr, size_t len, uint64_t handle);
 
-/* may this thread register on the ring? Asks the kernel, whose answer alone counts */
+/* May this thread register on the ring? Only the kernel knows, so this asks it. */
 bool ring_is_ours(const struct invlock_uring *uring);
 
 /* 0, or -EOWNERDEAD in a forked child */

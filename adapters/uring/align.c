@@ -17,8 +17,8 @@ bool fixed_asks_no_more(const char *release)
 	int major = 0, minor = 0;
 
 	/*
-	 * Versions before 6.0 would do, too. But distributions take later io_uring into old
-	 * kernels, and there the version does not tell.
+	 * Kernels before 6.0 serve it, too. But distributions put a later io_uring into old
+	 * kernels, and then the version does not tell.
 	 */
 	return sscanf(release, "%d.%d", &major, &minor) == 2 &&
 	       (major > 6 || (major == 6 && minor >= 18));
@@ -42,7 +42,7 @@ int invlock_uring_file_align(int fd)
 	if (align == 1 || !(flags & O_DIRECT))
 		return 1;
 	memset(&sx, 0, sizeof(sx));
-	/* a kernel before 6.1, or a file system that does not say */
+	/* A kernel before 6.1 does not tell, and some file systems do not. */
 	if (syscall(SYS_statx, fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &sx) ||
 	    !(sx.stx_mask & STATX_DIOALIGN) || !sx.stx_dio_offset_align)
 		return align;

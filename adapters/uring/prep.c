@@ -64,7 +64,7 @@ static int way_of(int err)
 	}
 }
 
-/* what this attempt tells about the next ones */
+/* Note what this attempt tells about the next ones. */
 static void learn_from(struct invlock_uring *uring, int way, uint64_t done)
 {
 	if (way == INVLOCK_URING_FULL) {
@@ -88,7 +88,7 @@ static int register_range(struct invlock_uring *uring, uint64_t start, uint64_t 
 	void *addr = (void *)(unsigned long)start;
 	int way;
 
-	/* all that is kept of it is that the range is refused, which is no worse for being old */
+	/* This section only tells how long a refusal holds: an old one costs time, nothing else. */
 	invlock_read_init(read, uring->mm, addr, end - start, &uring->budget,
 			  INVLOCK_READ_UNWATCHED);
 	if (!invlock_read_attempt(read)) {
@@ -99,7 +99,7 @@ static int register_range(struct invlock_uring *uring, uint64_t start, uint64_t 
 	}
 	way = way_of(invlock_cache_get(uring->cache, addr, end - start, 0, pin));
 	learn_from(uring, way, done);
-	/* refused as the map was at the sample: only then is it known for later */
+	/* Remember the refusal only if the map has not changed since the sample. */
 	if ((way == INVLOCK_URING_REFUSED || way == INVLOCK_URING_UNWATCHED) &&
 	    invlock_read_commit(read))
 		refused_add(&uring->refused, start, end);
@@ -123,7 +123,7 @@ static int unfit(const struct invlock_uring *uring, size_t len, uint64_t start, 
 	return INVLOCK_URING_FIXED;
 }
 
-/* the cache said err */
+/* @err: what the cache answered when it was asked for a hit */
 __attribute__((noinline))
 static int choose_slow(struct invlock_uring *uring, uint64_t first, size_t len, int err,
 			    struct invlock_pin *pin)
@@ -156,7 +156,7 @@ static int choose_plain(const struct invlock_uring *uring, int way)
 	return err ? err : way;
 }
 
-/* the hit comes first: what is never registered is not found */
+/* Look for a hit before all other checks: memory that is never registered is never found. */
 static inline int choose_range(struct invlock_uring *uring, const void *addr, size_t len,
 			       struct invlock_pin *pin)
 {
@@ -190,7 +190,7 @@ int invlock_uring_begin(struct invlock_uring *uring, const void *buf, size_t len
 	op->way = way;
 	if (way == INVLOCK_URING_FIXED)
 		op->slot = (unsigned int)op->pin.handle;
-	/* one thread prepares: no RMW */
+	/* Only one thread prepares, so this needs no RMW. */
 	__atomic_store_n(&uring->ways[way], uring_nr_prepared(uring, way) + 1, __ATOMIC_RELAXED);
 	return way;
 }
@@ -279,7 +279,7 @@ int invlock_uring_done(struct invlock_uring_op *op)
 		err = invlock_cache_put(&op->pin);
 		if (err)
 			return err;
-		/* after the put: this says that the slot is free; pairs with still_full() */
+		/* after the put, since this says that the slot is free; pairs with still_full() */
 		__atomic_fetch_add(&uring->done, 1, __ATOMIC_SEQ_CST);
 	} else {
 		err = uring_alive(uring);

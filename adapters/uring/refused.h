@@ -2,10 +2,10 @@
 /*
  * Memory that the kernel refused to register, or the monitor to watch.
  *
- * "Cannot be registered" is a translation like any other: sampled before the kernel was
- * asked, good until the map changes there. It is not watched, so a monitor that has to be told of
- * a range (uffd) does not see that change. A request that covers a refused range is
- * refused too, and not tried.
+ * "Cannot be registered" is a translation like any other: it is sampled before the kernel is
+ * asked, and valid until the map changes there. The range is not watched, so a monitor that has to
+ * be told of a range (uffd) does not see that change. A request that covers a refused range is
+ * refused, too, without asking again.
  *
  * New memory in a hole is no invalidation either, so a range is also tried again after it was
  * met REFUSED_RETRY times. The oldest range makes room for a new one.
@@ -20,7 +20,7 @@
 #define REFUSED_RETRY	1024
 
 struct refused {
-	unsigned int nr;	/* places not empty */
+	unsigned int nr;	/* places that are not empty */
 	unsigned int hand;	/* the place to be filled next */
 	struct {
 		uint64_t start;

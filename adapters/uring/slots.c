@@ -46,7 +46,7 @@ static void slot_give(struct slots *slots, unsigned int slot)
 	pthread_mutex_unlock(&slots->lock);
 }
 
-/* only who has taken the slot calls this */
+/* Only the thread that has taken the slot calls this. */
 static void slot_mark(struct slots *slots, unsigned int slot, bool uncleared)
 {
 	pthread_mutex_lock(&slots->lock);
@@ -89,9 +89,8 @@ void slot_clear(void *ctx, void *addr, size_t len, uint64_t handle)
 	(void)addr;
 	(void)len;
 	/*
-	 * Nobody names the slot any more: whoever prepared a request that does holds a pin.
-	 * So it is free even if the kernel keeps the memory: the next registration in this
-	 * slot replaces it.
+	 * No request names this slot any more, because each that does holds a pin. So the slot is
+	 * free even if the kernel keeps the memory: the next registration in the slot replaces it.
 	 */
 	if (update(uring, handle, NULL, 0))
 		slot_mark(&uring->slots, handle, true);
@@ -100,6 +99,6 @@ void slot_clear(void *ctx, void *addr, size_t len, uint64_t handle)
 
 bool ring_is_ours(const struct invlock_uring *uring)
 {
-	/* an update of nothing: the thread is looked at before the arguments */
+	/* This updates nothing: the kernel checks the thread before it looks at the arguments. */
 	return !uring->one_thread || ring_update(uring->ring, 0, NULL, 0) != -EEXIST;
 }

@@ -4,7 +4,9 @@
  *
  *	invlock::mm mm = invlock::mm::open();
  *	invlock::cache cache(mm,
- *		[&](invlock::span<std::byte> memory) { return device.add(memory.data(), memory.size()); },
+ *		[&](invlock::span<std::byte> memory) {
+ *			return device.add(memory.data(), memory.size());
+ *		},
  *		[&](invlock::span<std::byte>, std::uint64_t handle) { device.remove(handle); });
  *	std::vector<char> buf(1 << 20);
  *
@@ -12,10 +14,10 @@
  *	device.transfer(pin.handle(), buf.data(), buf.size());
  *						the pin is put at the end of its scope
  *
- * Errors, by choice. Each call that can fail has two forms: get() throws, try_get() returns a
- * result, which is the value or a failure. What is thrown is an invlock::error, which is a
- * std::system_error with the sentence of struct invlock_why in what(). Compiled without
- * exceptions, the header has the second form alone.
+ * Errors, by choice. A call that makes or returns an object has two forms: get() throws, try_get()
+ * returns a result, which is the value or a failure. The other calls return what they return in C.
+ * What is thrown is an invlock::error, which is a std::system_error with the sentence of struct
+ * invlock_why in what(). Compiled without exceptions, the header has the second form alone.
  *
  * Exceptions out of reg(). They do not pass through the library, which is C. The cache catches
  * what reg() throws, keeps nothing, and gives it to the call that made reg() run: get() throws
@@ -23,11 +25,11 @@
  * counts as -ENOMEM: the cache makes room, and calls reg() once more. dereg() must not throw: that
  * ends the program (std::terminate), as an exception out of a destructor does.
  *
- * Lifetime. All are moved, never copied, but for section and change, which stay where they are. A
- * pin, a section or a change does not outlive what it was made of; a cache may outlive its mm. To
- * destroy a cache while one of its pins is held ends the program; close() says -EBUSY.
+ * Lifetime. An mm, a cache and a pin can be moved, but not copied. A section and a change can be
+ * neither. A pin, a section or a change does not outlive what it was made of; a cache may outlive
+ * its mm. To destroy a cache while one of its pins is held ends the program; close() says -EBUSY.
  *
- * Threads, fork, ordering, and what a result means: as the C header of the same name says.
+ * Threads, fork, ordering, and what a result means: see the C header of each object.
  * Since: 0.1
  */
 #ifndef INVLOCK_INVLOCK_HPP
@@ -95,7 +97,7 @@ private:
 } /* namespace invlock */
 
 #if defined(__cpp_lib_span)
-/* its memory is not its own: it may be gone while the memory is used, and converts to std::span */
+/* A span does not own its memory, which may be used after the span is gone. For std::span. */
 template <typename T>
 inline constexpr bool std::ranges::enable_borrowed_range<invlock::span<T>> = true;
 #endif
@@ -310,8 +312,8 @@ private:
 enum class access { read_write, read };
 
 /*
- * As struct invlock_cache_options, but for the functions. With a reaper, which is the default, dereg
- * is also called on a thread of the library.
+ * As struct invlock_cache_options, without the functions. With a reaper, which is the default,
+ * dereg is also called on a thread of the library.
  */
 struct cache_options {
 	bool reaper = true;
@@ -544,7 +546,7 @@ private:
 
 	cache(invlock_cache *opened, state s) noexcept : state_(std::move(s)), cache_(opened) {}
 
-	state state_;	/* dereg() runs while the cache is closed: it goes first */
+	state state_;	/* destroyed after cache_, whose close still calls dereg() */
 	std::unique_ptr<invlock_cache, closer> cache_;
 };
 

@@ -8,7 +8,7 @@
 #include "trial.h"
 #include "uring.h"
 
-/* younger than the headers that we build with */
+/* newer than the oldest headers that we build with */
 #ifndef MADV_DONTNEED_LOCKED
 #define MADV_DONTNEED_LOCKED	24
 #endif
@@ -21,7 +21,7 @@ static int dont_need(void *addr, size_t len)
 	return madvise(addr, len, MADV_DONTNEED);
 }
 
-/* where nothing may be locked it discards all the same */
+/* If mlock() is not allowed, the advice still discards the pages. */
 static int dont_need_locked(void *addr, size_t len)
 {
 	mlock(addr, sysconf(_SC_PAGESIZE));

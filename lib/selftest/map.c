@@ -35,13 +35,13 @@ static int protect(void *addr, size_t len)
 	return mprotect(addr, len, PROT_NONE);
 }
 
-/* key -1: the call of its own, without a key */
+/* Key -1 means no key: only that it is another call than mprotect() matters here. */
 static int protect_with_key(void *addr, size_t len)
 {
 	return syscall(SYS_pkey_mprotect, addr, len, PROT_READ, -1) ? -1 : 0;
 }
 
-/* the first page shows what the second did */
+/* Afterwards the first page shows what the second page shows. */
 static int reorder(void *addr, size_t len)
 {
 	size_t page = sysconf(_SC_PAGESIZE);
@@ -68,7 +68,7 @@ static void remap(struct trial *t)
 	if (!to)
 		goto unmap_from;
 	if (trial_begin(t, how == WATCH_DESTINATION ? to : from, t->len)) {
-		/* not libc's: where UCX has put its own before it, @to gets lost */
+		/* not mremap() of libc: UCX replaces it by its own, which loses @to */
 		moved = (void *)syscall(SYS_mremap, from, t->len, t->len, flags, to);
 		trial_end(t, moved == MAP_FAILED ? -1 : 0);
 	}
@@ -93,7 +93,7 @@ static void remap_shrink(struct trial *t)
 	munmap(p, mapped);
 }
 
-/* an attached segment that goes away with its last user, whatever happens to us */
+/* Attaches a segment that is removed with its last user, even if this process is killed. */
 static u8 *attach_segment(struct trial *t, int *ret_id)
 {
 	int id = shmget(IPC_PRIVATE, t->len, IPC_CREAT | 0600);
@@ -146,7 +146,7 @@ static void attach_over(struct trial *t)
 		over = shmat(id, target, SHM_REMAP);
 		trial_end(t, over == (void *)-1 ? -1 : 0);
 	}
-	/* what is there now, a segment or not */
+	/* This removes what is there now: the segment, or still the target. */
 	munmap(target, t->len);
 detach_first:
 	shmdt(p);

@@ -51,10 +51,10 @@ void map_change_test(const struct map_change *c, struct invlock_mm *mm, struct c
 		};
 		*ret = (struct change_result){ CHANGE_UNKNOWN, "was not made" };
 		c->run(&t);
-		/* other threads may be at work: only what stays is a finding */
+		/* Other threads may disturb one try. Only an undisturbed answer counts. */
 		if (!t.disturbed && !t.control_hit)
 			break;
-		/* one of them may have lost its CPU in the middle of writing an event */
+		/* Another thread may have lost its CPU in the middle of writing an event. */
 		if (t.disturbed)
 			usleep(FIRST_PAUSE_US << i);
 	}

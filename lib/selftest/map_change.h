@@ -2,7 +2,7 @@
 /*
  * Changes: every way to change a memory map that we know, made for real.
  *
- * Each prepares memory of its own, translates it in a read section, changes the map, and
+ * Each change prepares memory of its own, translates it in a read section, changes the map, and
  * asks whether the translation is still valid. The self-test at open makes those that are listed
  * here; `invlock doctor` and the tests also make those of tool/changes/.
  */
@@ -29,7 +29,7 @@ struct change_result {
 struct trial;
 
 /**
- * struct map_change - one way
+ * struct map_change - one way to change a memory map
  * @name: for people and JSON, as "munmap (raw system call)"; unique
  * @kind: enum invlock_kind
  * @run: private: makes it, and says what came of it; see trial.h
@@ -44,7 +44,10 @@ struct map_change {
 	unsigned int how;
 };
 
-/* each list ends with a change that has no name; these need no process, no file and no thread */
+/*
+ * Each list ends with a change that has no name. These changes need no other process, no other
+ * thread and no file on a disk.
+ */
 extern const struct map_change map_changes[];
 extern const struct map_change advise_changes[];
 extern const struct map_change truncate_changes[];	/* of memfds */

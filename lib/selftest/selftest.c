@@ -38,7 +38,7 @@ int selftest(struct invlock_mm *mm, struct invlock_why *why)
 				undecided = result;
 		}
 	}
-	/* seeing nothing is no proof: it may refuse all memory, or be disturbed for ever */
+	/* It has to see one: a monitor that refuses all memory would miss nothing, either. */
 	if (!nr_seen)
 		return explain(why, -EOPNOTSUPP,
 			       "monitor %s failed its self-test: of all changes made, it saw none: "

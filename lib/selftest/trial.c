@@ -44,7 +44,7 @@ u8 *trial_map(struct trial *t, int flags, int fd)
 	return p;
 }
 
-/* 0, or -errno: a translation of nothing in particular, since only its validity counts */
+/* Runs a section that translates nothing, since only its validity counts. 0 or -errno */
 static int translate(struct invlock_read *rd, struct invlock_mm *mm, const void *addr, size_t len)
 {
 	invlock_read_init(rd, mm, addr, len, NULL, 0);
@@ -87,8 +87,9 @@ bool trial_begin(struct trial *t, const void *addr, size_t len)
 }
 
 /*
- * A reader that meets a half-written event must answer "stale". A change that did overlap
- * stays in the way, so the answer that counts is the one given after the control's.
+ * A reader that meets a half-written event must answer "stale", although nothing may overlap. The
+ * answer to a real overlap does not go away. So we ask again after the control was asked, and only
+ * the second answer counts.
  */
 static bool is_stale(struct trial *t)
 {

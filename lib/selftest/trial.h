@@ -25,7 +25,7 @@ struct trial {
 	size_t page;
 	size_t len;			/* of the memory a change is made to: 16 pages */
 	struct invlock_read target;	/* a translation of memory that is about to change */
-	struct invlock_read control;	/* and of a page beside that nothing changes */
+	struct invlock_read control;	/* a translation of a page that nothing changes */
 	void *control_page;
 	bool disturbed;			/* decided nothing: worth another try */
 	bool control_hit;
@@ -40,10 +40,10 @@ u8 *trial_map(struct trial *t, int flags, int fd);
  */
 bool trial_begin(struct trial *t, const void *addr, size_t len);
 
-/* the change was made, or not: 0, or -1 and errno */
+/* @made: 0 = the change was made; -1 = it was not, and errno says why */
 void trial_end(struct trial *t, int made);
 
-/* instead of trial_end(), or before any begin: it cannot be made, and why */
+/* Instead of trial_end(), or before trial_begin(): the change cannot be made, and why. */
 __attribute__((format(printf, 2, 3)))
 void trial_unknown(struct trial *t, const char *format, ...);
 
@@ -53,7 +53,7 @@ void trial_shared(struct trial *t);
 /* ... and of private memory that make() unmaps */
 void trial_unmapped(struct trial *t);
 
-/* are the pages that addr is in there, and in memory? */
+/* Is the page at @addr mapped, and in memory? */
 bool page_is_present(const void *addr);
 
 #endif /* INVLOCK_LIB_SELFTEST_TRIAL_H */

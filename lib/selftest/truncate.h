@@ -7,18 +7,18 @@
 
 #define TRUNCATE_PUNCH		1u	/* a hole, and not the end */
 #define TRUNCATE_ON_DISK	2u	/* a file, and not a memfd */
-#define TRUNCATE_BY_OTHER	4u	/* another process does it, that has the fd only */
+#define TRUNCATE_BY_OTHER	4u	/* by another process, which does not map the file */
 #define TRUNCATE_PRIVATE	8u	/* under a private mapping, whose pages are copies */
-#define TRUNCATE_DROPPED	16u	/* ... and the file's own are not in the page cache */
+#define TRUNCATE_DROPPED	16u	/* ... and the file's own pages have left the page cache */
 
 /* 0, or -1 and errno: take the first len bytes out of the file, as @how says */
 int truncate_file(int fd, size_t len, unsigned int how);
 
-/* with t->len bytes in fd, which stays the caller's; make() truncates, @arg is its own */
+/* Maps t->len bytes of @fd, which the caller closes, and tries make(), which gets @arg. */
 void truncate_trial(struct trial *t, int fd, int (*make)(struct trial *t, int fd, void *arg),
 		    void *arg);
 
-/* make(): this process does it; arg NULL */
+/* a make() for truncate_trial(): this process truncates; @arg is not used */
 int truncate_self(struct trial *t, int fd, void *arg);
 
 #endif /* INVLOCK_LIB_SELFTEST_TRUNCATE_H */

@@ -116,7 +116,7 @@ class _View:
 
 
 class _Owner:
-    """What is opened, and closed at the end of a block."""
+    """The base of what a program opens, and closes at the end of a block."""
 
     def __init__(self, handle: int) -> None:
         self._handle: Optional[int] = handle
@@ -208,7 +208,7 @@ class Pin(_Owner):
         self.handle: int = pin.handle
 
     def put(self) -> None:
-        """The device is done. Once is enough; more do nothing."""
+        """Say that the device is done. A second call does nothing."""
         handle, self._handle = self._handle, None
         if handle is not None:
             _c.lib.invlock_cache_put(ctypes.byref(self._pin))
@@ -241,7 +241,7 @@ def _errno_of(what: BaseException) -> int:
 
 
 def _reg_for_c(reg: Reg) -> Any:
-    """As C calls it. No exception leaves it."""
+    """The function that C calls. No exception leaves it."""
     def c_reg(_: object, addr: int, length: int, ret_handle: Any) -> int:
         try:
             handle = operator.index(reg(addr, length))
@@ -258,7 +258,7 @@ def _reg_for_c(reg: Reg) -> Any:
 
 
 def _dereg_for_c(dereg: Dereg) -> Any:
-    """As C calls it. ctypes reports an exception."""
+    """The function that C calls. ctypes reports an exception of dereg()."""
     def c_dereg(_: object, addr: int, length: int, handle: int) -> None:
         dereg(addr, length, handle)
 
@@ -274,7 +274,7 @@ class Cache(_Owner):
     def __init__(self, mm: MM, reg: Reg, dereg: Dereg, *, reg_read: Optional[Reg] = None,
                  reaper: bool = True, need: int = 0, max_entries: int = 0, max_bytes: int = 0,
                  granule: int = 0, rounds: int = 0, time_ns: int = 0, reap_ms: int = 0) -> None:
-        # as long as C may call them
+        # kept for as long as C may call them
         self._ops = _c.CacheOps(_reg_for_c(reg), _dereg_for_c(dereg))
         self._reg_read = _reg_for_c(reg_read) if reg_read else _c.REG()
         options = _c.CacheOptions(
@@ -318,7 +318,7 @@ class Cache(_Owner):
         raise Error(-err, 'this memory is not cached: use it without a registration')
 
     def drop(self, memory: Any) -> int:
-        """Forget every registration that overlaps; returns how many there were."""
+        """Drop every registration that overlaps; returns how many there were."""
         with _View(memory) as view:
             return _check(_c.lib.invlock_cache_drop(self._open(), view.addr, view.length),
                           'there is nothing to drop in this range')
@@ -339,7 +339,7 @@ class Cache(_Owner):
 
 
 class Section(_Owner):
-    """A read section: make a translation, and know that it is good. See man 7 invlock_section.
+    """A read section: make a translation, and know whether it is valid. See invlock_section(7).
 
         with invlock.Section(mm, buffer) as section:
             while section.attempt():

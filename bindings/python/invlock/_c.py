@@ -7,7 +7,7 @@ import os
 from ctypes import (CFUNCTYPE, POINTER, Structure, c_bool, c_char, c_char_p, c_int, c_size_t,
                     c_ssize_t, c_uint, c_uint64, c_void_p, py_object)
 
-# INVLOCK_LIBRARY: for who has it in a place where the dynamic linker does not look
+# INVLOCK_LIBRARY names the file if it is where the dynamic linker does not look
 lib = ctypes.CDLL(os.environ.get('INVLOCK_LIBRARY', 'libinvlock.so.0'))
 
 MM_NO_SELFTEST = 1
@@ -91,7 +91,7 @@ def _declare(name: str, returns: object, *arguments: object) -> None:
     function.restype, function.argtypes = returns, arguments
 
 
-# what is opened is passed on as a number
+# A pointer to what was opened is passed on as a number.
 _declare('version', c_char_p)
 _declare('version_number', c_uint)
 _declare('kind_name', c_char_p, c_uint)

@@ -209,8 +209,8 @@ int guard_await(const struct progset *set)
 	int err;
 
 	/*
-	 * A CPU that was once found not to be blind without our feed knowing stays so: its next
-	 * window marks our feed.
+	 * Each CPU is waited for only once: if no window that our feed does not know of is open
+	 * there now, none will be, because the next window marks our feed.
 	 */
 	while ((err = progset_ask(set, BPF_ASK_UNMARKED, cpu)) >= 0) {
 		if (!err) {

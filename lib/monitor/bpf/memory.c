@@ -70,7 +70,7 @@ static u64 left_above(const struct memory_files *files, const char *mounted_at, 
 	size_t root;
 
 	root = snprintf(directory, sizeof(directory), "%s%s", mounted_at, files->below);
-	/* a path that leads out of what this process sees names nothing here */
+	/* A path with "/.." leads to a cgroup that this process cannot see: look at the root. */
 	if (root + strlen(path) >= sizeof(directory) || strstr(path, "/.."))
 		path = "";
 	strcpy(directory + root, path);

@@ -14,13 +14,13 @@
 int turn_take(unsigned long long wait_ns)
 {
 	const struct timespec pause = { .tv_nsec = LOOK_AGAIN_NS };
-	/* there on every kernel, and nobody else locks it; opening it does nothing */
+	/* This file exists on every kernel, nobody else locks it, and opening it does nothing. */
 	int fd = open("/proc/vmallocinfo", O_RDONLY | O_CLOEXEC);
 	u64 begun = port_now();
 
 	if (fd < 0)
 		return -1;
-	/* not a lock that waits: a process that is stopped in its turn would stop all others */
+	/* Do not wait in flock(): a process that is stopped in its turn would stop all others. */
 	while (flock(fd, LOCK_EX | LOCK_NB)) {
 		if (errno != EWOULDBLOCK || port_now() - begun >= wait_ns) {
 			close(fd);

@@ -65,7 +65,7 @@ static u32 find(const struct ranges *r, u64 addr, u32 before[EDGE_LEVELS])
 	return r->edges[at].next[0];
 }
 
-/* there is room */
+/* Locks: the caller has called reserve(). */
 static void edge_get(struct ranges *r, u64 addr)
 {
 	u32 before[EDGE_LEVELS], at = find(r, addr, before), height;
@@ -89,7 +89,7 @@ static void edge_get(struct ranges *r, u64 addr)
 	}
 }
 
-/* the last use gone, no range begins or ends here: the counts on both sides are equal */
+/* After its last use an edge goes: no range begins or ends there, so both sides count the same. */
 static void edge_put(struct ranges *r, u64 addr)
 {
 	u32 before[EDGE_LEVELS], at = find(r, addr, before);
@@ -103,7 +103,7 @@ static void edge_put(struct ranges *r, u64 addr)
 	r->free = at;
 }
 
-/* both ends are edges */
+/* Both @start and @end are edges already. */
 static void add(struct ranges *r, u64 start, u64 end, u32 delta)
 {
 	u32 before[EDGE_LEVELS], at = find(r, start, before);

@@ -30,7 +30,7 @@ struct ranges {
 
 struct gap {
 	u64 start, end;		/* inside what was asked for */
-	u64 low, high;		/* as far as the count is 0 on either side */
+	u64 low, high;		/* the whole stretch with a count of 0 around it */
 };
 
 int ranges_init(struct ranges *r);

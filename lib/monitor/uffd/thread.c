@@ -18,7 +18,7 @@
  * A reader trusts the words when the kernel counts no change and then reading is 0, in this
  * order (settle() in uffd.c). The caller's own lookup after its call returned finds
  * reading or the words moved; another thread that learns of the change before that finds it
- * counted. So all that comes after its change is exact.
+ * counted. So every kind whose event comes after the change was made is exact.
  *
  * A REMOVE (MADV_DONTNEED, _FREE, _REMOVE) is counted as done before it is made. Its range is
  * kept in quarantine, an invalidation that goes on: until no change is counted, so that the
@@ -41,7 +41,7 @@
 
 enum uffd_probe uffd_probe(const struct uffd *u)
 {
-	/* an empty range: EINVAL, unless a change is counted, which is looked at first */
+	/* The range is empty: the kernel says EAGAIN if it counts a change, and EINVAL if not. */
 	struct uffdio_writeprotect nothing = {};
 
 	/* twice: "gone" has consequences that cannot be undone, and a call may fail by accident */
@@ -119,9 +119,9 @@ static void release_quarantined(struct uffd *u)
 }
 
 /*
- * The moved mapping takes its registration along, where nobody has asked for it. It is removed
- * while the range is marked: a reader that samples later watches anew, and one that sampled
- * before collides.
+ * A mapping that moves takes its registration along to an address that nobody has asked to watch.
+ * We remove the registration while the range is marked: a reader that samples later watches the
+ * range anew, and one that has sampled before collides.
  */
 static void unwatch_moved(struct uffd *u, u64 to, u64 len)
 {
@@ -146,7 +146,7 @@ static void feed_message(struct uffd *u, const struct uffd_msg *m)
 				  INVLOCK_KIND_REMAP_TO, 0, port_now());
 		break;
 	default:
-		/* not asked for: it may mean anything, even a change that is yet to come */
+		/* We did not ask for this event: it may announce a change that is yet to come. */
 		invlock_close_feed(&u->il, INVLOCK_FEED_DEGRADED);
 	}
 }
@@ -156,13 +156,13 @@ static void take_events(struct uffd *u)
 	struct uffd_msg messages[NR_MESSAGES];
 	ssize_t nr;
 
-	/* a full barrier; pairs with the load in settle() through the kernel's locks */
+	/* This is a full barrier. It pairs with the load in settle() through the kernel's locks. */
 	port_fetch_add(&u->thread->reading, 1);
 	nr = read(u->uffd.fd, messages, sizeof(messages)) / (ssize_t)sizeof(messages[0]);
 	for (ssize_t i = 0; i < nr; i++)
 		feed_message(u, &messages[i]);
 	port_fetch_add(&u->thread->reading, -1u);
-	/* takes longer for larger ranges: after `reading` has let the readers go */
+	/* This takes longer for larger ranges, so let the readers go first: `reading` is down. */
 	for (ssize_t i = 0; i < nr; i++)
 		if (messages[i].event == UFFD_EVENT_REMAP)
 			unwatch_moved(u, messages[i].arg.remap.to, messages[i].arg.remap.len);
@@ -178,7 +178,7 @@ bool uffd_turn(struct uffd *u, bool wait)
 {
 	struct pollfd fds[2] = {
 		{ .fd = u->uffd.fd, .events = POLLIN },
-		/* a file that has its number now might never let us sleep */
+		/* If another file has the ear's number now, that file might never let us sleep. */
 		{ .fd = own_fd_is(&u->ear) ? u->ear.fd : -1, .events = POLLIN },
 	};
 	enum uffd_probe probe = UFFD_GONE;

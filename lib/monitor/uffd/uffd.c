@@ -9,12 +9,13 @@
  * Fork. The kernel does not hand the child's mappings to our userfaultfd (EVENT_FORK is off).
  * But the child has a copy of the file descriptor, so closing ours would not end the
  * userfaultfd, and a thread that unmaps would sleep for an event that nobody reads. So close
- * first takes all registrations back and waits for the changes in flight; and the child
- * closes its copy while it forks. A child made by a raw clone() keeps the copy; what its
- * parent's mremap() grew in place, beyond what was watched, then stays registered.
+ * first takes all registrations back and waits for the changes in flight. The child closes its
+ * copy during the fork. A child made by a raw clone() keeps its copy; if the parent's mremap()
+ * then grows a watched mapping in place, the part that was added stays registered after the close.
  *
- * A process made with CLONE_VM and no CLONE_THREAD whose parent was killed, and which changes
- * what the parent watched, sleeps until it is killed too if it has a copy of the descriptor.
+ * A process made with CLONE_VM but without CLONE_THREAD shares the memory. If it has a copy of the
+ * descriptor, its parent is killed, and it then changes what the parent watched, it sleeps until it
+ * is killed, too.
  *
  * A debugger that attaches, or LeakSanitizer, stops the threads one by one and waits for each. It
  * may wait for ever: a thread that sleeps until its event is read cannot be stopped, and our
@@ -47,7 +48,7 @@
 
 /* ---- fork ---- */
 
-/* Each entry is stored and cleared whole. The caller sees to it that no fork races an open. */
+/* Each entry is stored and cleared in one access. The caller of open lets no fork race it. */
 static struct uffd *opened[MAX_OPEN];
 
 static void close_copies_in_child(void)
@@ -80,8 +81,9 @@ static void opened_remove(struct uffd *u)
 }
 
 /*
- * il.settle. First what the kernel counts, then whether the thread is at work: the kernel
- * stops to count a change only after the thread began to read its event.
+ * il.settle. Asks the kernel first whether it counts a change, and then whether the thread is at
+ * work, because the kernel stops counting a change only after the thread has begun to read its
+ * event.
  */
 static bool settle(void *arg)
 {
@@ -149,7 +151,7 @@ static int open_files(struct uffd *u, struct invlock_why *why)
 
 	if (err)
 		return err;
-	/* not an eventfd, which cannot be told from others */
+	/* not an eventfd, because no eventfd can be told from another one */
 	if (pipe2(ends, O_CLOEXEC | O_NONBLOCK)) {
 		err = explain(why, -errno, "cannot make a pipe: %s", strerror(errno));
 		goto close_files;
@@ -271,7 +273,7 @@ static int start_thread(struct uffd *u, struct invlock_why *why)
 	pthread_attr_t attr;
 	int err;
 
-	/* call every function of the thread once, here, where it may take its time */
+	/* Call every function of the thread once, here, where the linker may take its time. */
 	port_now();
 	mprotect(u->stack, u->page, PROT_READ | PROT_WRITE);
 	uffd_unregister(u, 0, u->page);
@@ -331,14 +333,14 @@ free_uffd:
 }
 
 /*
- * Others may go on changing what was watched. No change begins to be counted once nothing is
- * registered; those that are, the thread still reads.
+ * Other threads may still be changing what was watched. Once nothing is registered, the kernel
+ * counts no further change. The thread still reads the events of those that it counts already.
  */
 static void stop(struct uffd *u)
 {
 	uffd_unwatch_all(u);
 	for (u32 waits = 0; !settle(u); waits++) {
-		/* killed, by a debugger: its waiters go on when the descriptor closes */
+		/* A debugger has killed it: its waiters go on when the descriptor is closed. */
 		if (!pthread_tryjoin_np(u->id, NULL))
 			return;
 		port_wait(waits, false);

@@ -25,7 +25,10 @@ struct quarantined {
 	u64 calm;		/* when the caller had left the event behind; 0 = not seen yet */
 };
 
-/* what the thread writes; below its stack, on a page that fork neither copies nor protects */
+/*
+ * What the thread writes. It lies below the thread's stack, in memory that fork neither copies nor
+ * write-protects.
+ */
 struct uffd_thread {
 	u32 reading;		/* an event may be out of the kernel and not in the feed */
 	u32 nr_quarantined;	/* written by the thread */
@@ -37,10 +40,10 @@ struct uffd_thread {
 #define UFFD_MAX_HUGE_SHIFT	34
 
 struct uffd {
-	struct invlock il;	/* the mm's; constant, as is all that names no guard */
+	struct invlock il;	/* the mm's; like every member without a guard, constant */
 	struct own_fd uffd;	/* non-blocking; high, so that a hit can trust the number */
-	struct own_fd ear;	/* of the thread: a pipe, written to when there is a reason */
-	struct own_fd bell;	/* its other end */
+	struct own_fd ear;	/* the thread's end of a pipe: what comes wakes the thread */
+	struct own_fd bell;	/* the other end of that pipe */
 	struct own_fd pagemap;	/* /proc/self/pagemap */
 	u64 page;
 	u64 huge;		/* bit k: there are huge pages of 2^k bytes */
@@ -54,7 +57,10 @@ struct uffd {
 	struct ranges ranges;
 };
 
-/* CHANGING: the kernel counts a change whose event was not read; GONE: our fd is not ours */
+/*
+ * CHANGING: the kernel counts a change whose event was not read. GONE: the descriptor is no longer
+ * our userfaultfd.
+ */
 enum uffd_probe { UFFD_CALM, UFFD_CHANGING, UFFD_GONE };
 enum uffd_probe uffd_probe(const struct uffd *u);
 

@@ -14,7 +14,7 @@
  *	-ENOMEM		no memory
  *	-EBUSY		the range is being changed all the time
  *	-ENOTRECOVERABLE the program closed our file descriptor
- * A cache may keep nothing then; no other watch is harmed.
+ * After an error a cache must not keep the range. No other watch is harmed.
  *
  * Lock order: u->lock is the innermost, and the thread that reads events never takes it.
  */
@@ -46,7 +46,7 @@ static int range_ioctl(const struct uffd *u, unsigned long op, u64 start, u64 en
 		.mode = UFFDIO_REGISTER_MODE_WP,
 	};
 
-	/* another file with this number would be told of our memory */
+	/* The number may now belong to another userfaultfd, which would then watch our memory. */
 	if (!own_fd_is(&u->uffd))
 		return -EBADF;
 	/* UNREGISTER reads the range alone, which is first */
@@ -90,8 +90,9 @@ static void unregister_gaps_locked(const struct uffd *u, u64 start, u64 end)
 }
 
 /*
- * The kernel has one ENOMEM for both: splitting a mapping of our own needs the same two
- * mappings more, and no memory worth mentioning.
+ * The kernel says ENOMEM both when memory is short and when the process has too many mappings. We
+ * find out which by splitting a mapping of our own: that needs as many more mappings, two, and
+ * hardly any memory.
  */
 static bool at_map_limit(const struct uffd *u)
 {
@@ -102,7 +103,7 @@ static bool at_map_limit(const struct uffd *u)
 	return limit;
 }
 
-/* msync MS_ASYNC does nothing but look for holes; libc's is a place to be cancelled */
+/* msync(MS_ASYNC) only looks for holes. libc's msync() is a cancellation point, so not that one. */
 static bool has_hole(u64 start, u64 end)
 {
 	return syscall(SYS_msync, start, end - start, MS_ASYNC) != 0;
@@ -128,7 +129,7 @@ static int register_locked(const struct uffd *u, u64 start, u64 end)
 	}
 }
 
-/* is every page of the range mapped, and watched? REGISTER passes over holes */
+/* Is every page of the range mapped and watched? UFFDIO_REGISTER passes over holes silently. */
 static bool is_watched(const struct uffd *u, u64 start, u64 end)
 {
 	struct pagemap_region region = {};
@@ -164,7 +165,7 @@ static int watch_locked(struct uffd *u, u64 start, u64 end)
 
 	if (err)
 		return err;
-	/* each time: what was watched before may have been replaced */
+	/* Register each time: another mapping may have replaced what was watched. */
 	err = u->ranges.nr_runs > u->max_runs ? -ENOSPC : register_locked(u, start, end);
 	if (err) {
 		ranges_remove(&u->ranges, start, end);
@@ -182,7 +183,7 @@ int uffd_watch(struct invlock_mm *mm, u64 start, u64 end)
 	end = (end + u->page - 1) & ~(u->page - 1);
 	if (end <= start)
 		return -EFAULT;
-	/* again: a change under way may have made it fail, or replaced what was watched */
+	/* Try again: a change under way may have made it fail, or replaced what was watched. */
 	for (int tries = 0; tries < TRIES && (err == -EBUSY || err == -EMEDIUMTYPE); tries++) {
 		pthread_mutex_lock(&u->lock);
 		err = watch_locked(u, start, end);
