@@ -257,7 +257,7 @@ TEST(a_request_that_outlives_its_monitor_is_an_event_of_the_next)
 	close(uffd);
 	kill(keeper, SIGKILL);
 	waitpid(keeper, NULL, 0);
-	/* The next monitor was not told of the request: if it begins only then, the net catches it. */
+	/* The next monitor was not told of the request. If it begins then, the net catches it. */
 	rig_expects_caught = true;
 	ring_close();
 	rig_expects_caught = false;
