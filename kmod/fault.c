@@ -100,7 +100,7 @@ static bool mmu_invlock_fault_go_slow(struct mmu_invlock_fault *f)
 	return true;
 }
 
-/* Return: 0 to look again; -EBUSY if both budgets are spent; -EINTR if the task was killed. */
+/* Return: 0 = check again; -EBUSY if both budgets are spent; -EINTR if the task was killed. */
 static int mmu_invlock_fault_wait(struct mmu_invlock_fault *f, u32 nr_waits)
 {
 	int err = invlock_section_wait(&f->section, nr_waits);
@@ -108,7 +108,7 @@ static int mmu_invlock_fault_wait(struct mmu_invlock_fault *f, u32 nr_waits)
 	return err == -EBUSY && mmu_invlock_fault_go_slow(f) ? 0 : err;
 }
 
-/* The answer leaves out invalidations that are too wide for stripes: inv->wide_start has those. */
+/* Invalidations too wide for stripes do not count here: inv->wide_start and wide_end cover them. */
 static bool mmu_invlock_stripes_are_quiet(const struct invlock *il, u64 start, u64 end)
 {
 	u64 first = start >> il->stripe_shift;
@@ -122,8 +122,8 @@ static bool mmu_invlock_stripes_are_quiet(const struct invlock *il, u64 start, u
 }
 
 /*
- * May the fault enter? Locks: inv->lock. Return: 0 if it may; -EAGAIN while an invalidation of the
- * range is running; or the error with which every fault fails.
+ * May the fault be put in flight? Locks: inv->lock. Return: 0 if it may; -EAGAIN while an
+ * invalidation of the range is running; or the error with which every fault fails.
  */
 static int mmu_invlock_fault_check_quiet(const struct mmu_invlock_fault *f)
 {
@@ -153,8 +153,8 @@ static int mmu_invlock_fault_wait_until_quiet(struct mmu_invlock_fault *f)
 }
 
 /*
- * Locks: the mmap lock, which is dropped unless the result is 0. Return: as
- * mmu_invlock_fault_check_quiet().
+ * Put the fault in flight if the range is quiet. Locks: the mmap lock, which is dropped unless the
+ * result is 0. Return: as mmu_invlock_fault_check_quiet().
  */
 static int mmu_invlock_fault_try_enter(struct mmu_invlock_fault *f)
 {
@@ -162,8 +162,8 @@ static int mmu_invlock_fault_try_enter(struct mmu_invlock_fault *f)
 
 	spin_lock(f->inv->lock);
 	/*
-	 * Ask again: an invalidation may have started while this task waited for the mmap lock.
-	 * Its start is over, so nothing would undo this fault.
+	 * Check again: an invalidation may have started while this task waited for the mmap lock.
+	 * It undid the faults that were in flight then, so it would not undo this one.
 	 */
 	err = mmu_invlock_fault_check_quiet(f);
 	if (!err)
@@ -198,7 +198,7 @@ static int mmu_invlock_fault_attempt(struct mmu_invlock_fault *f)
 
 bool mmu_invlock_attempt_slow(struct mmu_invlock_fault *f)
 {
-	/* the driver left out the commit: mmu_invlock_fault_end() drops the locks */
+	/* the driver left out the commit: mmu_invlock_fault_end() drops the mmap lock */
 	if (WARN_ON_ONCE(f->state == MMU_INVLOCK_IN_FLIGHT))
 		return false;
 	might_lock_read(&f->walk.mm->mmap_lock);
@@ -219,7 +219,7 @@ static bool mmu_invlock_fault_look_up_pages(struct mmu_invlock_fault *f)
 	struct page *page;
 
 	for (; addr < f->range.end; addr += PAGE_SIZE, pfn++) {
-		/* walks the page table with interrupts off and takes no sleeping lock */
+		/* this call walks the page table with interrupts off and takes no sleeping lock */
 		if (get_user_pages_fast_only(addr, 1, write ? FOLL_WRITE : 0, &page) != 1)
 			return false;
 		*pfn = page_to_pfn(page) | HMM_PFN_VALID | (write ? HMM_PFN_WRITE : 0);

@@ -2,8 +2,8 @@
 /*
  * /dev/invlock gives a process the feed of its own address space, to be mapped read-only.
  *
- * Each mm has one lock, however many files are open. To mmu_invlock this is a driver like any
- * other, except that it has no page table to invalidate: the feed is all that it keeps.
+ * Each mm has one lock, however many files are open. To mmu_invlock, this file is a driver
+ * like any other, except that it has no page table to invalidate: it keeps only the feed.
  *
  * Lock order: mmap lock, feed->lock.
  */
@@ -27,7 +27,7 @@ struct feed_device {
 	struct mmu_invlock inv;
 	kuid_t owner;			/* the user whose limit counts this feed */
 	spinlock_t lock;
-	u64 kinds;			/* that make an event; guarded by lock; bits are only set */
+	u64 kinds;			/* these make an event; guarded by lock; only grows */
 	wait_queue_head_t changed;
 };
 
@@ -252,8 +252,8 @@ static const struct file_operations invlock_feed_fops = {
 };
 
 /*
- * Every user may open it: a process learns only about itself, and the memory is limited for each
- * user and charged to the cgroup.
+ * Every user may open this device: a process learns only about itself, the number of feeds is
+ * limited for each user, and their memory is charged to the cgroup.
  */
 static struct miscdevice invlock_feed_miscdev = {
 	.minor = MISC_DYNAMIC_MINOR,

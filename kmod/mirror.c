@@ -45,7 +45,7 @@ static bool invlock_mirror_invalidate(struct mmu_invlock *inv,
 				      const struct mmu_notifier_range *range)
 {
 	struct mirror_device *dev = &invlock_mirror_of(inv)->dev;
-	/* most invalidations miss the device: skip the walk if the table is empty */
+	/* the table is empty during most invalidations: do not search it then */
 	bool found = !xa_empty(&dev->table) &&
 		     invlock_device_zap(dev, range->start >> PAGE_SHIFT,
 					(range->end - 1) >> PAGE_SHIFT);
@@ -207,7 +207,7 @@ static const struct file_operations invlock_mirror_fops = {
 	.compat_ioctl = compat_ptr_ioctl,
 };
 
-/* Only root may open it: the device serves as an example and for tests. */
+/* Only root may open this device, which serves as an example and for tests. */
 static struct miscdevice invlock_mirror_miscdev = {
 	.minor = MISC_DYNAMIC_MINOR,
 	.name = "invlock_mirror",

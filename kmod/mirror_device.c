@@ -38,7 +38,7 @@ long invlock_mirror_range_get(const void __user *arg, u64 least, u64 most,
 	    (range.addr | range.len) & ~PAGE_MASK || range.len < least || range.len > most ||
 	    range.addr + range.len < range.addr)
 		return -EINVAL;
-	/* kernels answer such a range with different errors, so do not pass it on */
+	/* the error for such a range differs between kernels, so do not pass the range on */
 	if (range.addr + range.len > TASK_SIZE)
 		return -EFAULT;
 	*ret_range = range;

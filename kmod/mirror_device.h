@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * The software device that both mirrors use: a page table, and reads, writes and atomic additions
- * through it. It stands for hardware: it knows this table and nothing else.
+ * through it. The device stands for hardware: it knows this table and nothing else.
  *
  * The table is an xarray that maps a page number to a page frame and to whether the device may
  * write to it. The pages are not pinned. Whoever wants to take a page away calls the mirror's
@@ -72,7 +72,10 @@ void invlock_device_faulted(struct mirror_device *dev, const struct mirror_fault
 long invlock_device_access(struct mirror_device *dev, struct mirror_pins *pins,
 			   const void __user *arg);
 
-/* Carry out INVLOCK_MIRROR_STATS. @running is NULL, or is read under the table's lock. */
+/*
+ * Carry out INVLOCK_MIRROR_STATS. @running is NULL, or points to the number of running
+ * invalidations, which is read under the table's lock.
+ */
 long invlock_device_stats(struct mirror_device *dev, const unsigned long *running,
 			  void __user *arg);
 

@@ -22,7 +22,7 @@
 #include "mirror.h"
 #include "mirror_device.h"
 
-/* drivers of this sort allow a fault about as much time */
+/* drivers that retry like this allow a fault about this much time */
 #define TIMEOUT_NS	NSEC_PER_SEC
 
 struct interval {

@@ -49,7 +49,7 @@ static long invlock_mirror_pins_pin_locked(struct mirror_pins *pins, u64 addr, u
 	err = account_locked_vm(pins->mm, nr, true);
 	if (err)
 		goto free_pages;
-	/* the call may pin fewer pages than asked for; only the next call then tells the error */
+	/* a call may pin fewer pages than asked for; the next call then returns the error */
 	do {
 		more = pin_user_pages_fast(addr + got * PAGE_SIZE, nr - got,
 					   FOLL_WRITE | FOLL_LONGTERM, pages + got);

@@ -14,8 +14,8 @@ struct mirror_pins {
 	struct mutex lock;
 	struct mm_struct *mm;	/* held with mmgrab(); its locked_vm counts the pages */
 	struct page **pages;	/* the pinned pages; guarded by lock */
-	unsigned long nr;	/* how many; guarded by lock */
-	u64 addr;		/* the address of the first; guarded by lock */
+	unsigned long nr;	/* how many pages; guarded by lock */
+	u64 addr;		/* the address of the first page; guarded by lock */
 };
 
 void invlock_mirror_pins_init(struct mirror_pins *pins, struct mm_struct *mm);
@@ -23,7 +23,7 @@ void invlock_mirror_pins_destroy(struct mirror_pins *pins);
 
 /*
  * Unpin what is pinned, then pin the pages that @arg, a struct invlock_mirror_pin, names. Return:
- * 0 or -errno. It is -ENOMEM also if the pages exceed RLIMIT_MEMLOCK.
+ * 0 or -errno. The error is -ENOMEM also if the pages exceed RLIMIT_MEMLOCK.
  */
 long invlock_mirror_pins_set(struct mirror_pins *pins, const void __user *arg);
 

@@ -2,8 +2,8 @@
 /*
  * The write side: invalidations. mmu_invlock.h is its contract.
  *
- * Lock order: mmap lock, inv->lock. inv->lock is held by everything here that touches
- * inv->faults or the fields after it, except for mmu_invlock_init() and mmu_invlock_destroy().
+ * Lock order: mmap lock, inv->lock. All functions here access inv->faults and the fields after it
+ * under inv->lock, except for mmu_invlock_init() and mmu_invlock_destroy().
  */
 #include <linux/module.h>
 #include <linux/sched.h>
@@ -163,7 +163,7 @@ void mmu_invlock_inv_start(struct mmu_invlock *inv, const struct mmu_notifier_ra
 	if (!hlist_empty(&inv->faults))
 		mmu_invlock_undo_faults(inv, range);
 	inv->running++;
-	/* this many can be running only if ends were lost; a word could not count them */
+	/* so many can be running only if ends were lost, and a word cannot count more */
 	if (unlikely(inv->running >= INVLOCK_RUNNING_LIMIT) && !inv->closed)
 		mmu_invlock_close(inv, -ENOTRECOVERABLE, INVLOCK_FEED_DEGRADED);
 	if (invlock_is_wide(&inv->il, range->start, range->end))

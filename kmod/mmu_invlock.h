@@ -93,8 +93,8 @@ struct mmu_invlock {
 
 /**
  * struct mmu_invlock_geometry - the size of the lock
- * @nr_words: the words of the lock, a power of two
- * @nr_events: events that the ring keeps, a power of two, or 0 for no ring
+ * @nr_words: how many words the lock has, a power of two
+ * @nr_events: how many events the ring keeps, a power of two, or 0 for no ring
  */
 struct mmu_invlock_geometry {
 	u32 nr_words;
@@ -241,8 +241,8 @@ struct mmu_invlock_fault {
 	struct hlist_node in_flight;	/* on inv->faults; guarded by inv->lock */
 	/*
 	 * hmm_range_fault() reads this notifier, which is never registered. An invalidation that
-	 * overlaps sets its invalidate_seq to 1 under inv->lock. A reader without the lock may use
-	 * the value as a hint only.
+	 * overlaps the fault sets walk.invalidate_seq to 1 under inv->lock. A reader without that
+	 * lock may use the value as a hint only.
 	 */
 	struct mmu_interval_notifier walk;
 	struct invlock_section section;	/* counts rounds and time, once counting is true */
@@ -290,7 +290,10 @@ static inline void mmu_invlock_fault_init(struct mmu_invlock_fault *f, struct mm
 		mmu_invlock_fault_init_slow(f);
 }
 
-/* Locks: the mmap lock, which belongs to the fault from here on, and inv->lock. */
+/*
+ * Put the fault in flight. Locks: inv->lock, and the mmap lock, which belongs to the fault from
+ * here on.
+ */
 static inline void mmu_invlock_fault_enter(struct mmu_invlock_fault *f)
 {
 	WRITE_ONCE(f->walk.invalidate_seq, 0);
@@ -298,7 +301,7 @@ static inline void mmu_invlock_fault_enter(struct mmu_invlock_fault *f)
 	f->state = MMU_INVLOCK_IN_FLIGHT;
 }
 
-/* Most faults find the mmap lock free and no invalidation running. This suffices for them. */
+/* Most faults find the mmap lock free and no invalidation running. They need only this. */
 static __always_inline bool mmu_invlock_attempt_fast(struct mmu_invlock_fault *f)
 {
 	struct mmu_invlock *inv = f->inv;
