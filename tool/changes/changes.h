@@ -15,7 +15,7 @@ extern const struct map_change process_changes[];
 extern const struct map_change libc_changes[];
 extern const struct map_change stack_changes[];
 
-/* all lists as one, those of the self-test first; NULL = there are no more */
+/* Return: change number @nr of all lists, those of the self-test first; NULL = no more. */
 const struct map_change *map_change_at(unsigned int nr);
 
 #endif /* INVLOCK_TOOL_CHANGES_CHANGES_H */

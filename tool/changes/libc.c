@@ -3,7 +3,7 @@
  * Changes that libc makes by itself, for example when free() gives memory back to the kernel.
  *
  * An allocator may also keep the memory. Then nothing changes, and a monitor can see nothing. So
- * each of these checks whether the page is still there.
+ * each function here checks whether the page is still there.
  */
 #include <dirent.h>
 #include <dlfcn.h>

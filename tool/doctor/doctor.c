@@ -89,7 +89,7 @@ void result_reason(const struct finding *f, const struct map_change *c,
 		snprintf(ret_text, len, "it does not claim to see this kind; %s", harm(c->kind));
 }
 
-/* No cache can choose a monitor: what can be done? @only: as in recommend() */
+/* No cache can choose a monitor, so say what the user can do. @only: as in recommend() */
 static void recommend_remedy(struct report *r, const char *only)
 {
 	struct invlock_why *to = &r->recommendation;
@@ -142,7 +142,7 @@ static void recommend(struct report *r, const char *only)
 	}
 }
 
-/* Return: the monitor of that name; without a name monitor number @nr; or NULL if there is none. */
+/* Return: monitor number @nr of those called @name, or of all if @name is NULL; NULL = none. */
 static const struct monitor *select_monitor(unsigned int nr, const char *name)
 {
 	unsigned int left = nr;

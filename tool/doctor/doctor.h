@@ -43,7 +43,7 @@ struct host {
 	bool cap_bpf, cap_perfmon, cap_ipc_lock;
 	long uring_disabled;		/* the sysctl; -1 = this kernel has none */
 	int uring_error;		/* errno of a real attempt, or 0 */
-	int uffd_error;			/* the same */
+	int uffd_error;			/* errno of a real attempt, or 0 */
 	bool uffd_async;		/* asynchronous write protection works */
 	bool btf;
 };

@@ -26,7 +26,7 @@
 
 enum word { WORD_OPENED, WORD_BEGIN, WORD_DONE, WORD_DESCRIBED };
 
-/* It is smaller than PIPE_BUF, so it arrives whole or not at all. */
+/* A message is smaller than PIPE_BUF, so it arrives whole or not at all. */
 struct probe_message {
 	enum word word;
 	unsigned int step;
@@ -82,7 +82,7 @@ static void child(const struct monitor *monitor, unsigned int first, unsigned in
 			map_change_test(map_change_at(step - STEP_CHANGE(0)), mm, &m.result);
 		tell(fd, &m);
 	}
-	/* once more: now it knows what it has caught */
+	/* describe the monitor once more: now it knows which changes it has caught */
 	if (monitor->describe) {
 		struct probe_message m = { .word = WORD_DESCRIBED };
 
@@ -216,7 +216,7 @@ void probe_monitor(struct finding *f, unsigned int nr_changes)
 {
 	unsigned int nr_steps = STEP_CHANGE(nr_changes), next = 0, before;
 
-	/* until it has opened */
+	/* what the monitor claims in general, until it has opened on this host */
 	f->seen = f->monitor->seen;
 	f->exact = f->monitor->exact;
 	for (unsigned int i = 0; i < nr_changes; i++)

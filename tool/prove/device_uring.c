@@ -48,7 +48,7 @@ static int open_column(struct uring_engine *u, const struct prove *p, enum colum
 		.size = sizeof(options),
 		.flags = INVLOCK_URING_REAPER,
 		.min_len = 1,
-		/* add_alignment() in file.c aligns our memory to it */
+		/* add_alignment() in file.c makes our memory at least this aligned */
 		.align = p->data.block,
 		.max_bytes = p->pin_limit,
 		.need = p->need,

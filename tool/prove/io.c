@@ -263,7 +263,7 @@ static void io_on(struct worker *w, enum column column, struct area *a)
 	pthread_mutex_unlock(&w->engine->lock);
 }
 
-/* At times, change the area, or let another thread change it while this one watches. */
+/* At times, change the area, or let another thread change it while this one looks up its memory. */
 static void change_now_and_then(struct worker *w, struct area *a)
 {
 	struct storm_change change;
@@ -287,7 +287,7 @@ void *io_thread(void *worker)
 	struct worker *w = worker;
 	const struct timespec idle = { .tv_nsec = 100000 };
 
-	/* each thread begins with another column and then takes one column after the other */
+	/* neighbouring threads begin with different columns; each then takes the columns in turn */
 	for (u64 turn = w->nr; !prove_stopped(w->prove); turn++) {
 		struct area *a = area_take(w, 0);
 

@@ -94,8 +94,8 @@ int area_malloc(struct area *a, unsigned int nr)
  * Make an area at the end of the heap, so that a brk() that shrinks the heap takes only our pages.
  * A guard page follows the area. It keeps an allocator from growing the heap while our pages are
  * given back: the allocator asks for at least M_TOP_PAD bytes, which is more than we give back.
- * A page of ours that stays precedes the area. It keeps an allocator from finding its own memory at
- * the end of the heap, which it would trim.
+ * The page before the area is ours, and it stays. It keeps an allocator from finding its own memory
+ * at the end of the heap, which the allocator would trim.
  */
 static int brk_open(struct area *a)
 {
@@ -120,7 +120,7 @@ static int brk_open(struct area *a)
 /* Find a range of addresses where the kernel maps nothing unless it is told to. */
 static u8 *find_zone(size_t bytes)
 {
-	/* between the program and the mappings; one of them is also free under sanitizers */
+	/* these lie between the program and its mappings; sanitizers leave one of them free */
 	static const uintptr_t hints[] = {
 		UINT64_C(0x2000000000), UINT64_C(0x200000000000), UINT64_C(0x600000000000),
 	};
@@ -222,7 +222,7 @@ static void plan(struct prove *p)
 	size_t len = BUFFER_LEN;
 
 	nr = nr < 2 ? 2 : nr > MAX_ENGINES ? MAX_ENGINES : nr;
-	/* 3 kinds and brk; half as much again for dead regions that are still pinned */
+	/* 3 kinds with nr areas each, 1 of brk; half as much again for dead regions until a reap */
 	while (len > BUFFER_LEN_MIN &&
 	       (3 * nr + 1) * NR_BUFFERS * len * caches * 3 / 2 > limit)
 		len /= 2;

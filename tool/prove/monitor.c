@@ -104,7 +104,7 @@ int monitor_choose(struct prove *p, struct invlock_why *why)
 {
 	int err;
 
-	/* not the manual monitor that the process shares, and that may be told of changes */
+	/* a manual monitor of its own: changes may be reported to the one the process shares */
 	err = mm_create(&monitor_manual, 0, &p->deaf, why);
 	if (err)
 		return err;

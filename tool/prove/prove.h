@@ -40,7 +40,7 @@ extern const char *const column_names[NR_COLUMNS];
 
 /* exit codes, as in --help */
 enum {
-	PROVE_PROVED	= 0,	/* invlock was never stale, the naive cache was, and invlock hit */
+	PROVE_PROVED	= 0,	/* invlock was never stale and had enough hits; naive was stale */
 	PROVE_NOT	= 1,	/* the run finished, but one of these does not hold */
 	PROVE_USAGE	= 2,	/* an option or the file is wrong */
 	PROVE_CANNOT	= 3,	/* the run could not start, or it failed */
@@ -134,7 +134,7 @@ struct device {
 	const char *(*way_name)(unsigned int way);
 };
 
-/* an area is changed after so many I/O turns for each engine: enough to have hits */
+/* an area may be changed after this many I/O turns for each engine: enough for hits */
 #define USES_PER_ENGINE	5
 
 extern const struct device device_uring;
@@ -211,7 +211,7 @@ struct prove {
 	struct data data;
 	const struct device *device;
 	struct invlock_mm *mm;
-	struct invlock_mm *deaf;	/* the naive column's: nobody tells it of a change */
+	struct invlock_mm *deaf;	/* for the naive column: nobody reports a change to it */
 	struct invlock_mm_info info;
 	bool manual;			/* the threads report the changes that they make */
 	u64 need;			/* a mask of the kinds that the caches need */
@@ -264,10 +264,10 @@ static inline u64 next_random(u64 *state)
 
 /* Choose and open the monitor. Return: 0, or -errno and a sentence in @why. */
 int monitor_choose(struct prove *p, struct invlock_why *why);
-/* what the caches of a column hear of changes by */
+/* Return: the handle with which the caches of a column are opened. */
 struct invlock_mm *monitor_of(const struct prove *p, enum column column);
 bool storm_is_attempted(const struct prove *p, unsigned int nr);
-/* Report a change to the manual monitor, if that is the monitor. */
+/* Report a change to the manual monitor, if the run uses it. */
 void report_start(const struct prove *p, void *addr, size_t len);
 void report_end(const struct prove *p, void *addr, size_t len);
 
@@ -275,7 +275,7 @@ void report_end(const struct prove *p, void *addr, size_t len);
 
 /* Open or make the data file, and copy it. Return: 0, or -errno and a sentence in @why. */
 int data_open(struct prove *p, struct invlock_why *why);
-/* After data_open(), make a scratch file of at least @bytes. Return: the same. */
+/* After data_open(), make a scratch file of at least @bytes. Return: as data_open(). */
 int scratch_open(struct prove *p, size_t bytes, struct invlock_why *why);
 void data_close(struct data *data);
 /* Read the range again without O_DIRECT: is it still equal to the reference? */
@@ -285,7 +285,10 @@ bool data_unchanged(const struct data *data, u64 offset, size_t len);
 
 int areas_open(struct prove *p, struct invlock_why *why);
 void areas_close(struct prove *p);
-/* Own a random area that was used at least @min_uses times since its latest change, or NULL. */
+/*
+ * Take a random area that was used at least @min_uses times since its latest change. Return: the
+ * area, which the worker owns now, or NULL if there is none.
+ */
 struct area *area_take(struct worker *w, u32 min_uses);
 void area_release(struct area *a);
 /* Map [addr, addr + len) of an area. With MAP_FIXED in @flags, replace what is mapped there. */

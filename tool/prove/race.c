@@ -110,7 +110,7 @@ static bool run_job(struct worker *w)
 	return false;
 }
 
-/* Map and unmap unused memory beside the areas, so that the areas' words move all the time. */
+/* Map and unmap unused memory beside the areas, so that the areas' words change all the time. */
 static void decoy(struct worker *w)
 {
 	const struct prove *p = w->prove;

@@ -209,7 +209,7 @@ static void print_storms(const struct prove *p)
 	       "raced with a change\n", handovers_of(p), lookups_of(p));
 }
 
-/* kinds that were attempted and may be learned of too late, on memory that is not refused */
+/* Return: the kinds attempted that the monitor neither refuses nor sees before the change. */
 static u64 inexact_kinds(const struct prove *p)
 {
 	return p->manual ? 0 : p->need & ~(p->info.exact | p->info.refused);
