@@ -5,6 +5,7 @@
  * To register memory, this device copies it; what it reads later is its copy. So a
  * registration that outlives the memory is easy to see: the device reads old bytes.
  */
+#include <errno.h>
 #include <invlock/cache.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,7 +18,7 @@ static int device_register(void *device, void *addr, size_t len, uint64_t *ret_h
 
 	(void)device;
 	if (!copy)
-		return -1;
+		return -ENOMEM;
 	memcpy(copy, addr, len);
 	*ret_handle = (uintptr_t)copy;
 	return 0;

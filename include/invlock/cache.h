@@ -12,9 +12,10 @@
  *		work without a registration
  *	}
  *
- * A hit takes no lock, and writes to no memory that threads share. The program's reg()
- * and dereg() are called with no lock of the library held, and never from inside a call
- * that unmaps memory. They may allocate, unmap, block, and call back into the cache.
+ * A hit takes no lock. It writes to memory that threads share only once for each round of
+ * the search for regions to evict. The program's reg() and dereg() are called with no lock
+ * of the library held, and never from inside a call that unmaps memory. They may allocate,
+ * unmap, block, and call back into the cache.
  */
 #ifndef INVLOCK_CACHE_H
 #define INVLOCK_CACHE_H

@@ -470,10 +470,12 @@ public:
 	cache(cache &&) noexcept = default;
 	cache &operator=(cache &&other) noexcept
 	{
-		cache old(std::move(*this));
+		if (this != &other) {
+			cache old(std::move(*this));
 
-		cache_ = std::move(other.cache_);
-		state_ = std::move(other.state_);
+			cache_ = std::move(other.cache_);
+			state_ = std::move(other.state_);
+		}
 		return *this;
 	}
 

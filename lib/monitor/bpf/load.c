@@ -208,7 +208,8 @@ static int copy_descriptors(struct progset *set, struct invlock_bpf *skel)
 	set->scan_calls = copy_program(set, scans[1]);
 	set->scan_files = copy_program(set, scans[2]);
 	set->look = bpf_program__fd(scans[3]) < 0 ? -1 : copy_program(set, scans[3]);
-	if (set->ask < 0 || set->scan_calls < 0 || set->scan_files < 0)
+	if (set->ask < 0 || set->scan_calls < 0 || set->scan_files < 0 ||
+	    (set->look < 0 && bpf_program__fd(scans[3]) >= 0))
 		return -EMFILE;
 	bpf_object__for_each_program(prog, skel->obj)
 		if (bpf_program__fd(prog) >= 0 && prog != scans[0] && prog != scans[1] &&
