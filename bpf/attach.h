@@ -25,9 +25,8 @@ static __noinline int call_enters_slow(struct pt_regs *regs)
 
 	if (!u)
 		return 0;
-	run_begins();
 	call_starts_at_tracepoint(u, task, regs, class_of(regs->orig_ax, task), is_compat(task));
-	run_ends(u);
+	see_again(u);
 	return 0;
 }
 
@@ -44,9 +43,8 @@ static __noinline int call_exits_slow(struct pt_regs *regs, u64 ret)
 
 	if (!u)
 		return 0;
-	run_begins();
 	call_ends(u, task, regs, class_of(regs->orig_ax, task), is_compat(task), ret);
-	run_ends(u);
+	see_again(u);
 	return 0;
 }
 
@@ -87,9 +85,8 @@ int BPF_PROG(enters_##function, struct pt_regs *regs)				\
 										\
 	if (!u)									\
 		return 0;							\
-	run_begins();								\
 	call_starts(u, task, regs, class, compat);				\
-	run_ends(u);								\
+	see_again(u);								\
 	return 0;								\
 }										\
 SEC("?fexit/" #function)							\
@@ -100,9 +97,8 @@ int BPF_PROG(exits_##function, struct pt_regs *regs, long ret)			\
 										\
 	if (!u)									\
 		return 0;							\
-	run_begins();								\
 	call_ends(u, task, regs, class, compat, ret);				\
-	run_ends(u);								\
+	see_again(u);								\
 	return 0;								\
 }
 

@@ -75,14 +75,6 @@ struct {
  * task be preempted inside a program?
  */
 const volatile bool guarded;
-/*
- * steady: may a program forbid preemption? Windows are then rare, but still possible, because a
- * task can be preempted before the program forbids it.
- */
-const volatile bool steady;
-
-extern void bpf_preempt_disable(void) __ksym __weak;
-extern void bpf_preempt_enable(void) __ksym __weak;
 
 static inline struct bpf_guard *get_guard(void)
 {
@@ -455,36 +447,18 @@ static __noinline int look_around(u32 own)
 SEC("?raw_tp")
 int look(void *unused)
 {
-	if (steady)
-		bpf_preempt_disable();
 	look_around(0);
-	if (steady)
-		bpf_preempt_enable();
 	return 0;
 }
 
-/* Called at the end of a program for a watched process: this CPU may not be blind any more. */
+/*
+ * Called at the end of a program for a watched process: this CPU may not be blind any more. For all
+ * other processes, programs return without it.
+ */
 static inline void see_again(const struct bpf_user *u)
 {
 	if (guarded && unlikely(port_load(&u->feed.blind)))
 		look_around(1);
-}
-
-/*
- * run_begins() and run_ends() enclose what a program does for a watched process. For all other
- * processes, programs return without them.
- */
-static inline void run_begins(void)
-{
-	if (steady)
-		bpf_preempt_disable();
-}
-
-static inline void run_ends(const struct bpf_user *u)
-{
-	see_again(u);
-	if (steady)
-		bpf_preempt_enable();
 }
 
 /*

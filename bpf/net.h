@@ -307,7 +307,6 @@ static __noinline int catch_unknown(struct bpf_user *u, u64 owner, u32 in)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 
-	run_begins();
 	if (!call_is_harmless(task) && !in_stretch(u, task->pid)) {
 		net_enter(u, owner, 0, INVLOCK_ADDRESS_END,
 			  in | INVLOCK_KIND_UNKNOWN << NET_IN_BITS);
@@ -315,16 +314,15 @@ static __noinline int catch_unknown(struct bpf_user *u, u64 owner, u32 in)
 		if (!start_may_be_skipped() && !port_load(&u->feed.flags))
 			count_caught(u, caught_call(task));
 	}
-	run_ends(u);
+	see_again(u);
 	return 0;
 }
 
 static __noinline int finish_caught(struct bpf_user *u, u64 tlb)
 {
-	run_begins();
 	net_leave(u, tlb, NET_GATHER);
 	doubt_ends(u);
-	run_ends(u);
+	see_again(u);
 	return 0;
 }
 

@@ -378,7 +378,6 @@ static int begin(void **state)
 	(void)state;
 	set_preemption("full");
 	monitor_bpf_options.family = 0x6a7d;
-	monitor_bpf_options.unsteady = true;
 	hold_programs();
 	return 0;
 }

@@ -313,7 +313,7 @@ static unsigned long storm_of(unsigned int nr_threads)
 	return s.race.stale;
 }
 
-static void storms_of_all_sizes(void)
+TEST(no_lookup_in_a_storm_on_one_cpu_is_stale)
 {
 	static const unsigned int sizes[] = { 2, 4, 8, MOST };
 	unsigned long stale = 0;
@@ -321,43 +321,6 @@ static void storms_of_all_sizes(void)
 	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++)
 		stale += storm_of(sizes[i]);
 	assert_int_equal(stale, 0);
-}
-
-TEST(no_lookup_in_a_storm_on_one_cpu_is_stale)
-{
-	storms_of_all_sizes();
-}
-
-/* one open for all tests of this kind, so that the programs are loaded once */
-static struct race unsteady;
-
-/*
- * Our programs forbid preemption if the kernel lets them, and then windows are rare. Here they are
- * told not to forbid it.
- */
-static void let_programs_be_preempted(void)
-{
-	if (!guard_tracepoints_preemptible())
-		TEST_SKIP("this kernel does not preempt programs");
-	if (!guard_can_be_steady())
-		TEST_SKIP("programs cannot forbid preemption here: see the test before this");
-	monitor_bpf_options.unsteady = true;
-	monitor_bpf_options.family = 0x570;
-	race_open(&unsteady);
-}
-
-static void let_programs_be(void)
-{
-	race_close(&unsteady);
-	monitor_bpf_options.unsteady = false;
-	monitor_bpf_options.family = 0;
-}
-
-TEST(no_lookup_in_a_storm_is_stale_where_programs_are_preempted)
-{
-	let_programs_be_preempted();
-	storms_of_all_sizes();
-	let_programs_be();
 }
 
 TEST_PLANTED(no_check, lookups_in_a_storm_are_stale_without_the_check)
@@ -430,7 +393,7 @@ static int by_value(const void *a, const void *b)
 }
 
 /* One thread makes as many calls as several, but none of its runs can be skipped. */
-static void lookups_beside(void)
+TEST(a_storm_on_one_cpu_does_not_slow_lookups_on_another)
 {
 	struct invlock_cache_stats before = { .size = sizeof(before) }, after = before;
 	/* in stripes that no other thread changes */
@@ -459,18 +422,6 @@ static void lookups_beside(void)
 	say_windows(race.mm, &guard);
 	assert_true(after.hits > before.hits);
 	race_close(&race);
-}
-
-TEST(a_storm_on_one_cpu_does_not_slow_lookups_on_another)
-{
-	lookups_beside();
-}
-
-TEST(a_storm_of_preempted_programs_does_not_slow_lookups_on_another_cpu)
-{
-	let_programs_be_preempted();
-	lookups_beside();
-	let_programs_be();
 }
 
 static int begin(void **state)

@@ -15,7 +15,6 @@
  * @count_protect: mprotect counts as an invalidation, too (INVLOCK_KIND_PROTECT)
  * @tracepoints: attach nothing at the functions of calls, even where that is possible
  * @guard: load the guard at tracepoints even where it is not needed
- * @unsteady: the programs do not forbid preemption even where they may, so that CPUs become blind
  */
 struct monitor_bpf_options {
 	unsigned int nr_calls;
@@ -24,7 +23,6 @@ struct monitor_bpf_options {
 	bool count_protect;
 	bool tracepoints;
 	bool guard;
-	bool unsteady;
 };
 
 extern struct monitor_bpf_options monitor_bpf_options;

@@ -59,15 +59,6 @@ bool guard_tracepoints_preemptible(void)
 	return ask_probe() != BPF_PROBE_NOT_PREEMPTIBLE && kernel_has_preemption();
 }
 
-bool guard_can_be_steady(void)
-{
-	struct btf *btf = btf__load_vmlinux_btf();
-	bool can = btf && btf__find_by_name_kind(btf, "bpf_preempt_disable", BTF_KIND_FUNC) >= 0;
-
-	btf__free(btf);
-	return can;
-}
-
 /* ---- loading it ---- */
 
 static bool has_name(const struct bpf_program *prog, const char *name)

@@ -20,9 +20,6 @@ struct bpf_link;
  */
 bool guard_tracepoints_preemptible(void);
 
-/* May a program forbid preemption, as far as the kernel's types tell? */
-bool guard_can_be_steady(void);
-
 /**
  * guard_choose() - load the guard with the other programs
  * @obj: opened, not loaded

@@ -247,12 +247,7 @@ static int bring_up(struct invlock_bpf *skel, struct bpf_set_header *header,
 	return header->attached == BPF_AT_FUNCTIONS ? attach_ask_kernel(why) : 0;
 }
 
-/*
- * steady: the programs forbid preemption. Even after an error, header->guard tells whether a guard
- * is needed.
- */
-static int load_at(struct progset *set, struct bpf_set_header *header, bool steady,
-		   struct invlock_why *why)
+static int load_at(struct progset *set, struct bpf_set_header *header, struct invlock_why *why)
 {
 	struct invlock_bpf *skel = invlock_bpf__open();
 	int err;
@@ -273,7 +268,6 @@ static int load_at(struct progset *set, struct bpf_set_header *header, bool stea
 	if (header->guard == BPF_GUARD_ON) {
 		guard_choose(skel->obj);
 		skel->rodata->guarded = true;
-		skel->rodata->steady = steady;
 	}
 	choose_links(skel);
 	err = invlock_bpf__load(skel);
@@ -296,18 +290,6 @@ destroy:
 	return err;
 }
 
-/* Some kernels let programs forbid preemption, but refuse ours, which call functions meanwhile. */
-static int load_steady_or_not(struct progset *set, struct bpf_set_header *header,
-			      struct invlock_why *why)
-{
-	bool steady = !monitor_bpf_options.unsteady && guard_can_be_steady();
-	int err = load_at(set, header, steady, why);
-
-	if (err && steady && header->guard == BPF_GUARD_ON)
-		err = load_at(set, header, false, why);
-	return err;
-}
-
 /* Load the programs at functions, with the net under them if this kernel allows it. */
 static int load_at_functions(struct progset *set, struct bpf_set_header *header,
 			     struct invlock_why *why)
@@ -315,12 +297,12 @@ static int load_at_functions(struct progset *set, struct bpf_set_header *header,
 	int err;
 
 	header->net = true;
-	err = load_steady_or_not(set, header, why);
+	err = load_at(set, header, why);
 	if (!err)
 		return 0;
 	snprintf(header->no_net, sizeof(header->no_net), "%.*s", BPF_REASON_SIZE - 1, why->text);
 	header->net = false;
-	return load_steady_or_not(set, header, why);
+	return load_at(set, header, why);
 }
 
 /*
@@ -381,12 +363,12 @@ static int load_quietly(struct progset *set, u64 object, struct invlock_why *why
 		 why_not.text);
 	header.guard = monitor_bpf_options.guard || guard_tracepoints_preemptible() ?
 		       BPF_GUARD_ON : BPF_GUARD_UNNEEDED;
-	err = load_steady_or_not(set, &header, why);
+	err = load_at(set, &header, why);
 	if (!err || header.guard != BPF_GUARD_ON)
 		return err;
 	header.guard = BPF_GUARD_MISSING;
 	snprintf(header.no_guard, sizeof(header.no_guard), "%.*s", BPF_REASON_SIZE - 1, why->text);
-	return load_at(set, &header, false, why);
+	return load_at(set, &header, why);
 }
 
 /* Locks: the lock in mm.c, so that two opens do not swap libbpf's print function at once. */
