@@ -7,18 +7,18 @@
 
 #define CALL_PROBES	32
 
-static inline struct bpf_call *call_at(struct bpf_user *u, u32 place)
+static inline struct bpf_call *call_at(const struct bpf_user *u, struct bpf_tables *t, u32 place)
 {
-	return &u->calls[place & (u->state.nr_calls - 1) & (BPF_NR_CALLS - 1)];
+	return &t->calls[place & (u->state.nr_calls - 1) & (BPF_NR_CALLS - 1)];
 }
 
 /* Return: the running call of a thread; NULL = the table has none. */
-static __noinline struct bpf_call *find_call_slow(struct bpf_user *u, u32 tid)
+static __noinline struct bpf_call *find_call_slow(struct bpf_user *u, struct bpf_tables *t, u32 tid)
 {
 	u64 reach = port_load(&u->state.reach);
 
 	for (u32 i = 1; i < CALL_PROBES && i < reach; i++) {
-		struct bpf_call *s = call_at(u, tid + i);
+		struct bpf_call *s = call_at(u, t, tid + i);
 
 		if (port_load(&s->owner) == tid)
 			return s;
@@ -28,9 +28,13 @@ static __noinline struct bpf_call *find_call_slow(struct bpf_user *u, u32 tid)
 
 static inline struct bpf_call *find_call(struct bpf_user *u, u32 tid)
 {
-	struct bpf_call *s = call_at(u, tid);
+	struct bpf_tables *t = tables_of(u);
+	struct bpf_call *s;
 
-	return likely(port_load(&s->owner) == tid) ? s : find_call_slow(u, tid);
+	if (!t)
+		return NULL;
+	s = call_at(u, t, tid);
+	return likely(port_load(&s->owner) == tid) ? s : find_call_slow(u, t, tid);
 }
 
 static inline void end_ranges(struct bpf_user *u, struct bpf_call *s)
@@ -84,7 +88,7 @@ __noinline int user_loses_thread(struct bpf_user *u, u32 tid)
 {
 	struct bpf_call *s;
 
-	if (!u || !port_load(&u->state.mm))
+	if (!u || !port_load(&u->state.watching))
 		return 0;
 	for (u32 i = 0; i < 2; i++) {
 		s = find_call(u, tid);
@@ -112,7 +116,8 @@ static inline void lose_thread(u32 tgid, u32 tid)
 }
 
 /* Return: an entry for a thread's call; NULL = too many calls run. */
-static __noinline struct bpf_call *claim_call_slow(struct bpf_user *u, u32 tid)
+static __noinline struct bpf_call *claim_call_slow(struct bpf_user *u, struct bpf_tables *t,
+						   u32 tid)
 {
 	struct bpf_call *s = find_call(u, tid);
 
@@ -121,7 +126,7 @@ static __noinline struct bpf_call *claim_call_slow(struct bpf_user *u, u32 tid)
 		return s;
 	}
 	for (u32 i = 0; i < CALL_PROBES; i++) {
-		s = call_at(u, tid + i);
+		s = call_at(u, t, tid + i);
 		if (port_load(&s->owner) || port_cmpxchg(&s->owner, 0, (u64)tid))
 			continue;
 		grow(&u->state.reach, i + 1, CALL_PROBES);
@@ -132,11 +137,15 @@ static __noinline struct bpf_call *claim_call_slow(struct bpf_user *u, u32 tid)
 
 static inline struct bpf_call *claim_call(struct bpf_user *u, u32 tid)
 {
-	struct bpf_call *s = call_at(u, tid);
+	struct bpf_tables *t = tables_of(u);
+	struct bpf_call *s;
 
+	if (!t)
+		return NULL;
+	s = call_at(u, t, tid);
 	/* While every call lies at its home, this thread can have no older entry elsewhere. */
 	return likely(port_load(&u->state.reach) == 1 && !port_load(&s->owner) &&
-		      !port_cmpxchg(&s->owner, 0, (u64)tid)) ? s : claim_call_slow(u, tid);
+		      !port_cmpxchg(&s->owner, 0, (u64)tid)) ? s : claim_call_slow(u, t, tid);
 }
 
 /* Was the current call made through the i386 entry? */

@@ -46,10 +46,13 @@ static inline u64 *filter_of(struct bpf_set *set, u64 mapping, u64 *ret_bit)
 /* Return: the entry of a file. If there is none and @claim is set, a free entry is taken for it. */
 static inline struct bpf_file *file_of(struct bpf_user *u, u64 mapping, bool claim)
 {
+	struct bpf_tables *t = tables_of(u);
 	u32 home = file_hash(mapping);
 
+	if (!t)
+		return NULL;
 	for (u32 i = 0; i < FILE_PROBES; i++) {
-		struct bpf_file *f = &u->files[(home + i) & (u->state.nr_files - 1) &
+		struct bpf_file *f = &t->files[(home + i) & (u->state.nr_files - 1) &
 					       (BPF_NR_FILES - 1)];
 		u64 seen = port_load(&f->mapping);
 
@@ -234,7 +237,7 @@ __noinline int user_loses_page(struct bpf_user *u, u64 mapping, u64 folio_at)
 	u64 nr = folio_pages(folio);
 	struct file_part part;
 
-	if (!u || !port_load(&u->state.mm))
+	if (!u || !port_load(&u->state.watching))
 		return 0;
 	/* If the size of the folio is unknown, assume all of the file. */
 	if (part_of_file(u, mapping, nr ? BPF_CORE_READ(folio, index) : 0, nr, &part))
@@ -250,7 +253,7 @@ __noinline int user_loses_file(struct bpf_user *u, u64 mapping)
 {
 	struct bpf_file *f;
 
-	if (!u || !port_load(&u->state.mm))
+	if (!u || !port_load(&u->state.watching))
 		return 0;
 	f = file_of(u, mapping, false);
 	if (!f)

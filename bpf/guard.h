@@ -475,22 +475,27 @@ __noinline int cpu_is_unmarked(struct bpf_user *u, u32 cpu)
 }
 
 /*
- * @skipped runs had been skipped when the caller asked: did all of them lie in windows? Return: 0;
+ * @skipped runs had been skipped when the process of @u asked: did all of them lie in windows? If
+ * not, every feed is closed; where the caller is not @trusted, the feed of @u alone. Return: 0;
  * -EAGAIN = this is unknown until an open window is over.
  */
-__noinline int check_skipped(u64 skipped)
+__noinline int check_skipped(struct bpf_user *u, u64 skipped, u32 trusted)
 {
 	struct bpf_guard *g = get_guard();
 	u64 settled;
 
-	if (!g)
+	if (!g || !u)
 		return -EINVAL;
 	/* The order matters: pairs with the end of close_window(). */
 	if (port_load_acquire(&g->nr_blind))
 		return -EAGAIN;
 	settled = port_load(&g->settled);
-	if (settled < skipped)
+	if (settled >= skipped)
+		return 0;
+	if (trusted)
 		violated(g, skipped - settled);
+	else
+		feed_close(u, INVLOCK_FEED_DEGRADED);
 	return 0;
 }
 

@@ -157,6 +157,13 @@ int BPF_PROG(task_execs, struct task_struct *task)
 	return 0;
 }
 
+/* Linked to an event that never happens: its link tells who loaded the set (loader.bpf.c). */
+SEC("perf_event")
+int loaded_by(void *unused)
+{
+	return 0;
+}
+
 /*
  * Lists the tasks that may be inside a call which began before the monitor was armed. The frame at
  * the top of a task's kernel stack holds the number of the call that the task is in. Any other

@@ -87,7 +87,21 @@ struct path {
 	struct dentry *dentry;
 };
 
+struct user_namespace {
+	int level;		/* 0: the initial one */
+};
+
+struct caps {
+	u64 all;		/* two numbers of 32 bits on older kernels */
+};
+
+struct cred {
+	struct caps cap_effective;
+	struct user_namespace *user_ns;
+};
+
 struct file {
+	const struct cred *f_cred;	/* of the task that opened it */
 	struct address_space *f_mapping;
 	struct inode *f_inode;
 	struct path f_path;
@@ -111,6 +125,7 @@ struct task_struct {
 	unsigned int flags;
 	int pid;
 	int tgid;
+	const struct cred *cred;
 	struct nsproxy *nsproxy;
 	struct signal_struct *signal;
 	struct pid *thread_pid;
@@ -196,6 +211,16 @@ struct bpf_prog {
 	struct bpf_prog_aux *aux;
 };
 
+struct bpf_link {
+	enum bpf_link_type type;
+	struct bpf_prog *prog;
+};
+
+struct bpf_perf_link {
+	struct bpf_link link;
+	struct file *perf_file;
+};
+
 struct bpf_array {
 	void *pptrs[1];
 };
@@ -209,6 +234,11 @@ struct bpf_iter_meta {
 struct bpf_iter__bpf_prog {
 	struct bpf_iter_meta *meta;
 	struct bpf_prog *prog;
+};
+
+struct bpf_iter__bpf_link {
+	struct bpf_iter_meta *meta;
+	struct bpf_link *link;
 };
 
 struct bpf_iter__task {
@@ -233,6 +263,21 @@ struct bpf_iter__task_vma {
 #define VM_PAGE_SHIFT		12
 #define VM_PAGE_SIZE		(1ULL << VM_PAGE_SHIFT)
 #define VM_PAGE_MASK		(~(VM_PAGE_SIZE - 1))
+
+/* <linux/capability.h> does not suit BPF programs. */
+#define CAP_SYS_ADMIN		21
+#define CAP_PERFMON		38
+#define CAP_BPF			39
+
+/* Return: the capabilities on this machine; 0 = they count inside a user namespace alone. */
+static inline u64 caps_of(const struct cred *cred)
+{
+	u64 caps = 0;
+
+	if (!BPF_CORE_READ(cred, user_ns, level))
+		bpf_core_read(&caps, sizeof(caps), &cred->cap_effective);
+	return caps;
+}
 
 static inline u64 page_up(u64 n)
 {

@@ -212,7 +212,7 @@ __noinline int user_unmaps(struct bpf_user *u, u64 mapping, u64 first, u64 nr, u
 	struct address_space *file = (struct address_space *)mapping;
 	struct file_part part;
 
-	if (!u || !port_load(&u->state.mm) ||
+	if (!u || !port_load(&u->state.watching) ||
 	    (!files_known(u) && !BPF_CORE_READ(file, i_mmap.rb_root.rb_node)))
 		return 0;
 	if (part_of_file(u, mapping, first, nr, &part))

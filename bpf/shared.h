@@ -203,9 +203,9 @@ struct bpf_caught {
 
 /* The state of one watched process. */
 struct bpf_state {
-	__u64 mm;		/* the mm that is watched; 0 = none, so nothing is written */
+	__u64 watching;		/* 0: no mm is watched, so nothing is written */
 	__u64 serial;		/* unique among the users of a set */
-	__u32 index;		/* its seat */
+	__u32 index;		/* its seat; valid while watching is not 0 */
 	/* The library sets the following before the map is frozen. */
 	__u32 nr_calls;
 	__u32 nr_files;
@@ -260,9 +260,9 @@ struct bpf_file {
 };
 
 /*
- * A user: one watched process, its feed, and all that the programs store for it. A user is the
- * value of a map of its own, which is frozen before use: neither the process nor its children can
- * write it.
+ * A user: one watched process and its feed. A user is the value of a map of its own, which is
+ * frozen before use: the process and its children map it, and cannot write it. What they may not
+ * see, addresses of the kernel above all, is in struct bpf_tables.
  */
 struct bpf_user {
 	union {
@@ -273,6 +273,14 @@ struct bpf_user {
 	struct invlock_event events[INVLOCK_NR_EVENTS];
 	struct bpf_state state;
 	struct invlock_blind blind[BPF_NR_CPUS];	/* this feed's window of each CPU */
+};
+
+/*
+ * What the programs alone see of a user. The tables are the value of a map of their own, which
+ * nobody can map, and of which no process keeps a descriptor.
+ */
+struct bpf_tables {
+	__u64 mm;		/* the mm that is watched; 0 = none */
 	struct bpf_call calls[BPF_NR_CALLS];
 	struct bpf_request requests[BPF_NR_REQUESTS];
 	struct bpf_file files[BPF_NR_FILES];

@@ -139,9 +139,13 @@ static inline void doubt(struct bpf_user *u)
  */
 static inline void doubt_ends(struct bpf_user *u)
 {
-	struct mm_struct *mm = (struct mm_struct *)u->state.mm;
+	struct bpf_tables *t = port_load(&u->state.doubtful) ? tables_of(u) : NULL;
+	struct mm_struct *mm;
 
-	if (port_load(&u->state.doubtful) && !BPF_CORE_READ(mm, tlb_flush_pending.counter) &&
+	if (!t)
+		return;
+	mm = (struct mm_struct *)t->mm;
+	if (!BPF_CORE_READ(mm, tlb_flush_pending.counter) &&
 	    port_cmpxchg(&u->state.doubtful, 1, 0) == 1)
 		feed_end_slow(u, 0, INVLOCK_ADDRESS_END);
 }
@@ -149,7 +153,7 @@ static inline void doubt_ends(struct bpf_user *u)
 /* @begins: 1 = mark everything; 0 = end that, if no removal is under way. */
 __noinline int user_doubts(struct bpf_user *u, u32 begins)
 {
-	if (!u || !port_load(&u->state.mm))
+	if (!u || !port_load(&u->state.watching))
 		return 0;
 	if (begins)
 		doubt(u);

@@ -20,20 +20,25 @@
 
 #define REQUEST_PROBES	32
 
-static inline struct bpf_request *request_at(struct bpf_user *u, u64 req, u32 i)
+static inline struct bpf_request *request_at(struct bpf_tables *t, u64 req, u32 i)
 {
 	u32 home = (u32)(req * 0x9e3779b97f4a7c15ULL >> 32);
 
-	return &u->requests[(home + i) & (BPF_NR_REQUESTS - 1)];
+	return &t->requests[(home + i) & (BPF_NR_REQUESTS - 1)];
 }
 
 /* Return: the entry of a request; NULL = the request is not this user's. */
 static inline struct bpf_request *find_request(struct bpf_user *u, u64 req)
 {
+	struct bpf_tables *t;
+
 	if (!port_load(&u->state.nr_requests))
 		return NULL;
+	t = tables_of(u);
+	if (!t)
+		return NULL;
 	for (u32 i = 0; i < REQUEST_PROBES; i++) {
-		struct bpf_request *r = request_at(u, req, i);
+		struct bpf_request *r = request_at(t, req, i);
 
 		if (port_load(&r->req) == req)
 			return r;
@@ -79,8 +84,12 @@ static __noinline int request_end(u64 req)
 /* Return: an entry for a request; NULL = too many requests run. */
 static inline struct bpf_request *claim_request(struct bpf_user *u, u64 req)
 {
+	struct bpf_tables *t = tables_of(u);
+
+	if (!t)
+		return NULL;
 	for (u32 i = 0; i < REQUEST_PROBES; i++) {
-		struct bpf_request *r = request_at(u, req, i);
+		struct bpf_request *r = request_at(t, req, i);
 
 		if (!port_load(&r->req) && !port_cmpxchg(&r->req, 0, req))
 			return r;
@@ -188,13 +197,14 @@ int link_fails(struct bpf_raw_tracepoint_args *ctx)
 
 struct overflow {
 	struct bpf_user *u;
+	struct bpf_tables *t;
 	u64 ring;
 	u64 user_data;
 };
 
 static long overflow_hits(u32 i, struct overflow *o)
 {
-	struct bpf_request *r = &o->u->requests[i & (BPF_NR_REQUESTS - 1)];
+	struct bpf_request *r = &o->t->requests[i & (BPF_NR_REQUESTS - 1)];
 
 	if (!port_load(&r->req) || r->ring != o->ring || r->user_data != o->user_data)
 		return 0;
@@ -204,9 +214,12 @@ static long overflow_hits(u32 i, struct overflow *o)
 
 __noinline int user_overflows(struct bpf_user *u, u64 ring, u64 user_data)
 {
-	struct overflow o = { u, ring, user_data };
+	struct overflow o = { .u = u, .ring = ring, .user_data = user_data };
 
-	if (u && port_load(&u->state.nr_requests))
+	if (!u || !port_load(&u->state.nr_requests))
+		return 0;
+	o.t = tables_of(u);
+	if (o.t)
 		bpf_loop(BPF_NR_REQUESTS, overflow_hits, &o, 0);
 	return 0;
 }

@@ -2,14 +2,18 @@
 /*
  * From an mm to its user, and how users come and go.
  *
- * One set of programs serves up to BPF_NR_USERS processes. A process claims a seat, puts the map
- * that holds its struct bpf_user there, and arms the seat. When the process dies, calls exec or
- * closes the monitor, its seat is left. The next process that opens or closes a monitor clears the
- * seat, because a program cannot take a map out of another map.
+ * One set of programs serves up to BPF_NR_USERS processes. A process claims a seat, puts the maps
+ * that hold its struct bpf_user and its struct bpf_tables there, and arms the seat. When the
+ * process dies, calls exec or closes the monitor, its seat is left. The next process that opens or
+ * closes a monitor clears the seat, because a program cannot take a map out of another map.
  *
- * set->mm only tells where to look. The field user->state.mm decides whether a user is written: a
+ * set->mm only tells where to look. The field tables->mm decides whether a user is written: a
  * program that runs while seats change hands still finds out whose user it has. From the claim on,
  * no mm has two seats: only one of them would be found.
+ *
+ * A program that finds both maps of a seat finds two that belong together. The tables are taken
+ * away first, which waits for all programs that run, and are put there last: so the user does not
+ * change while a program may hold the tables.
  *
  * The kernel may give the address of an mm that is gone to a new mm, maybe just before the seat is
  * left. Changes of the new mm are then written to a feed which nobody reads any more, and the new
@@ -25,6 +29,7 @@
 #define ENODEV	19
 #define ENOENT	2
 #define ENOSPC	28
+#define EPERM	1
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -49,6 +54,20 @@ struct {
 	__array(values, struct user_map);
 } invlock_users SEC(".maps");
 
+struct tables_map {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__uint(key_size, sizeof(u32));
+	__uint(value_size, sizeof(struct bpf_tables));
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, BPF_NR_USERS);
+	__type(key, u32);
+	__array(values, struct tables_map);
+} invlock_tables SEC(".maps");
+
 static inline struct bpf_set *get_set(void)
 {
 	u32 zero = 0;
@@ -62,6 +81,20 @@ static inline struct bpf_user *user_at(u32 index)
 	u32 zero = 0;
 
 	return map ? bpf_map_lookup_elem(map, &zero) : NULL;
+}
+
+static inline struct bpf_tables *tables_at(u32 index)
+{
+	void *map = bpf_map_lookup_elem(&invlock_tables, &index);
+	u32 zero = 0;
+
+	return map ? bpf_map_lookup_elem(map, &zero) : NULL;
+}
+
+/* Return: the tables of a user that is watched; NULL = its seat is being cleared. */
+static inline struct bpf_tables *tables_of(const struct bpf_user *u)
+{
+	return tables_at(u->state.index);
 }
 
 /*
@@ -110,7 +143,7 @@ static inline struct bpf_user *user_of(u64 mm)
 {
 	struct bpf_set *set = get_set();
 	int seat = home_of(mm);
-	struct bpf_user *u;
+	struct bpf_tables *t;
 
 	/* An mm of 0 would match an empty seat. */
 	if (!set || !mm)
@@ -122,8 +155,8 @@ static inline struct bpf_user *user_of(u64 mm)
 		if (seat < 0)
 			return NULL;
 	}
-	u = user_at(seat);
-	return u && port_load(&u->state.mm) == mm ? u : NULL;
+	t = tables_at(seat);
+	return t && port_load(&t->mm) == mm ? user_at(seat) : NULL;
 }
 
 static inline void vacate(struct bpf_set *set, u32 index, u32 state)
@@ -137,6 +170,7 @@ static inline void vacate(struct bpf_set *set, u32 index, u32 state)
 __noinline int leave_seat(u32 index, u32 tgid)
 {
 	struct bpf_set *set = get_set();
+	struct bpf_tables *t;
 	struct bpf_user *u;
 
 	if (!set)
@@ -144,15 +178,18 @@ __noinline int leave_seat(u32 index, u32 tgid)
 	index &= BPF_NR_USERS - 1;
 	if (set->seat[index].state != BPF_SEAT_TAKEN || set->seat[index].tgid != tgid)
 		return 0;
+	t = tables_at(index);
 	u = user_at(index);
 	/*
 	 * The user is not armed if the process was still opening, or was clearing a seat that
 	 * another process left.
 	 */
-	if (u && port_load(&u->state.mm)) {
+	if (u && port_load(&u->state.watching)) {
 		feed_close(u, INVLOCK_FEED_DEAD);
-		port_store(&u->state.mm, 0);
+		port_store(&u->state.watching, 0);
 	}
+	if (t)
+		port_store(&t->mm, 0);
 	port_store(&set->mm[index], 0);
 	vacate(set, index, BPF_SEAT_LEFT);
 	return 1;
@@ -262,7 +299,7 @@ __noinline int close_set(void)
 	for (u32 i = 0; i < BPF_NR_USERS; i++) {
 		struct bpf_user *u = user_at(i);
 
-		if (u && port_load(&u->state.mm))
+		if (u && port_load(&u->state.watching))
 			feed_close(u, INVLOCK_FEED_DEGRADED);
 	}
 	return 0;

@@ -113,7 +113,7 @@ static void *release_when_armed(void *arg)
 
 	while (!port_load_acquire(&mm.il.feed))
 		nap_ms(1);
-	while (!monitor_state(&mm).mm)
+	while (!monitor_state(&mm).watching)
 		nap_ms(1);
 	nap_ms(50);
 	release_discard(s->uffd);

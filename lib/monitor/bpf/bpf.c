@@ -64,7 +64,7 @@ struct monitor_bpf_options monitor_bpf_options = {
 /* This is what mm->data points to. */
 struct monitor_bpf_data {
 	struct progset set;
-	int user;	/* the map that is mapped at mm->il.feed */
+	struct seat_maps maps;	/* maps.user is mapped at mm->il.feed */
 	void *kept;	/* holds the programs when their descriptors are closed: keep.h */
 	u64 missed;	/* runs of the set that were skipped before we came */
 	/* what the net caught of calls that began before they could be announced */
@@ -105,44 +105,56 @@ static int format_user(int fd, struct invlock_why *why)
  * map is frozen. From then on, neither this process nor a forked child, which inherits the
  * descriptor, can map it writable or update it.
  */
-static int make_user(struct invlock_mm *mm, struct monitor_bpf_data *data, struct invlock_why *why)
+static int make_maps(struct seat_maps *maps, struct invlock_why *why)
 {
-	LIBBPF_OPTS(bpf_map_create_opts, opts, .map_flags = BPF_F_MMAPABLE);
-	void *mem;
-	int err;
+	LIBBPF_OPTS(bpf_map_create_opts, mapped, .map_flags = BPF_F_MMAPABLE);
+	int err = 0;
 
-	data->user = bpf_map_create(BPF_MAP_TYPE_ARRAY, "invlock_user", sizeof(u32),
-				 sizeof(struct bpf_user), 1, &opts);
-	if (data->user < 0)
+	maps->user = bpf_map_create(BPF_MAP_TYPE_ARRAY, "invlock_user", sizeof(u32),
+				    sizeof(struct bpf_user), 1, &mapped);
+	maps->tables = maps->user < 0 ? -1 :
+		       bpf_map_create(BPF_MAP_TYPE_ARRAY, "invlock_table", sizeof(u32),
+				      sizeof(struct bpf_tables), 1, NULL);
+	if (maps->tables < 0)
 		return explain(why, -errno, "the kernel refuses the BPF monitor a map: %s%s",
 			       strerror(errno), errno == EPERM ?
 			       "; capabilities inside a user namespace do not count" : "");
-	err = format_user(data->user, why);
+	err = format_user(maps->user, why);
 	if (err)
-		goto close_user;
-	err = bpf_map_freeze(data->user);
-	if (err) {
-		explain(why, err, "cannot freeze the feed: %s", strerror(-err));
-		goto close_user;
-	}
-	mem = mmap(NULL, USER_BYTES, PROT_READ, MAP_SHARED, data->user, 0);
-	if (mem == MAP_FAILED) {
-		err = explain(why, -errno, "cannot map the feed: %s", strerror(errno));
-		goto close_user;
-	}
+		return err;
+	err = bpf_map_freeze(maps->user);
+	if (!err)
+		err = bpf_map_freeze(maps->tables);
+	return err ? explain(why, err, "cannot freeze the feed: %s", strerror(-err)) : 0;
+}
+
+static void close_tables(struct seat_maps *maps)
+{
+	if (maps->tables >= 0)
+		close(maps->tables);
+	maps->tables = -1;
+}
+
+static void close_maps(struct seat_maps *maps)
+{
+	close_tables(maps);
+	if (maps->user >= 0)
+		close(maps->user);
+}
+
+static int map_user(struct invlock_mm *mm, int user, struct invlock_why *why)
+{
+	void *mem = mmap(NULL, USER_BYTES, PROT_READ, MAP_SHARED, user, 0);
+	int err;
+
+	if (mem == MAP_FAILED)
+		return explain(why, -errno, "cannot map the feed: %s", strerror(errno));
 	mm->feed_bytes = invlock_feed_bytes(INVLOCK_NR_WORDS, INVLOCK_NR_EVENTS);
 	err = invlock_attach(&mm->il, mem, mm->feed_bytes);
-	if (err) {
-		explain(why, err, "the feed's header is wrong");
-		goto unmap;
-	}
-	return 0;
-
-unmap:
+	if (!err)
+		return 0;
 	munmap(mem, USER_BYTES);
-close_user:
-	close(data->user);
-	return err;
+	return explain(why, err, "the feed's header is wrong");
 }
 
 /* Take a seat in a new set. */
@@ -156,11 +168,11 @@ static int sit_in_own(struct monitor_bpf_data *data, u64 object, struct invlock_
 	if (err)
 		return err;
 	/* Another process may have loaded a set at the same moment: see progset.h. */
-	if (!progset_join(&data->set, object, data->user)) {
+	if (!progset_join(&data->set, object, &data->maps)) {
 		progset_release(&own);
 		return 0;
 	}
-	err = progset_sit(&own, data->user);
+	err = progset_sit(&own, &data->maps);
 	if (err) {
 		progset_release(&own);
 		return explain(why, err, "the BPF program has no seat for this process: %s",
@@ -176,7 +188,7 @@ static int sit(struct monitor_bpf_data *data, struct invlock_why *why)
 	/* Processes that track mprotect share a set only with each other. */
 	u64 object = progset_object_hash() ^ monitor_bpf_options.family ^
 		     monitor_bpf_options.count_protect;
-	int err = progset_join(&data->set, object, data->user), turn;
+	int err = progset_join(&data->set, object, &data->maps), turn;
 
 	/* A process that may not look for others' sets has nothing to wait for. */
 	if (err == -EPERM)
@@ -185,7 +197,7 @@ static int sit(struct monitor_bpf_data *data, struct invlock_why *why)
 		return 0;
 	turn = turn_take(TURN_WAIT_NS);
 	/* Perhaps another process has loaded a set while we waited. */
-	if (progset_join(&data->set, object, data->user))
+	if (progset_join(&data->set, object, &data->maps))
 		err = sit_in_own(data, object, why);
 	else
 		err = 0;
@@ -300,12 +312,15 @@ static int bpf_open(struct invlock_mm *mm, struct invlock_why *why)
 	data = calloc(1, sizeof(*data));
 	if (!data)
 		return explain(why, -ENOMEM, "out of memory");
-	err = make_user(mm, data, why);
+	err = make_maps(&data->maps, why);
+	if (!err)
+		err = map_user(mm, data->maps.user, why);
 	if (err)
-		goto free_data;
+		goto close_maps;
 	err = sit(data, why);
+	close_tables(&data->maps);
 	if (err)
-		goto close_user;
+		goto unmap;
 	err = arm(data, why);
 	if (!err)
 		err = scan_files(data, why);
@@ -333,10 +348,10 @@ static int bpf_open(struct invlock_mm *mm, struct invlock_why *why)
 leave:
 	progset_leave(&data->set);
 	progset_release(&data->set);
-close_user:
+unmap:
 	munmap(mm->il.feed, USER_BYTES);
-	close(data->user);
-free_data:
+close_maps:
+	close_maps(&data->maps);
 	free(data);
 	return err;
 }
@@ -370,7 +385,7 @@ static void bpf_close(struct invlock_mm *mm, bool mine)
 	}
 	progset_release(&data->set);
 	munmap(mm->il.feed, USER_BYTES);
-	progset_close_fd(data->user);
+	progset_close_fd(data->maps.user);
 	free(data);
 	mm->data = NULL;
 }

@@ -18,6 +18,7 @@
 #include "lib/lockdown.h"
 #include "lib/monitor/monitor.h"
 #include "bpf.h"
+#include "loader.h"
 #include "progset.h"
 
 /* The first complaint of libbpf on this thread, while we listen; NULL = we do not listen. */
@@ -110,6 +111,7 @@ static void choose_links(struct invlock_bpf *skel)
 	bpf_program__set_autoattach(skel->progs.scan_calls, false);
 	bpf_program__set_autoattach(skel->progs.scan_files, false);
 	bpf_program__set_autoattach(skel->progs.ask, false);
+	bpf_program__set_autoattach(skel->progs.loaded_by, false);
 	bpf_program__set_autoattach(skel->progs.look, false);
 	bpf_program__set_autoattach(skel->progs.find_programs, false);
 }
@@ -185,25 +187,35 @@ static int copy_program(struct progset *set, const struct bpf_program *prog)
 	return copy_fd(set->programs, &set->nr_programs, bpf_program__fd(prog));
 }
 
+static int copy_map(struct progset_map *ret, const struct bpf_map *map)
+{
+	struct bpf_map_info info = {};
+	u32 size = sizeof(info);
+	int err;
+
+	ret->fd = fcntl(bpf_map__fd(map), F_DUPFD_CLOEXEC, 0);
+	if (ret->fd < 0)
+		return -errno;
+	err = bpf_obj_get_info_by_fd(ret->fd, &info, &size);
+	ret->id = info.id;
+	return err;
+}
+
 static int copy_descriptors(struct progset *set, struct invlock_bpf *skel)
 {
 	const struct bpf_program *scans[] = {
 		skel->progs.ask, skel->progs.scan_calls, skel->progs.scan_files, skel->progs.look,
 	};
 	const struct bpf_object_skeleton *s = skel->skeleton;
-	struct bpf_map_info info = {};
-	u32 size = sizeof(info);
 	struct bpf_program *prog;
 	int err;
 
-	*set = (struct progset){ .users = fcntl(bpf_map__fd(skel->maps.invlock_users),
-					    F_DUPFD_CLOEXEC, 0) };
-	if (set->users < 0)
-		return -errno;
-	err = bpf_obj_get_info_by_fd(set->users, &info, &size);
+	*set = (struct progset){ .users = { -1, -1 }, .tables = { -1, -1 } };
+	err = copy_map(&set->users, skel->maps.invlock_users);
+	if (!err)
+		err = copy_map(&set->tables, skel->maps.invlock_tables);
 	if (err)
 		return err;
-	set->users_id = info.id;
 	set->ask = copy_program(set, scans[0]);
 	set->scan_calls = copy_program(set, scans[1]);
 	set->scan_files = copy_program(set, scans[2]);
@@ -223,24 +235,43 @@ static int copy_descriptors(struct progset *set, struct invlock_bpf *skel)
 	return 0;
 }
 
-/* Bind the programs, seal the maps, and attach the guard before the programs that it watches. */
-static int bring_up(struct invlock_bpf *skel, struct bpf_set_header *header,
-		    struct invlock_why *why)
+/*
+ * Attach the guard before the programs that it watches. @event: the set keeps it, to tell who has
+ * loaded it; negative: none.
+ */
+static int attach(struct invlock_bpf *skel, const struct bpf_set_header *header, int event)
 {
 	int err = 0;
 
+	if (event >= 0) {
+		skel->links.loaded_by = loader_attach(skel->progs.loaded_by, event);
+		if (!skel->links.loaded_by)
+			return -errno;
+	}
+	if (header->guard == BPF_GUARD_ON)
+		err = guard_attach(skel->obj, &skel->links.task_leaves);
+	return err ? err : invlock_bpf__attach(skel);
+}
+
+/* Bind the programs, seal the maps, and attach the programs. */
+static int bring_up(struct invlock_bpf *skel, struct bpf_set_header *header,
+		    struct invlock_why *why)
+{
+	int err = 0, event = loader_open_event();
+
+	header->nr_links = event >= 0;
 	if (header->guard == BPF_GUARD_ON)
 		err = guard_prepare(skel->obj, why);
 	if (!err)
 		err = bind_programs(skel, why);
 	if (!err)
 		err = seal(skel, header, why);
-	if (err)
+	if (err) {
+		if (event >= 0)
+			close(event);
 		return err;
-	if (header->guard == BPF_GUARD_ON)
-		err = guard_attach(skel->obj, &skel->links.task_leaves);
-	if (!err)
-		err = invlock_bpf__attach(skel);
+	}
+	err = attach(skel, header, event);
 	if (err)
 		return explain(why, err, "the kernel does not attach the BPF program: %s (%s)",
 			       strerror(-err), complaint);
@@ -254,7 +285,6 @@ static int load_at(struct progset *set, struct bpf_set_header *header, struct in
 
 	complaint[0] = '\0';
 	header->nr_programs = 0;
-	header->nr_links = 0;
 	if (!skel)
 		return explain(why, -errno, "libbpf cannot read the BPF program: %s (%s)",
 			       strerror(errno), complaint);

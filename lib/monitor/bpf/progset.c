@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "loader.h"
 #include "progset.h"
 
 #define NR_SETS		16
@@ -29,6 +30,7 @@ struct program {
 	struct bpf_prog_info info;
 	u32 set_id;
 	u32 users_id;
+	u32 tables_id;
 };
 
 static void program_look_at_map(struct program *p, u32 id)
@@ -44,11 +46,13 @@ static void program_look_at_map(struct program *p, u32 id)
 			p->set_id = id;
 		if (!strcmp(info.name, "invlock_users"))
 			p->users_id = id;
+		if (!strcmp(info.name, "invlock_tables"))
+			p->tables_id = id;
 	}
 	close(fd);
 }
 
-/* Return: true = we may use this program. */
+/* Return: true = this is a program of a set. */
 static bool program_look(int fd, struct program *p)
 {
 	u32 size = sizeof(p->info), maps[NR_MAPS] = {};
@@ -60,7 +64,7 @@ static bool program_look(int fd, struct program *p)
 		return false;
 	for (u32 i = 0; i < p->info.nr_map_ids; i++)
 		program_look_at_map(p, maps[i]);
-	return p->set_id && (!p->info.created_by_uid || p->info.created_by_uid == geteuid());
+	return p->set_id;
 }
 
 static struct progset *progsets_find(struct progsets *sets, u32 id, bool add)
@@ -71,8 +75,8 @@ static struct progset *progsets_find(struct progsets *sets, u32 id, bool add)
 	if (!add || sets->nr == NR_SETS)
 		return NULL;
 	sets->set[sets->nr] = (struct progset){
-		.id = id, .users = -1, .ask = -1, .scan_calls = -1, .scan_files = -1,
-		.look = -1,
+		.id = id, .users.fd = -1, .tables.fd = -1, .ask = -1, .scan_calls = -1,
+		.scan_files = -1, .look = -1,
 	};
 	return &sets->set[sets->nr++];
 }
@@ -88,7 +92,8 @@ static bool progsets_add_link(struct progsets *sets, u32 id, int link)
 	bool ours;
 
 	if (bpf_obj_get_info_by_fd(link, &info, &size) ||
-	    (info.type != BPF_LINK_TYPE_RAW_TRACEPOINT && info.type != BPF_LINK_TYPE_TRACING))
+	    (info.type != BPF_LINK_TYPE_RAW_TRACEPOINT && info.type != BPF_LINK_TYPE_TRACING &&
+	     info.type != BPF_LINK_TYPE_PERF_EVENT))
 		return false;
 	fd = bpf_prog_get_fd_by_id(info.prog_id);
 	if (fd < 0)
@@ -113,7 +118,11 @@ static bool progsets_add_program(struct progsets *sets, int fd)
 	if (!set || !progset_add_fd(set->programs, &set->nr_programs, fd))
 		return false;
 	if (p.users_id)
-		set->users_id = p.users_id;
+		set->users.id = p.users_id;
+	if (p.tables_id)
+		set->tables.id = p.tables_id;
+	if (!strcmp(p.info.name, "loaded_by"))
+		set->loaded_by = p.info.id;
 	if (!strcmp(p.info.name, "ask"))
 		set->ask = fd;
 	if (!strcmp(p.info.name, "scan_calls"))
@@ -156,7 +165,8 @@ static bool progset_is_complete(struct progset *set, u64 object)
 	bool complete = false;
 	int fd;
 
-	if (set->ask < 0 || set->scan_calls < 0 || set->scan_files < 0 || !set->users_id)
+	if (set->ask < 0 || set->scan_calls < 0 || set->scan_files < 0 || !set->users.id ||
+	    !set->tables.id)
 		return false;
 	fd = bpf_map_get_fd_by_id(set->id);
 	if (fd < 0)
@@ -185,21 +195,26 @@ static int by_last_link(const void *a, const void *b)
 	return (x->last_link > y->last_link) - (x->last_link < y->last_link);
 }
 
-int progset_join(struct progset *set, u64 object, int user)
+int progset_join(struct progset *set, u64 object, const struct seat_maps *maps)
 {
 	struct progsets *sets = calloc(1, sizeof(*sets));
+	struct loaders loaders = {};
 	int err;
 
 	if (!sets)
 		return -ENOMEM;
 	err = progsets_look(sets);
+	/* If this fails, no set can be trusted. */
+	if (!err && sets->nr)
+		loaders_find(&loaders);
 	if (!err)
 		err = -ENOENT;
 	qsort(sets->set, sets->nr, sizeof(*sets->set), by_last_link);
 	for (unsigned int i = 0; i < sets->nr; i++) {
 		struct progset *s = &sets->set[i];
 
-		if (err == -ENOENT && progset_is_complete(s, object) && !progset_sit(s, user)) {
+		if (err == -ENOENT && loaders_have(&loaders, s->loaded_by) &&
+		    progset_is_complete(s, object) && !progset_sit(s, maps)) {
 			*set = *s;
 			err = 0;
 		} else {
@@ -242,47 +257,67 @@ int progset_note_missed(const struct progset *set, u64 missed, u64 total)
  * The deletion returns only when no running program still uses the map. Older kernels may free the
  * map before that, so we hold it until then.
  */
+static void delete_map(const struct progset_map *from, u32 seat)
+{
+	int map = -1;
+	u32 id;
+
+	if (!bpf_map_lookup_elem(from->fd, &seat, &id))
+		map = bpf_map_get_fd_by_id(id);
+	bpf_map_delete_elem(from->fd, &seat);
+	if (map >= 0)
+		close(map);
+}
+
 static void progset_clear_left(struct progset *set)
 {
 	int seat;
 
 	while ((seat = progset_ask(set, BPF_ASK_TAKE_LEFT, 0)) >= 0) {
-		u32 key = seat, id;
-		int user = -1;
-
-		if (!bpf_map_lookup_elem(set->users, &key, &id))
-			user = bpf_map_get_fd_by_id(id);
-		bpf_map_delete_elem(set->users, &key);
-		progset_ask_of(set, BPF_ASK_GIVE_BACK, key, 0);
-		if (user >= 0)
-			close(user);
+		/* in this order: see bpf/users.h */
+		delete_map(&set->tables, seat);
+		delete_map(&set->users, seat);
+		progset_ask_of(set, BPF_ASK_GIVE_BACK, seat, 0);
 	}
 }
 
+static int open_map(struct progset_map *map)
+{
+	if (map->fd < 0)
+		map->fd = bpf_map_get_fd_by_id(map->id);
+	return map->fd < 0 ? -errno : 0;
+}
+
+static void close_map(struct progset_map *map)
+{
+	if (map->fd >= 0)
+		close(map->fd);
+	map->fd = -1;
+}
+
 /*
- * A process that holds this descriptor can take the map of any user out of the set. So we close it
- * after use, lest a child inherit it.
+ * A process that holds these descriptors can take the maps of any user out of the set. So we close
+ * them after use, lest a child inherit them.
  */
-static int progset_open_users(struct progset *set)
+static int progset_open_maps(struct progset *set)
 {
-	if (set->users < 0)
-		set->users = bpf_map_get_fd_by_id(set->users_id);
-	return set->users < 0 ? -errno : 0;
+	int err = open_map(&set->users);
+
+	return err ? err : open_map(&set->tables);
 }
 
-static void progset_close_users(struct progset *set)
+static void progset_close_maps(struct progset *set)
 {
-	if (set->users >= 0)
-		close(set->users);
-	set->users = -1;
+	close_map(&set->users);
+	close_map(&set->tables);
 }
 
-int progset_sit(struct progset *set, int user)
+int progset_sit(struct progset *set, const struct seat_maps *maps)
 {
-	int err = progset_open_users(set), seat;
+	int err = progset_open_maps(set), seat;
 
 	if (err)
-		return err;
+		goto out;
 	progset_clear_left(set);
 	seat = progset_ask(set, BPF_ASK_CLAIM, 0);
 	if (seat < 0) {
@@ -291,14 +326,16 @@ int progset_sit(struct progset *set, int user)
 	}
 	set->seat = seat;
 	/*
-	 * This update also waits for programs: one that was still leaving this seat is over before
-	 * the seat is armed.
+	 * These updates also wait for programs: one that was still leaving this seat is over before
+	 * the seat is armed. Their order matters: see bpf/users.h.
 	 */
-	err = bpf_map_update_elem(set->users, &set->seat, &user, BPF_ANY);
+	err = bpf_map_update_elem(set->users.fd, &set->seat, &maps->user, BPF_ANY);
+	if (!err)
+		err = bpf_map_update_elem(set->tables.fd, &set->seat, &maps->tables, BPF_ANY);
 	if (err)
 		progset_ask(set, BPF_ASK_GIVE_BACK, 0);
 out:
-	progset_close_users(set);
+	progset_close_maps(set);
 	return err;
 }
 
@@ -326,9 +363,9 @@ int progset_missed(const struct progset *set, u64 *ret_missed)
 void progset_leave(struct progset *set)
 {
 	progset_ask(set, BPF_ASK_LEAVE, 0);
-	if (!progset_open_users(set))
+	if (!progset_open_maps(set))
 		progset_clear_left(set);
-	progset_close_users(set);
+	progset_close_maps(set);
 }
 
 void progset_close_fd(int fd)
@@ -347,10 +384,10 @@ void progset_close_fd(int fd)
 
 void progset_release(struct progset *set)
 {
-	progset_close_users(set);
+	progset_close_maps(set);
 	for (unsigned int i = 0; i < set->nr_links; i++)
 		progset_close_fd(set->links[i]);
 	for (unsigned int i = 0; i < set->nr_programs; i++)
 		progset_close_fd(set->programs[i]);
-	*set = (struct progset){ .users = -1 };
+	*set = (struct progset){ .users.fd = -1, .tables.fd = -1 };
 }

@@ -12,8 +12,8 @@
  * if no running set meets all these conditions:
  *
  * - It is complete, and of exactly this build of the library, as the hash of the object file tells.
- * - It was loaded by root or by the same user, because the process that loads a set can put any map
- *   into it.
+ * - It was loaded by a process that had CAP_SYS_ADMIN, too, as the kernel tells (loader.h): the
+ *   process that loads a set can put any map and any program into it.
  * - It has a seat left, and no seat of this mm, which another copy of the library may hold.
  *
  * Processes that start at the same moment take turns (turn.h), so that one of them loads a set and
@@ -30,10 +30,16 @@
 
 #define PROGSET_ROOM	128
 
+/* A map of the set that holds maps. */
+struct progset_map {
+	u32 id;
+	int fd;			/* -1 once this process has a seat */
+};
+
 struct progset {
 	u32 id;			/* id of its map invlock_set; 0 = no set */
-	u32 users_id;		/* id of its map invlock_users */
-	int users;		/* descriptor of that map; -1 once this process has a seat */
+	struct progset_map users, tables;
+	u32 loaded_by;		/* id of this program */
 	u32 last_link;
 	struct bpf_set_header header;
 	unsigned int nr_programs, nr_links;
@@ -43,18 +49,24 @@ struct progset {
 	u32 seat;
 };
 
+/* The maps that a process puts into its seat, frozen. */
+struct seat_maps {
+	int user;		/* struct bpf_user */
+	int tables;		/* struct bpf_tables; -1 once the seat has it */
+};
+
 /**
  * progset_join() - take a seat in a set that runs
  * @set: filled on success
  * @object: hash of the object file, progset_object_hash()
- * @user: map of this process's struct bpf_user, frozen
+ * @maps: of this process
  *
  * Context: sleeps. Return: 0; -ENOENT = no running set has a seat for us; -EPERM = we may not look.
  */
-int progset_join(struct progset *set, u64 object, int user);
+int progset_join(struct progset *set, u64 object, const struct seat_maps *maps);
 
 /* Takes a seat in a set that this process has loaded. Return: 0 or -errno. */
-int progset_sit(struct progset *set, int user);
+int progset_sit(struct progset *set, const struct seat_maps *maps);
 
 /* Sends a request to the program ask(). Return: its answer, or -errno. */
 int progset_ask(const struct progset *set, enum bpf_what what, u64 nr);
