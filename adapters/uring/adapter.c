@@ -8,11 +8,12 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "adapter.h"
 #include "adapters/common.h"
+#include "share.h"
 
 #define DEFAULT_SLOTS	1024u
 #define REAPER_FLAGS	(INVLOCK_URING_REAPER | INVLOCK_URING_NO_REAPER)
+#define KNOWN_FLAGS	(REAPER_FLAGS | INVLOCK_URING_SHARE)
 #define DEFAULT_MIN_LEN	16384
 
 static const char *const way_names[] = {
@@ -72,9 +73,9 @@ static int check_options(const struct invlock_uring_options *options,
 		err = options_in("invlock_uring_options", ret, sizeof(*ret), options, why);
 	if (err)
 		return err;
-	if (ret->flags == REAPER_FLAGS)
+	if ((ret->flags & REAPER_FLAGS) == REAPER_FLAGS)
 		return explain(why, -EINVAL, "the options ask for a reaper and for none");
-	if (ret->flags & ~REAPER_FLAGS)
+	if (ret->flags & ~KNOWN_FLAGS)
 		return explain(why, -EINVAL, "the options have unknown flags: %#x", ret->flags);
 	if (ret->slots > URING_MAX_SLOTS)
 		return explain(why, -EINVAL, "%u slots are more than io_uring's limit of %u",
@@ -112,15 +113,16 @@ static int take_table(struct io_uring *ring, unsigned int slots, struct invlock_
 	}
 }
 
-static int open_cache(struct invlock_uring *uring, const struct invlock_uring_options *o,
-		      struct invlock_why *why)
+static int open_cache(struct invlock_uring *uring, struct invlock_why *why)
 {
+	const struct invlock_uring_options *o = &uring->options;
+	/* The reaper may not touch a ring of one thread, but it may touch the share's. */
+	bool reaper = !(o->flags & INVLOCK_URING_NO_REAPER) && (uring->share || !uring->one_thread);
 	struct invlock_cache_options options = {
 		.size = sizeof(options),
-		.flags = uring->one_thread || o->flags & INVLOCK_URING_NO_REAPER ?
-			 INVLOCK_CACHE_NO_REAPER : INVLOCK_CACHE_REAPER,
+		.flags = reaper ? INVLOCK_CACHE_REAPER : INVLOCK_CACHE_NO_REAPER,
 		.ops = { .reg = slot_register, .dereg = slot_clear },
-		.ctx = uring,
+		.ctx = uring->slots,
 		.need = o->need,
 		.max_entries = o->slots,
 		.max_bytes = uring->max_bytes,
@@ -133,22 +135,14 @@ static int open_cache(struct invlock_uring *uring, const struct invlock_uring_op
 	return invlock_cache_open(uring->mm, &options, &uring->cache, why);
 }
 
-static void destroy(struct invlock_uring *uring)
-{
-	slots_free(&uring->slots);
-	free(uring);
-}
-
-/* Makes the adapter, but not yet its table and its cache. */
-static int create(struct io_uring *ring, struct invlock_mm *mm,
-		  const struct invlock_uring_options *o, struct invlock_uring **ret_uring,
-		  struct invlock_why *why)
+/* Makes the adapter, but not yet its table and its cache. NULL: memory is short */
+static struct invlock_uring *create(struct io_uring *ring, struct invlock_mm *mm,
+				    const struct invlock_uring_options *o)
 {
 	struct invlock_uring *uring = aligned_alloc(64, sizeof(*uring));
-	int err;
 
 	if (!uring)
-		return explain(why, -ENOMEM, "out of memory");
+		return NULL;
 	*uring = (struct invlock_uring){
 		.ring = ring,
 		.mm = mm,
@@ -158,46 +152,69 @@ static int create(struct io_uring *ring, struct invlock_mm *mm,
 		.align_mask = o->align - 1,
 		.max_bytes = o->max_bytes,
 		.one_thread = ring->flags & IORING_SETUP_SINGLE_ISSUER,
+		.options = *o,
 		.memlock_next = 1,
 	};
 	limit_by_memlock(uring);
-	err = slots_init(&uring->slots, o->slots);
-	if (err) {
-		free(uring);
-		return explain(why, err, "out of memory");
-	}
-	*ret_uring = uring;
-	return 0;
+	return uring;
 }
 
-int invlock_uring_open(struct io_uring *ring, struct invlock_mm *mm,
-		       const struct invlock_uring_options *options,
-		       struct invlock_uring **ret_uring, struct invlock_why *why)
+/* A cache of its own: it registers in the ring's table, or in a share that other rings may join. */
+static int connect_alone(struct invlock_uring *uring, struct invlock_why *why)
 {
-	struct invlock_uring_options o;
-	struct invlock_uring *uring = NULL;
 	int err;
 
-	if (why)
-		why->text[0] = '\0';
-	if (!ring || !mm || !ret_uring)
-		return explain(why, -EINVAL, "%s is NULL",
-			       !ring ? "ring" : !mm ? "mm" : "ret_uring");
+	if (uring->options.flags & INVLOCK_URING_SHARE)
+		share_new(uring);
+	if (!uring->share)
+		uring->slots = slots_new(uring->ring, uring->options.slots);
+	if (!uring->slots)
+		return explain(why, -ENOMEM, "out of memory");
+	err = open_cache(uring, why);
+	if (err && uring->share)
+		share_free(uring->share);
+	else if (err)
+		slots_free(uring->slots);
+	return err;
+}
+
+static bool connect_to(struct invlock_uring *uring, struct invlock_uring *other)
+{
+	if (!other->share || !share_add(other->share, uring))
+		return false;
+	uring->cache = other->cache;
+	uring->max_bytes = other->max_bytes;
+	uring->max_is_memlock = other->max_is_memlock;
+	return true;
+}
+
+static void destroy(struct invlock_uring *uring)
+{
+	free(uring->copies);
+	free(uring);
+}
+
+/* @other: an adapter to share with, or NULL */
+static int take_over(struct io_uring *ring, struct invlock_mm *mm,
+		     const struct invlock_uring_options *o, struct invlock_uring *other,
+		     struct invlock_uring **ret_uring, struct invlock_why *why)
+{
+	struct invlock_uring *uring;
+	int err;
+
 	if (!ring_has_descriptor(ring))
 		return explain(why, -EINVAL, "the ring has no descriptor, only a number that "
 			       "means it on one thread: set it up without "
 			       "IORING_SETUP_REGISTERED_FD_ONLY, and do not call "
 			       "io_uring_close_ring_fd()");
-	err = check_options(options, &o, why);
-	if (err)
-		return err;
-	err = create(ring, mm, &o, &uring, why);
-	if (err)
-		return err;
-	err = take_table(ring, o.slots, why);
+	uring = create(ring, mm, o);
+	if (!uring)
+		return explain(why, -ENOMEM, "out of memory");
+	err = take_table(ring, o->slots, why);
 	if (err)
 		goto destroy_uring;
-	err = open_cache(uring, &o, why);
+	if (!other || !connect_to(uring, other))
+		err = connect_alone(uring, why);
 	if (err)
 		goto give_table;
 	*ret_uring = uring;
@@ -210,6 +227,56 @@ destroy_uring:
 	return err;
 }
 
+int invlock_uring_open(struct io_uring *ring, struct invlock_mm *mm,
+		       const struct invlock_uring_options *options,
+		       struct invlock_uring **ret_uring, struct invlock_why *why)
+{
+	struct invlock_uring_options o;
+	int err;
+
+	if (why)
+		why->text[0] = '\0';
+	if (!ring || !mm || !ret_uring)
+		return explain(why, -EINVAL, "%s is NULL",
+			       !ring ? "ring" : !mm ? "mm" : "ret_uring");
+	err = check_options(options, &o, why);
+	return err ? err : take_over(ring, mm, &o, NULL, ret_uring, why);
+}
+
+int invlock_uring_join(struct io_uring *ring, struct invlock_uring *other,
+		       struct invlock_uring **ret_uring, struct invlock_why *why)
+{
+	if (why)
+		why->text[0] = '\0';
+	if (!ring || !other || !ret_uring)
+		return explain(why, -EINVAL, "%s is NULL",
+			       !ring ? "ring" : !other ? "other" : "ret_uring");
+	if (uring_alive(other))
+		return explain(why, -EOWNERDEAD, "the other adapter is of the process that forked "
+			       "this one: open one here");
+	if (!(other->options.flags & INVLOCK_URING_SHARE))
+		return explain(why, -EINVAL, "the other adapter does not share: open it with "
+			       "INVLOCK_URING_SHARE");
+	return take_over(ring, other->mm, &other->options, other, ret_uring, why);
+}
+
+/* The adapter's part in its cache ends; 0 or -EBUSY. */
+static int disconnect(struct invlock_uring *uring)
+{
+	int err;
+
+	if (uring->share && share_remove(uring->share, uring))
+		return 0;
+	err = invlock_cache_close(uring->cache);
+	if (err)
+		return err;
+	if (uring->share)
+		share_free(uring->share);
+	else
+		slots_free(uring->slots);
+	return 0;
+}
+
 int invlock_uring_close(struct invlock_uring *uring)
 {
 	bool mine;
@@ -220,12 +287,14 @@ int invlock_uring_close(struct invlock_uring *uring)
 	mine = !uring_alive(uring);
 	if (mine && !ring_is_ours(uring))
 		return -EEXIST;
+	if (mine && uring_in_flight(uring))
+		return -EBUSY;
 	/* Before the cache, which holds the mm. If it says -EBUSY, refusals are learned anew. */
 	refused_clear(&uring->refused);
-	err = invlock_cache_close(uring->cache);
+	err = disconnect(uring);
 	if (err)
 		return err;
-	/* Every slot is clear by now: if this fails, the ring keeps an empty table. */
+	/* No request uses the table any more: if this fails, the ring keeps it. */
 	if (mine)
 		ring_drop_table(uring->ring);
 	destroy(uring);
@@ -248,17 +317,18 @@ int invlock_uring_stats(const struct invlock_uring *uring, struct invlock_uring_
 	err = uring_alive(uring);
 	if (err)
 		return err;
-	slots = (struct slots *)&uring->slots;
+	slots = uring->slots;
 	pthread_mutex_lock(&slots->lock);
 	s.slots = slots->nr;
 	s.slots_used = slots->nr - slots->nr_free;
 	s.uncleared = slots->nr_uncleared;
 	pthread_mutex_unlock(&slots->lock);
+	s.sharing = uring->share ? share_nr_rings(uring->share) : 1;
+	if (uring->share)
+		s.uncleared += share_nr_dead(uring);
 	s.max_bytes = uring->max_bytes;
-	/* done first: a request that is done is also counted as prepared */
-	s.in_flight = -uring_nr_done(uring);
+	s.in_flight = uring_in_flight(uring);
 	for (unsigned int i = 0; i < sizeof(s.ways) / sizeof(s.ways[0]); i++)
 		s.ways[i] = uring_nr_prepared(uring, i);
-	s.in_flight += s.ways[INVLOCK_URING_FIXED];
 	return results_out(ret_stats, &s, sizeof(s));
 }

@@ -7,9 +7,11 @@
  *	prep.c		a request: which way it goes, and its end
  *	ring.c		the system calls on the ring's table
  *	slots.c		the fixed-buffer table: how the cache registers memory
+ *	share.c		one cache and its table for several rings
  *	refused.c	memory that was refused, remembered so as not to ask each time
  *
- * Lock order: slots.lock is the innermost, and never held across a system call.
+ * Lock order: share.lock, which is held while slots of rings are cleared; slots.lock, which is the
+ * innermost, and never held across a system call.
  */
 #ifndef INVLOCK_URING_ADAPTER_H
 #define INVLOCK_URING_ADAPTER_H
@@ -22,19 +24,36 @@
 #define URING_MAX_SLOTS		(1u << 14)	/* the kernel's own limit */
 #define URING_MAX_BUFFER	(1ULL << 30)	/* the same */
 
-/* which slots of the ring's table are free */
+/*
+ * The fixed-buffer table in which the cache registers, and which of its slots are free.
+ *
+ * A handle of the cache is the number of a registration, of which no two are the same, above the
+ * slot. So a ring that has copied what was in a slot can tell whether it is still the same.
+ */
 struct slots {
+	struct io_uring *ring;	/* constant: whose table it is */
+	struct share *share;	/* constant: the rings that copy from this table; or NULL */
 	unsigned int nr;	/* constant */
+	uint64_t *handles;	/* of each slot, or 0; the thread that took the slot writes it */
 	pthread_mutex_t lock;	/* guards the rest */
+	uint64_t nr_registered;
 	unsigned int nr_free;
 	unsigned int nr_uncleared;
 	uint16_t *free;		/* a stack: what was used last is used next */
 	bool *uncleared;	/* free, but the kernel would not let go of its memory */
 };
 
+#define SLOT_BITS	16
+
+static inline unsigned int slot_of(uint64_t handle)
+{
+	return handle & ((1u << SLOT_BITS) - 1);
+}
+
 struct invlock_uring {
 	/* constant after open; first what a hit reads */
 	struct invlock_cache *cache;
+	struct share *share;	/* NULL: the cache registers in the ring's own table */
 	size_t min_len;
 	uint64_t align_mask;	/* bits that are 0 in an address that may be fixed */
 
@@ -47,8 +66,13 @@ struct invlock_uring {
 	uint64_t max_bytes;	/* 0 = no limit */
 	bool max_is_memlock;
 	bool one_thread;	/* IORING_SETUP_SINGLE_ISSUER */
+	struct slots *slots;	/* of this adapter, or of its share */
+	struct invlock_uring_options options;	/* for rings that join */
 
-	struct slots slots;
+	/* of a ring that shares */
+	struct invlock_uring *next;	/* guarded by share.lock */
+	uint64_t *copies;	/* the handle of what each slot of this ring's table is a copy of */
+	bool untidy;		/* this ring's thread has copies of dead memory to clear */
 
 	/* the thread that prepares, alone */
 	struct refused refused;
@@ -75,21 +99,38 @@ int ring_drop_table(struct io_uring *ring);
 int ring_update(struct io_uring *ring, unsigned int slot, const struct iovec *iov,
 		unsigned int nr);
 
+/* copy one slot of a table into the same slot of another ring's; 0 or -errno */
+int ring_copy(struct io_uring *ring, const struct io_uring *from, unsigned int slot);
+
+/* a ring of the library's own, for its table alone: of @ring only the descriptor is set */
+int ring_open(struct io_uring *ring);
+void ring_close(struct io_uring *ring);
+
 /* on the kernel of this release, is a fixed request served wherever a plain one is? */
 bool fixed_asks_no_more(const char *release);
 
 /* invlock_uring_options.align, when the program names none */
 unsigned int default_align(void);
 
-int slots_init(struct slots *slots, unsigned int nr);
+/* NULL when memory is short */
+struct slots *slots_new(struct io_uring *ring, unsigned int nr);
 void slots_free(struct slots *slots);
 
-/* the cache's callbacks; ctx is the adapter */
+/* put this memory, or nothing, into a slot of this ring's table; 0 or -errno */
+int slot_fill(struct io_uring *ring, unsigned int slot, void *addr, size_t len);
+
+/* the cache's callbacks; ctx is struct slots */
 int slot_register(void *ctx, void *addr, size_t len, uint64_t *ret_handle);
 void slot_clear(void *ctx, void *addr, size_t len, uint64_t handle);
 
 /* May this thread register on the ring? Only the kernel knows, so this asks it. */
 bool ring_is_ours(const struct invlock_uring *uring);
+
+/* what is in a slot now: a handle, or 0; pairs with the store in slots.c */
+static inline uint64_t slot_handle(const struct slots *slots, unsigned int slot)
+{
+	return __atomic_load_n(&slots->handles[slot], __ATOMIC_ACQUIRE);
+}
 
 /* 0, or -EOWNERDEAD in a forked child */
 static inline int uring_alive(const struct invlock_uring *uring)
@@ -107,6 +148,15 @@ static inline uint64_t uring_nr_done(const struct invlock_uring *uring)
 static inline uint64_t uring_nr_prepared(const struct invlock_uring *uring, unsigned int way)
 {
 	return __atomic_load_n(&uring->ways[way], __ATOMIC_RELAXED);
+}
+
+/* fixed requests that are not over; any thread, inexact unless it is the one that prepares */
+static inline uint64_t uring_in_flight(const struct invlock_uring *uring)
+{
+	/* done first: a request that is done is also counted as prepared */
+	uint64_t done = uring_nr_done(uring);
+
+	return uring_nr_prepared(uring, INVLOCK_URING_FIXED) - done;
 }
 
 #endif /* INVLOCK_URING_ADAPTER_H */

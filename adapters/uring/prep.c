@@ -11,19 +11,14 @@
  */
 #include <errno.h>
 
-#include "adapter.h"
+#include "share.h"
 
 #define MOVED_MAX		0x7ffff000u	/* bytes that one request moves, as read(2) */
 #define MEMLOCK_SKIP_MAX	1024u
 
-static uint64_t in_flight(const struct invlock_uring *uring)
-{
-	return uring_nr_prepared(uring, INVLOCK_URING_FIXED) - uring_nr_done(uring);
-}
-
 static bool still_full(struct invlock_uring *uring)
 {
-	if (uring->full && (!in_flight(uring) || uring_nr_done(uring) != uring->full_at))
+	if (uring->full && (!uring_in_flight(uring) || uring_nr_done(uring) != uring->full_at))
 		uring->full = false;
 	return uring->full;
 }
@@ -157,13 +152,39 @@ static int choose_plain(const struct invlock_uring *uring, int way)
 }
 
 /* Look for a hit before all other checks: memory that is never registered is never found. */
-static inline int choose_range(struct invlock_uring *uring, const void *addr, size_t len,
-			       struct invlock_pin *pin)
+static inline int choose_pin(struct invlock_uring *uring, const void *addr, size_t len,
+			     struct invlock_pin *pin)
 {
 	int err = invlock_cache_get(uring->cache, addr, len, INVLOCK_GET_CACHED, pin);
 
 	return __builtin_expect(!err, 1) ? INVLOCK_URING_FIXED :
 	       choose_slow(uring, (unsigned long)addr, len, err, pin);
+}
+
+__attribute__((noinline))
+static int choose_shared(struct invlock_uring *uring, const void *addr, size_t len,
+			 struct invlock_pin *pin)
+{
+	int way, err;
+
+	/* first, so that what is dead is not charged any more when memory is registered */
+	share_tidy(uring);
+	way = choose_pin(uring, addr, len, pin);
+	if (way != INVLOCK_URING_FIXED)
+		return way;
+	err = share_copy(uring, pin->handle);
+	if (!err)
+		return INVLOCK_URING_FIXED;
+	invlock_cache_put(pin);
+	return err == -EEXIST ? INVLOCK_URING_THREAD :
+	       err == -ENOMEM ? INVLOCK_URING_MEMLOCK : INVLOCK_URING_OTHER;
+}
+
+static inline int choose_range(struct invlock_uring *uring, const void *addr, size_t len,
+			       struct invlock_pin *pin)
+{
+	return __builtin_expect(uring->share != NULL, 0) ?
+	       choose_shared(uring, addr, len, pin) : choose_pin(uring, addr, len, pin);
 }
 
 static inline int choose(struct invlock_uring *uring, const void *addr, size_t len,
@@ -189,7 +210,7 @@ int invlock_uring_begin(struct invlock_uring *uring, const void *buf, size_t len
 	op->uring = uring;
 	op->way = way;
 	if (way == INVLOCK_URING_FIXED)
-		op->slot = (unsigned int)op->pin.handle;
+		op->slot = slot_of(op->pin.handle);
 	/* Only one thread prepares, so this needs no RMW. */
 	__atomic_store_n(&uring->ways[way], uring_nr_prepared(uring, way) + 1, __ATOMIC_RELAXED);
 	return way;

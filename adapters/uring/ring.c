@@ -10,6 +10,7 @@
  * The functions are weak, so that tests can stand in their place.
  */
 #include <errno.h>
+#include <stdint.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -51,4 +52,43 @@ __attribute__((weak)) int ring_update(struct io_uring *ring, unsigned int slot,
 	};
 
 	return ring_register(ring, IORING_REGISTER_BUFFERS_UPDATE, &update, sizeof(update));
+}
+
+/* struct io_uring_clone_buffers, which older headers lack */
+struct copy_slots {
+	uint32_t from;		/* a descriptor */
+	uint32_t flags;
+	uint32_t first_from;
+	uint32_t first_to;
+	uint32_t nr;
+	uint32_t unused[3];
+};
+
+#define RING_COPY_SLOTS	30u	/* IORING_REGISTER_CLONE_BUFFERS */
+#define COPY_REPLACES	2u	/* IORING_REGISTER_DST_REPLACE */
+
+__attribute__((weak)) int ring_copy(struct io_uring *ring, const struct io_uring *from,
+				    unsigned int slot)
+{
+	struct copy_slots copy = {
+		.from = from->ring_fd, .flags = COPY_REPLACES,
+		.first_from = slot, .first_to = slot, .nr = 1,
+	};
+
+	return ring_register(ring, RING_COPY_SLOTS, &copy, 1);
+}
+
+int ring_open(struct io_uring *ring)
+{
+	struct io_uring_params params = {};
+	/* its queues are never mapped; the kernel closes the descriptor at an exec */
+	long fd = syscall(SYS_io_uring_setup, 1, &params);
+
+	*ring = (struct io_uring){ .ring_fd = (int)fd };
+	return fd < 0 ? -errno : 0;
+}
+
+void ring_close(struct io_uring *ring)
+{
+	close(ring->ring_fd);
 }

@@ -1,30 +1,40 @@
 // SPDX-License-Identifier: MIT
-/* The slots of the ring's fixed-buffer table. A handle of the cache is a slot's number. */
+/* The slots of the fixed-buffer table in which the cache registers. */
 #include <errno.h>
 #include <stdlib.h>
 
-#include "adapter.h"
+#include "share.h"
 
-int slots_init(struct slots *slots, unsigned int nr)
+struct slots *slots_new(struct io_uring *ring, unsigned int nr)
 {
+	struct slots *slots = calloc(1, sizeof(*slots));
+
+	if (!slots)
+		return NULL;
+	pthread_mutex_init(&slots->lock, NULL);
+	slots->ring = ring;
 	slots->free = calloc(nr, sizeof(*slots->free));
 	slots->uncleared = calloc(nr, sizeof(*slots->uncleared));
-	if (!slots->free || !slots->uncleared) {
+	slots->handles = calloc(nr, sizeof(*slots->handles));
+	if (!slots->free || !slots->uncleared || !slots->handles) {
 		slots_free(slots);
-		return -ENOMEM;
+		return NULL;
 	}
-	pthread_mutex_init(&slots->lock, NULL);
 	slots->nr = nr;
 	slots->nr_free = nr;
 	for (unsigned int i = 0; i < nr; i++)
 		slots->free[i] = nr - 1 - i;
-	return 0;
+	return slots;
 }
 
 void slots_free(struct slots *slots)
 {
+	if (!slots)
+		return;
 	free(slots->free);
 	free(slots->uncleared);
+	free(slots->handles);
+	free(slots);
 }
 
 /* Return: a slot; -ENOSPC when there is none */
@@ -46,19 +56,37 @@ static void slot_give(struct slots *slots, unsigned int slot)
 	pthread_mutex_unlock(&slots->lock);
 }
 
-/* Only the thread that has taken the slot calls this. */
-static void slot_mark(struct slots *slots, unsigned int slot, bool uncleared)
+/* Only the thread that has taken the slot calls these three. */
+static uint64_t slot_name(struct slots *slots, unsigned int slot)
+{
+	uint64_t handle;
+
+	pthread_mutex_lock(&slots->lock);
+	slots->nr_uncleared -= slots->uncleared[slot];
+	slots->uncleared[slot] = false;
+	handle = ++slots->nr_registered << SLOT_BITS | slot;
+	pthread_mutex_unlock(&slots->lock);
+	__atomic_store_n(&slots->handles[slot], handle, __ATOMIC_RELEASE);
+	return handle;
+}
+
+static void slot_forget(struct slots *slots, unsigned int slot)
+{
+	__atomic_store_n(&slots->handles[slot], 0, __ATOMIC_RELEASE);
+}
+
+static void slot_is_uncleared(struct slots *slots, unsigned int slot)
 {
 	pthread_mutex_lock(&slots->lock);
-	slots->nr_uncleared += uncleared - slots->uncleared[slot];
-	slots->uncleared[slot] = uncleared;
+	slots->nr_uncleared += !slots->uncleared[slot];
+	slots->uncleared[slot] = true;
 	pthread_mutex_unlock(&slots->lock);
 }
 
-static int update(const struct invlock_uring *uring, unsigned int slot, void *addr, size_t len)
+int slot_fill(struct io_uring *ring, unsigned int slot, void *addr, size_t len)
 {
 	struct iovec iov = { .iov_base = addr, .iov_len = len };
-	int ret = ring_update(uring->ring, slot, &iov, 1);
+	int ret = ring_update(ring, slot, &iov, 1);
 
 	if (ret < 0)
 		return ret;
@@ -67,24 +95,24 @@ static int update(const struct invlock_uring *uring, unsigned int slot, void *ad
 
 int slot_register(void *ctx, void *addr, size_t len, uint64_t *ret_handle)
 {
-	struct invlock_uring *uring = ctx;
-	int slot = slot_take(&uring->slots), err;
+	struct slots *slots = ctx;
+	int slot = slot_take(slots), err;
 
 	if (slot < 0)
 		return slot;
-	err = update(uring, slot, addr, len);
+	err = slot_fill(slots->ring, slot, addr, len);
 	if (err) {
-		slot_give(&uring->slots, slot);
+		slot_give(slots, slot);
 		return err;
 	}
-	slot_mark(&uring->slots, slot, false);
-	*ret_handle = slot;
+	*ret_handle = slot_name(slots, slot);
 	return 0;
 }
 
 void slot_clear(void *ctx, void *addr, size_t len, uint64_t handle)
 {
-	struct invlock_uring *uring = ctx;
+	struct slots *slots = ctx;
+	unsigned int slot = slot_of(handle);
 
 	(void)addr;
 	(void)len;
@@ -92,9 +120,12 @@ void slot_clear(void *ctx, void *addr, size_t len, uint64_t handle)
 	 * No request names this slot any more, because each that does holds a pin. So the slot is
 	 * free even if the kernel keeps the memory: the next registration in the slot replaces it.
 	 */
-	if (update(uring, handle, NULL, 0))
-		slot_mark(&uring->slots, handle, true);
-	slot_give(&uring->slots, handle);
+	slot_forget(slots, slot);
+	if (slot_fill(slots->ring, slot, NULL, 0))
+		slot_is_uncleared(slots, slot);
+	if (slots->share)
+		share_clear(slots->share, handle);
+	slot_give(slots, slot);
 }
 
 bool ring_is_ours(const struct invlock_uring *uring)

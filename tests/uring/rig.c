@@ -117,6 +117,30 @@ int rig_open(struct rig *rig, const char *monitor, unsigned int ring_flags,
 	return err;
 }
 
+int rig_try_join(struct rig *rig, const struct rig *first, unsigned int ring_flags)
+{
+	struct invlock_mm_options mm = { .size = sizeof(mm), .monitor = "manual" };
+	struct invlock_why why;
+	int err;
+
+	*rig = (struct rig){ .fd = dup(first->fd) };
+	err = io_uring_queue_init(64, &rig->ring, ring_flags);
+	if (err)
+		return cannot(rig, "no second ring", err);
+	err = invlock_mm_open(&mm, &rig->mm, &why);
+	if (!err)
+		err = invlock_uring_join(&rig->ring, first->uring, &rig->uring, &why);
+	if (err)
+		snprintf(rig->why, sizeof(rig->why), "%s", why.text);
+	return err;
+}
+
+void rig_join(struct rig *rig, const struct rig *first, unsigned int ring_flags)
+{
+	if (rig_try_join(rig, first, ring_flags))
+		fail_msg("%s", rig->why);
+}
+
 void rig_close(struct rig *rig)
 {
 	const struct iovec one = { .iov_base = rig, .iov_len = 1 };

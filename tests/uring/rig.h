@@ -47,6 +47,12 @@ do {									\
 int rig_open(struct rig *rig, const char *monitor, unsigned int ring_flags,
 	     const struct invlock_uring_options *options);
 
+/* A second rig, whose adapter joins that of the first one. Return: as rig_open() */
+int rig_try_join(struct rig *rig, const struct rig *first, unsigned int ring_flags);
+
+/* the same, and fails the test on any error */
+void rig_join(struct rig *rig, const struct rig *first, unsigned int ring_flags);
+
 /* Asserts that nothing is in flight and that no slot stays in use. */
 void rig_close(struct rig *rig);
 

@@ -11,7 +11,7 @@ TEST(bad_options_are_refused_with_a_sentence)
 	const struct invlock_uring_options bad[] = {
 		{ .size = 0 },
 		{ .size = sizeof(bad[0]) - 1 },
-		OPTIONS(.flags = 4),
+		OPTIONS(.flags = 8),
 		OPTIONS(.flags = INVLOCK_URING_REAPER | INVLOCK_URING_NO_REAPER),
 		OPTIONS(.slots = 16385),
 		OPTIONS(.granule = 12345),

@@ -63,7 +63,7 @@ TEST(a_request_that_is_not_yet_submitted_keeps_its_slot)
 
 		way = invlock_uring_prep_read(rig.uring, &sqe, rig.fd, buf, BUF, 0, &other);
 		assert_int_equal(way, INVLOCK_URING_FIXED);
-		assert_int_not_equal(sqe.buf_index, op.pin.handle);
+		assert_int_not_equal(sqe.buf_index, op.slot);
 		assert_int_equal(invlock_uring_done(&other), 0);
 	}
 	assert_true(cache_stats(&rig).evicted > 0);
@@ -221,7 +221,7 @@ TEST(a_request_that_is_done_makes_room_for_one_other)
 		assert_int_equal(invlock_uring_prep_read(rig.uring, &sqe, rig.fd,
 							 bufs + SLOTS * BUF, BUF, 0, &op),
 				 INVLOCK_URING_FIXED);
-		assert_int_equal(sqe.buf_index, ops[i].pin.handle);
+		assert_int_equal(sqe.buf_index, ops[i].slot);
 		assert_int_equal(invlock_uring_done(&op), 0);
 		assert_int_equal(invlock_uring_prep_read(rig.uring, &sqe, rig.fd, bufs + i * BUF,
 							 BUF, 0, &ops[i]), INVLOCK_URING_FIXED);
@@ -276,7 +276,7 @@ TEST(a_slot_is_not_used_again_before_it_is_cleared)
 #define NR_TURNS	4000000
 
 struct holder {
-	struct invlock_uring *uring;
+	struct slots *slots;
 	pthread_barrier_t *together;
 	u32 *held;		/* for each slot, the number of threads that hold it */
 	u64 nr_shared, nr_failed;
@@ -285,17 +285,20 @@ struct holder {
 static void *hold_and_give(void *arg)
 {
 	struct holder *h = arg;
-	uint64_t slot;
+	uint64_t handle;
 
 	pthread_barrier_wait(h->together);
 	for (int i = 0; i < NR_TURNS; i++) {
-		if (slot_register(h->uring, NULL, 0, &slot)) {
+		u32 *held;
+
+		if (slot_register(h->slots, NULL, 0, &handle)) {
 			h->nr_failed++;
 			continue;
 		}
-		h->nr_shared += port_fetch_add(&h->held[slot], 1) != 0;
-		port_fetch_add(&h->held[slot], -1);
-		slot_clear(h->uring, NULL, 0, slot);
+		held = &h->held[slot_of(handle)];
+		h->nr_shared += port_fetch_add(held, 1) != 0;
+		port_fetch_add(held, -1);
+		slot_clear(h->slots, NULL, 0, handle);
 	}
 	return NULL;
 }
@@ -312,7 +315,7 @@ TEST(two_threads_never_hold_one_slot)
 	pthread_barrier_init(&together, NULL, NR_THREADS);
 	port_store(&no_kernel, 1);
 	for (int i = 0; i < NR_THREADS; i++) {
-		holders[i].uring = rig.uring;
+		holders[i].slots = rig.uring->slots;
 		holders[i].together = &together;
 		holders[i].held = held;
 		assert_int_equal(pthread_create(&threads[i], NULL, hold_and_give, &holders[i]), 0);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /*
- * Two threads, each with a ring, an adapter and a reaper of its own, read at depth into far more
+ * Two threads, each with a ring and an adapter of its own, read at depth into far more
  * buffers than there are slots. Each changes the memory of its buffers and reports that. A third
  * thread takes the completions. A fourth makes changes next to the buffers that concern none of
  * them.
@@ -192,11 +192,13 @@ static void *neighbour(void *arg)
 	return NULL;
 }
 
-/* Return: the number of wrong buffers */
-static u64 storm(struct rig *unused)
+/* share: the readers' rings share registrations. Return: the number of wrong buffers */
+static u64 storm(struct rig *unused, bool share)
 {
 	const struct invlock_uring_options o = {
-		.size = sizeof(o), .flags = INVLOCK_URING_REAPER, .slots = NR_SLOTS, .reap_ms = 1,
+		.size = sizeof(o), .reap_ms = 1,
+		.flags = INVLOCK_URING_REAPER | (share ? INVLOCK_URING_SHARE : 0),
+		.slots = share ? NR_READERS * NR_SLOTS : NR_SLOTS,
 	};
 	pthread_t threads[NR_READERS], finish_thread, neighbour_thread;
 	u64 nr_wrong = 0;
@@ -206,7 +208,10 @@ static u64 storm(struct rig *unused)
 		struct storm_reader *r = &readers[i];
 
 		*r = (struct storm_reader){ .seed = i + 1 };
-		assert_int_equal(rig_open(&r->rig, "manual", 0, &o), 0);
+		if (share && i)
+			rig_join(&r->rig, &readers[0].rig, 0);
+		else
+			assert_int_equal(rig_open(&r->rig, "manual", 0, &o), 0);
 		for (unsigned int j = 0; j < NR_BUFFERS; j++)
 			r->buffers[j].mem = memory(BUF, 0);
 	}
@@ -248,7 +253,25 @@ TEST(no_byte_is_wrong_in_a_storm_of_changes)
 	struct rig rig;
 
 	RIG_OPEN(&rig, "manual", 0, NULL);
-	assert_int_equal(storm(&rig), 0);
+	assert_int_equal(storm(&rig, false), 0);
+	rig_close(&rig);
+}
+
+TEST(no_byte_is_wrong_in_a_storm_of_changes_on_rings_that_share)
+{
+	struct rig rig;
+
+	RIG_OPEN(&rig, "manual", 0, NULL);
+	assert_int_equal(storm(&rig, true), 0);
+	rig_close(&rig);
+}
+
+TEST_PLANTED(no_check, without_validation_a_storm_on_rings_that_share_brings_wrong_bytes)
+{
+	struct rig rig;
+
+	RIG_OPEN(&rig, "manual", 0, NULL);
+	assert_true(storm(&rig, true) > 0);
 	rig_close(&rig);
 }
 
@@ -257,7 +280,7 @@ TEST_PLANTED(no_check, without_validation_the_same_storm_brings_wrong_bytes)
 	struct rig rig;
 
 	RIG_OPEN(&rig, "manual", 0, NULL);
-	assert_true(storm(&rig) > 0);
+	assert_true(storm(&rig, false) > 0);
 	rig_close(&rig);
 }
 
