@@ -3,7 +3,8 @@
 # The front door. Meson builds; scripts/ does the rest.
 #
 #	make run	build, then run the main job: invlock prove
-#	make test	build, then every test in every tier; ends with the count
+#	make test	build, then every test in every tier, or in TIERS="plain asan"; ends
+#			with the count
 #	make test-quick	the tests of a few seconds, as built for users
 #	make proof	the tests that take as long as they take
 #	make fuzz	libFuzzer, for TIME seconds on each target
@@ -12,6 +13,8 @@
 #			machines (K=6.1, 6.12, newest, debug, kcsan or all; TORTURE=seconds)
 #	make package-test	the Debian packages: built, installed, used and removed in
 #			roots of their own (SUITE=bookworm)
+#	make readme-test	README.md and docs/tutorial.md, followed word for word in a
+#			clean root (SUITE=bookworm)
 #	make bench	the measurements
 #	make bench-kernel	the kernel's, in a virtual machine (K=6.1 or 6.12), as JSON
 #	make install	DESTDIR= and PREFIX= as usual; runs ldconfig, or says why it cannot
@@ -23,11 +26,13 @@ PREFIX	?= /usr/local
 DESTDIR	?=
 # more arguments for invlock prove
 ARGS	?=
+# the tiers that make test runs; empty means all
+TIERS	?=
 # seconds that make fuzz takes for each target
 TIME	?= 600
 
-.PHONY: all run test test-quick proof fuzz lint vm-test package-test bench \
-	bench-kernel install uninstall clean
+.PHONY: all run test test-quick proof fuzz lint vm-test package-test \
+	readme-test bench bench-kernel install uninstall clean
 
 all:
 	@scripts/deps.sh build
@@ -40,7 +45,7 @@ run:
 
 test:
 	@scripts/deps.sh build test lint model
-	@scripts/test.sh all
+	@scripts/test.sh all $(TIERS)
 
 test-quick:
 	@scripts/deps.sh build test lint model
@@ -64,6 +69,10 @@ vm-test:
 package-test:
 	@scripts/deps.sh package
 	@tests/package/run.sh $(if $(SUITE),-s $(SUITE))
+
+readme-test:
+	@scripts/deps.sh package
+	@tests/package/readme.sh $(if $(SUITE),-s $(SUITE))
 
 bench:
 	@scripts/deps.sh build bench

@@ -28,9 +28,16 @@ quietly()
 	fi
 }
 
+# On a Debian without dpkg-dev Meson installs into lib64, where neither the dynamic linker nor
+# pkg-config looks.
+libdir=()
+if [ -e /etc/debian_version ] && ! command -v dpkg-architecture >/dev/null; then
+	libdir=("--libdir=lib/$(gcc -print-multiarch)")
+fi
+
 if [ ! -e "$dir/build.ninja" ]; then
 	echo "configuring $dir"
-	quietly meson setup "$dir" "$@"
+	quietly meson setup "$dir" "${libdir[@]}" "$@"
 elif [ $# != 0 ]; then
 	quietly meson configure "$dir" "$@"
 fi

@@ -18,9 +18,34 @@ wanted()
 	done
 }
 
-installed()
+# is_installed NAMES - a package, with | between its names
+is_installed()
 {
-	[ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
+	local names said
+
+	IFS='|' read -ra names <<< "$1"
+	# it fails if one of the names is unknown
+	said=$(dpkg-query -W -f '${db:Status-Status} ' "${names[@]}" 2>/dev/null) || :
+	[[ " $said" = *" installed "* ]]
+}
+
+# names_here NAMES... - the name that each package has in this release: the first that apt knows
+names_here()
+{
+	local package name names here
+
+	for package in "$@"; do
+		IFS='|' read -ra names <<< "$package"
+		here=${names[0]}
+		for name in "${names[@]}"; do
+			# of a name that only other packages mention it shows nothing
+			if [ -n "$(apt-cache show "$name" 2>/dev/null)" ]; then
+				here=$name
+				break
+			fi
+		done
+		echo "$here"
+	done
 }
 
 if [ $# = 0 ]; then
@@ -35,7 +60,7 @@ fi
 
 missing=()
 for package in $(wanted "$@"); do
-	installed "$package" || missing+=("$package")
+	is_installed "$package" || missing+=("$package")
 done
 if [ ${#missing[@]} = 0 ]; then
 	exit 0
@@ -46,14 +71,15 @@ if [ "$(id -u)" != 0 ]; then
 	as_root=(sudo -n)
 	if ! sudo -n true 2>/dev/null; then
 		echo "Packages are missing. Type this line, then the command again:" >&2
-		echo "sudo apt-get install -y ${missing[*]}" >&2
+		echo "sudo apt-get install -y $(names_here "${missing[@]}" | xargs)" >&2
 		exit 1
 	fi
 fi
 
-echo "installing ${missing[*]}"
 # A machine that was never updated knows no packages. If another apt is running, wait for it.
 apt=(env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=600)
 "${as_root[@]}" "${apt[@]}" update </dev/null
+mapfile -t missing < <(names_here "${missing[@]}")
+echo "installing ${missing[*]}"
 "${as_root[@]}" "${apt[@]}" install -y --no-install-recommends "${missing[@]}" \
 	</dev/null >/dev/null

@@ -139,7 +139,10 @@ tier_jemalloc()
 
 tier_mimalloc()
 {
-	with_allocator mimalloc libmimalloc.so.2 "MIMALLOC_RESET_DELAY=0 MIMALLOC_DECOMMIT_DELAY=0"
+	local library=libmimalloc.so.2	# of Debian 12
+
+	[ -z "$(LD_PRELOAD=$library /bin/true 2>&1)" ] || library=libmimalloc.so.3
+	with_allocator mimalloc "$library" "MIMALLOC_RESET_DELAY=0 MIMALLOC_DECOMMIT_DELAY=0"
 }
 
 tier_tcmalloc()

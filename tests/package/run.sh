@@ -3,90 +3,13 @@
 #
 # run.sh [-s SUITE] - build the Debian packages, install, use and remove them, and print TAP
 #
-# SUITE is bookworm (Debian 12, the default) or trixie (Debian 13). Packages are built in one root
-# and used in another, which has nothing but what they depend on. Both are made once, from the
-# mirror of this machine, and kept in $INVLOCK_CACHE/package, or /var/cache/invlock/package: remove
-# a root to have it made anew. What a run writes into them goes to an overlay that is thrown away.
-set -uo pipefail
-here=$(cd "$(dirname "$0")" && pwd)
-root=$(cd "$here/../.." && pwd)
-cache=${INVLOCK_CACHE:-/var/cache/invlock}/package
-suite=bookworm
-if [ $# = 2 ] && [ "$1" = -s ]; then
-	suite=$2
-elif [ $# != 0 ]; then
-	echo "usage: run.sh [-s SUITE]" >&2
-	exit 2
-fi
+# Packages are built in one root and used in another, which has nothing but what they depend on.
+# roots.sh says what a root is, and which suites there are.
+# shellcheck source=tests/package/roots.sh
+. "$(dirname "$0")/roots.sh"
+
 build_packages=build-essential,debhelper,dh-dkms,dkms,dh-python,fakeroot,lintian,meson,ninja-build
 build_packages+=,pkgconf,clang,bpftool,libbpf-dev,liburing-dev,libjson-c-dev,python3
-nr=0
-failed=0
-
-skip_all()	# WHY
-{
-	echo "1..0 # SKIP $1"
-	exit 0
-}
-
-bail_out()	# WHY
-{
-	echo "Bail out! $1"
-	sed 's/^/# /' "$work/log" | tail -n 30
-	exit 1
-}
-
-[ "$(id -u)" = 0 ] || skip_all "a root to install packages in needs root"
-command -v mmdebstrap > /dev/null || skip_all "mmdebstrap is missing: scripts/deps.sh package"
-
-# everything below happens in a mount namespace: what is mounted goes with it
-if [ -z "${INVLOCK_PACKAGE_INSIDE:-}" ]; then
-	exec env INVLOCK_PACKAGE_INSIDE=1 unshare --mount "$here/run.sh" -s "$suite"
-fi
-work=$(mktemp -d)
-trap 'umount -l "$work"/*/merged "$work" 2> /dev/null; rm -rf "$work"' EXIT
-mount -t tmpfs -o size=4g tmpfs "$work" || exit 1
-
-base_root()	# NAME PACKAGES
-{
-	local dir=$cache/$suite-$1
-
-	[ -d "$dir" ] && return
-	mkdir -p "$cache" && rm -rf "$dir.new" &&
-	"$root/tests/vm/mirror.py" "$suite" > "$work/mirror.sources" &&
-	mmdebstrap --quiet --variant=minbase --include="$2" \
-		--aptopt='APT::Install-Recommends "false"' \
-		"$suite" "$dir.new" "$work/mirror.sources" && mv "$dir.new" "$dir"
-}
-
-enter_root()	# NAME: mount it, with what programs in it need
-{
-	local merged=$work/$1/merged
-
-	mkdir -p "$work/$1"/{upper,work,merged} &&
-	mount -t overlay overlay "$merged" -o \
-		"lowerdir=$cache/$suite-$1,upperdir=$work/$1/upper,workdir=$work/$1/work" &&
-	mount -t proc proc "$merged/proc" && mount --rbind /sys "$merged/sys" &&
-	mount --rbind /dev "$merged/dev" && cp /etc/resolv.conf /etc/hosts "$merged/etc/"
-}
-
-inside()	# NAME COMMAND...
-{
-	chroot "$work/$1/merged" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 \
-		HOME=/root DEBIAN_FRONTEND=noninteractive "${@:2}" < /dev/null
-}
-
-try()	# TITLE COMMAND...
-{
-	nr=$((nr + 1))
-	if "${@:2}" > "$work/log" 2>&1; then
-		echo "ok $nr - $1"
-	else
-		echo "not ok $nr - $1"
-		sed 's/^/# /' "$work/log" | tail -n 40
-		failed=1
-	fi
-}
 
 packages_build()
 {

@@ -1,0 +1,98 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: MIT
+#
+# Roots of Debian in which a test can do as it likes. The scripts of this folder source this file,
+# and have one option: [-s SUITE].
+#
+# SUITE is bookworm (Debian 12, the default) or trixie (Debian 13). A root is made once, from the
+# mirror of this machine, and kept in $INVLOCK_CACHE/package, or /var/cache/invlock/package: remove
+# it there to have it made anew. What a run writes into a root goes to an overlay that is thrown
+# away. Where this machine cannot make roots, the script ends with a skip.
+set -uo pipefail
+script=$(realpath "$0")
+root=$(realpath "$(dirname "$script")/../..")
+cache=${INVLOCK_CACHE:-/var/cache/invlock}/package
+suite=bookworm
+if [ $# = 2 ] && [ "$1" = -s ]; then
+	suite=$2
+elif [ $# != 0 ]; then
+	echo "usage: $(basename "$0") [-s SUITE]" >&2
+	exit 2
+fi
+nr=0
+failed=0
+
+skip_all()	# WHY
+{
+	echo "1..0 # SKIP $1"
+	exit 0
+}
+
+bail_out()	# WHY
+{
+	echo "Bail out! $1"
+	sed 's/^/# /' "$work/log" | tail -n 30
+	exit 1
+}
+
+[ "$(id -u)" = 0 ] || skip_all "a root to install packages in needs root"
+command -v mmdebstrap > /dev/null || skip_all "mmdebstrap is missing: scripts/deps.sh package"
+
+# everything below happens in a mount namespace: what is mounted goes with it
+if [ -z "${INVLOCK_PACKAGE_INSIDE:-}" ]; then
+	unshare --mount true || skip_all "this machine allows no mount namespace"
+	exec env INVLOCK_PACKAGE_INSIDE=1 unshare --mount "$script" -s "$suite"
+fi
+work=$(mktemp -d)
+trap 'umount -l "$work"/*/merged "$work" 2> /dev/null; rm -rf "$work"' EXIT
+mount -t tmpfs -o size=4g tmpfs "$work" || exit 1
+
+# base_root NAME PACKAGES - make the root $suite-NAME unless it is there
+base_root()
+{
+	local dir=$cache/$suite-$1
+
+	mkdir -p "$cache" && (
+		flock 9 || exit
+		[ -d "$dir" ] && exit
+		rm -rf "$dir.new" &&
+		"$root/tests/vm/mirror.py" "$suite" > "$work/mirror.sources" &&
+		mmdebstrap --quiet --variant=minbase --include="$2" \
+			--aptopt='APT::Install-Recommends "false"' \
+			"$suite" "$dir.new" "$work/mirror.sources" && mv "$dir.new" "$dir"
+	) 9> "$cache/lock"
+}
+
+# enter_root NAME [BASE] - mount the root BASE (NAME) as NAME, with what programs in it need
+#
+# The packages that apt-get fetches there are kept for the next run.
+enter_root()
+{
+	local merged=$work/$1/merged debs=$cache/$suite-debs
+
+	mkdir -p "$work/$1"/{upper,work,merged} "$debs/partial" &&
+	mount -t overlay overlay "$merged" -o \
+		"lowerdir=$cache/$suite-${2:-$1},upperdir=$work/$1/upper,workdir=$work/$1/work" &&
+	mount -t proc proc "$merged/proc" && mount --rbind /sys "$merged/sys" &&
+	mount --rbind /dev "$merged/dev" &&
+	mount --bind "$debs" "$merged/var/cache/apt/archives" &&
+	cp /etc/resolv.conf /etc/hosts "$merged/etc/"
+}
+
+inside()	# NAME COMMAND...
+{
+	chroot "$work/$1/merged" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 \
+		HOME=/root DEBIAN_FRONTEND=noninteractive "${@:2}" < /dev/null
+}
+
+try()	# TITLE COMMAND...
+{
+	nr=$((nr + 1))
+	if "${@:2}" > "$work/log" 2>&1; then
+		echo "ok $nr - $1"
+	else
+		echo "not ok $nr - $1"
+		sed 's/^/# /' "$work/log" | tail -n 40
+		failed=1
+	fi
+}
