@@ -29,6 +29,8 @@ static const char *const way_names[] = {
 	[INVLOCK_URING_UNWATCHED] = "unwatched",
 	[INVLOCK_URING_OTHER] = "other",
 	[INVLOCK_URING_UNALIGNED] = "unaligned",
+	[INVLOCK_URING_SCATTERED] = "scattered",
+	[INVLOCK_URING_UNSUPPORTED] = "unsupported",
 };
 
 _Static_assert(sizeof(way_names) / sizeof(way_names[0]) == INVLOCK_URING_NR_WAYS,
@@ -152,6 +154,7 @@ static struct invlock_uring *create(struct io_uring *ring, struct invlock_mm *mm
 		.align_mask = o->align - 1,
 		.max_bytes = o->max_bytes,
 		.one_thread = ring->flags & IORING_SETUP_SINGLE_ISSUER,
+		.vectors = ring_knows(ring, RING_READV_FIXED),
 		.options = *o,
 		.memlock_next = 1,
 	};

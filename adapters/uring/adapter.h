@@ -5,6 +5,7 @@
  *	adapter.c	open, close, stats
  *	align.c		which memory may be fixed
  *	prep.c		a request: which way it goes, and its end
+ *	vector.c	requests on several pieces of memory
  *	ring.c		the system calls on the ring's table
  *	slots.c		the fixed-buffer table: how the cache registers memory
  *	share.c		one cache and its table for several rings
@@ -66,6 +67,7 @@ struct invlock_uring {
 	uint64_t max_bytes;	/* 0 = no limit */
 	bool max_is_memlock;
 	bool one_thread;	/* IORING_SETUP_SINGLE_ISSUER */
+	bool vectors;		/* the kernel serves vectors in registered memory */
 	struct slots *slots;	/* of this adapter, or of its share */
 	struct invlock_uring_options options;	/* for rings that join */
 
@@ -85,8 +87,10 @@ struct invlock_uring {
 	uint64_t done __attribute__((aligned(64)));
 };
 
-/* IORING_SETUP_REGISTERED_FD_ONLY, which older headers lack */
-#define RING_NO_DESCRIPTOR	(1u << 15)
+/* what older headers lack */
+#define RING_NO_DESCRIPTOR	(1u << 15)	/* IORING_SETUP_REGISTERED_FD_ONLY */
+#define RING_READV_FIXED	60		/* IORING_OP_READV_FIXED */
+#define RING_WRITEV_FIXED	61		/* IORING_OP_WRITEV_FIXED */
 
 /* has the ring a descriptor, which means it on every thread? */
 bool ring_has_descriptor(const struct io_uring *ring);
@@ -101,6 +105,9 @@ int ring_update(struct io_uring *ring, unsigned int slot, const struct iovec *io
 
 /* copy one slot of a table into the same slot of another ring's; 0 or -errno */
 int ring_copy(struct io_uring *ring, const struct io_uring *from, unsigned int slot);
+
+/* does the kernel know this operation? */
+bool ring_knows(struct io_uring *ring, unsigned int opcode);
 
 /* a ring of the library's own, for its table alone: of @ring only the descriptor is set */
 int ring_open(struct io_uring *ring);
@@ -131,6 +138,19 @@ static inline uint64_t slot_handle(const struct slots *slots, unsigned int slot)
 {
 	return __atomic_load_n(&slots->handles[slot], __ATOMIC_ACQUIRE);
 }
+
+/*
+ * The way of a request on [addr, addr + len), with a pin if it is INVLOCK_URING_FIXED; or -errno.
+ * If not dense, the request uses so little of it that it is not registered for this request's sake.
+ */
+int choose_span(struct invlock_uring *uring, const void *addr, size_t len, bool dense,
+		struct invlock_pin *pin);
+
+/* Return: the way of a request that is not fixed; -EOWNERDEAD in a forked child */
+int choose_plain(const struct invlock_uring *uring, int way);
+
+/* The way of a request is decided: fill @op, and count. Return: the way */
+int op_begins(struct invlock_uring *uring, int way, struct invlock_uring_op *op);
 
 /* 0, or -EOWNERDEAD in a forked child */
 static inline int uring_alive(const struct invlock_uring *uring)

@@ -118,10 +118,13 @@ static int unfit(const struct invlock_uring *uring, size_t len, uint64_t start, 
 	return INVLOCK_URING_FIXED;
 }
 
-/* @err: what the cache answered when it was asked for a hit */
+/*
+ * @err: what the cache answered when it was asked for a hit
+ * @dense: the request uses at least half of the range, so the whole may be registered for it
+ */
 __attribute__((noinline))
-static int choose_slow(struct invlock_uring *uring, uint64_t first, size_t len, int err,
-			    struct invlock_pin *pin)
+static int choose_slow(struct invlock_uring *uring, uint64_t first, size_t len, int err, bool dense,
+		       struct invlock_pin *pin)
 {
 	uint64_t start = first & -uring->page, end = (first + len + uring->page - 1) & -uring->page;
 	int way;
@@ -133,6 +136,8 @@ static int choose_slow(struct invlock_uring *uring, uint64_t first, size_t len, 
 		return way;
 	if (err != -ENOENT)
 		return way_of(err);
+	if (!dense)
+		return INVLOCK_URING_SCATTERED;
 	if (refused_find(&uring->refused, start, end))
 		return INVLOCK_URING_KNOWN;
 	if (still_full(uring))
@@ -144,7 +149,7 @@ static int choose_slow(struct invlock_uring *uring, uint64_t first, size_t len, 
 	return register_range(uring, start, end, pin);
 }
 
-static int choose_plain(const struct invlock_uring *uring, int way)
+int choose_plain(const struct invlock_uring *uring, int way)
 {
 	int err = uring_alive(uring);
 
@@ -152,24 +157,24 @@ static int choose_plain(const struct invlock_uring *uring, int way)
 }
 
 /* Look for a hit before all other checks: memory that is never registered is never found. */
-static inline int choose_pin(struct invlock_uring *uring, const void *addr, size_t len,
+static inline int choose_pin(struct invlock_uring *uring, const void *addr, size_t len, bool dense,
 			     struct invlock_pin *pin)
 {
 	int err = invlock_cache_get(uring->cache, addr, len, INVLOCK_GET_CACHED, pin);
 
 	return __builtin_expect(!err, 1) ? INVLOCK_URING_FIXED :
-	       choose_slow(uring, (unsigned long)addr, len, err, pin);
+	       choose_slow(uring, (unsigned long)addr, len, err, dense, pin);
 }
 
 __attribute__((noinline))
-static int choose_shared(struct invlock_uring *uring, const void *addr, size_t len,
+static int choose_shared(struct invlock_uring *uring, const void *addr, size_t len, bool dense,
 			 struct invlock_pin *pin)
 {
 	int way, err;
 
 	/* first, so that what is dead is not charged any more when memory is registered */
 	share_tidy(uring);
-	way = choose_pin(uring, addr, len, pin);
+	way = choose_pin(uring, addr, len, dense, pin);
 	if (way != INVLOCK_URING_FIXED)
 		return way;
 	err = share_copy(uring, pin->handle);
@@ -181,10 +186,17 @@ static int choose_shared(struct invlock_uring *uring, const void *addr, size_t l
 }
 
 static inline int choose_range(struct invlock_uring *uring, const void *addr, size_t len,
-			       struct invlock_pin *pin)
+			       bool dense, struct invlock_pin *pin)
 {
 	return __builtin_expect(uring->share != NULL, 0) ?
-	       choose_shared(uring, addr, len, pin) : choose_pin(uring, addr, len, pin);
+	       choose_shared(uring, addr, len, dense, pin) :
+	       choose_pin(uring, addr, len, dense, pin);
+}
+
+int choose_span(struct invlock_uring *uring, const void *addr, size_t len, bool dense,
+		struct invlock_pin *pin)
+{
+	return choose_range(uring, addr, len, dense, pin);
 }
 
 static inline int choose(struct invlock_uring *uring, const void *addr, size_t len,
@@ -194,7 +206,18 @@ static inline int choose(struct invlock_uring *uring, const void *addr, size_t l
 		return choose_plain(uring, INVLOCK_URING_SMALL);
 	if ((unsigned long)addr & uring->align_mask)
 		return choose_plain(uring, INVLOCK_URING_UNALIGNED);
-	return choose_range(uring, addr, len, pin);
+	return choose_range(uring, addr, len, true, pin);
+}
+
+int op_begins(struct invlock_uring *uring, int way, struct invlock_uring_op *op)
+{
+	op->uring = uring;
+	op->way = way;
+	if (way == INVLOCK_URING_FIXED)
+		op->slot = slot_of(op->pin.handle);
+	/* Only one thread prepares, so this needs no RMW. */
+	__atomic_store_n(&uring->ways[way], uring_nr_prepared(uring, way) + 1, __ATOMIC_RELAXED);
+	return way;
 }
 
 int invlock_uring_begin(struct invlock_uring *uring, const void *buf, size_t len,
@@ -205,15 +228,7 @@ int invlock_uring_begin(struct invlock_uring *uring, const void *buf, size_t len
 	if (!uring || !op)
 		return -EINVAL;
 	way = choose(uring, buf, len, &op->pin);
-	if (way < 0)
-		return way;
-	op->uring = uring;
-	op->way = way;
-	if (way == INVLOCK_URING_FIXED)
-		op->slot = slot_of(op->pin.handle);
-	/* Only one thread prepares, so this needs no RMW. */
-	__atomic_store_n(&uring->ways[way], uring_nr_prepared(uring, way) + 1, __ATOMIC_RELAXED);
-	return way;
+	return way < 0 ? way : op_begins(uring, way, op);
 }
 
 /* a way or -errno */
@@ -238,7 +253,7 @@ int invlock_uring_prime(struct invlock_uring *uring, void *addr, size_t len)
 	for (at = first; at < end; at += URING_MAX_BUFFER) {
 		size_t piece = end - at < URING_MAX_BUFFER ? end - at : URING_MAX_BUFFER;
 
-		way = choose_range(uring, (void *)(unsigned long)at, piece, &pin);
+		way = choose_range(uring, (void *)(unsigned long)at, piece, true, &pin);
 		if (way)
 			return way;
 		invlock_cache_put(&pin);

@@ -78,6 +78,17 @@ __attribute__((weak)) int ring_copy(struct io_uring *ring, const struct io_uring
 	return ring_register(ring, RING_COPY_SLOTS, &copy, 1);
 }
 
+__attribute__((weak)) bool ring_knows(struct io_uring *ring, unsigned int opcode)
+{
+	struct {
+		struct io_uring_probe head;
+		struct io_uring_probe_op ops[256];
+	} probe = {};
+
+	return !ring_register(ring, IORING_REGISTER_PROBE, &probe, 256) &&
+	       probe.ops[opcode].flags & IO_URING_OP_SUPPORTED;
+}
+
 int ring_open(struct io_uring *ring)
 {
 	struct io_uring_params params = {};

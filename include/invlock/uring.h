@@ -57,9 +57,9 @@ struct invlock_uring;
  * invlock_uring_stats.ways. Append only.
  */
 enum invlock_uring_way {
-	INVLOCK_URING_FIXED	= 0,	/* READ_FIXED, WRITE_FIXED */
+	INVLOCK_URING_FIXED	= 0,	/* with a registered buffer */
 	INVLOCK_URING_SMALL	= 1,	/* shorter than min_len, or empty */
-	INVLOCK_URING_LARGE	= 2,	/* longer than 1 GiB, or than max_bytes */
+	INVLOCK_URING_LARGE	= 2,	/* longer than 1 GiB (a vector: 8 MiB), or than max_bytes */
 	INVLOCK_URING_REFUSED	= 3,	/* the kernel does not register this memory: a hole, */
 					/* read-only, a mapped file; asked now */
 	INVLOCK_URING_KNOWN	= 4,	/* refused or unwatched, as an earlier request found */
@@ -71,6 +71,9 @@ enum invlock_uring_way {
 					/* see a change; or it can no longer tell any change */
 	INVLOCK_URING_OTHER	= 10,	/* another error of the registration */
 	INVLOCK_URING_UNALIGNED	= 11,	/* the memory is not aligned to options.align */
+	INVLOCK_URING_SCATTERED	= 12,	/* a vector: so much lies between its elements that they */
+					/* are not registered together */
+	INVLOCK_URING_UNSUPPORTED = 13,	/* the kernel has no such request for registered memory */
 	INVLOCK_URING_NR_WAYS
 };
 
@@ -264,6 +267,60 @@ int invlock_uring_prep_write(struct invlock_uring *uring, struct io_uring_sqe *s
 int invlock_uring_prep_send_zc(struct invlock_uring *uring, struct io_uring_sqe *sqe, int fd,
 			       const void *buf, size_t len, int flags, unsigned int zc_flags,
 			       struct invlock_uring_op *op);
+
+/**
+ * invlock_uring_prep_readv() - prepare a read into several pieces of memory
+ * @uring: the adapter
+ * @sqe: from io_uring_get_sqe() of its ring
+ * @fd: as for io_uring_prep_readv()
+ * @iov: the pieces, which are read now, and by the kernel when the request is submitted
+ * @nr: how many
+ * @offset: in the file; (uint64_t)-1 = the file's own position
+ * @op: not in use by another request
+ *
+ * Fixed if all pieces lie in one registration, as those of a pool do that was registered with
+ * invlock_uring_prime(). If they do not, the range from the first to the last piece is registered,
+ * provided that the pieces are at least half of it; else the request goes plain
+ * (INVLOCK_URING_SCATTERED). So does a vector with an empty piece (INVLOCK_URING_SMALL), which the
+ * kernel serves only plain, and one of more than 8 MiB (INVLOCK_URING_LARGE), for which it may lack
+ * memory.
+ * options.min_len is asked of all pieces together, options.align of each.
+ *
+ * Needs Linux 6.15 to be fixed; before, it goes plain (INVLOCK_URING_UNSUPPORTED). For the flags of
+ * preadv2(2), set @sqe->rw_flags afterwards.
+ * Context, return: as for invlock_uring_prep_read(); -EINVAL also for NULL as @iov with @nr not 0.
+ * Since: 0.1
+ */
+int invlock_uring_prep_readv(struct invlock_uring *uring, struct io_uring_sqe *sqe, int fd,
+			     const struct iovec *iov, unsigned int nr, uint64_t offset,
+			     struct invlock_uring_op *op);
+
+/**
+ * invlock_uring_prep_writev() - prepare a write from several pieces of memory
+ *
+ * Parameters, context, return: as for invlock_uring_prep_readv(). Since: 0.1
+ */
+int invlock_uring_prep_writev(struct invlock_uring *uring, struct io_uring_sqe *sqe, int fd,
+			      const struct iovec *iov, unsigned int nr, uint64_t offset,
+			      struct invlock_uring_op *op);
+
+/**
+ * invlock_uring_prep_sendmsg_zc() - prepare a send without a copy, from several pieces of memory
+ * @uring: the adapter
+ * @sqe: from io_uring_get_sqe() of its ring
+ * @fd: a socket
+ * @msg: as for sendmsg(2); its pieces are read now, and all of it when the request is submitted
+ * @flags: as for sendmsg(2)
+ * @op: not in use by another request
+ *
+ * Which pieces are fixed, and on which kernels: as for invlock_uring_prep_readv(). Its CQEs, and
+ * when it is done: as for invlock_uring_prep_send_zc(). Needs Linux 6.1: before, the CQE says
+ * -EINVAL.
+ * Context, return: as for invlock_uring_prep_readv(). Since: 0.1
+ */
+int invlock_uring_prep_sendmsg_zc(struct invlock_uring *uring, struct io_uring_sqe *sqe, int fd,
+				  const struct msghdr *msg, unsigned int flags,
+				  struct invlock_uring_op *op);
 
 /**
  * invlock_uring_begin() - decide how a request goes, and leave its preparation to the program
