@@ -85,6 +85,12 @@ int mm_sees(const struct monitor *monitor, u64 seen, u64 need, struct invlock_wh
 		       "name another monitor, or need fewer kinds if they cannot happen");
 }
 
+bool monitor_can_be_chosen(const struct monitor *monitor, u64 seen, u64 exact, u64 need)
+{
+	return !monitor->sees_what_it_is_told && !(need & ~(seen | monitor->refused)) &&
+	       !(need & monitor->exact & ~exact);
+}
+
 int mm_is_exact(const struct invlock_mm *mm, u64 need, struct invlock_why *why)
 {
 	struct invlock_why how = { "" };
@@ -191,12 +197,15 @@ static int open_named(const struct invlock_mm_options *options, struct invlock_m
 }
 
 /* A monitor that may miss changes is chosen only by its name: else close it. Locks: mm_lock() */
-static int close_unless_exact(struct invlock_mm *mm, u64 need, struct invlock_why *why)
+static int close_unless_chosen(struct invlock_mm *mm, u64 need, struct invlock_why *why)
 {
-	int err = mm_is_exact(mm, need, why);
+	int err;
 
-	if (err)
-		close_locked(mm);
+	if (monitor_can_be_chosen(mm->monitor, mm->seen, mm->exact, need))
+		return 0;
+	/* open_one() has checked all the rest */
+	err = mm_is_exact(mm, need, why);
+	close_locked(mm);
 	return err;
 }
 
@@ -216,7 +225,7 @@ static int open_first(const struct invlock_mm_options *options, const char *only
 		one.text[0] = '\0';
 		err = open_one(i, options, ret_mm, &one);
 		if (!err)
-			err = close_unless_exact(*ret_mm, options->need, &one);
+			err = close_unless_chosen(*ret_mm, options->need, &one);
 		if (!err)
 			return 0;
 		explain_more(why, "%s%s: %s", between, monitors[i]->name, one.text);

@@ -9,7 +9,8 @@ _invlock()
 
 	case $before in
 	-m | --monitor)
-		words="kmod bpf uffd manual" ;;
+		words="kmod bpf uffd"
+		[ "${COMP_WORDS[1]}" = prove ] || words="$words manual" ;;
 	--device)
 		words="uring soft" ;;
 	--file)

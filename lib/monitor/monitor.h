@@ -76,6 +76,13 @@ extern const struct monitor *const monitors[];
 /* Return: the monitor's name in INVLOCK_MONITOR, which need not exist; NULL = it is not set. */
 const char *monitor_in_environment(void);
 
+/*
+ * May a cache that needs @need choose the monitor, which on this machine sees @seen, and of that
+ * @exact exactly? It never chooses one that sees what it is told, and none that is less exact here
+ * than elsewhere: the program has to name these.
+ */
+bool monitor_can_be_chosen(const struct monitor *monitor, u64 seen, u64 exact, u64 need);
+
 /* Return: how a program can do without the kinds in @missing; NULL = this monitor has no advice. */
 const char *monitor_advice(const struct monitor *monitor, u64 missing);
 

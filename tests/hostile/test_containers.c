@@ -183,7 +183,7 @@ static void next_monitor_is_taken(bool (*prepare)(long arg), const char *complai
 TEST(in_a_user_namespace_bpf_is_refused_and_the_next_monitor_is_chosen)
 {
 	/* The process has the capabilities, but the kernel does not count those of a namespace. */
-	next_monitor_is_taken(user_namespace, "BPF");
+	next_monitor_is_taken(user_namespace, "inside a user namespace");
 }
 
 TEST(without_capabilities_bpf_names_them_and_the_next_monitor_is_chosen)

@@ -339,6 +339,8 @@ def bash_completes_commands_options_and_monitors():
     assert _completes('doctor', '--') == {'--help', '--json', '--monitor'}
     assert {'--file', '--seconds', '--threads'} <= _completes('prove', '')
     assert _completes('prove', '--monitor', 'u') == {'uffd'}
+    assert _completes('prove', '--monitor', 'm') == set()
+    assert _completes('doctor', '--monitor', 'm') == {'manual'}
     assert _completes('nonsense', '') == set()
 
 

@@ -109,6 +109,7 @@ follow()	# DOCUMENT
 		fi
 	done
 	try "$1: nothing is left when it is uninstalled" nothing_is_left "$name"
+	keep_debs "$name"
 	# the next document needs the memory
 	umount -l "$work/$name/merged" && rm -rf "${work:?}/$name"
 }

@@ -65,18 +65,30 @@ base_root()
 
 # enter_root NAME [BASE] - mount the root BASE (NAME) as NAME, with what programs in it need
 #
-# The packages that apt-get fetches there are kept for the next run.
+# Packages that earlier runs have fetched are there: see keep_debs.
 enter_root()
 {
 	local merged=$work/$1/merged debs=$cache/$suite-debs
 
-	mkdir -p "$work/$1"/{upper,work,merged} "$debs/partial" &&
+	mkdir -p "$work/$1"/{upper,work,merged,debs,debs-work} "$debs" &&
 	mount -t overlay overlay "$merged" -o \
 		"lowerdir=$cache/$suite-${2:-$1},upperdir=$work/$1/upper,workdir=$work/$1/work" &&
 	mount -t proc proc "$merged/proc" && mount --rbind /sys "$merged/sys" &&
 	mount --rbind /dev "$merged/dev" &&
-	mount --bind "$debs" "$merged/var/cache/apt/archives" &&
+	mount -t overlay overlay "$merged/var/cache/apt/archives" -o \
+		"lowerdir=$debs,upperdir=$work/$1/debs,workdir=$work/$1/debs-work" &&
 	cp /etc/resolv.conf /etc/hosts "$merged/etc/"
+}
+
+# keep_debs NAME - keep what apt-get has fetched there for the next run
+keep_debs()
+{
+	local deb to
+
+	for deb in "$work/$1"/debs/*.deb; do
+		to=$cache/$suite-debs/$(basename "$deb")
+		[ ! -f "$deb" ] || [ -e "$to" ] || { cp "$deb" "$to.$$" && mv "$to.$$" "$to"; }
+	done
 }
 
 inside()	# NAME COMMAND...

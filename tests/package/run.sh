@@ -65,8 +65,9 @@ as_user()	# COMMAND...
 
 tools_prove_as_an_ordinary_user()
 {
-	as_user invlock --version &&
-	as_user invlock prove --seconds 2 --device soft --monitor manual &&
+	as_user invlock --version || return
+	# with a kernel older than 6.7 no monitor is for an ordinary user
+	as_user invlock prove --seconds 2 --device soft || [ "$?" = 3 ] || return
 	inside clean sh -c 'invlock doctor -m manual; [ $? = 1 ]'
 }
 
@@ -139,4 +140,5 @@ try "the example of the README compiles and runs" readme_example_runs
 try "Python uses the library" python_uses_the_library
 try "DKMS builds the module against the headers of the suite's kernel" dkms_builds_the_module
 try "nothing is left when all is removed" nothing_is_left
+keep_debs clean
 exit "$failed"

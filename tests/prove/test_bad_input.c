@@ -42,7 +42,7 @@ TEST(a_number_that_is_malformed_zero_negative_or_too_large_is_refused)
 TEST(unknown_names_are_refused_and_the_known_ones_listed)
 {
 	PROVE(&said, NULL, "--monitor", "crystal-ball");
-	refused(2, "manual");
+	refused(2, "uffd");
 	PROVE(&said, NULL, "--device", "abacus");
 	refused(2, "soft");
 	PROVE(&said, NULL, "--wish");
@@ -51,6 +51,16 @@ TEST(unknown_names_are_refused_and_the_known_ones_listed)
 	refused(2, "--file");
 	PROVE(&said, NULL, "more");
 	refused(2, "more");
+}
+
+TEST(manual_cannot_be_proved_whoever_names_it)
+{
+	PROVE(&said, NULL, "--monitor", "manual");
+	refused(2, "manual cannot be proved");
+	setenv("INVLOCK_MONITOR", "manual", 1);
+	PROVE(&said, NULL, "--seconds", "1");
+	unsetenv("INVLOCK_MONITOR");
+	refused(2, "only a program that reports its changes may name manual");
 }
 
 static void with_file(const char *path, int code, const char *names)

@@ -4,7 +4,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <sched.h>
+#include <stdbool.h>
+#include <stdio.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -19,6 +23,39 @@ static bool drop_rights(void)
 	       !setresuid(NOBODY, NOBODY, NOBODY);
 }
 
+static bool hide_proc(void)
+{
+	return !unshare(CLONE_NEWNS) && !mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) &&
+	       !mount("tmpfs", "/proc", "tmpfs", 0, NULL);
+}
+
+static bool enter_user_namespace(void)
+{
+	char map[40];
+	int len = snprintf(map, sizeof(map), "0 %u 1", geteuid()), fd, written;
+
+	if (unshare(CLONE_NEWUSER))
+		return false;
+	fd = open("/proc/self/uid_map", O_WRONLY | O_CLOEXEC);
+	written = write(fd, map, len);
+	close(fd);
+	return written == len;
+}
+
+static bool go(enum surroundings where)
+{
+	switch (where) {
+	case AS_NOBODY:
+		return drop_rights();
+	case IN_USER_NAMESPACE:
+		return enter_user_namespace();
+	case WITHOUT_PROC:
+		return hide_proc();
+	default:
+		return true;
+	}
+}
+
 static int keep(int fd, char *ret_text)
 {
 	ssize_t len = pread(fd, ret_text, MAX_OUTPUT - 1, 0);
@@ -30,7 +67,7 @@ static int keep(int fd, char *ret_text)
 	return 0;
 }
 
-int run(const char *program, char *const *argv, bool unprivileged, struct ran *ret)
+int run(const char *program, char *const *argv, enum surroundings where, struct ran *ret)
 {
 	/* Opened with our rights, because user nobody may not reach the file by its path. */
 	int file = open(program, O_RDONLY | O_CLOEXEC);
@@ -44,8 +81,8 @@ int run(const char *program, char *const *argv, bool unprivileged, struct ran *r
 	if (!pid) {
 		dup2(out, STDOUT_FILENO);
 		dup2(err, STDERR_FILENO);
-		if (unprivileged && !drop_rights())
-			_exit(126);
+		if (!go(where))
+			_exit(NO_SURROUNDINGS);
 		fexecve(file, argv, environ);
 		_exit(127);
 	}

@@ -3,8 +3,6 @@
 #ifndef INVLOCK_TESTS_TOOL_RIG_H
 #define INVLOCK_TESTS_TOOL_RIG_H
 
-#include <stdbool.h>
-
 #define MAX_OUTPUT	(1 << 18)
 
 struct ran {
@@ -13,10 +11,16 @@ struct ran {
 	char err[MAX_OUTPUT];
 };
 
-/*
- * Runs a program; argv ends with NULL. unprivileged: as user nobody, without capabilities. Return:
- * 0, or -1 and errno
- */
-int run(const char *program, char *const *argv, bool unprivileged, struct ran *ret);
+enum surroundings {
+	AS_WE_ARE,
+	AS_NOBODY,		/* without root's rights */
+	IN_USER_NAMESPACE,	/* with all capabilities of a namespace of its own: unshare -Ur */
+	WITHOUT_PROC,
+};
+
+#define NO_SURROUNDINGS	125	/* exit code: this machine does not allow them */
+
+/* Runs a program; argv ends with NULL. Return: 0, or -1 and errno */
+int run(const char *program, char *const *argv, enum surroundings where, struct ran *ret);
 
 #endif /* INVLOCK_TESTS_TOOL_RIG_H */

@@ -9,11 +9,11 @@
 
 static struct ran ran;
 
-#define RUN(unprivileged, ...)						\
+#define RUN(where, ...)						\
 do {									\
 	char *const argv[] = { "invlock", __VA_ARGS__, NULL };		\
 									\
-	assert_int_equal(run(TOOL, argv, unprivileged, &ran), 0);	\
+	assert_int_equal(run(TOOL, argv, where, &ran), 0);	\
 } while (0)
 
 static struct json_object *member(struct json_object *o, const char *key)
@@ -63,7 +63,7 @@ TEST(json_has_a_verdict_for_every_change_and_monitor)
 	const struct map_change *c;
 	unsigned int nr;
 
-	RUN(false, "doctor", "--json");
+	RUN(AS_WE_ARE, "doctor", "--json");
 	assert_in_range(ran.code, 0, 1);
 	assert_string_equal(ran.err, "");
 	o = parse();
@@ -95,7 +95,7 @@ TEST(json_tells_of_monitors_and_host)
 	};
 	struct json_object *o, *m, *host;
 
-	RUN(false, "doctor", "--json");
+	RUN(AS_WE_ARE, "doctor", "--json");
 	o = parse();
 	assert_string_equal(text(o, "version"), invlock_version());
 	assert_true(*text(o, "recommendation"));
@@ -144,10 +144,10 @@ TEST(the_report_for_people_lists_the_same_in_100_columns)
 	unsigned int nr_rows = 0, nr = 0;
 	char *line, *rest = ran.out;
 
-	RUN(false, "doctor", "--json");
+	RUN(AS_WE_ARE, "doctor", "--json");
 	o = parse();
 	list = member(o, "changes");
-	RUN(false, "doctor");
+	RUN(AS_WE_ARE, "doctor");
 	assert_in_range(ran.code, 0, 1);
 	assert_null(strchr(ran.out, '\033'));
 	while ((line = strsep(&rest, "\n"))) {
@@ -171,7 +171,7 @@ TEST(doctor_repeats_the_advice_of_the_error_where_only_uffd_works)
 {
 	struct json_object *o;
 
-	RUN(true, "doctor", "--json");
+	RUN(AS_NOBODY, "doctor", "--json");
 	o = parse();
 	if (member(o, "chosen") || !json_object_get_boolean(member(monitor_named(o, "uffd"),
 								   "usable")))
@@ -181,16 +181,72 @@ TEST(doctor_repeats_the_advice_of_the_error_where_only_uffd_works)
 	json_object_put(o);
 }
 
+/* Runs doctor for people, and returns the first line that has this text. */
+static char *line_with(enum surroundings where, const char *word)
+{
+	char *at, *end;
+
+	RUN(where, "doctor");
+	if (ran.code == NO_SURROUNDINGS)
+		return NULL;
+	assert_in_range(ran.code, 0, 1);
+	at = strstr(ran.out, word);
+	if (!at)
+		fail_msg("nothing about %s: %s", word, ran.out);
+	end = strstr(at, "\n  ");
+	if (end)
+		*end = '\0';
+	return at;
+}
+
+TEST(the_recommendation_comes_first)
+{
+	char *at = line_with(AS_WE_ARE, "\nRecommendation\n");
+
+	assert_ptr_equal(strchr(ran.out, '\n') + 1, at);
+}
+
+TEST(in_a_user_namespace_capabilities_do_not_count)
+{
+	char *line = line_with(IN_USER_NAMESPACE, "  capabilities  CAP");
+	struct json_object *o;
+
+	if (!line)
+		TEST_SKIP("no user namespace can be entered here");
+	assert_non_null(strstr(line, "CAP_BPF no, CAP_PERFMON no, CAP_IPC_LOCK no. This"));
+	line = line_with(IN_USER_NAMESPACE, "  memlock");
+	assert_null(strstr(line, "CAP_IPC_LOCK"));
+	RUN(IN_USER_NAMESPACE, "doctor", "--json", "--monitor", "bpf");
+	o = parse();
+	assert_true(json_object_get_boolean(member(member(o, "host"), "user_namespace")));
+	assert_non_null(strstr(text(monitor_named(o, "bpf"), "reason"), "inside a user namespace"));
+	json_object_put(o);
+}
+
+TEST(what_is_unknown_is_not_printed_as_a_number)
+{
+	char *line = line_with(WITHOUT_PROC, "  mappings");
+
+	if (!line)
+		TEST_SKIP("only root can hide /proc");
+	assert_non_null(strstr(line, "an unknown number in this process"));
+	assert_non_null(strstr(line, "how many there may be is unknown"));
+	line = line_with(WITHOUT_PROC, "This host");
+	assert_null(strstr(line, "-1"));
+}
+
 TEST(doctor_says_which_monitor_the_environment_selects)
 {
 	struct json_object *o;
 
 	setenv("INVLOCK_MONITOR", "uffd", 1);
-	RUN(false, "doctor", "--json");
+	RUN(AS_WE_ARE, "doctor", "--json");
 	unsetenv("INVLOCK_MONITOR");
 	assert_int_equal(ran.code, 1);
 	o = parse();
 	assert_null(member(o, "chosen"));
+	if (json_object_get_boolean(member(monitor_named(o, "uffd"), "usable")))
+		assert_string_equal(text(o, "with_fewer_kinds"), "uffd");
 	assert_non_null(strstr(text(o, "recommendation"), "unset INVLOCK_MONITOR"));
 	json_object_put(o);
 }
@@ -199,7 +255,7 @@ TEST(one_monitor_can_be_asked_for)
 {
 	struct json_object *o;
 
-	RUN(false, "doctor", "--monitor", "manual", "--json");
+	RUN(AS_WE_ARE, "doctor", "--monitor", "manual", "--json");
 	/* manual is only used when it is asked for, so the answer is no */
 	assert_int_equal(ran.code, 1);
 	o = parse();
@@ -219,31 +275,31 @@ static void is_usage_error(const char *word)
 
 TEST(a_bad_option_is_named_in_one_sentence)
 {
-	RUN(false, "doctor", "--colour");
+	RUN(AS_WE_ARE, "doctor", "--colour");
 	is_usage_error("--colour");
-	RUN(false, "doctor", "--monitor");
+	RUN(AS_WE_ARE, "doctor", "--monitor");
 	is_usage_error("--monitor");
-	RUN(false, "doctor", "--monitor", "crystal-ball");
+	RUN(AS_WE_ARE, "doctor", "--monitor", "crystal-ball");
 	is_usage_error("crystal-ball");
-	RUN(false, "doctor", "now");
+	RUN(AS_WE_ARE, "doctor", "now");
 	is_usage_error("now");
-	RUN(false, "cure");
+	RUN(AS_WE_ARE, "cure");
 	is_usage_error("cure");
-	RUN(false, "--cure");
+	RUN(AS_WE_ARE, "--cure");
 	is_usage_error("--cure");
-	RUN(false, NULL);
+	RUN(AS_WE_ARE, NULL);
 	is_usage_error("--help");
 }
 
 TEST(help_and_version_go_to_stdout)
 {
-	RUN(false, "--version");
+	RUN(AS_WE_ARE, "--version");
 	assert_int_equal(ran.code, 0);
 	assert_non_null(strstr(ran.out, invlock_version()));
-	RUN(false, "--help");
+	RUN(AS_WE_ARE, "--help");
 	assert_int_equal(ran.code, 0);
 	assert_non_null(strstr(ran.out, "doctor"));
-	RUN(false, "doctor", "--help");
+	RUN(AS_WE_ARE, "doctor", "--help");
 	assert_int_equal(ran.code, 0);
 	assert_non_null(strstr(ran.out, "--monitor"));
 	assert_string_equal(ran.err, "");
@@ -275,11 +331,11 @@ TEST(the_manual_page_has_every_option)
 	assert_non_null(f);
 	page[fread(page, 1, sizeof(page) - 1, f)] = '\0';
 	fclose(f);
-	RUN(false, "--help");
+	RUN(AS_WE_ARE, "--help");
 	is_on_the_page(page);
-	RUN(false, "doctor", "--help");
+	RUN(AS_WE_ARE, "doctor", "--help");
 	is_on_the_page(page);
-	RUN(false, "prove", "--help");
+	RUN(AS_WE_ARE, "prove", "--help");
 	assert_int_equal(ran.code, 0);
 	is_on_the_page(page);
 }
@@ -288,7 +344,7 @@ TEST(without_privilege_bpf_gives_its_reason_and_the_answer_is_no)
 {
 	struct json_object *o, *bpf;
 
-	RUN(true, "doctor", "--json");
+	RUN(AS_NOBODY, "doctor", "--json");
 	assert_int_equal(ran.code, 1);
 	o = parse();
 	bpf = monitor_named(o, "bpf");

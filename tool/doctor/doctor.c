@@ -45,11 +45,13 @@ static unsigned int broken_claims(const struct finding *f)
 	return nr;
 }
 
-static bool can_be_chosen(const struct finding *f)
+/* Does this monitor work, and has the user not excluded it? */
+static bool works(const struct finding *f)
 {
-	return !f->err && !f->monitor->sees_what_it_is_told && !finding_lacks(f) &&
-	       !(INVLOCK_KINDS_DEFAULT & f->monitor->exact & ~f->exact) &&
-	       f->selftest == SELFTEST_PASSED;
+	const char *environment = monitor_in_environment();
+
+	return !f->err && f->selftest == SELFTEST_PASSED &&
+	       (!environment || !strcmp(environment, f->monitor->name));
 }
 
 /* What can happen if a monitor does not see this kind, or why nothing happens. */
@@ -93,40 +95,53 @@ void result_reason(const struct finding *f, const struct map_change *c,
 static void recommend_remedy(struct report *r, const char *only)
 {
 	struct invlock_why *to = &r->recommendation;
-	const char *environment = monitor_in_environment(), *advice;
+	const struct finding *f = r->with_fewer_kinds;
+	const char *environment = monitor_in_environment();
 	char names[KIND_NAMES];
 
 	if (only) {
 		explain(to, 0, "caches use %s only if the program names it or needs fewer kinds; "
 			"run `invlock doctor` without --monitor to try all monitors", only);
 	} else {
-		explain(to, 0, "caches that need every kind marked * cannot choose a monitor here, "
-			"so they do not open. Follow the advice under \"Monitors\"");
+		explain(to, 0, "caches that need every kind marked * below cannot choose a monitor "
+			"here, so they do not open. Follow the advice under \"Monitors\"");
 		if (environment)
 			explain_more(to, ", or unset INVLOCK_MONITOR, which leaves only %.100s to "
 				     "choose", environment);
 	}
+	if (f) {
+		name_kinds(names, finding_lacks(f));
+		explain_more(to, ". Where that cannot be had, %s works. It does not see %s; %s",
+			     f->monitor->name, names,
+			     monitor_advice(f->monitor, finding_lacks(f)));
+	}
+}
+
+/* Find what a cache chooses: the first monitor that works and sees what the cache needs. */
+static void choose(struct report *r)
+{
 	for (unsigned int i = 0; i < r->nr_findings; i++) {
 		const struct finding *f = &r->findings[i];
 
-		advice = monitor_advice(f->monitor, finding_lacks(f));
-		name_kinds(names, finding_lacks(f));
-		if (advice && !f->err && f->selftest == SELFTEST_PASSED)
-			explain_more(to, ". Where that cannot be had, %s works. It does not see "
-				     "%s; %s", f->monitor->name, names, advice);
+		if (!works(f))
+			continue;
+		if (!r->chosen && monitor_can_be_chosen(f->monitor, f->seen, f->exact,
+							INVLOCK_KINDS_DEFAULT))
+			r->chosen = f;
+		if (!r->with_fewer_kinds && monitor_advice(f->monitor, finding_lacks(f)) &&
+		    monitor_can_be_chosen(f->monitor, f->seen, f->exact, f->monitor->ready))
+			r->with_fewer_kinds = f;
 	}
+	if (r->chosen)
+		r->with_fewer_kinds = NULL;
 }
 
 /* @only: the monitor that the user has named, or NULL if all were tried */
 static void recommend(struct report *r, const char *only)
 {
-	const char *environment = monitor_in_environment();
 	unsigned int broken;
 
-	for (unsigned int i = 0; i < r->nr_findings && !r->chosen; i++)
-		if (can_be_chosen(&r->findings[i]) &&
-		    (!environment || !strcmp(environment, r->findings[i].monitor->name)))
-			r->chosen = &r->findings[i];
+	choose(r);
 	broken = r->chosen ? broken_claims(r->chosen) : 0;
 	if (broken) {
 		explain(&r->recommendation, 0, "do not cache on this host: caches would choose %s, "
@@ -136,7 +151,8 @@ static void recommend(struct report *r, const char *only)
 	} else if (r->chosen) {
 		explain(&r->recommendation, 0, "nothing to do: caches choose %s, which sees every "
 			"kind of change that they need by default%s", r->chosen->monitor->name,
-			environment ? ". INVLOCK_MONITOR leaves no other to choose" : "");
+			monitor_in_environment() ?
+			". INVLOCK_MONITOR leaves no other to choose" : "");
 	} else {
 		recommend_remedy(r, only);
 	}

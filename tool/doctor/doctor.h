@@ -40,6 +40,7 @@ struct host {
 	u64 memlock, memlock_most;	/* bytes; RLIM_INFINITY = no limit */
 	long max_map_count;		/* -1 = unknown */
 	long mappings;			/* of this process; -1 = unknown */
+	bool user_namespace;		/* in which capabilities do not count */
 	bool cap_bpf, cap_perfmon, cap_ipc_lock;
 	long uring_disabled;		/* the sysctl; -1 = this kernel has none */
 	int uring_error;		/* errno of a real attempt, or 0 */
@@ -54,6 +55,8 @@ struct report {
 	unsigned int nr_findings;
 	unsigned int nr_changes;
 	const struct finding *chosen;	/* what a cache would choose; NULL = none */
+	/* if there is none: what it would choose if it needed fewer kinds; NULL = none either */
+	const struct finding *with_fewer_kinds;
 	struct invlock_why recommendation;
 };
 

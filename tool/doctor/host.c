@@ -77,6 +77,7 @@ void probe_host(struct host *host)
 	host->memlock_most = memlock.rlim_max;
 	host->max_map_count = read_number("/proc/sys/vm/max_map_count");
 	host->mappings = count_lines("/proc/self/maps");
+	host->user_namespace = in_user_namespace();
 	host->cap_bpf = has_capability(CAP_BPF);
 	host->cap_perfmon = has_capability(CAP_PERFMON);
 	host->cap_ipc_lock = has_capability(CAP_IPC_LOCK);

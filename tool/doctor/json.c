@@ -53,6 +53,7 @@ static json *monitor_json(const struct report *r, const struct finding *f)
 	json_object_object_add(o, "exact", kinds(f->exact));
 	json_object_object_add(o, "refuses", kinds(f->monitor->refused & ~f->seen));
 	json_object_object_add(o, "lacks", kinds(reports ? 0 : finding_lacks(f)));
+	json_object_object_add(o, "enough", kinds(f->monitor->ready));
 	return o;
 }
 
@@ -91,6 +92,7 @@ static json *host_json(const struct host *h)
 	add_number(o, "memlock_most", h->memlock_most, h->memlock_most == RLIM_INFINITY);
 	add_number(o, "max_map_count", h->max_map_count, h->max_map_count < 0);
 	add_number(o, "mappings", h->mappings, h->mappings < 0);
+	add_flag(o, "user_namespace", h->user_namespace);
 	add_flag(caps, "bpf", h->cap_bpf);
 	add_flag(caps, "perfmon", h->cap_perfmon);
 	add_flag(caps, "ipc_lock", h->cap_ipc_lock);
@@ -122,6 +124,8 @@ int print_json(const struct report *r)
 	json_object_object_add(o, "host", host_json(&r->host));
 	json_object_object_add(o, "chosen", r->chosen ?
 			       json_object_new_string(r->chosen->monitor->name) : NULL);
+	json_object_object_add(o, "with_fewer_kinds", r->with_fewer_kinds ?
+			       json_object_new_string(r->with_fewer_kinds->monitor->name) : NULL);
 	add_text(o, "recommendation", r->recommendation.text);
 	err = puts(json_object_to_json_string_ext(o, JSON_C_TO_STRING_PRETTY |
 						  JSON_C_TO_STRING_SPACED |

@@ -178,35 +178,65 @@ static void print_reasons(const struct report *r)
 	}
 }
 
-static void format_bytes(u64 bytes, char *ret_text, size_t len)
+static void print_capabilities(const struct host *h)
 {
-	if (bytes == RLIM_INFINITY)
-		snprintf(ret_text, len, "unlimited");
+	paragraph("capabilities", "CAP_BPF %s, CAP_PERFMON %s, CAP_IPC_LOCK %s%s",
+		  h->cap_bpf ? "yes" : "no", h->cap_perfmon ? "yes" : "no",
+		  h->cap_ipc_lock ? "yes" : "no", h->user_namespace ?
+		  ". This process is in a user namespace, and what it has there does not count" :
+		  "");
+}
+
+static void print_memlock(const struct host *h)
+{
+	unsigned long long now = h->memlock / 1024, most = h->memlock_most / 1024;
+
+	if (h->memlock == RLIM_INFINITY)
+		paragraph("memlock", "unlimited");
+	else if (h->cap_ipc_lock)
+		paragraph("memlock", "%llu KiB, and CAP_IPC_LOCK lifts this limit", now);
+	else if (h->memlock_most == RLIM_INFINITY)
+		paragraph("memlock", "a program may register %llu KiB, or as much as it likes "
+			  "after `ulimit -l unlimited`", now);
+	else if (most > now)
+		paragraph("memlock", "a program may register %llu KiB, or %llu KiB after "
+			  "`ulimit -l %llu`", now, most, most);
 	else
-		snprintf(ret_text, len, "%llu KiB", (unsigned long long)bytes / 1024);
+		paragraph("memlock", "a program may register %llu KiB. Only root can raise this "
+			  "limit", now);
+}
+
+static void print_mappings(const struct host *h)
+{
+	char now[40] = "an unknown number", most[60] = "how many there may be is unknown";
+
+	if (h->mappings >= 0)
+		snprintf(now, sizeof(now), "%ld", h->mappings);
+	if (h->max_map_count >= 0)
+		snprintf(most, sizeof(most), "vm.max_map_count allows %ld", h->max_map_count);
+	paragraph("mappings", "%s in this process; %s", now, most);
+}
+
+static void print_uring(const struct host *h)
+{
+	char setting[60] = "";
+
+	if (h->uring_disabled >= 0)
+		snprintf(setting, sizeof(setting), "; kernel.io_uring_disabled = %ld",
+			 h->uring_disabled);
+	paragraph("io_uring", "%s%s%s", h->uring_error ? "not usable: " : "usable",
+		  h->uring_error ? strerror(h->uring_error) : "", setting);
 }
 
 static void print_host(const struct host *h)
 {
-	char soft[40], hard[40];
-
 	heading("This host");
 	paragraph("kernel", "%s %s, %s", h->kernel.sysname, h->kernel.release, h->kernel.machine);
 	paragraph("BTF", "%s", h->btf ? "present" : "absent, but the bpf monitor needs it");
-	paragraph("capabilities", "CAP_BPF %s, CAP_PERFMON %s, CAP_IPC_LOCK %s",
-		  h->cap_bpf ? "yes" : "no", h->cap_perfmon ? "yes" : "no",
-		  h->cap_ipc_lock ? "yes" : "no");
-	format_bytes(h->memlock, soft, sizeof(soft));
-	format_bytes(h->memlock_most, hard, sizeof(hard));
-	paragraph("memlock", "%s now, up to %s with ulimit -l. %s", soft, hard,
-		  h->cap_ipc_lock ? "CAP_IPC_LOCK lifts this limit" :
-		  "It limits how much memory a program may register");
-	paragraph("mappings", "%ld in this process; vm.max_map_count allows %ld", h->mappings,
-		  h->max_map_count);
-	paragraph("io_uring", "%s%s; kernel.io_uring_disabled = %ld%s",
-		  h->uring_error ? "not usable: " : "usable",
-		  h->uring_error ? strerror(h->uring_error) : "", h->uring_disabled,
-		  h->uring_disabled < 0 ? " (no such setting)" : "");
+	print_capabilities(h);
+	print_memlock(h);
+	print_mappings(h);
+	print_uring(h);
 	paragraph("userfaultfd", "%s%s%s", h->uffd_error ? "not usable: " : "usable",
 		  h->uffd_error ? strerror(h->uffd_error) : "",
 		  h->uffd_error ? "" : h->uffd_async ? ", with asynchronous write protection" :
@@ -219,12 +249,12 @@ void print_text(const struct report *r)
 
 	colours = isatty(STDOUT_FILENO) && !(no_colour && *no_colour);
 	printf("invlock %s\n", invlock_version());
+	heading("Recommendation");
+	paragraph(r->chosen ? r->chosen->monitor->name : "none", "%s", r->recommendation.text);
 	heading("Monitors, the preferred one first");
 	for (unsigned int i = 0; i < r->nr_findings; i++)
 		print_monitor(&r->findings[i]);
 	print_table(r);
 	print_reasons(r);
 	print_host(&r->host);
-	heading("Recommendation");
-	paragraph(r->chosen ? r->chosen->monitor->name : "none", "%s", r->recommendation.text);
 }

@@ -76,16 +76,12 @@ void area_release(struct area *a)
 
 int area_malloc(struct area *a, unsigned int nr)
 {
-	const struct prove *p = a->prove;
 	struct area_buffer *b = &a->buffers[nr];
-	size_t align = p->data.mem_align;
+	size_t align = a->prove->data.mem_align;
 
 	b->chunk = malloc(a->chunk);
 	if (!b->chunk)
 		return -ENOMEM;
-	/* the allocator may have unmapped and mapped these pages, so report a change of them */
-	report_start(p, b->chunk, a->chunk);
-	report_end(p, b->chunk, a->chunk);
 	port_store(&b->addr, (u8 *)(((uintptr_t)b->chunk + align - 1) & ~(align - 1)));
 	return 0;
 }

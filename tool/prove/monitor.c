@@ -10,7 +10,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include <invlock/manual.h>
 #include "lib/monitor/monitor.h"
 #include "prove.h"
 
@@ -33,7 +32,7 @@ static void leave_out_unseen(struct prove *p, const struct monitor *monitor)
 {
 	char names[KIND_NAMES];
 
-	for (unsigned int i = 0; i < nr_storms && !monitor->sees_what_it_is_told; i++) {
+	for (unsigned int i = 0; i < nr_storms; i++) {
 		u64 unseen = storms[i].kinds & ~(monitor->seen | monitor->refused);
 
 		if (!unseen || !storm_is_attempted(p, i))
@@ -45,54 +44,72 @@ static void leave_out_unseen(struct prove *p, const struct monitor *monitor)
 	}
 }
 
+/* Open a monitor for the changes that it claims to see; the others are left out. */
 static int open_one(struct prove *p, const struct monitor *monitor, struct invlock_why *why)
 {
 	struct invlock_mm_options options = {
 		.size = sizeof(options),
 		.monitor = monitor->name,
 	};
-	char kept[MAX_STORMS][sizeof(p->not_attempted[0])], names[KIND_NAMES];
+	char names[KIND_NAMES];
 	u64 missing;
 	int err;
 
-	memcpy(kept, p->not_attempted, sizeof(kept));
 	leave_out_unseen(p, monitor);
-	p->need = kinds_attempted(p);
-	options.need = p->need;
-	if (!p->need) {
-		err = explain(why, -EOPNOTSUPP, "the monitor %s sees none of the changes that "
-			      "prove makes", monitor->name);
-	} else {
-		err = invlock_mm_open(&options, &p->mm, why);
-	}
-	if (err) {
-		memcpy(p->not_attempted, kept, sizeof(kept));
+	options.need = kinds_attempted(p);
+	if (!options.need)
+		return explain(why, -EOPNOTSUPP, "the monitor %s sees none of the changes that "
+			       "prove makes", monitor->name);
+	err = invlock_mm_open(&options, &p->mm, why);
+	if (err)
 		return err;
-	}
-	p->manual = monitor->sees_what_it_is_told;
 	missing = INVLOCK_KINDS_DEFAULT & ~(monitor->seen | monitor->refused);
 	if (monitor->advice && missing) {
 		name_kinds(names, missing);
 		prove_note(p, "the monitor %s does not see these kinds of change: %s; %s",
 			   monitor->name, names, monitor->advice);
 	}
-	p->info.size = sizeof(p->info);
-	return invlock_mm_info(p->mm, &p->info);
+	return 0;
 }
 
-static int open_named(struct prove *p, struct invlock_why *why)
+static int open_named(struct prove *p, const char *name, struct invlock_why *why)
 {
-	char names[200] = "";
-	size_t len = 0;
-
-	for (unsigned int i = 0; monitors[i] && len < sizeof(names); i++) {
-		if (!strcmp(monitors[i]->name, p->options.monitor))
-			return open_one(p, monitors[i], why);
-		len += snprintf(names + len, sizeof(names) - len, "%s%s", len ? ", " : "",
-				monitors[i]->name);
+	for (unsigned int i = 0; monitors[i]; i++) {
+		if (strcmp(monitors[i]->name, name))
+			continue;
+		if (monitors[i]->sees_what_it_is_told)
+			return explain(why, -EINVAL, "%s cannot be proved: it sees what a program "
+				       "reports, and prove is another program; name kmod, bpf or "
+				       "uffd", name);
+		return open_one(p, monitors[i], why);
 	}
-	return explain(why, -EINVAL, "there is no monitor '%s'; the monitors are %s",
-		       p->options.monitor, names);
+	return explain(why, -EINVAL, "there is no monitor '%s'; prove can use kmod, bpf or uffd",
+		       name);
+}
+
+/*
+ * Open the monitor that a cache would choose. Where there is none, open one that a cache would
+ * choose if it needed fewer kinds. `invlock doctor` recommends the same.
+ */
+static int open_first(struct prove *p, struct invlock_why *why)
+{
+	const char *only = monitor_in_environment();
+	struct invlock_why fewer;
+	int err = invlock_mm_open(NULL, &p->mm, why);
+
+	if (!err || err == -EINVAL)
+		return err;
+	for (unsigned int i = 0; monitors[i]; i++) {
+		if (!monitors[i]->ready || (only && strcmp(only, monitors[i]->name)))
+			continue;
+		if (open_one(p, monitors[i], &fewer))
+			continue;
+		prove_note(p, "a cache that needs every kind of change does not open here: %s",
+			   why->text);
+		return 0;
+	}
+	explain_more(why, "; `invlock doctor` says what can be done");
+	return err;
 }
 
 struct invlock_mm *monitor_of(const struct prove *p, enum column column)
@@ -102,36 +119,16 @@ struct invlock_mm *monitor_of(const struct prove *p, enum column column)
 
 int monitor_choose(struct prove *p, struct invlock_why *why)
 {
-	int err;
+	/* nobody reports a change to this monitor */
+	int err = mm_create(&monitor_manual, 0, &p->deaf, why);
 
-	/* a manual monitor of its own: changes may be reported to the one the process shares */
-	err = mm_create(&monitor_manual, 0, &p->deaf, why);
 	if (err)
 		return err;
 	storms_probe(p);
-	if (p->options.monitor)
-		return open_named(p, why);
-	/* the preferred one first; the last is manual, which works everywhere */
-	for (unsigned int i = 0; monitors[i]; i++) {
-		err = open_one(p, monitors[i], why);
-		if (!err)
-			break;
-		prove_note(p, "the monitor %s cannot be used: %s", monitors[i]->name, why->text);
-	}
-	if (!err && p->manual)
-		prove_note(p, "no monitor works here, so the threads that change memory report "
-			   "their changes themselves (monitor manual)");
-	return err;
-}
-
-void report_start(const struct prove *p, void *addr, size_t len)
-{
-	if (p->manual)
-		invlock_manual_start(p->mm, addr, len);
-}
-
-void report_end(const struct prove *p, void *addr, size_t len)
-{
-	if (p->manual)
-		invlock_manual_end(p->mm, addr, len);
+	err = p->options.monitor ? open_named(p, p->options.monitor, why) : open_first(p, why);
+	if (err)
+		return err;
+	p->need = kinds_attempted(p);
+	p->info.size = sizeof(p->info);
+	return invlock_mm_info(p->mm, &p->info);
 }

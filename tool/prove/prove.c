@@ -37,8 +37,8 @@ static const char usage[] =
 	"  --seconds N   run for N seconds, 1 to 86400; default: 20\n"
 	"  --threads N   do I/O on N threads, 1 to 1024; default: 4. The same number of threads,\n"
 	"                but at most 16, changes memory\n"
-	"  --monitor M   use monitor kmod, bpf, uffd or manual; default: $INVLOCK_MONITOR, or\n"
-	"                the first that works\n"
+	"  --monitor M   use monitor kmod, bpf or uffd; default: what a cache would choose, or,\n"
+	"                where it finds none, what it would choose if it needed fewer kinds\n"
 	"  --device D    use the device uring, which is io_uring, or soft, which is software and\n"
 	"                needs no privilege; default: uring if it works, else soft\n"
 	"  --json        write one JSON object instead of text\n"
@@ -132,8 +132,7 @@ static int parse(struct prove *p, int argc, char **argv)
 	struct prove_options *o = &p->options;
 	int c, err = 0;
 
-	*o = (struct prove_options){ .seconds = DEFAULT_SECONDS, .threads = DEFAULT_THREADS,
-				     .monitor = monitor_in_environment() };
+	*o = (struct prove_options){ .seconds = DEFAULT_SECONDS, .threads = DEFAULT_THREADS };
 	optind = 0;
 	opterr = 0;
 	while (!err && (c = getopt_long(argc, argv, ":h", longs, NULL)) != -1) {
@@ -344,7 +343,7 @@ static int judge(const struct prove *p, char *sentence, size_t size)
 	struct counts invlock = counts_of(p, COLUMN_INVLOCK);
 	struct counts naive = counts_of(p, COLUMN_NAIVE);
 	unsigned int percent = hit_percent(&invlock);
-	bool exact = p->manual || !(p->need & ~p->info.exact);
+	bool exact = !(p->need & ~p->info.exact);
 
 	if (plain.stale) {
 		snprintf(sentence, size, "The run is void: plain I/O got wrong data, too: "

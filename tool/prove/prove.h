@@ -213,7 +213,6 @@ struct prove {
 	struct invlock_mm *mm;
 	struct invlock_mm *deaf;	/* for the naive column: nobody reports a change to it */
 	struct invlock_mm_info info;
-	bool manual;			/* the threads report the changes that they make */
 	u64 need;			/* a mask of the kinds that the caches need */
 	/* why a change is left out; empty = it is made */
 	char not_attempted[MAX_STORMS][KIND_NAMES + 100];
@@ -267,9 +266,6 @@ int monitor_choose(struct prove *p, struct invlock_why *why);
 /* Return: the handle with which the caches of a column are opened. */
 struct invlock_mm *monitor_of(const struct prove *p, enum column column);
 bool storm_is_attempted(const struct prove *p, unsigned int nr);
-/* Report a change to the manual monitor, if the run uses it. */
-void report_start(const struct prove *p, void *addr, size_t len);
-void report_end(const struct prove *p, void *addr, size_t len);
 
 /* --- file.c --- */
 

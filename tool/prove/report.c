@@ -212,7 +212,7 @@ static void print_storms(const struct prove *p)
 /* Return: the kinds attempted that the monitor neither refuses nor sees before the change. */
 static u64 inexact_kinds(const struct prove *p)
 {
-	return p->manual ? 0 : p->need & ~(p->info.exact | p->info.refused);
+	return p->need & ~(p->info.exact | p->info.refused);
 }
 
 static void print_text(const struct prove *p, const char *sentence)
@@ -252,6 +252,17 @@ static void add_int(struct json_object *to, const char *key, u64 value)
 static void add_text(struct json_object *to, const char *key, const char *value)
 {
 	json_object_object_add(to, key, value ? json_object_new_string(value) : NULL);
+}
+
+static struct json_object *json_kinds(u64 kinds)
+{
+	struct json_object *names = json_object_new_array();
+
+	for (unsigned int kind = 0; kind < INVLOCK_NR_KINDS; kind++)
+		if (kinds >> kind & 1)
+			json_object_array_add(names,
+					      json_object_new_string(invlock_kind_name(kind)));
+	return names;
 }
 
 static struct json_object *json_column(const struct prove *p, enum column column)
@@ -347,7 +358,6 @@ static void print_json(const struct prove *p, int verdict, const char *sentence)
 	struct json_object *to = json_object_new_object();
 	struct json_object *columns = json_object_new_object();
 	struct json_object *notes = json_object_new_array();
-	char names[KIND_NAMES];
 
 	add_text(to, "version", invlock_version());
 	json_object_object_add(to, "proved", json_object_new_boolean(verdict == PROVE_PROVED));
@@ -355,8 +365,8 @@ static void print_json(const struct prove *p, int verdict, const char *sentence)
 	add_text(to, "verdict", sentence);
 	add_text(to, "device", p->device->name);
 	add_text(to, "monitor", p->info.monitor);
-	name_kinds(names, inexact_kinds(p));
-	add_text(to, "inexact", names);
+	json_object_object_add(to, "attempted", json_kinds(p->need));
+	json_object_object_add(to, "inexact", json_kinds(inexact_kinds(p)));
 	add_text(to, "file", p->data.path);
 	add_int(to, "file_bytes", p->data.bytes);
 	json_object_object_add(to, "seconds", json_object_new_double(

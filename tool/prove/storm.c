@@ -248,22 +248,10 @@ bool storm_choose(struct worker *w, struct area *a, bool handed, struct storm_ch
 /* After make(), another thread may own the area, so this function does not read it any more. */
 void storm_make(struct worker *w, const struct storm_change *change)
 {
-	const struct prove *p = w->prove;
 	const struct storm *storm = change->storm;
-	const struct area *a = change->part.area;
-	const char *memory = memory_names[a->memory];
-	unsigned int nr = change->part.nr;
-	size_t len = a->stride;
-	u8 *addrs[NR_BUFFERS];
-	int err;
+	const char *memory = memory_names[change->part.area->memory];
+	int err = storm->make(&change->part);
 
-	for (unsigned int i = 0; i < nr; i++) {
-		addrs[i] = a->buffers[change->part.first + i].addr;
-		report_start(p, addrs[i], len);
-	}
-	err = storm->make(&change->part);
-	for (unsigned int i = 0; i < nr; i++)
-		report_end(p, addrs[i], len);
 	if (err)
 		prove_fail(w->prove, "cannot make the change '%s' on memory of the kind '%s': %s",
 			   storm->name, memory, strerror(-err));

@@ -79,8 +79,9 @@ static int check_privilege(struct invlock_why *why)
 	if (has_capability(CAP_SYS_ADMIN) ||
 	    (has_capability(CAP_BPF) && has_capability(CAP_PERFMON)))
 		return 0;
-	return explain(why, -EPERM,
-		       "the BPF monitor needs the capabilities CAP_BPF and CAP_PERFMON; "
+	return explain(why, -EPERM, "the BPF monitor needs the capabilities CAP_BPF and "
+		       "CAP_PERFMON; %s", in_user_namespace() ?
+		       "capabilities inside a user namespace, where this process is, do not count" :
 		       "as root: setcap cap_bpf,cap_perfmon+ep on the program");
 }
 
@@ -116,9 +117,8 @@ static int make_maps(struct seat_maps *maps, struct invlock_why *why)
 		       bpf_map_create(BPF_MAP_TYPE_ARRAY, "invlock_table", sizeof(u32),
 				      sizeof(struct bpf_tables), 1, NULL);
 	if (maps->tables < 0)
-		return explain(why, -errno, "the kernel refuses the BPF monitor a map: %s%s",
-			       strerror(errno), errno == EPERM ?
-			       "; capabilities inside a user namespace do not count" : "");
+		return explain(why, -errno, "the kernel refuses the BPF monitor a map: %s",
+			       strerror(errno));
 	err = format_user(maps->user, why);
 	if (err)
 		return err;
