@@ -14,6 +14,7 @@
 #include "share.h"
 
 #define MOVED_MAX		0x7ffff000u	/* bytes that one request moves, as read(2) */
+#define CMD_ALIGN		4u	/* memory that a device is given, and not a copy of it */
 #define MEMLOCK_SKIP_MAX	1024u
 
 static bool still_full(struct invlock_uring *uring)
@@ -301,6 +302,27 @@ int invlock_uring_prep_send_zc(struct invlock_uring *uring, struct io_uring_sqe 
 		io_uring_prep_send_zc_fixed(sqe, fd, buf, moved(len), flags, zc_flags, op->slot);
 	else if (way > 0)
 		io_uring_prep_send_zc(sqe, fd, buf, moved(len), flags, zc_flags);
+	return way;
+}
+
+int invlock_uring_prep_cmd(struct invlock_uring *uring, struct io_uring_sqe *sqe, int fd,
+			   unsigned int cmd_op, const void *buf, size_t len,
+			   struct invlock_uring_op *op)
+{
+	bool copied = ((unsigned long)buf | len) & (CMD_ALIGN - 1);
+	int way;
+
+	if (!uring || !sqe || !op)
+		return -EINVAL;
+	way = copied ? choose_plain(uring, INVLOCK_URING_UNALIGNED) :
+	      choose(uring, buf, len, &op->pin);
+	if (way < 0)
+		return way;
+	io_uring_prep_rw(IORING_OP_URING_CMD, sqe, fd, NULL, 0, cmd_op);
+	if (op_begins(uring, way, op) == INVLOCK_URING_FIXED) {
+		sqe->rw_flags = IORING_URING_CMD_FIXED;	/* as uring_cmd_flags, which is newer */
+		sqe->buf_index = op->slot;
+	}
 	return way;
 }
 

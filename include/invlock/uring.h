@@ -323,6 +323,32 @@ int invlock_uring_prep_sendmsg_zc(struct invlock_uring *uring, struct io_uring_s
 				  struct invlock_uring_op *op);
 
 /**
+ * invlock_uring_prep_cmd() - prepare a device's own command, such as one of NVMe, on any memory
+ * @uring: the adapter
+ * @sqe: from io_uring_get_sqe() of its ring
+ * @fd: the device, such as /dev/ng0n1
+ * @cmd_op: the command as the driver numbers it, such as NVME_URING_CMD_IO; not one that takes a
+ *	vector (NVME_URING_CMD_IO_VEC), for which the program prepares its request itself
+ * @buf: the memory that the command names
+ * @len: bytes
+ * @op: not in use by another request
+ *
+ * Fills all of @sqe but its command: the program writes that into @sqe->cmd afterwards, with @buf
+ * and @len in it, the same for every way. Commands that are longer than 16 bytes need a ring with
+ * IORING_SETUP_SQE128; NVMe also wants IORING_SETUP_CQE32.
+ *
+ * A driver gives the device a copy of memory that the device cannot reach, but not of registered
+ * memory. So what does not begin and end on a multiple of 4 goes plain, which is what NVMe asks;
+ * set options.align for a device that asks more. A driver that knows no registered buffers, or not
+ * for this command, says so in the CQE: prepare a plain request for it.
+ * Needs Linux 5.19, and 6.1 for NVMe with registered memory: before, the CQE says -EINVAL.
+ * Context, return: as for invlock_uring_prep_read(). Since: 0.1
+ */
+int invlock_uring_prep_cmd(struct invlock_uring *uring, struct io_uring_sqe *sqe, int fd,
+			   unsigned int cmd_op, const void *buf, size_t len,
+			   struct invlock_uring_op *op);
+
+/**
  * invlock_uring_begin() - decide how a request goes, and leave its preparation to the program
  * @uring: the adapter
  * @buf: its memory
