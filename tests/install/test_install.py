@@ -220,8 +220,7 @@ def the_program_of_the_tutorial_prints_what_the_tutorial_says():
     with open(source, 'w', encoding='utf-8') as f:
         f.write(re.search(r'^```c\n(.*?)^```', text, flags=re.M | re.S)[1])
     said = _run_example(_compile(source))
-    assert 'device "world"' in said and '\n'.join('    ' + line for line in
-                                                  said.splitlines()) in text, said
+    assert 'device "world"' in said and f'```text\n{said}```' in text, said
 
 
 def the_example_in_the_readme_compiles_and_runs():
