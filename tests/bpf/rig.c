@@ -239,8 +239,6 @@ bool set_preemption(const char *model)
 
 void guard_read(const struct invlock_mm *mm, struct bpf_guard *ret)
 {
-	/* the set is the first member of the monitor's data */
-	const struct progset *programs = mm->data;
 	struct bpf_set_header head;
 	u32 zero = 0;
 	int map;
@@ -249,7 +247,7 @@ void guard_read(const struct invlock_mm *mm, struct bpf_guard *ret)
 	monitor_bpf_set(mm, &head);
 	if (head.guard != BPF_GUARD_ON)
 		return;
-	map = map_of_program(programs->ask, "invlock_guard");
+	map = map_of_program(progset_of(mm)->ask, "invlock_guard");
 	assert_true(map >= 0);
 	assert_int_equal(bpf_map_lookup_elem(map, &zero, ret), 0);
 	close(map);

@@ -18,6 +18,7 @@
 #include "core/read.h"
 #include "lib/monitor/monitor.h"
 #include "lib/monitor/bpf/bpf.h"
+#include "lib/monitor/bpf/progset.h"
 
 #define PAGE		4096UL
 #define STRIPE		(1UL << INVLOCK_STRIPE_SHIFT)
@@ -59,6 +60,12 @@ struct bpf_state monitor_state(const struct invlock_mm *mm);
 
 /* Makes an i386 system call from 64-bit code. */
 long int80(long nr, long a, long b, long c, long d, long e, long f);
+
+/* The set of programs that @mm uses: the first member of the monitor's data. */
+static inline const struct progset *progset_of(const struct invlock_mm *mm)
+{
+	return mm->data;
+}
 
 /* A descriptor of the map with this name that a program uses; needs root; -1 = none. */
 int map_of_program(int prog, const char *name);

@@ -156,9 +156,7 @@ TEST(a_call_during_which_a_tracer_attaches_is_ended_by_its_threads_next_call)
 static u64 times_closed(const struct invlock_mm *m)
 {
 	struct bpf_set *set = aligned_alloc(64, sizeof(*set));
-	/* the set is the first member of the monitor's data */
-	const struct progset *programs = m->data;
-	int map = map_of_program(programs->ask, "invlock_set");
+	int map = map_of_program(progset_of(m)->ask, "invlock_set");
 	u64 times;
 	u32 zero = 0;
 

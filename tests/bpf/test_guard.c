@@ -22,12 +22,6 @@ static struct invlock_mm mm;
 static atomic_bool over;
 static sem_t begun;
 
-static const struct progset *set_of(const struct invlock_mm *m)
-{
-	/* the set is the first member of the monitor's data */
-	return m->data;
-}
-
 static struct bpf_guard at_start;		/* what the guard had counted before this test */
 
 /* What the guard has counted since this test began. */
@@ -129,7 +123,7 @@ static void storm_ends(void)
 static void expect_sight(const struct invlock_mm *m)
 {
 	for (int i = 0; i < 5000 && (port_load(&m->il.feed->blind) || !feed_quiet(m)); i++) {
-		guard_look(set_of(m), (const struct bpf_user *)m->il.feed);
+		guard_look(progset_of(m), (const struct bpf_user *)m->il.feed);
 		nap_ms(1);
 	}
 	assert_int_equal(m->il.feed->blind, 0);
@@ -238,7 +232,7 @@ TEST(a_call_whose_enter_was_skipped_is_marked_for_as_long_as_it_runs)
 		if (newest == before) {
 			nr++;
 			while (port_load(&mm.il.feed->blind))
-				guard_look(set_of(&mm), (const struct bpf_user *)mm.il.feed);
+				guard_look(progset_of(&mm), (const struct bpf_user *)mm.il.feed);
 			for (int turn = 0; turn < 100; turn++) {
 				assert_int_equal(invlock_sample(&mm.il, PAGE, 2 * PAGE, &snap),
 						 -EAGAIN);

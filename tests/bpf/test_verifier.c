@@ -28,8 +28,7 @@ static void check_programs(void)
 	/* a family of its own, so that no other test's set is asked */
 	monitor_bpf_options.family = (u64)getpid();
 	monitor_open(&mm);
-	/* the first member of what the monitor keeps there */
-	set = mm.data;
+	set = progset_of(&mm);
 	assert_true(set->nr_programs > 3);
 	for (unsigned int i = 0; i < set->nr_programs; i++) {
 		info = info_of(set->programs[i]);

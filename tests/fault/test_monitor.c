@@ -4,7 +4,6 @@
  * or the program closes the BPF program's descriptors. What cannot be known is then no hit, and
  * every call returns.
  */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -19,6 +18,7 @@
 #include "lib/monitor/monitor.h"
 #include "lib/monitor/bpf/bpf.h"
 #include "tests/test.h"
+#include "tests/threads.h"
 #include "tests/lib/rig.h"
 
 #define PAGE		4096UL
@@ -56,28 +56,6 @@ do {									\
 		_exit(1);						\
 	}								\
 } while (0)
-
-static pid_t thread_named(const char *name)
-{
-	DIR *dir = opendir("/proc/self/task");
-	struct dirent *d;
-	char path[300], comm[32];
-	pid_t tid = 0;
-	FILE *f;
-
-	while (dir && (d = readdir(dir))) {
-		snprintf(path, sizeof(path), "/proc/self/task/%s/comm", d->d_name);
-		f = fopen(path, "re");
-		if (!f)
-			continue;
-		if (fgets(comm, sizeof(comm), f) && !strncmp(comm, name, strlen(name)))
-			tid = atoi(d->d_name);
-		fclose(f);
-	}
-	if (dir)
-		closedir(dir);
-	return tid;
-}
 
 /* Runs in the child. */
 static void open_with(const char *monitor, unsigned int flags)

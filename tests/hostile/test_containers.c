@@ -5,16 +5,13 @@
  */
 #include <errno.h>
 #include <linux/capability.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
 #include <sched.h>
-#include <stddef.h>
-#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
 #include "calls.h"
 #include "places.h"
+#include "tests/seccomp.h"
 #include "tests/test.h"
 
 /* Skips the test if the monitor does not work even without a container. */
@@ -60,30 +57,16 @@ TEST(without_proc_and_sys_it_works_or_names_what_is_missing)
 	assert_int_equal(o.check, 0);
 }
 
-/* Makes one system call fail with EPERM, and another; -1 = no other. */
-static bool forbid(long nr, long other)
-{
-	struct sock_filter filter[] = {
-		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned int)nr, 1, 0),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned int)other, 0, 1),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-	};
-	struct sock_fprog program = { sizeof(filter) / sizeof(filter[0]), filter };
-
-	return !prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) &&
-	       !prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program);
-}
-
 static bool forbid_one(long nr)
 {
-	return forbid(nr, -1);
+	return refuse_calls(&nr, 1);
 }
 
 static bool forbid_both(__attribute__((unused)) long arg)
 {
-	return forbid(SYS_bpf, SYS_userfaultfd);
+	const long refused[] = { SYS_bpf, SYS_userfaultfd };
+
+	return refuse_calls(refused, 2);
 }
 
 static struct place_outcome without(bool (*prepare)(long arg), long nr, const char *monitor)

@@ -2,17 +2,14 @@
 /*
  * Dead entries are deregistered by gets that register, by the reaper, or in the program's own loop.
  */
-#include <dirent.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
 #include <pthread.h>
-#include <stddef.h>
-#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include "lib/cache/thread.h"
+#include "tests/seccomp.h"
 #include "tests/test.h"
+#include "tests/threads.h"
 #include "tests/lib/rig.h"
 
 #define PAGE		4096UL
@@ -42,27 +39,6 @@ static void wait_until_none_is_live(void)
 {
 	while (port_load(&fake.nr_live))
 		usleep(1000);
-}
-
-static unsigned int nr_reapers(void)
-{
-	DIR *dir = opendir("/proc/self/task");
-	unsigned int nr = 0;
-	struct dirent *d;
-	char path[300], name[32];
-	FILE *f;
-
-	while (dir && (d = readdir(dir))) {
-		snprintf(path, sizeof(path), "/proc/self/task/%s/comm", d->d_name);
-		f = fopen(path, "re");
-		if (!f)
-			continue;
-		nr += fgets(name, sizeof(name), f) && !strcmp(name, "invlock-reaper\n");
-		fclose(f);
-	}
-	if (dir)
-		closedir(dir);
-	return nr;
 }
 
 /* Runs in a forked child, where asserts do not work, and must return 0. */
@@ -126,7 +102,7 @@ TEST(all_caches_of_a_process_share_one_reaper_which_ends_with_the_last)
 	struct invlock_cache *caches[NR_CACHES];
 
 	fake_open(&fake, NULL);
-	assert_int_equal(nr_reapers(), 0);
+	assert_int_equal(threads_named("invlock-reaper", NULL), 0);
 	for (int round = 0; round < 2; round++) {
 		for (int i = 0; i < NR_CACHES; i++) {
 			assert_int_equal(invlock_cache_open(fake.mm, &by_default, &caches[i], NULL),
@@ -134,14 +110,14 @@ TEST(all_caches_of_a_process_share_one_reaper_which_ends_with_the_last)
 			register_page(caches[i], mem + i * PAGE);
 		}
 		/* a thread gets its name a moment after its start */
-		while (!nr_reapers())
+		while (!threads_named("invlock-reaper", NULL))
 			usleep(1000);
-		assert_int_equal(nr_reapers(), 1);
+		assert_int_equal(threads_named("invlock-reaper", NULL), 1);
 		fake_change(&fake, mem, NR_CACHES * PAGE);
 		wait_until_none_is_live();
 		for (int i = 0; i < NR_CACHES; i++)
 			assert_int_equal(invlock_cache_close(caches[i * 7 % NR_CACHES]), 0);
-		assert_int_equal(nr_reapers(), 0);
+		assert_int_equal(threads_named("invlock-reaper", NULL), 0);
 	}
 	fake_close(&fake);
 }
@@ -154,7 +130,7 @@ TEST(a_cache_that_wants_no_reaper_gets_a_descriptor_instead)
 
 	/* the rig opens a cache without a reaper */
 	fake_open(&fake, NULL);
-	assert_int_equal(nr_reapers(), 0);
+	assert_int_equal(threads_named("invlock-reaper", NULL), 0);
 	assert_true(invlock_cache_fd(fake.cache) >= 0);
 	assert_int_equal(invlock_cache_open(fake.mm, &o, &cache, NULL), 0);
 	assert_int_equal(invlock_cache_fd(cache), -EBADF);
@@ -276,26 +252,12 @@ TEST(a_close_waits_for_a_dereg_that_is_running_on_the_reapers_thread)
 
 /* ---- surroundings in which a reaper is harder to run ---- */
 
-static bool refuse_timers(void)
-{
-	const struct sock_filter filter[] = {
-		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_timerfd_create, 2, 0),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_timerfd_settime, 1, 0),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_timerfd_gettime, 0, 1),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-	};
-	struct sock_fprog program = { sizeof(filter) / sizeof(*filter), (void *)filter };
-
-	return !prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) &&
-	       !syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &program);
-}
-
 static int reap_without_timers(void)
 {
+	const long refused[] = { SYS_timerfd_create, SYS_timerfd_settime, SYS_timerfd_gettime };
+
 	fake_open(&fake, &often);
-	if (!refuse_timers())
+	if (!refuse_calls(refused, 3))
 		return EXIT_SKIP;
 	register_page(fake.cache, mem);
 	fake_change(&fake, mem, PAGE);

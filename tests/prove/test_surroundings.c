@@ -2,18 +2,15 @@
 /* If something is missing, prove says so and runs what it can. It leaves nothing behind. */
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
 #include <signal.h>
-#include <stddef.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "rig.h"
+#include "tests/seccomp.h"
 #include "tests/test.h"
 
 #define NOBODY	65534
@@ -40,39 +37,21 @@ TEST(without_privilege_something_proves_it)
 	expect_proof(&said);
 }
 
-static void install(struct sock_filter *filter, unsigned short len)
-{
-	struct sock_fprog program = { len, filter };
-
-	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) ||
-	    prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program))
-		_exit(98);
-}
-
 static void forbid_uring(void)
 {
-	struct sock_filter filter[] = {
-		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_io_uring_setup, 0, 1),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-	};
+	const long refused[] = { SYS_io_uring_setup };
 
-	install(filter, sizeof(filter) / sizeof(filter[0]));
+	if (!refuse_calls(refused, 1))
+		_exit(98);
 }
 
 /* Forbids the calls that a container forbids. */
 static void forbid_calls(void)
 {
-	struct sock_filter filter[] = {
-		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_bpf, 1, 0),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_userfaultfd, 0, 1),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-	};
+	const long refused[] = { SYS_bpf, SYS_userfaultfd };
 
-	install(filter, sizeof(filter) / sizeof(filter[0]));
+	if (!refuse_calls(refused, 2))
+		_exit(98);
 }
 
 TEST(where_io_uring_is_forbidden_it_says_so_and_takes_the_soft_device)

@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 
 #include "rig.h"
+#include "tests/threads.h"
 
 #define HANG_SECONDS	240	/* a busy machine under ThreadSanitizer takes a minute */
 #define NR_THREADS	4
@@ -35,28 +36,6 @@ static unsigned int nr_fds(void)
 		nr++;
 	closedir(dir);
 	return nr;
-}
-
-/* The id of the monitor's thread; 0 = there is none. */
-static pid_t monitor_tid(void)
-{
-	DIR *dir = opendir("/proc/self/task");
-	char path[300], name[32];
-	struct dirent *e;
-	pid_t tid = 0;
-
-	while ((e = readdir(dir))) {
-		FILE *f;
-
-		snprintf(path, sizeof(path), "/proc/self/task/%s/comm", e->d_name);
-		f = fopen(path, "re");
-		if (f && fgets(name, sizeof(name), f) && !strcmp(name, "invlock-uffd\n"))
-			tid = atoi(e->d_name);
-		if (f)
-			fclose(f);
-	}
-	closedir(dir);
-	return tid;
 }
 
 /*
@@ -110,7 +89,7 @@ TEST(twenty_opens_and_closes_leave_nothing_behind)
 	for (int i = 0; i < 20; i++) {
 		assert_int_equal(rig_open(&rig), 0);
 		assert_int_equal(translate(&rig, p, PAGE, &t), 0);
-		threads = monitor_tid() != 0;
+		threads = thread_named("invlock-uffd") != 0;
 		assert_int_equal(threads, 1);
 		rig_close(&rig);
 		assert_false(kernel_watches(p));
@@ -119,7 +98,7 @@ TEST(twenty_opens_and_closes_leave_nothing_behind)
 #ifndef __SANITIZE_THREAD__	/* it maps memory of its own all the time */
 	assert_int_equal(count_lines("/proc/self/maps"), maps);
 #endif
-	assert_int_equal(monitor_tid(), 0);
+	assert_int_equal(thread_named("invlock-uffd"), 0);
 	munmap(p, PAGE);
 }
 
@@ -390,7 +369,7 @@ TEST(with_a_starved_monitor_thread_lookups_are_slow_but_never_stale)
 
 	RIG_OPEN(&rig);
 	p = map_at(NULL, PAGE, 0);
-	assert_int_equal(sched_setscheduler(monitor_tid(), SCHED_IDLE, &none), 0);
+	assert_int_equal(sched_setscheduler(thread_named("invlock-uffd"), SCHED_IDLE, &none), 0);
 	for (int i = 0; i < 2 * NR_THREADS; i++)
 		pthread_create(&threads[i], NULL, i & 1 ? burn : churn, NULL);
 	for (int i = 0; i < 10; i++) {
