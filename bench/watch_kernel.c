@@ -45,6 +45,47 @@ static void call_munmap(int nr)
 	munmap(pages + nr * PAGE, PAGE);
 }
 
+/* A process that answers each byte, and two pipes to it. */
+static struct partner {
+	pid_t pid;
+	int to, from;
+} partner;
+
+static void partner_start(void)
+{
+	int there[2], back[2];
+	char byte;
+
+	if (pipe2(there, O_CLOEXEC) || pipe2(back, O_CLOEXEC))
+		_exit(1);
+	partner = (struct partner){ .pid = fork(), .to = there[1], .from = back[0] };
+	if (!partner.pid) {
+		close(there[1]);
+		while (read(there[0], &byte, 1) == 1 && write(back[1], &byte, 1) == 1)
+			;
+		_exit(0);
+	}
+	close(there[0]);
+	close(back[1]);
+}
+
+static void partner_end(void)
+{
+	close(partner.to);
+	close(partner.from);
+	waitpid(partner.pid, NULL, 0);
+}
+
+/* On one CPU, this makes two context switches: to the partner and back. */
+static void call_partner(int nr)
+{
+	char byte = 0;
+
+	(void)nr;
+	if (write(partner.to, &byte, 1) != 1 || read(partner.from, &byte, 1) != 1)
+		_exit(1);
+}
+
 static const struct guest_call {
 	const char *name;
 	void (*call)(int nr);
@@ -52,6 +93,7 @@ static const struct guest_call {
 	double at_most;		/* the target for watched / bare, except at tracepoints */
 } calls[] = {
 	{ "getppid", call_getppid, false, 1.10 },
+	{ "two context switches", call_partner, false, 0 },
 	{ "munmap, used page", call_munmap, true, 1.10 },
 	{ "MADV_DONTNEED, used page", call_discard, true, 1.10 },
 	{ "MADV_DONTNEED, untouched", call_discard, false, 1.10 },
@@ -86,6 +128,7 @@ static struct guest_sample measure(void)
 {
 	struct guest_sample s;
 
+	partner_start();
 	for (size_t c = 0; c < NR_CALLS; c++) {
 		s.ns[c] = measure_block(&calls[c]);
 		for (int i = 1; i < TRIES; i++) {
@@ -95,6 +138,7 @@ static struct guest_sample measure(void)
 				s.ns[c] = ns;
 		}
 	}
+	partner_end();
 	return s;
 }
 
@@ -202,9 +246,9 @@ static void measure_nothing(void)
 	}
 	for (int round = 0; round < bench_rounds; round++)
 		measure_watched(NULL, false, name, "empty");
-	/* getppid() has no empty program */
+	/* The other calls have no empty program. */
 	for (size_t c = 0; c < NR_CALLS; c++)
-		if (calls[c].call != call_getppid)
+		if (calls[c].call == call_munmap || calls[c].call == call_discard)
 			compare(name, &calls[c], "empty", 0);
 }
 

@@ -69,7 +69,9 @@ int BPF_PROG(tracing_changes, const struct ctl_table *table, int write)
 	if (!write)
 		return 0;
 	bpf_probe_read_kernel_str(name, sizeof(name), table->procname);
-	return bpf_strncmp(name, sizeof(name), "ftrace_enabled") ? 0 : close_set();
+	if (bpf_strncmp(name, sizeof(name), "ftrace_enabled"))
+		return 0;
+	return close_set(BPF_CLOSED_TRACING);
 }
 
 /*

@@ -62,7 +62,7 @@ static inline bool end_call(struct bpf_user *u, struct task_struct *task)
 	 * Running brk() calls of other threads have marked ranges that fit the old end of the heap.
 	 */
 	if (unlikely(s->brk && s->brk != task->mm->brk && !is_alone(task)))
-		feed_close(u, INVLOCK_FEED_DEGRADED);
+		feed_close(u, BPF_CLOSED_HEAP);
 	end_ranges(u, s);
 	port_store_release(&s->owner, 0);
 	return true;
@@ -73,7 +73,7 @@ static inline void heal(struct bpf_user *u, struct bpf_call *s)
 {
 	/* The heap's end may have moved: see end_call(). */
 	if (s->brk)
-		feed_close(u, INVLOCK_FEED_DEGRADED);
+		feed_close(u, BPF_CLOSED_HEAP);
 	if (s->maps)
 		files_unknown(u);
 	end_ranges(u, s);

@@ -106,14 +106,17 @@ __noinline int feed_lose(struct bpf_user *u)
 	return 0;
 }
 
-__noinline int feed_close(struct bpf_user *u, u64 flag)
+/* @why: enum bpf_closed */
+__noinline int feed_close(struct bpf_user *u, u32 why)
 {
 	struct invlock il;
 
 	if (!u)
 		return 0;
 	view_feed(&il, u);
-	invlock_close_feed(&il, flag);
+	port_cmpxchg(&u->state.closed, BPF_OPEN, (u64)why);
+	invlock_close_feed(&il, why == BPF_CLOSED_GONE ? INVLOCK_FEED_DEAD :
+							 INVLOCK_FEED_DEGRADED);
 	return 0;
 }
 

@@ -208,7 +208,7 @@ __noinline int feed_close_window(struct bpf_user *u, u32 cpu, u64 window, u64 sk
 static inline void violated(struct bpf_guard *g, u64 nr)
 {
 	port_fetch_add(&g->violations, nr);
-	close_set();
+	close_set(BPF_CLOSED_GUARD);
 }
 
 /* A task leaves the CPU and may be inside one of our programs. Locks: interrupts are off. */
@@ -308,7 +308,7 @@ static inline void mend_others(struct bpf_guard_cpu *c, struct task_struct *task
 
 	if (u && runs_skipped(offset, BPF_ROLE_URING) != c->from[BPF_ROLE_URING] &&
 	    (!bpf_core_field_exists(task->io_uring) || task->io_uring))
-		feed_close(u, INVLOCK_FEED_DEGRADED);
+		feed_close(u, BPF_CLOSED_SKIPPED);
 	if (runs_skipped(offset, BPF_ROLE_LIFE) != c->from[BPF_ROLE_LIFE]) {
 		if (mm_of(task) || !task->signal->live.counter)
 			leave_stray(mm_of(task), task->tgid);
@@ -320,7 +320,7 @@ static inline void mend_others(struct bpf_guard_cpu *c, struct task_struct *task
 	 * tracing that is switched off.
 	 */
 	if (runs_skipped(offset, BPF_ROLE_ALL) != c->from[BPF_ROLE_ALL])
-		close_set();
+		close_set(BPF_CLOSED_SKIPPED);
 }
 
 /*
@@ -362,7 +362,7 @@ static __noinline int mend(struct bpf_guard *g, struct task_struct *task, u64 of
 	}
 	s = claim_call(u, task->pid);
 	if (!s) {
-		feed_close(u, INVLOCK_FEED_DEGRADED);
+		feed_close(u, BPF_CLOSED_CALLS);
 		return 0;
 	}
 	/* The range is everything, whatever the call is. */

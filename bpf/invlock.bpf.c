@@ -56,7 +56,7 @@ static inline int start_call(struct bpf_user *u, const struct change *c, bool ma
 	struct bpf_call *s = claim_call(u, tid);
 
 	if (unlikely(!s)) {
-		feed_close(u, INVLOCK_FEED_DEGRADED);
+		feed_close(u, BPF_CLOSED_CALLS);
 		return 0;
 	}
 	s->nr = c->nr;

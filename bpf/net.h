@@ -168,7 +168,7 @@ __noinline int net_enter(struct bpf_user *u, u64 owner, u64 start, u64 end, u32 
 	}
 	s = stretch_claim(net, owner);
 	if (!s) {
-		feed_close(u, INVLOCK_FEED_DEGRADED);
+		feed_close(u, BPF_CLOSED_NET);
 		return 0;
 	}
 	port_store(&s->seat, u->state.index);

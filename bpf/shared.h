@@ -201,6 +201,19 @@ struct bpf_caught {
 #define BPF_CAUGHT_NO_CALL	(3ULL << 32)	/* in a fault, or on the way back from a call */
 #define BPF_CAUGHT_KERNEL	(4ULL << 32)	/* a thread of the kernel */
 
+/* Why a feed was closed. */
+enum bpf_closed {
+	BPF_OPEN,
+	BPF_CLOSED_GONE,	/* the process has ended or has called exec */
+	BPF_CLOSED_CALLS,	/* too many calls ran at once */
+	BPF_CLOSED_HEAP,	/* prctl() moved the heap while other threads ran */
+	BPF_CLOSED_REQUESTS,	/* too many io_uring requests, or one whose end goes unseen */
+	BPF_CLOSED_NET,		/* too many removals at once, or a move whose end went unseen */
+	BPF_CLOSED_GUARD,	/* the kernel skipped a run where the guard says it cannot */
+	BPF_CLOSED_SKIPPED,	/* a run was skipped that no guard can make up for */
+	BPF_CLOSED_TRACING,	/* programs at functions were switched off */
+};
+
 /* The state of one watched process. */
 struct bpf_state {
 	__u64 watching;		/* 0: no mm is watched, so nothing is written */
@@ -230,6 +243,7 @@ struct bpf_state {
 	__u64 doubtful;		/* 1: everything is marked until no removal runs: stretch.h */
 	__u64 nr_caught;	/* removals and moves caught so far */
 	struct bpf_caught caught[BPF_NR_CAUGHT];	/* the first few calls that they were in */
+	__u64 closed;		/* enum bpf_closed: why the feed was first closed */
 };
 
 /* A running call. Only the thread that owns an entry writes it. */

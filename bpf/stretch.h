@@ -184,7 +184,7 @@ __noinline int user_loses_stretch(struct bpf_user *u, u64 start, u64 end, u64 se
 	if (!u || u->state.serial != serial)
 		return 0;
 	if (in & NET_MOVE)
-		feed_close(u, INVLOCK_FEED_DEGRADED);
+		feed_close(u, BPF_CLOSED_NET);
 	feed_end_slow(u, start, end);
 	count_gather(u, in, -1ULL);
 	return 0;

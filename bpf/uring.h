@@ -137,7 +137,7 @@ static inline int request_start(struct io_kiocb *req)
 	bpf_core_read(&flags, bpf_core_field_size(req->flags), &req->flags);
 	r = flags & IOSQE_CQE_SKIP_SUCCESS ? NULL : claim_request(u, key);
 	if (!r) {
-		feed_close(u, INVLOCK_FEED_DEGRADED);
+		feed_close(u, BPF_CLOSED_REQUESTS);
 		return 0;
 	}
 	r->user_data = BPF_CORE_READ(req, cqe.user_data);
@@ -208,7 +208,7 @@ static long overflow_hits(u32 i, struct overflow *o)
 
 	if (!port_load(&r->req) || r->ring != o->ring || r->user_data != o->user_data)
 		return 0;
-	feed_close(o->u, INVLOCK_FEED_DEGRADED);
+	feed_close(o->u, BPF_CLOSED_REQUESTS);
 	return 1;
 }
 

@@ -185,7 +185,7 @@ __noinline int leave_seat(u32 index, u32 tgid)
 	 * another process left.
 	 */
 	if (u && port_load(&u->state.watching)) {
-		feed_close(u, INVLOCK_FEED_DEAD);
+		feed_close(u, BPF_CLOSED_GONE);
 		port_store(&u->state.watching, 0);
 	}
 	if (t)
@@ -288,7 +288,7 @@ __noinline int take_left_seat(u32 tgid)
 }
 
 /* Close every feed of the set: from here on, calls may go unseen. */
-__noinline int close_set(void)
+__noinline int close_set(u32 why)
 {
 	struct bpf_set *set = get_set();
 
@@ -300,7 +300,7 @@ __noinline int close_set(void)
 		struct bpf_user *u = user_at(i);
 
 		if (u && port_load(&u->state.watching))
-			feed_close(u, INVLOCK_FEED_DEGRADED);
+			feed_close(u, why);
 	}
 	return 0;
 }

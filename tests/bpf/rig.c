@@ -140,6 +140,12 @@ const struct invlock_event *last_event(const struct invlock_mm *mm, u32 kind, co
 	return NULL;
 }
 
+void expect_open(const struct invlock_mm *mm)
+{
+	if (mm->il.feed->flags)
+		fail_msg("the feed is closed: %s", monitor_bpf_closed(mm) ?: "not by the programs");
+}
+
 struct bpf_state monitor_state(const struct invlock_mm *mm)
 {
 	struct bpf_state state;

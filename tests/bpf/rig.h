@@ -56,6 +56,9 @@ enum invlock_verdict watched_verdict(struct watched *w);
 /* The newest event of this kind that overlaps [at, at + GROUP); NULL = the ring has none. */
 const struct invlock_event *last_event(const struct invlock_mm *mm, u32 kind, const char *at);
 
+/* Fails if the feed is closed, and says why it is. */
+void expect_open(const struct invlock_mm *mm);
+
 struct bpf_state monitor_state(const struct invlock_mm *mm);
 
 /* Makes an i386 system call from 64-bit code. */

@@ -55,7 +55,7 @@ static void close_net(u64 caught)
 {
 	assert_int_equal(nr_caught(), caught);
 	assert_true(feed_quiet(&mm));
-	assert_int_equal(mm.il.feed->flags, 0);
+	expect_open(&mm);
 	rig_expects_caught = true;
 	monitor_close(&mm);
 	rig_expects_caught = false;

@@ -138,7 +138,7 @@ guest_suites()
 		programs+=("tests/bpf/test_bpf_${name#test_}")
 	done
 	mkdir -p "$work"/guest/{bin,suites} && built tests/bpf/hold_bpf "${programs[@]}" &&
-	cp "$build/tests/bpf/hold_bpf" "$work/guest/bin/" || return
+	cp "$build/tests/bpf/hold_bpf" "$(command -v chrt)" "$work/guest/bin/" || return
 	for program in "${programs[@]}"; do
 		name=${program##*/}
 		cp "$build/$program" "$work/guest/suites/${name#test_}" || return

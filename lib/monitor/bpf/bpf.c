@@ -554,8 +554,30 @@ static u64 nr_caught(const struct invlock_mm *mm)
 	return port_load(&user->state.nr_caught) - data->nr_caught;
 }
 
+const char *monitor_bpf_closed(const struct invlock_mm *mm)
+{
+	static const char *const reasons[] = {
+		[BPF_OPEN] = NULL,
+		[BPF_CLOSED_GONE] = "the process has ended or has called exec",
+		[BPF_CLOSED_CALLS] = "more calls ran at once than the programs can follow",
+		[BPF_CLOSED_HEAP] = "prctl() moved the heap while other threads ran",
+		[BPF_CLOSED_REQUESTS] = "an io_uring request could not be followed to its end",
+		[BPF_CLOSED_NET] = "more removals ran at once than the programs can follow, or the "
+				   "end of a move went unseen",
+		[BPF_CLOSED_GUARD] = "the kernel skipped a run where the guard expects none: "
+				     "please report this",
+		[BPF_CLOSED_SKIPPED] = "the kernel skipped a run that the guard cannot make up for",
+		[BPF_CLOSED_TRACING] = "kernel.ftrace_enabled was set to 0",
+	};
+	const struct bpf_user *user = (const struct bpf_user *)mm->il.feed;
+	u64 why = port_load(&user->state.closed);
+
+	return why < sizeof(reasons) / sizeof(reasons[0]) ? reasons[why] : "it is unknown why";
+}
+
 static void describe(const struct invlock_mm *mm, struct invlock_why *ret_how)
 {
+	const char *closed = monitor_bpf_closed(mm);
 	const struct monitor_bpf_data *data = mm->data;
 	const struct bpf_set_header *head = &data->set.header;
 	const char *guard = head->guard == BPF_GUARD_ON ? "; the kernel preempts programs, and a "
@@ -565,7 +587,9 @@ static void describe(const struct invlock_mm *mm, struct invlock_why *ret_how)
 
 	monitor_bpf_state(mm, &state);
 	net_describe(head, &state, net, sizeof(net));
-	if (head->guard == BPF_GUARD_MISSING)
+	if (closed)
+		explain(ret_how, 0, "NOT exact any more, so that nothing is valid: %s", closed);
+	else if (head->guard == BPF_GUARD_MISSING)
 		explain(ret_how, 0, "NOT exact: the kernel preempts programs, so that calls are "
 			"missed, and the guard that would see that cannot be had: %s",
 			head->no_guard);

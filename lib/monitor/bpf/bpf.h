@@ -36,6 +36,14 @@ extern struct monitor_bpf_options monitor_bpf_options;
  */
 void monitor_bpf_state(const struct invlock_mm *mm, struct bpf_state *ret_state);
 
+/**
+ * monitor_bpf_closed() - why is the feed of a process closed?
+ * @mm: opened with monitor_bpf
+ *
+ * Context: any. Return: the end of a sentence; NULL = the programs have not closed it.
+ */
+const char *monitor_bpf_closed(const struct invlock_mm *mm);
+
 /*
  * From now on, hold the programs by their descriptors alone, as on a machine without io_uring
  * (keep.h).
