@@ -378,9 +378,8 @@ static __noinline int mend(struct bpf_guard *g, struct task_struct *task, u64 of
 }
 
 /*
- * Does @prev leave the CPU with migration disabled? The idle task never disables it, and so shows
- * how often the guard itself disables migration on this kernel. Until the idle task has been seen,
- * any task may be inside.
+ * Does @prev leave the CPU with migration disabled, other than by this run of the guard? Until
+ * teach() knows how often that is, every task may be inside.
  */
 static inline bool may_be_inside(const struct bpf_guard *g, struct task_struct *prev)
 {
@@ -388,16 +387,26 @@ static inline bool may_be_inside(const struct bpf_guard *g, struct task_struct *
 	       prev->migration_disabled > g->own;
 }
 
+/*
+ * The thread that loads the guard sleeps before any other program is attached. It sleeps in
+ * nanosleep() and has disabled nothing, so it shows how often the guard itself disables migration
+ * on this kernel. Return: true = @prev is that thread
+ */
+static inline bool teach(struct bpf_guard *g, struct task_struct *prev)
+{
+	if ((u32)prev->pid != port_load(&g->teacher) || prev->__state != TASK_INTERRUPTIBLE)
+		return false;
+	port_store(&g->own, (u32)prev->migration_disabled);
+	port_store(&g->teacher, 0);
+	return true;
+}
+
 static __noinline int task_leaves_slow(struct bpf_guard *g, struct task_struct *prev)
 {
-	bool inside = may_be_inside(g, prev);
+	bool inside = may_be_inside(g, prev) && !teach(g, prev);
 	struct bpf_guard_cpu *c = &g->cpu[this_cpu()];
 	u64 offset, runs, skipped;
 
-	if (inside && !prev->pid) {
-		port_store(&g->own, (u32)prev->migration_disabled);
-		inside = false;
-	}
 	/* Another CPU is blind, not this one. */
 	if (!inside && !c->window)
 		return 0;
@@ -513,6 +522,7 @@ int find_programs(struct bpf_iter__bpf_prog *ctx)
 	if (!prog || !g)
 		return 0;
 	id = BPF_CORE_READ(prog, aux, id);
+	g->teacher = (u32)bpf_get_current_pid_tgid();
 	for (u32 i = 0; i < BPF_NR_GUARDED && i < g->nr_programs; i++) {
 		if (g->program[i].id != id)
 			continue;

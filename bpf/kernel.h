@@ -121,6 +121,7 @@ struct shm_file_data {
 
 struct task_struct {
 	struct thread_info thread_info;
+	unsigned int __state;
 	struct mm_struct *mm;
 	unsigned int flags;
 	int pid;
@@ -255,6 +256,7 @@ struct bpf_iter__task_vma {
 #pragma clang attribute pop
 
 /* constants that BTF does not hold */
+#define TASK_INTERRUPTIBLE	0x0001
 #define TS_COMPAT		0x0002
 #define PF_IO_WORKER		0x00000010
 #define PF_KTHREAD		0x00200000

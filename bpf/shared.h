@@ -154,7 +154,7 @@ struct bpf_guard {
 	__u32 own;		/* nesting of disabled migration that is the guard's own */
 	__u32 nr_programs;
 	__u32 nr_cpus;
-	__u32 reserved;
+	__u32 teacher;		/* the thread that loads the guard, until it has shown own */
 	/*
 	 * Statistics for people. nr_windows: preemptions inside a program. nr_skipping: windows in
 	 * which a run was skipped. total_ns and longest_ns: how long windows were open.
