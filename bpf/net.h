@@ -145,6 +145,19 @@ static inline struct bpf_stretch *find_stretch(struct bpf_user *u, struct bpf_ne
 }
 
 /*
+ * The table is full, because runs that end stretches are being skipped. The kernel counts a gather
+ * until it is over, so that the user can be doubtful for as long. A file's pages are gathered when
+ * they are unmapped, and that is caught. The end of anything else would go unseen.
+ */
+static __noinline void no_stretch(struct bpf_user *u, u64 in)
+{
+	if (in & NET_GATHER)
+		doubt(u);
+	else if (!(in & (NET_UNMAP_RANGE | NET_UNMAP_PAGES)))
+		feed_close(u, BPF_CLOSED_NET);
+}
+
+/*
  * @owner, a thread or a gather, begins a stretch of a user. A stretch inside of another one of the
  * same thread marks nothing: both have the same range. @what: enum net_in | kind << NET_IN_BITS
  */
@@ -168,7 +181,7 @@ __noinline int net_enter(struct bpf_user *u, u64 owner, u64 start, u64 end, u32 
 	}
 	s = stretch_claim(net, owner);
 	if (!s) {
-		feed_close(u, BPF_CLOSED_NET);
+		no_stretch(u, in);
 		return 0;
 	}
 	port_store(&s->seat, u->state.index);

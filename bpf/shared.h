@@ -208,7 +208,7 @@ enum bpf_closed {
 	BPF_CLOSED_CALLS,	/* too many calls ran at once */
 	BPF_CLOSED_HEAP,	/* prctl() moved the heap while other threads ran */
 	BPF_CLOSED_REQUESTS,	/* too many io_uring requests, or one whose end goes unseen */
-	BPF_CLOSED_NET,		/* too many removals at once, or a move whose end went unseen */
+	BPF_CLOSED_NET,		/* a move, or huge pages that go, whose end may go unseen */
 	BPF_CLOSED_GUARD,	/* the kernel skipped a run where the guard says it cannot */
 	BPF_CLOSED_SKIPPED,	/* a run was skipped that no guard can make up for */
 	BPF_CLOSED_TRACING,	/* programs at functions were switched off */

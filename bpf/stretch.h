@@ -14,7 +14,8 @@
  * was skipped. The kernel counts the removals that are under way in each mm (tlb_flush_pending). It
  * counts up inside tlb_gather_mmu(), before our program at that function's exit, and down in
  * tlb_finish_mmu(), before our program at that function's exit. While this count is not 0, the user
- * is *doubtful*: everything is marked until the last removal is over.
+ * is *doubtful*: everything is marked until the last removal is over. A user is also doubtful when
+ * the table of stretches is full.
  */
 #ifndef INVLOCK_BPF_STRETCH_H
 #define INVLOCK_BPF_STRETCH_H

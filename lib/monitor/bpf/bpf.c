@@ -562,8 +562,8 @@ const char *monitor_bpf_closed(const struct invlock_mm *mm)
 		[BPF_CLOSED_CALLS] = "more calls ran at once than the programs can follow",
 		[BPF_CLOSED_HEAP] = "prctl() moved the heap while other threads ran",
 		[BPF_CLOSED_REQUESTS] = "an io_uring request could not be followed to its end",
-		[BPF_CLOSED_NET] = "more removals ran at once than the programs can follow, or the "
-				   "end of a move went unseen",
+		[BPF_CLOSED_NET] = "the end of a move, or of a removal of huge pages, may go "
+				   "unseen",
 		[BPF_CLOSED_GUARD] = "the kernel skipped a run where the guard expects none: "
 				     "please report this",
 		[BPF_CLOSED_SKIPPED] = "the kernel skipped a run that the guard cannot make up for",
