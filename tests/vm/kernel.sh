@@ -205,6 +205,45 @@ kernel_get()	# NAME
 	flock -u "$lock"
 }
 
+# QEMU before 8.1 may go on executing code that another CPU has just patched: the kernel then dies of
+# a breakpoint that is long gone. Newer kernels patch code whenever a program is attached to a
+# function or leaves it. So they run in Debian 13's QEMU, which is unpacked and never installed.
+qemu_get()	# NAME: sets qemu, the command and its first arguments
+{
+	local dir=$cache/qemu lib
+
+	qemu=(qemu-system-x86_64)
+	[[ "$1" = @(newest|7.*) ]] || return
+	[ "$(qemu_version)" -lt 801 ] || return
+	exec {lock}> "$cache/lock"
+	flock "$lock"
+	[ -d "$dir/root" ] || qemu_download "$dir" > "$work/fetch.log" 2>&1 ||
+		skip "cannot get QEMU from Debian 13: $(tail -n 1 "$work/fetch.log")"
+	flock -u "$lock"
+	lib=$dir/root/usr/lib
+	qemu=("$lib/x86_64-linux-gnu/ld-linux-x86-64.so.2" --library-path
+		"$lib/x86_64-linux-gnu:$lib" "$dir/root/usr/bin/qemu-system-x86_64"
+		-L "$dir/root/usr/share/qemu" -L "$dir/root/usr/share/seabios")
+}
+
+# prints 702 for 7.2
+qemu_version()
+{
+	qemu-system-x86_64 --version |
+	sed -n 's/.*version \([0-9]*\)\.\([0-9]*\).*/\1 \2/p' |
+	while read -r major minor; do echo $((major * 100 + minor)); done
+}
+
+qemu_download()	# DIR
+{
+	local new=$1.new packages
+
+	rm -rf "$new" && mkdir -p "$new" && private_apt "$new/apt" trixie || return
+	local -x APT_CONFIG=$new/apt/apt.conf
+	mapfile -t packages < <(packages_with qemu-system-x86)
+	unpack "$new" "${packages[@]}" && rm -rf "$new/apt" "$1" && mv "$new" "$1"
+}
+
 # runs make with the kernel's own compiler; $work has the same path in that root
 kernel_make()	# ARGUMENT...
 {

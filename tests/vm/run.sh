@@ -107,7 +107,7 @@ boot()	# OPTION...
 	# cx16=off: QEMU 7.2 with CX16 crashes newer kernels at random; no_timer_check: on a busy
 	# machine the emulated timer comes too late for the kernel's check of it, which then panics
 	# shellcheck disable=SC2086 # each word is an option
-	timeout -k 5 3600 qemu-system-x86_64 $machine -cpu max,cx16=off -m 1G \
+	timeout -k 5 3600 "${qemu[@]}" $machine -cpu max,cx16=off -m 1G \
 		-object memory-backend-ram,id=m0,size=512M \
 		-object memory-backend-ram,id=m1,size=512M \
 		-numa node,nodeid=0,memdev=m0,cpus=0 -numa node,nodeid=1,memdev=m1,cpus=1 \
@@ -121,6 +121,16 @@ boot()	# OPTION...
 	tr -d '\r' < "$work/results" > "$work/tap"
 	# the guest's last command makes QEMU return 33; after a panic or a reset it returns another
 	[ $status -eq 33 ] && [ "$(tail -n 1 "$work/tap")" = "# guest: clean" ]
+}
+
+# prints what the kernel said when it died, or else the end of what it said
+last_words()
+{
+	local words
+
+	words=$(grep -m 1 -n -E 'Oops|BUG: |Kernel panic|int3' "$work/console")
+	tail -n "+${words%%:*}" "$work/console" 2> /dev/null | head -n 60 | grep . ||
+		tail -n 40 "$work/console"
 }
 
 # runs a test with a planted fault: it must be red, with WORDS in its results or the kernel's log
@@ -156,6 +166,7 @@ need_tools qemu-system-x86_64:qemu-system-x86 busybox:busybox-static cpio:cpio g
 	make:make kmod:kmod xz:xz-utils
 [ -e /usr/include/cmocka.h ] || need_tools cmocka:libcmocka-dev
 kernel_get "$kernel"
+qemu_get "$kernel"
 build module_build "invlock.ko for $kernel_version"
 case $what in
 module)
@@ -187,7 +198,7 @@ if [ $measure = 1 ]; then
 fi
 tee "$work/all" < "$work/tap" | grep -v '^1\.\.'
 [ -n "$only" ] || [ "$what" != module ] || packaging | tee -a "$work/all" | grep -v '^1\.\.'
-[ $clean -eq 0 ] || tail -n 40 "$work/console"
+[ $clean -eq 0 ] || last_words
 if [ $planted = 1 ]; then
 	while read -r name how test words; do
 		[ "$how" != boot ] || plant "$name" "$test" "$words"
