@@ -504,7 +504,7 @@ __noinline int check_skipped(struct bpf_user *u, u64 skipped, u32 trusted)
 	if (trusted)
 		violated(g, skipped - settled);
 	else
-		feed_close(u, INVLOCK_FEED_DEGRADED);
+		feed_close(u, BPF_CLOSED_GUARD);
 	return 0;
 }
 
