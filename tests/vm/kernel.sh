@@ -205,8 +205,8 @@ kernel_get()	# NAME
 	flock -u "$lock"
 }
 
-# QEMU before 8.1 may go on executing code that another CPU has just patched: the kernel then dies of
-# a breakpoint that is long gone. Newer kernels patch code whenever a program is attached to a
+# QEMU before 8.1 may go on executing code that another CPU has just patched: the kernel then dies
+# of a breakpoint that is long gone. Newer kernels patch code whenever a program is attached to a
 # function or leaves it. So they run in Debian 13's QEMU, which is unpacked and never installed.
 qemu_get()	# NAME: sets qemu, the command and its first arguments
 {
