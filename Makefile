@@ -13,8 +13,8 @@
 #			machines (K=6.1, 6.12, newest, debug, kcsan or all; TORTURE=seconds)
 #	make package-test	the Debian packages: built, installed, used and removed in
 #			roots of their own (SUITE=bookworm)
-#	make readme-test	README.md and docs/tutorial.md, followed word for word in a
-#			clean root (SUITE=bookworm)
+#	make readme-test	README.md, docs/tutorial.md and docs/install-module.md, followed
+#			word for word in clean roots (SUITE=bookworm)
 #	make bench	the measurements
 #	make bench-kernel	the kernel's, in a virtual machine (K=6.1 or 6.12), as JSON
 #	make install	DESTDIR= and PREFIX= as usual; runs ldconfig, or says why it cannot

@@ -24,10 +24,13 @@ static int explain_absence(struct invlock_why *why)
 	const char *locked = lockdown_mode();
 
 	explain(why, -ENOENT, "there is no " DEVICE ": the kernel module, which is optional, is "
-		"not loaded; `modprobe invlock` loads it where it is installed");
+		"not loaded; ");
 	if (locked)
-		explain_more(why, " and signed: this kernel is locked down (%s) and takes no "
-			     "module without a key that it trusts", locked);
+		explain_more(why, "this kernel is locked down (%s) and takes no module that is not "
+			     "signed with a key that it trusts: see invlock.ko(4)", locked);
+	else
+		explain_more(why, "`modprobe invlock` loads it where it is installed, and "
+			     "invlock.ko(4) says how to install it");
 	return -ENOENT;
 }
 

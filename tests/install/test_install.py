@@ -243,7 +243,7 @@ def everything_that_names_the_version_says_the_same():
     version = re.search(r'#define INVLOCK_VERSION\s+"(.*)"', header)[1]
     parts = re.findall(r'#define INVLOCK_VERSION_(?:MAJOR|MINOR|PATCH)\s+(\d+)', header)
     assert '.'.join(parts) == version, (parts, version)
-    with open(f'{ROOT}/kmod/dkms.conf', encoding='utf-8') as f:
+    with open(f'{ROOT}/dkms.conf', encoding='utf-8') as f:
         assert f'PACKAGE_VERSION="{version}"' in f.read()
     with open(f'{ROOT}/debian/changelog', encoding='utf-8') as f:
         assert f.readline().startswith(f'invlock ({version}) ')

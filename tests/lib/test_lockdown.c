@@ -72,7 +72,10 @@ TEST(where_the_kernel_is_locked_down_the_module_has_to_be_signed)
 		TEST_SKIP("the module is loaded here");
 	kernel_says("none [integrity] confidentiality\n");
 	assert_true(invlock_mm_open(&o, &mm, &why) < 0);
+	assert_non_null(strstr(why.text, "locked down (integrity)"));
 	assert_non_null(strstr(why.text, "signed"));
+	/* an unsigned module is not cured by loading it */
+	assert_null(strstr(why.text, "modprobe"));
 	kernel_says(NULL);
 	assert_true(invlock_mm_open(&o, &mm, &why) < 0);
 	assert_null(strstr(why.text, "signed"));

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 #
-# readme.sh [-s SUITE] - follow README.md and docs/tutorial.md word for word, and print TAP
+# readme.sh [-s SUITE] - follow documents word for word, and print TAP: README.md,
+# docs/tutorial.md and docs/install-module.md
 #
 # Each document is followed in a root that has nothing but Debian's smallest system and sudo
 # (roots.sh). follow.py says what a step of a document is. INVLOCK_DOCUMENTS names other documents,
@@ -9,7 +10,8 @@
 # shellcheck source=tests/package/roots.sh
 . "$(dirname "$0")/roots.sh"
 
-read -ra documents <<< "${INVLOCK_DOCUMENTS:-README.md docs/tutorial.md}"
+read -ra documents <<< \
+	"${INVLOCK_DOCUMENTS:-README.md docs/tutorial.md docs/install-module.md}"
 home=/home/reader	# where the commands begin
 
 # The documents call it REPOSITORY: a clone of the tree as it is, with what is not yet committed.
@@ -24,6 +26,27 @@ make_repository()	# NAME
 	git -C "$repository" -c user.name=reader -c user.email=reader@localhost commit -q -m all
 }
 
+# The root does not boot, and has no kernel. DKMS takes the one whose headers are installed for the
+# one that runs.
+run_its_own_kernel()	# NAME
+{
+	local uname=$work/$1/merged/usr/local/bin/uname
+
+	# folders that a system has because it boots
+	mkdir -p "$work/$1/merged/etc"/{modules-load.d,udev/rules.d}
+	cat > "$uname" <<- 'END'
+		#!/bin/sh
+		newest=$(basename /usr/src/linux-headers-*[0-9]-amd64)
+		newest=${newest#linux-headers-}
+		if [ "$*" = -r ] && [ -e "/usr/src/linux-headers-$newest" ]; then
+			echo "$newest"
+		else
+			exec /usr/bin/uname "$@"
+		fi
+	END
+	chmod +x "$uname"
+}
+
 # what the reader of each document has done before
 begin()	# NAME DOCUMENT
 {
@@ -31,12 +54,12 @@ begin()	# NAME DOCUMENT
 
 	enter_root "$1" clean && cp -a "$lists" "$work/$1/merged/var/lib/apt/" &&
 	make_repository "$1" && inside "$1" apt-get -qq -y install sudo || return
-	if [ "$2" = README.md ]; then
+	if [ "$2" != docs/tutorial.md ]; then
 		inside "$1" apt-get -qq -y install --no-install-recommends git make &&
 		inside "$1" git clone -q "$home/REPOSITORY" "$home/invlock" || return
 		here=$home/invlock
 	fi
-	echo "$here" > "$work/$1/where"
+	run_its_own_kernel "$1" && echo "$here" > "$work/$1/where"
 }
 
 # Runs the commands where the step before has ended. The lint tier stands for all of `make test`.

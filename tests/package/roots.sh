@@ -93,8 +93,9 @@ keep_debs()
 
 inside()	# NAME COMMAND...
 {
-	chroot "$work/$1/merged" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 \
-		HOME=/root DEBIAN_FRONTEND=noninteractive "${@:2}" < /dev/null
+	chroot "$work/$1/merged" /usr/bin/env -i LC_ALL=C.UTF-8 HOME=/root \
+		PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
+		DEBIAN_FRONTEND=noninteractive "${@:2}" < /dev/null
 }
 
 try()	# TITLE COMMAND...

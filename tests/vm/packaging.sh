@@ -44,9 +44,9 @@ dkms_builds()
 {
 	local dir=$work/dkms version
 
-	version=$(sed -n 's/PACKAGE_VERSION="\(.*\)"/\1/p' "$root/kmod/dkms.conf")
+	version=$(sed -n 's/PACKAGE_VERSION="\(.*\)"/\1/p' "$root/dkms.conf")
 	mkdir -p "$dir"/{tree,modules} "$dir/src/invlock-$version" &&
-	cp -a "$root"/{core,include,kmod} "$root/kmod/dkms.conf" "$dir/src/invlock-$version/" &&
+	cp -a "$root"/{core,include,kmod,dkms.conf} "$dir/src/invlock-$version/" &&
 	dkms build "invlock/$version" -k "$kernel_version" --kernelsourcedir "$kernel_build" \
 		--dkmstree "$dir/tree" --sourcetree "$dir/src" --installtree "$dir/modules" &&
 	modinfo -F vermagic "$dir/tree/invlock/$version/$kernel_version"/*/module/invlock.ko* |

@@ -99,7 +99,10 @@ static void recommend_remedy(struct report *r, const char *only)
 	const char *environment = monitor_in_environment();
 	char names[KIND_NAMES];
 
-	if (only) {
+	if (only && r->findings[0].err) {
+		explain(to, 0, "no cache can use %s here, for the reason that is given under "
+			"\"Monitors\"", only);
+	} else if (only) {
 		explain(to, 0, "caches use %s only if the program names it or needs fewer kinds; "
 			"run `invlock doctor` without --monitor to try all monitors", only);
 	} else {
