@@ -192,6 +192,13 @@ def the_example_of_io_uring_reads_a_whole_file():
     assert said.startswith(f'{os.path.getsize("/bin/bash")} bytes, '), said
 
 
+def the_example_of_a_pool_of_readers_reads_every_byte_right():
+    program = _compile(f'{ROOT}/examples/pool.c', '-pthread', packages=['invlock-uring'])
+    said = _run_example(program)
+    assert re.fullmatch(r'8000 reads, [1-9]\d* of them with registered memory, 0 wrong\n', said), \
+        said
+
+
 def each_example_of_the_manual_pages_compiles_and_runs():
     for source in sorted(glob.glob(f'{ROOT}/docs/man/examples/*.c')):
         with open(source, encoding='utf-8') as f:
@@ -221,6 +228,18 @@ def the_program_of_the_tutorial_prints_what_the_tutorial_says():
         f.write(re.search(r'^```c\n(.*?)^```', text, flags=re.M | re.S)[1])
     said = _run_example(_compile(source))
     assert 'device "world"' in said and f'```text\n{said}```' in text, said
+
+
+def the_conversion_in_the_tutorial_turns_wrong_reads_into_right_ones():
+    with open(f'{ROOT}/docs/tutorial.md', encoding='utf-8') as f:
+        text = f.read()
+    for name, word in ('before', 'wrong'), ('after', 'right'):
+        source = os.path.join(WORK, f'{name}.c')
+        with open(source, 'w', encoding='utf-8') as f:
+            f.write(re.search(rf'`{name}\.c`:\n\n```c\n(.*?)^```', text, flags=re.M | re.S)[1])
+        said = _run_example(_compile(source, packages=['invlock-uring']))
+        assert said.count(word) == (2 if word == 'wrong' else 4), said
+        assert f'```text\n{said}```' in text, said
 
 
 def the_example_in_the_readme_compiles_and_runs():
