@@ -10,7 +10,7 @@ set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 
 results=build/results
-every_tier=(lint plain asan tsan valgrind jemalloc mimalloc tcmalloc vm suites)
+every_tier=(lint plain asan tsan valgrind jemalloc mimalloc tcmalloc vm suites lockdown)
 # parts that allocate, hook or race, so that another allocator may upset them
 allocator_areas="lib bpf uffd race uring"
 
@@ -164,6 +164,11 @@ tier_vm()
 tier_suites()
 {
 	guest suites -w suites
+}
+
+tier_lockdown()
+{
+	guest lockdown -w lockdown
 }
 
 tier_newest()

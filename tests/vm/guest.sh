@@ -147,6 +147,13 @@ guest_suites()
 		"$root/tests/tool/rig.c" -ljson-c -lcmocka
 }
 
+guest_lockdown()
+{
+	mkdir -p "$work"/guest/{bin,suites} &&
+	compile -o "$work/guest/suites/lockdown" "$here/suite_lockdown.c" "$root/lib/lockdown.c" \
+		"$root/tests/tool/rig.c" -ljson-c -lcmocka
+}
+
 guest_stock_modules()
 {
 	local file base

@@ -8,7 +8,8 @@
 #	-k	6.1, which is the default; 6.12; newest, which is what Debian sid has; debug
 #		(KASAN, lockdep, sleeping in the wrong place, leaks); kcsan (data races); all
 #	-w	module: invlock.ko, which is the default; suites: the tests of bpf and of the
-#		races; full: the same with preempt=full, as the kernel preempts its own code; all
+#		races; full: the same with preempt=full, as the kernel preempts its own code;
+#		lockdown: what is said where the kernel is locked down; all
 #	-n	only the test programs whose name contains NAME
 #	-t	the length of each torture test
 #	-q	without the planted faults
@@ -78,11 +79,11 @@ run_all()
 	local name run name_run status lines=() red=0 green=0 runs=$what
 
 	[ "$kernel" != all ] || kernel=$every_kernel
-	[ "$what" != all ] || runs="module suites full"
+	[ "$what" != all ] || runs="module suites full lockdown"
 	for name in $kernel; do
 		for run in $runs; do
 			# these kernels have no BTF, which the BPF monitor needs
-			[[ $name-$run = @(debug|kcsan)-@(suites|full) ]] && continue
+			[[ $name-$run = @(debug|kcsan)-@(suites|full|lockdown) ]] && continue
 			"$0" -k "$name" -w "$run" "${passed[@]}" | tee "$work/all"
 			status=${PIPESTATUS[0]}
 			name_run="# kernel $name, $run:"
@@ -98,6 +99,9 @@ run_all()
 	[ $green = 1 ] || exit 77
 	exit 0
 }
+
+# the guest's last command makes QEMU return this; after a panic or a reset it returns 0
+end_status=33
 
 # Return: 0 = the guest itself said that all is well, and QEMU ended with the status for that
 boot()	# OPTION...
@@ -119,8 +123,7 @@ boot()	# OPTION...
 			$kernel_options $*" < /dev/null
 	status=$?
 	tr -d '\r' < "$work/results" > "$work/tap"
-	# the guest's last command makes QEMU return 33; after a panic or a reset it returns another
-	[ $status -eq 33 ] && [ "$(tail -n 1 "$work/tap")" = "# guest: clean" ]
+	[ $status -eq $end_status ] && [ "$(tail -n 1 "$work/tap")" = "# guest: clean" ]
 }
 
 # prints what the kernel said when it died, or else the end of what it said
@@ -168,6 +171,7 @@ need_tools qemu-system-x86_64:qemu-system-x86 busybox:busybox-static cpio:cpio g
 kernel_get "$kernel"
 qemu_get "$kernel"
 build module_build "invlock.ko for $kernel_version"
+boots=("")	# options of the kernel, for each boot
 case $what in
 module)
 	build planted_build "invlock.ko with a planted fault, for $kernel_version,"
@@ -183,20 +187,31 @@ full)
 	kernel_options+=" preempt=full $dax_options"
 	build guest_suites "the suites"
 	;;
-*) fail "what is \"$what\"? module, suites, full or all" ;;
+lockdown)
+	planted=0
+	# the module that makes QEMU return another status has no signature
+	end_status=0
+	boots=(lockdown=integrity lockdown=confidentiality)
+	build guest_lockdown "the test of lockdown"
+	;;
+*) fail "what is \"$what\"? module, suites, full, lockdown or all" ;;
 esac
 build guest_tool "the command"
 guest_pack
 
 echo "# kernel $kernel_version, $what"
-boot "only=$only measure=$measure torture=$torture storm=${INVLOCK_STORM:-}"
-clean=$?
-if [ $measure = 1 ]; then
-	grep -v '^#' "$work/tap"
-	[ $clean -eq 0 ] || fail "the guest did not end well"
-	exit 0
-fi
-tee "$work/all" < "$work/tap" | grep -v '^1\.\.'
+clean=0
+: > "$work/all"
+for options in "${boots[@]}"; do
+	boot "only=$only measure=$measure torture=$torture storm=${INVLOCK_STORM:-} $options" ||
+		clean=1
+	if [ $measure = 1 ]; then
+		grep -v '^#' "$work/tap"
+		[ $clean -eq 0 ] || fail "the guest did not end well"
+		exit 0
+	fi
+	tee -a "$work/all" < "$work/tap" | grep -v '^1\.\.'
+done
 [ -n "$only" ] || [ "$what" != module ] || packaging | tee -a "$work/all" | grep -v '^1\.\.'
 [ $clean -eq 0 ] || last_words
 if [ $planted = 1 ]; then

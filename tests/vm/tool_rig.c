@@ -15,7 +15,7 @@ static struct ran ran;
 do {									\
 	char *const argv[] = { __VA_ARGS__, NULL };		\
 									\
-	assert_int_equal(run(program, argv, false, &ran), 0);		\
+	assert_int_equal(run(program, argv, AS_WE_ARE, &ran), 0);		\
 } while (0)
 
 static struct json_object *member(struct json_object *o, const char *key)
