@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: MIT
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "share.h"
 
@@ -14,11 +17,25 @@ static void set_copy(struct invlock_uring *uring, unsigned int slot, uint64_t ha
 	__atomic_store_n(&uring->copies[slot], handle, __ATOMIC_RELAXED);
 }
 
+/* Not libc's fstat(): ThreadSanitizer would see a race if the number is the program's now. */
+static bool file_of(const struct io_uring *ring, struct stat *ret_st)
+{
+	return !syscall(SYS_fstat, ring->ring_fd, ret_st);
+}
+
+bool share_has_ring(const struct share *share)
+{
+	struct stat st;
+
+	return file_of(&share->ring, &st) && st.st_dev == share->dev && st.st_ino == share->ino;
+}
+
 /* May this ring copy from the share? It depends on the kernel and on who has set up the rings. */
 static bool may_copy(const struct share *share, struct io_uring *ring)
 {
 	/* Something may be in the slot already: nobody knows of this copy, so it does not stay. */
-	return !ring_copy(ring, &share->ring, 0) && !slot_fill(ring, 0, NULL, 0);
+	return share_has_ring(share) && !ring_copy(ring, &share->ring, 0) &&
+	       !slot_fill(ring, 0, NULL, 0);
 }
 
 bool share_add(struct share *share, struct invlock_uring *uring)
@@ -64,11 +81,16 @@ struct share *share_new(struct invlock_uring *uring)
 {
 	struct share *share = calloc(1, sizeof(*share));
 	unsigned int nr = uring->options.slots;
+	struct stat st;
 
 	if (!share)
 		return NULL;
 	if (ring_open(&share->ring))
 		goto free_share;
+	if (!file_of(&share->ring, &st))
+		goto close_ring;
+	share->dev = st.st_dev;
+	share->ino = st.st_ino;
 	share->slots = slots_new(&share->ring, nr);
 	if (!share->slots || ring_make_table(&share->ring, nr))
 		goto close_ring;
@@ -88,7 +110,8 @@ free_share:
 void share_free(struct share *share)
 {
 	/* Its table goes with the ring. */
-	ring_close(&share->ring);
+	if (share_has_ring(share))
+		ring_close(&share->ring);
 	slots_free(share->slots);
 	free(share);
 }
@@ -110,7 +133,8 @@ int share_copy(struct invlock_uring *uring, uint64_t handle)
 
 	if (copy_in(uring, slot) == handle)
 		return 0;
-	err = ring_copy(uring->ring, &uring->share->ring, slot);
+	err = share_has_ring(uring->share) ?
+	      ring_copy(uring->ring, &uring->share->ring, slot) : -EBADF;
 	if (!err)
 		set_copy(uring, slot, handle);
 	return err;

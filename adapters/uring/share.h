@@ -22,6 +22,8 @@
 
 struct share {
 	struct io_uring ring;	/* constant: the library's own; only its descriptor is set */
+	dev_t dev;		/* constant: which file that is */
+	ino_t ino;
 	struct slots *slots;	/* constant */
 	pthread_mutex_t lock;	/* guards the rest */
 	struct invlock_uring *rings;
@@ -42,6 +44,12 @@ bool share_remove(struct share *share, struct invlock_uring *uring);
 
 /* Free a share and leave its last ring alone; the cache is closed. */
 void share_free(struct share *share);
+
+/*
+ * Is the share's ring still there? The program may have closed its descriptor, and then the number
+ * may stand for a file of the program's. Makes a system call.
+ */
+bool share_has_ring(const struct share *share);
 
 /* how many rings share */
 unsigned int share_nr_rings(struct share *share);

@@ -93,6 +93,14 @@ int slot_fill(struct io_uring *ring, unsigned int slot, void *addr, size_t len)
 	return ret == 1 ? 0 : -EIO;
 }
 
+/* the same in the table of these slots */
+static int fill(struct slots *slots, unsigned int slot, void *addr, size_t len)
+{
+	if (slots->share && !share_has_ring(slots->share))
+		return -EBADF;
+	return slot_fill(slots->ring, slot, addr, len);
+}
+
 int slot_register(void *ctx, void *addr, size_t len, uint64_t *ret_handle)
 {
 	struct slots *slots = ctx;
@@ -100,7 +108,7 @@ int slot_register(void *ctx, void *addr, size_t len, uint64_t *ret_handle)
 
 	if (slot < 0)
 		return slot;
-	err = slot_fill(slots->ring, slot, addr, len);
+	err = fill(slots, slot, addr, len);
 	if (err) {
 		slot_give(slots, slot);
 		return err;
@@ -121,7 +129,7 @@ void slot_clear(void *ctx, void *addr, size_t len, uint64_t handle)
 	 * free even if the kernel keeps the memory: the next registration in the slot replaces it.
 	 */
 	slot_forget(slots, slot);
-	if (slot_fill(slots->ring, slot, NULL, 0))
+	if (fill(slots, slot, NULL, 0))
 		slot_is_uncleared(slots, slot);
 	if (slots->share)
 		share_clear(slots->share, handle);

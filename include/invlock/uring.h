@@ -107,9 +107,11 @@ const char *invlock_uring_way_name(unsigned int way);
  * adapter registers for itself: all works, but each ring pins what it uses.
  * invlock_uring_stats.sharing tells.
  *
- * What sharing costs: one descriptor, which must stay open as long as the adapters are; and, when a
- * ring first uses a registration, a system call whose time grows with @slots: some microseconds
- * for 1024 slots, which is what registering 256 KiB takes. It saves time with larger buffers.
+ * What sharing costs: one descriptor, and, when a ring first uses a registration, a system call
+ * whose time grows with @slots: some microseconds for 1024 slots, which is what registering 256 KiB
+ * takes. It saves time with larger buffers. If the program closes that descriptor, as a daemon that
+ * closes all does, requests into memory that their ring has not used yet go plain
+ * (INVLOCK_URING_OTHER).
  */
 #define INVLOCK_URING_SHARE	4u
 

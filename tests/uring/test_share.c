@@ -3,7 +3,7 @@
 #include <pthread.h>
 #include <sys/syscall.h>
 
-#include "adapters/uring/adapter.h"
+#include "adapters/uring/share.h"
 #include "rig.h"
 
 #define NR_RINGS	4
@@ -430,6 +430,44 @@ TEST(a_copy_that_fails_makes_the_request_plain)
 	read_fixed(&rigs[1], buf, 0);
 	close_all(rigs);
 	munmap(buf, BUF);
+}
+
+TEST(a_descriptor_that_the_program_closed_is_not_used_when_its_number_is_another_rings)
+{
+	unsigned char *buf = memory(BUF, 0), *later = memory(BUF, 0), *others = memory(BUF, 0);
+	struct rig rigs[NR_RINGS], other;
+	int number, way;
+
+	open_all(rigs, &shares, 0);
+	RIG_OPEN(&other, "manual", 0, NULL);
+	read_fixed(&rigs[0], buf, 0);
+	read_fixed(&other, others, 0);
+	number = rigs[0].uring->share->ring.ring_fd;
+	assert_int_equal(dup2(other.ring.ring_fd, number), number);
+
+	/* what a ring has copied is as good as before */
+	read_fixed(&rigs[0], buf, MIB);
+	assert_int_equal(read_one(&rigs[1], rigs[1].fd, buf, BUF, 0, &way), BUF);
+	assert_int_equal(way, INVLOCK_URING_OTHER);
+	assert_true(holds(buf, 0, BUF));
+	assert_int_equal(read_one(&rigs[0], rigs[0].fd, later, BUF, 0, &way), BUF);
+	assert_int_equal(way, INVLOCK_URING_OTHER);
+	assert_true(holds(later, 0, BUF));
+	replace(&rigs[0], buf);
+	for (int i = 0; i < NR_RINGS; i++) {
+		assert_int_equal(read_one(&rigs[i], rigs[i].fd, buf, BUF, MIB, &way), BUF);
+		assert_int_equal(way, INVLOCK_URING_OTHER);
+		assert_true(holds(buf, MIB, BUF));
+	}
+	close_all(rigs);
+	/* the other ring's slots are untouched, and its second number is still open */
+	read_fixed(&other, others, MIB);
+	assert_int_equal(cache_stats(&other).reg_calls, 1);
+	assert_int_equal(close(number), 0);
+	rig_close(&other);
+	munmap(buf, BUF);
+	munmap(later, BUF);
+	munmap(others, BUF);
 }
 
 TEST(only_an_adapter_that_shares_can_be_joined)
