@@ -47,6 +47,12 @@ TEST(unknown_names_are_refused_and_the_known_ones_listed)
 	refused(2, "soft");
 	PROVE(&said, NULL, "--wish");
 	refused(2, "--wish");
+	PROVE(&said, NULL, "--json", "-xh");
+	refused(2, "'-x'");
+	PROVE(&said, NULL, "-f");
+	refused(2, "'-f'");
+	PROVE(&said, NULL, "--json=yes");
+	refused(2, "'--json=yes'");
 	PROVE(&said, NULL, "--file");
 	refused(2, "--file");
 	PROVE(&said, NULL, "more");

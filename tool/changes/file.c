@@ -31,7 +31,7 @@ struct order {
 	unsigned int how;
 };
 
-static int obey(void *arg)
+static int truncate_as_ordered(void *arg)
 {
 	const struct order *order = arg;
 
@@ -51,7 +51,7 @@ static void by_other(struct trial *t, int fd)
 	struct other_process other;
 
 	/* fork before the memory is mapped, so that the child has the file but not the mapping */
-	if (other_start(&other, obey, &order)) {
+	if (other_start(&other, truncate_as_ordered, &order)) {
 		trial_unknown(t, "cannot fork another process: %s", strerror(errno));
 		return;
 	}

@@ -99,7 +99,8 @@ struct child_progress {
 	unsigned int step;	/* the running step, or else the next one */
 };
 
-static void take(struct finding *f, struct child_progress *p, const struct probe_message *m)
+static void record_message(struct finding *f, struct child_progress *p,
+			   const struct probe_message *m)
 {
 	switch (m->word) {
 	case WORD_OPENED:
@@ -142,7 +143,7 @@ static bool listen_to(struct finding *f, struct child_progress *p, int fd, bool 
 	*ret_hung = !ready;
 	if (ready <= 0 || read(fd, &m, sizeof(m)) != sizeof(m))
 		return false;
-	take(f, p, &m);
+	record_message(f, p, &m);
 	return true;
 }
 

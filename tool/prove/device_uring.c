@@ -28,7 +28,7 @@ static struct invlock_cache *uring_cache(const struct engine *e, enum column col
 	return invlock_uring_cache(u->urings[column]);
 }
 
-static const char *reason(int err)
+static const char *uring_error_text(int err)
 {
 	switch (err) {
 	case -EPERM:
@@ -58,7 +58,7 @@ static int open_column(struct uring_engine *u, const struct prove *p, enum colum
 	err = io_uring_queue_init(2 * NR_BUFFERS, &u->rings[column], 0);
 	if (err)
 		return explain(why, err, "cannot set up io_uring: %s; --device soft works "
-			       "without it", reason(err));
+			       "without it", uring_error_text(err));
 	u->nr_rings++;
 	if (column == COLUMN_PLAIN)
 		return 0;
@@ -117,8 +117,8 @@ static int prepare(struct uring_engine *u, enum column column, int fd, struct tr
 	return way < 0 ? way : 0;
 }
 
-/* Try again after these errors: a return would leave I/O in flight. */
-static bool again(int err)
+/* After these errors the caller tries again: a return would leave I/O in flight. */
+static bool is_transient(int err)
 {
 	return err == -EINTR || err == -EAGAIN || err == -EBUSY;
 }
@@ -131,10 +131,10 @@ static int submit_and_reap(struct io_uring *ring, unsigned int nr)
 
 	do
 		err = io_uring_submit_and_wait(ring, nr);
-	while (again(err) || (err >= 0 && io_uring_sq_ready(ring)));
+	while (is_transient(err) || (err >= 0 && io_uring_sq_ready(ring)));
 	while (err >= 0 && nr) {
 		err = io_uring_wait_cqe(ring, &cqe);
-		if (again(err)) {
+		if (is_transient(err)) {
 			err = 0;
 			continue;
 		}

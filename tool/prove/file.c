@@ -118,7 +118,7 @@ static int read_all(int fd, u8 *into, size_t bytes)
 	return 0;
 }
 
-static int make_own(struct prove *p, struct invlock_why *why)
+static int make_own_file(struct prove *p, struct invlock_why *why)
 {
 	struct data *data = &p->data;
 	u64 state = 0x9e3779b97f4a7c15ULL;
@@ -145,7 +145,7 @@ static int make_own(struct prove *p, struct invlock_why *why)
 	return 0;
 }
 
-static int open_users(struct prove *p, struct invlock_why *why)
+static int open_named_file(struct prove *p, struct invlock_why *why)
 {
 	struct data *data = &p->data;
 	const char *path = p->options.file;
@@ -189,7 +189,7 @@ static int open_users(struct prove *p, struct invlock_why *why)
 int data_open(struct prove *p, struct invlock_why *why)
 {
 	p->data = (struct data){ .fd = -1, .plain = -1, .scratch = -1 };
-	return p->options.file ? open_users(p, why) : make_own(p, why);
+	return p->options.file ? open_named_file(p, why) : make_own_file(p, why);
 }
 
 int scratch_open(struct prove *p, size_t bytes, struct invlock_why *why)

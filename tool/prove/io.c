@@ -183,13 +183,13 @@ static void verify(struct worker *w, enum column column, const struct area *a,
 
 	for (unsigned int i = 0; i < NR_BUFFERS; i++) {
 		u64 wrong = wrong_bytes(w, &t[i], i);
-		u64 *by_storm = &c->stale_by_storm[a->buffers[i].storm];
+		u64 *by_change = &c->stale_by_change[a->buffers[i].change];
 
 		if (!wrong || port_load(&w->prove->failed))
 			continue;
 		port_store(&c->stale, c->stale + 1);
 		port_store(&c->stale_bytes, c->stale_bytes + wrong);
-		port_store(by_storm, *by_storm + 1);
+		port_store(by_change, *by_change + 1);
 		port_store(&c->stale_by_memory[a->memory], c->stale_by_memory[a->memory] + 1);
 	}
 }
@@ -266,16 +266,16 @@ static void io_on(struct worker *w, enum column column, struct area *a)
 /* At times, change the area, or let another thread change it while this one looks up its memory. */
 static void change_now_and_then(struct worker *w, struct area *a)
 {
-	struct storm_change change;
+	struct planned_change change;
 
 	if (port_load(&a->uses) < USES_PER_ENGINE * w->prove->nr_engines)
 		return;
 	switch (next_random(&w->random) % 4) {
 	case 0:
-		return;		/* leave it to a storm thread */
+		return;		/* leave it to a changing thread */
 	case 1:
-		if (storm_choose(w, a, false, &change))
-			storm_make(w, &change);
+		if (change_choose(w, a, false, &change))
+			change_make(w, &change);
 		return;
 	default:
 		race_change(w, a);

@@ -154,9 +154,8 @@ static int area_open(struct prove *p, struct area *a, u8 *slot, struct invlock_w
 	int err = 0;
 
 	for (unsigned int i = 0; i < NR_BUFFERS; i++)
-		a->buffers[i].storm = STORM_NONE;
+		a->buffers[i].change = CHANGE_NONE;
 	a->prove = p;
-	a->fd = -1;
 	if (a->memory == MEMORY_MALLOC) {
 		for (unsigned int i = 0; i < NR_BUFFERS && !err; i++)
 			err = area_malloc(a, i);
@@ -190,6 +189,7 @@ static void add_areas(struct prove *p, enum memory memory, size_t len, unsigned 
 		struct area *a = &p->areas[p->nr_areas++];
 
 		a->memory = memory;
+		a->fd = -1;
 		a->len = len < p->data.bytes ? len : p->data.bytes;
 		a->stride = (a->len + PAGE - 1) & ~(PAGE - 1);
 		/* glibc allocates small chunks in a heap, and makes a mapping for each large one */
@@ -268,7 +268,7 @@ void areas_close(struct prove *p)
 				free(a->buffers[b].chunk);
 		else if (a->memory != MEMORY_BRK && a->base)
 			munmap(a->base, a->span);
-		if (a->fd > 0)
+		if (a->fd >= 0)
 			close(a->fd);
 	}
 	p->nr_areas = 0;

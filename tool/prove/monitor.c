@@ -13,7 +13,7 @@
 #include "lib/monitor/monitor.h"
 #include "prove.h"
 
-bool storm_is_attempted(const struct prove *p, unsigned int nr)
+bool change_is_attempted(const struct prove *p, unsigned int nr)
 {
 	return !p->not_attempted[nr][0];
 }
@@ -22,9 +22,9 @@ static u64 kinds_attempted(const struct prove *p)
 {
 	u64 kinds = 0;
 
-	for (unsigned int i = 0; i < nr_storms; i++)
-		if (storm_is_attempted(p, i))
-			kinds |= storms[i].kinds;
+	for (unsigned int i = 0; i < nr_prove_changes; i++)
+		if (change_is_attempted(p, i))
+			kinds |= prove_changes[i].kinds;
 	return kinds;
 }
 
@@ -32,10 +32,10 @@ static void leave_out_unseen(struct prove *p, const struct monitor *monitor)
 {
 	char names[KIND_NAMES];
 
-	for (unsigned int i = 0; i < nr_storms; i++) {
-		u64 unseen = storms[i].kinds & ~(monitor->seen | monitor->refused);
+	for (unsigned int i = 0; i < nr_prove_changes; i++) {
+		u64 unseen = prove_changes[i].kinds & ~(monitor->seen | monitor->refused);
 
-		if (!unseen || !storm_is_attempted(p, i))
+		if (!unseen || !change_is_attempted(p, i))
 			continue;
 		name_kinds(names, unseen);
 		snprintf(p->not_attempted[i], sizeof(p->not_attempted[i]),
@@ -124,7 +124,7 @@ int monitor_choose(struct prove *p, struct invlock_why *why)
 
 	if (err)
 		return err;
-	storms_probe(p);
+	changes_probe(p);
 	err = p->options.monitor ? open_named(p, p->options.monitor, why) : open_first(p, why);
 	if (err)
 		return err;

@@ -18,7 +18,7 @@
 #define MAX_SECONDS	86400
 #define DEFAULT_THREADS	4
 #define MAX_THREADS	1024
-#define MAX_STORM_THREADS 16
+#define MAX_CHANGE_THREADS 16
 #define TICK_NS		100000000
 #define PATIENCE_S	60	/* how long to wait for the threads to end */
 
@@ -116,17 +116,33 @@ static int parse_device(const char *text, const struct device **ret)
 	return 0;
 }
 
+/* Long options have numbers that are no characters, so that optopt tells them from short ones. */
+enum {
+	OPTION_FILE = 256, OPTION_SECONDS, OPTION_THREADS, OPTION_MONITOR, OPTION_DEVICE,
+	OPTION_JSON, OPTION_HELP,
+};
+
+/* @before: what stands before optind, which is the option only if it is a long one */
+static int no_such_option(const char *before)
+{
+	if (optopt && optopt < OPTION_FILE)
+		return complain(PROVE_USAGE, "there is no option '-%c'; see `invlock prove --help`",
+				optopt);
+	return complain(PROVE_USAGE, "there is no option '%s'; see `invlock prove --help`",
+			before);
+}
+
 /* Return: -1 to run, or an exit code. */
 static int parse(struct prove *p, int argc, char **argv)
 {
 	static const struct option longs[] = {
-		{ "file", required_argument, NULL, 'f' },
-		{ "seconds", required_argument, NULL, 's' },
-		{ "threads", required_argument, NULL, 't' },
-		{ "monitor", required_argument, NULL, 'm' },
-		{ "device", required_argument, NULL, 'd' },
-		{ "json", no_argument, NULL, 'j' },
-		{ "help", no_argument, NULL, 'h' },
+		{ "file", required_argument, NULL, OPTION_FILE },
+		{ "seconds", required_argument, NULL, OPTION_SECONDS },
+		{ "threads", required_argument, NULL, OPTION_THREADS },
+		{ "monitor", required_argument, NULL, OPTION_MONITOR },
+		{ "device", required_argument, NULL, OPTION_DEVICE },
+		{ "json", no_argument, NULL, OPTION_JSON },
+		{ "help", no_argument, NULL, OPTION_HELP },
 		{}
 	};
 	struct prove_options *o = &p->options;
@@ -137,33 +153,33 @@ static int parse(struct prove *p, int argc, char **argv)
 	opterr = 0;
 	while (!err && (c = getopt_long(argc, argv, ":h", longs, NULL)) != -1) {
 		switch (c) {
-		case 'f':
+		case OPTION_FILE:
 			o->file = optarg;
 			break;
-		case 's':
+		case OPTION_SECONDS:
 			err = parse_number("seconds", optarg, MAX_SECONDS, &o->seconds);
 			break;
-		case 't':
+		case OPTION_THREADS:
 			err = parse_number("threads", optarg, MAX_THREADS, &o->threads);
 			break;
-		case 'm':
+		case OPTION_MONITOR:
 			o->monitor = optarg;
 			break;
-		case 'd':
+		case OPTION_DEVICE:
 			err = parse_device(optarg, &p->device);
 			break;
-		case 'j':
+		case OPTION_JSON:
 			o->json = true;
 			break;
 		case 'h':
+		case OPTION_HELP:
 			fputs(usage, stdout);
 			return PROVE_PROVED;
 		case ':':
 			return complain(PROVE_USAGE, "%s needs a value; see `invlock prove --help`",
 					argv[optind - 1]);
 		default:
-			return complain(PROVE_USAGE, "there is no option '%s'; see `invlock prove "
-					"--help`", argv[optind - 1]);
+			return no_such_option(argv[optind - 1]);
 		}
 	}
 	if (!err && optind < argc)
@@ -261,7 +277,7 @@ static int set_up(struct prove *p, struct invlock_why *why)
 	if (err)
 		return err;
 	p->nr_io = p->options.threads;
-	p->nr_storm = p->nr_io < MAX_STORM_THREADS ? p->nr_io : MAX_STORM_THREADS;
+	p->nr_changing = p->nr_io < MAX_CHANGE_THREADS ? p->nr_io : MAX_CHANGE_THREADS;
 	p->nr_engines = p->nr_io < p->device->max_engines ? p->nr_io : p->device->max_engines;
 	err = areas_open(p, why);
 	return err ? err : open_engines(p, why);
@@ -280,7 +296,7 @@ static void tear_down(struct prove *p)
 
 static unsigned int start_threads(struct prove *p)
 {
-	unsigned int nr = p->nr_io + p->nr_storm, i;
+	unsigned int nr = p->nr_io + p->nr_changing, i;
 	int err;
 
 	for (i = 0; i < nr; i++) {
@@ -293,7 +309,7 @@ static unsigned int start_threads(struct prove *p)
 		if (getrandom(&w->random, sizeof(w->random), 0) != sizeof(w->random) ||
 		    !w->random)
 			w->random = i + 1;
-		err = pthread_create(&w->thread, NULL, io ? io_thread : storm_thread, w);
+		err = pthread_create(&w->thread, NULL, io ? io_thread : change_thread, w);
 		if (err) {
 			prove_fail(p, "cannot start thread %u of %u: %s", i + 1, nr, strerror(err));
 			break;
@@ -307,10 +323,10 @@ static bool join_threads(struct prove *p, unsigned int nr)
 {
 	struct timespec until;
 
-	clock_gettime(CLOCK_REALTIME, &until);
+	clock_gettime(CLOCK_MONOTONIC, &until);
 	until.tv_sec += PATIENCE_S;
 	for (unsigned int i = 0; i < nr; i++)
-		if (pthread_timedjoin_np(p->workers[i].thread, NULL, &until))
+		if (pthread_clockjoin_np(p->workers[i].thread, NULL, CLOCK_MONOTONIC, &until))
 			return false;
 	return true;
 }
@@ -396,7 +412,7 @@ int cmd_prove(int argc, char **argv)
 		/* -EINVAL means that an option names a file or a monitor that cannot be used */
 		return complain(code == -EINVAL ? PROVE_USAGE : PROVE_CANNOT, "%s", why.text);
 	}
-	p->workers = calloc(p->nr_io + p->nr_storm, sizeof(*p->workers));
+	p->workers = calloc(p->nr_io + p->nr_changing, sizeof(*p->workers));
 	if (!p->workers) {
 		tear_down(p);
 		return complain(PROVE_CANNOT, "out of memory");

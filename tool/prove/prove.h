@@ -8,7 +8,7 @@
  *	monitor.c	chooses the monitor, and leaves out the changes that it does not see
  *	file.c		the data file and its reference copy, and the scratch file
  *	memory.c	areas of memory, each owned by one thread at a time
- *	storm.c		the changes
+ *	change.c		the changes
  *	race.c		the threads that make changes, and lookups that race with them
  *	io.c		the threads that do I/O and check every byte
  *	device_uring.c	the device io_uring, with fixed buffers
@@ -23,7 +23,7 @@
  * The columns share the areas. A device with a stale registration may write to a page that the
  * program no longer sees. Such a page must never hold the data of another column. Therefore no page
  * that was ever registered is mapped again at another address where I/O is done. Every change in
- * storm.c obeys this.
+ * change.c obeys this.
  */
 #ifndef INVLOCK_TOOL_PROVE_PROVE_H
 #define INVLOCK_TOOL_PROVE_PROVE_H
@@ -52,8 +52,8 @@ enum {
 #define NR_BUFFERS	8	/* in an area; also the number of requests in flight */
 #define MAX_AREAS	64
 #define MAX_ENGINES	8
-#define MAX_STORMS	16
-#define STORM_NONE	MAX_STORMS	/* a buffer that was never changed */
+#define MAX_PROVE_CHANGES	16
+#define CHANGE_NONE	MAX_PROVE_CHANGES	/* a buffer that was never changed */
 
 /* The files. */
 struct data {
@@ -73,7 +73,7 @@ extern const char *const memory_names[NR_MEMORIES];
 struct area_buffer {
 	u8 *addr;		/* the owner writes it, others read it with port_load() */
 	void *chunk;		/* from malloc() */
-	unsigned int storm;	/* index of the latest change, or STORM_NONE */
+	unsigned int change;	/* index of the latest change, or CHANGE_NONE */
 };
 
 struct area {
@@ -104,7 +104,7 @@ struct transfer {
 
 struct engine;
 struct prove;
-struct storm;
+struct prove_change;
 
 #define NR_WAYS	16
 
@@ -160,7 +160,7 @@ struct counts {
 	u64 misses;
 	u64 stale;		/* I/Os with at least one wrong byte */
 	u64 stale_bytes;
-	u64 stale_by_storm[MAX_STORMS + 1];
+	u64 stale_by_change[MAX_PROVE_CHANGES + 1];
 	u64 stale_by_memory[NR_MEMORIES];
 };
 
@@ -173,15 +173,15 @@ struct part {
 	size_t len;
 };
 
-struct storm_change {
-	const struct storm *storm;
+struct planned_change {
+	const struct prove_change *change;
 	struct part part;
 };
 
-/* A change that an I/O thread asks a storm thread to make: see race.c. */
+/* A change that an I/O thread asks a changing thread to make: see race.c. */
 struct job {
 	u32 state;			/* atomic */
-	struct storm_change change;	/* belongs to the thread that owns the area */
+	struct planned_change planned;	/* belongs to the thread that owns the area */
 };
 
 struct worker {
@@ -189,11 +189,11 @@ struct worker {
 	pthread_t thread;
 	unsigned int nr;
 	u64 random;
-	struct engine *engine;		/* NULL for a storm thread */
+	struct engine *engine;		/* NULL for a changing thread */
 	struct job job;			/* used by I/O threads */
 	struct counts counts[NR_COLUMNS];
 	u64 lookups;			/* in areas that another thread was changing */
-	u64 changes[MAX_STORMS];
+	u64 changes[MAX_PROVE_CHANGES];
 	u64 handovers;			/* areas mapped anew while their munmap() was running */
 };
 
@@ -215,7 +215,7 @@ struct prove {
 	struct invlock_mm_info info;
 	u64 need;			/* a mask of the kinds that the caches need */
 	/* why a change is left out; empty = it is made */
-	char not_attempted[MAX_STORMS][KIND_NAMES + 100];
+	char not_attempted[MAX_PROVE_CHANGES][KIND_NAMES + 100];
 	char notes[16][sizeof(struct invlock_why) + 100];
 	unsigned int nr_notes;
 
@@ -225,9 +225,9 @@ struct prove {
 
 	struct engine engines[MAX_ENGINES];
 	unsigned int nr_engines;
-	struct worker *workers;		/* nr_io I/O threads, then nr_storm storm threads */
+	struct worker *workers;		/* nr_io I/O threads, then nr_changing others */
 	unsigned int nr_io;
-	unsigned int nr_storm;
+	unsigned int nr_changing;
 	u32 stop;			/* atomic */
 	u32 failed;			/* the run is void, and failure says why; atomic */
 	char failure[sizeof(struct invlock_why) + 100];
@@ -265,7 +265,7 @@ static inline u64 next_random(u64 *state)
 int monitor_choose(struct prove *p, struct invlock_why *why);
 /* Return: the handle with which the caches of a column are opened. */
 struct invlock_mm *monitor_of(const struct prove *p, enum column column);
-bool storm_is_attempted(const struct prove *p, unsigned int nr);
+bool change_is_attempted(const struct prove *p, unsigned int nr);
 
 /* --- file.c --- */
 
@@ -291,10 +291,10 @@ void area_release(struct area *a);
 int area_map(const struct area *a, u8 *addr, size_t len, int flags);
 int area_malloc(struct area *a, unsigned int nr);
 
-/* --- storm.c --- */
+/* --- change.c --- */
 
 /* One way to change memory. */
-struct storm {
+struct prove_change {
 	const char *name;
 	u64 kinds;		/* a mask of the kinds that a monitor must see */
 	unsigned int memories;	/* a mask of the enum memory that it is made on */
@@ -304,21 +304,21 @@ struct storm {
 	bool taken;		/* only unmaps; the thread that asked for it maps the area anew */
 	int (*make)(const struct part *part);
 };
-extern const struct storm storms[];
-extern const unsigned int nr_storms;
-void storms_probe(struct prove *p);
+extern const struct prove_change prove_changes[];
+extern const unsigned int nr_prove_changes;
+void changes_probe(struct prove *p);
 /*
  * Choose a random change of an area that the worker owns, and note it in the area's buffers.
  * @handed: another thread will make it. Return: false if no change fits this kind of memory.
  */
-bool storm_choose(struct worker *w, struct area *a, bool handed, struct storm_change *ret);
-void storm_make(struct worker *w, const struct storm_change *change);
+bool change_choose(struct worker *w, struct area *a, bool handed, struct planned_change *ret);
+void change_make(struct worker *w, const struct planned_change *planned);
 
 /* --- race.c --- */
 
 /* Let another thread change an area that the worker owns, and look up its memory meanwhile. */
 void race_change(struct worker *w, struct area *a);
-void *storm_thread(void *worker);
+void *change_thread(void *worker);
 
 /* --- io.c --- */
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 /*
- * Two threads and one change: an I/O thread passes an area that it owns to a storm thread, which
+ * Two threads and one change: an I/O thread passes an area that it owns to a changing thread, which
  * changes it and passes it back.
  *
- *	I/O thread			storm thread
+ *	I/O thread			changing thread
  *	----------			------------
  *	own the area
  *	post the change
@@ -13,11 +13,11 @@
  *					done
  *	own the area, do I/O
  *
- * Meanwhile, a lookup of the I/O thread registers memory while the map changes. The cache may keep
- * such a registration only if it is still valid afterwards. If the change is the munmap() of the
- * whole area, the I/O thread does not wait for the storm thread. It maps the area anew as soon as
- * the kernel allows it, while the storm thread is still inside munmap(). From then on it owns the
- * area.
+ * Meanwhile, a lookup of the I/O thread registers memory while the map changes. The cache may
+ * keep such a registration only if it is still valid afterwards. If the change is the munmap()
+ * of the whole area, the I/O thread does not wait for the changing thread. It maps the area anew
+ * as soon as the kernel allows it, while the changing thread is still inside munmap(). From then
+ * on it owns the area.
  */
 #include <errno.h>
 #include <sched.h>
@@ -52,7 +52,7 @@ static void look_up(struct worker *w, const struct part *part)
 }
 
 /* Return: true if this thread has mapped the area anew and owns it. */
-static bool claim(struct worker *w, const struct area *a)
+static bool map_anew(struct worker *w, const struct area *a)
 {
 	/* ask before the attempt: once the munmap() is over, the attempt must succeed */
 	bool over = port_load_acquire(&w->job.state) == JOB_NONE;
@@ -72,9 +72,9 @@ void race_change(struct worker *w, struct area *a)
 
 	/* the munmap() of the last job may still be running */
 	if (port_load_acquire(&job->state) != JOB_NONE ||
-	    !storm_choose(w, a, true, &job->change))
+	    !change_choose(w, a, true, &job->planned))
 		return;
-	/* passes the area to the storm thread; pairs with the cmpxchg in run_job() */
+	/* passes the area to the changing thread; pairs with the cmpxchg in run_job() */
 	port_store_release(&job->state, JOB_POSTED);
 	for (unsigned int i = 1;; i++) {
 		if (prove_stopped(w->prove) &&
@@ -82,11 +82,11 @@ void race_change(struct worker *w, struct area *a)
 			return;	/* no thread will take the job any more */
 		if (i % YIELD_EVERY == 0 || port_load(&job->state) == JOB_POSTED)
 			sched_yield();
-		if (!job->change.storm->taken) {
+		if (!job->planned.change->taken) {
 			if (port_load_acquire(&job->state) == JOB_NONE)
 				return;
-			look_up(w, &job->change.part);
-		} else if (claim(w, a) || port_load(&w->prove->failed)) {
+			look_up(w, &job->planned.part);
+		} else if (map_anew(w, a) || port_load(&w->prove->failed)) {
 			return;
 		}
 	}
@@ -103,7 +103,7 @@ static bool run_job(struct worker *w)
 		if (port_load(&job->state) != JOB_POSTED ||
 		    port_cmpxchg(&job->state, JOB_POSTED, JOB_RUNNING) != JOB_POSTED)
 			continue;
-		storm_make(w, &job->change);
+		change_make(w, &job->planned);
 		port_store_release(&job->state, JOB_NONE);
 		return true;
 	}
@@ -126,11 +126,11 @@ static void decoy(struct worker *w)
 		munmap(mem, DECOY_BYTES);
 }
 
-void *storm_thread(void *worker)
+void *change_thread(void *worker)
 {
 	struct worker *w = worker;
 	const struct timespec idle = { .tv_nsec = IDLE_NS };
-	struct storm_change change;
+	struct planned_change change;
 	struct area *a;
 
 	while (!prove_stopped(w->prove)) {
@@ -138,8 +138,8 @@ void *storm_thread(void *worker)
 			continue;
 		a = area_take(w, USES_PER_ENGINE * w->prove->nr_engines);
 		if (a) {
-			if (storm_choose(w, a, false, &change))
-				storm_make(w, &change);
+			if (change_choose(w, a, false, &change))
+				change_make(w, &change);
 			area_release(a);
 		}
 		decoy(w);

@@ -164,12 +164,12 @@ static void print_table(const struct prove *p)
 		print_row(rows[i]);
 }
 
-static u64 changes_of(const struct prove *p, unsigned int storm)
+static u64 changes_of(const struct prove *p, unsigned int nr)
 {
 	u64 sum = 0;
 
-	for (unsigned int i = 0; i < p->nr_io + p->nr_storm; i++)
-		sum += port_load(&p->workers[i].changes[storm]);
+	for (unsigned int i = 0; i < p->nr_io + p->nr_changing; i++)
+		sum += port_load(&p->workers[i].changes[nr]);
 	return sum;
 }
 
@@ -177,7 +177,7 @@ static u64 handovers_of(const struct prove *p)
 {
 	u64 sum = 0;
 
-	for (unsigned int i = 0; i < p->nr_io + p->nr_storm; i++)
+	for (unsigned int i = 0; i < p->nr_io + p->nr_changing; i++)
 		sum += port_load(&p->workers[i].handovers);
 	return sum;
 }
@@ -191,20 +191,20 @@ static u64 lookups_of(const struct prove *p)
 	return sum;
 }
 
-static void print_storms(const struct prove *p)
+static void print_changes(const struct prove *p)
 {
 	struct counts invlock = counts_of(p, COLUMN_INVLOCK), naive = counts_of(p, COLUMN_NAIVE);
 
 	printf("\nStale uses by the latest change of the memory\n%-46s%10s%10s%10s\n", "",
 	       "changes", "invlock", "naive");
-	for (unsigned int i = 0; i < nr_storms; i++)
-		if (storm_is_attempted(p, i))
-			printf("%-46s%10llu%10llu%10llu\n", storms[i].name,
-			       changes_of(p, i), invlock.stale_by_storm[i],
-			       naive.stale_by_storm[i]);
-	for (unsigned int i = 0; i < nr_storms; i++)
-		if (!storm_is_attempted(p, i))
-			printf("left out: %s: %s\n", storms[i].name, p->not_attempted[i]);
+	for (unsigned int i = 0; i < nr_prove_changes; i++)
+		if (change_is_attempted(p, i))
+			printf("%-46s%10llu%10llu%10llu\n", prove_changes[i].name,
+			       changes_of(p, i), invlock.stale_by_change[i],
+			       naive.stale_by_change[i]);
+	for (unsigned int i = 0; i < nr_prove_changes; i++)
+		if (!change_is_attempted(p, i))
+			printf("left out: %s: %s\n", prove_changes[i].name, p->not_attempted[i]);
 	printf("%llu areas were mapped anew while their munmap() was still running, %llu lookups "
 	       "raced with a change\n", handovers_of(p), lookups_of(p));
 }
@@ -221,7 +221,7 @@ static void print_text(const struct prove *p, const char *sentence)
 	char names[KIND_NAMES];
 
 	printf("device %s, monitor %s, %u threads do I/O, %u threads change memory, %.1f s\n",
-	       p->device->name, p->info.monitor, p->nr_io, p->nr_storm,
+	       p->device->name, p->info.monitor, p->nr_io, p->nr_changing,
 	       (double)(p->ended_ns - p->started_ns) / SECOND);
 	printf("file: %s, %zu KiB, blocks of %zu bytes\n\n",
 	       p->data.path ? p->data.path : "made for this run", p->data.bytes >> 10,
@@ -230,7 +230,7 @@ static void print_text(const struct prove *p, const char *sentence)
 	     "cache that never\nlearns of changes. A stale use is an I/O that delivered wrong "
 	     "data.\n");
 	print_table(p);
-	print_storms(p);
+	print_changes(p);
 	for (unsigned int i = 0; i < p->nr_notes; i++)
 		printf("note: %s\n", p->notes[i]);
 	if (inexact) {
@@ -313,21 +313,21 @@ static struct json_object *json_feed(const struct prove *p)
 	return to;
 }
 
-static struct json_object *json_storms(const struct prove *p)
+static struct json_object *json_changes(const struct prove *p)
 {
 	struct counts invlock = counts_of(p, COLUMN_INVLOCK), naive = counts_of(p, COLUMN_NAIVE);
 	struct json_object *list = json_object_new_array();
 
-	for (unsigned int i = 0; i < nr_storms; i++) {
+	for (unsigned int i = 0; i < nr_prove_changes; i++) {
 		struct json_object *one = json_object_new_object();
 
-		add_text(one, "name", storms[i].name);
+		add_text(one, "name", prove_changes[i].name);
 		json_object_object_add(one, "attempted",
-				       json_object_new_boolean(storm_is_attempted(p, i)));
-		add_text(one, "reason", storm_is_attempted(p, i) ? NULL : p->not_attempted[i]);
+				       json_object_new_boolean(change_is_attempted(p, i)));
+		add_text(one, "reason", change_is_attempted(p, i) ? NULL : p->not_attempted[i]);
 		add_int(one, "changes", changes_of(p, i));
-		add_int(one, "stale_invlock", invlock.stale_by_storm[i]);
-		add_int(one, "stale_naive", naive.stale_by_storm[i]);
+		add_int(one, "stale_invlock", invlock.stale_by_change[i]);
+		add_int(one, "stale_naive", naive.stale_by_change[i]);
 		json_object_array_add(list, one);
 	}
 	return list;
@@ -372,11 +372,11 @@ static void print_json(const struct prove *p, int verdict, const char *sentence)
 	json_object_object_add(to, "seconds", json_object_new_double(
 			       (double)(p->ended_ns - p->started_ns) / SECOND));
 	add_int(to, "io_threads", p->nr_io);
-	add_int(to, "storm_threads", p->nr_storm);
+	add_int(to, "change_threads", p->nr_changing);
 	for (unsigned int i = 0; i < NR_COLUMNS; i++)
 		json_object_object_add(columns, column_names[i], json_column(p, i));
 	json_object_object_add(to, "columns", columns);
-	json_object_object_add(to, "changes", json_storms(p));
+	json_object_object_add(to, "changes", json_changes(p));
 	json_object_object_add(to, "memory", json_memories(p));
 	json_object_object_add(to, "feed", json_feed(p));
 	add_int(to, "handovers", handovers_of(p));

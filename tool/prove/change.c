@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /*
- * The storms: ways to change memory of which the caches hold registrations.
+ * The changes: ways to change memory of which the caches hold registrations.
  *
  * After a change, an earlier registration names pages that the program no longer sees there. The
  * program never sees the old pages anywhere else either: prove.h says why.
@@ -167,7 +167,7 @@ static int punch(const struct part *part)
 #define ON(memory)	(1u << MEMORY_##memory)
 #define ON_ANON		(ON(MMAP) | ON(HUGE))
 
-const struct storm storms[] = {
+const struct prove_change prove_changes[] = {
 	{ "munmap, mmap", INVLOCK_BIT(UNMAP), ON_ANON, .make = unmap_and_map },
 	{ "mmap MAP_FIXED", INVLOCK_BIT(FIXED), ON_ANON, .make = map_over },
 	{ "mmap MAP_FIXED, memfd", INVLOCK_BIT(FIXED), ON(MEMFD), .whole = true,
@@ -189,16 +189,17 @@ const struct storm storms[] = {
 	{ "munmap, while another thread maps it anew", INVLOCK_BIT(UNMAP), ON(MMAP),
 	  .whole = true, .taken = true, .make = unmap_all },
 };
-const unsigned int nr_storms = sizeof(storms) / sizeof(storms[0]);
-_Static_assert(sizeof(storms) / sizeof(storms[0]) <= MAX_STORMS, "MAX_STORMS is too small");
+const unsigned int nr_prove_changes = sizeof(prove_changes) / sizeof(prove_changes[0]);
+_Static_assert(sizeof(prove_changes) / sizeof(prove_changes[0]) <= MAX_PROVE_CHANGES,
+	       "MAX_PROVE_CHANGES is too small");
 
 /* Leave out the changes that this kernel does not support. */
-void storms_probe(struct prove *p)
+void changes_probe(struct prove *p)
 {
 	void *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
-	for (unsigned int i = 0; i < nr_storms; i++)
-		if (storms[i].make == guard &&
+	for (unsigned int i = 0; i < nr_prove_changes; i++)
+		if (prove_changes[i].make == guard &&
 		    (page == MAP_FAILED || madvise(page, 4096, MADV_GUARD_INSTALL)))
 			snprintf(p->not_attempted[i], sizeof(p->not_attempted[i]),
 				 "this kernel has no guard pages, which need Linux 6.13");
@@ -208,52 +209,55 @@ void storms_probe(struct prove *p)
 
 static bool is_possible(const struct worker *w, const struct area *a, bool handed, unsigned int nr)
 {
-	return storms[nr].memories & (1u << a->memory) && storm_is_attempted(w->prove, nr) &&
-	       (handed || !storms[nr].taken);
+	const struct prove_change *change = &prove_changes[nr];
+
+	return change->memories & (1u << a->memory) && change_is_attempted(w->prove, nr) &&
+	       (handed || !change->taken);
 }
 
-bool storm_choose(struct worker *w, struct area *a, bool handed, struct storm_change *ret)
+bool change_choose(struct worker *w, struct area *a, bool handed, struct planned_change *ret)
 {
 	unsigned int nr = 0, possible = 0;
 
-	for (unsigned int i = 0; i < nr_storms; i++) {
+	for (unsigned int i = 0; i < nr_prove_changes; i++) {
 		if (!is_possible(w, a, handed, i))
 			continue;
-		if (storms[i].seldom && next_random(&w->random) % SELDOM)
+		if (prove_changes[i].seldom && next_random(&w->random) % SELDOM)
 			continue;
 		possible++;
 		/* all are equally likely, except for the one that needs two threads */
-		if (next_random(&w->random) % (storms[i].taken ? 2 : possible) == 0)
+		if (next_random(&w->random) % (prove_changes[i].taken ? 2 : possible) == 0)
 			nr = i;
 	}
 	if (!possible)
 		return false;
-	ret->storm = &storms[nr];
+	ret->change = &prove_changes[nr];
 	ret->part = (struct part){ .area = a, .nr = NR_BUFFERS };
-	if (!storms[nr].whole && next_random(&w->random) % 8) {
+	if (!prove_changes[nr].whole && next_random(&w->random) % 8) {
 		ret->part.first = next_random(&w->random) % NR_BUFFERS;
 		ret->part.nr = 1 + next_random(&w->random) % 2;
 	}
-	if (storms[nr].to_the_end || ret->part.first + ret->part.nr > NR_BUFFERS)
+	if (prove_changes[nr].to_the_end || ret->part.first + ret->part.nr > NR_BUFFERS)
 		ret->part.nr = NR_BUFFERS - ret->part.first;
 	ret->part.addr = a->buffers[ret->part.first].addr;
 	ret->part.len = ret->part.nr * a->stride;
 
 	port_store(&a->uses, 0u);
 	for (unsigned int i = 0; i < ret->part.nr; i++)
-		a->buffers[ret->part.first + i].storm = nr;
+		a->buffers[ret->part.first + i].change = nr;
 	return true;
 }
 
 /* After make(), another thread may own the area, so this function does not read it any more. */
-void storm_make(struct worker *w, const struct storm_change *change)
+void change_make(struct worker *w, const struct planned_change *planned)
 {
-	const struct storm *storm = change->storm;
-	const char *memory = memory_names[change->part.area->memory];
-	int err = storm->make(&change->part);
+	const struct prove_change *change = planned->change;
+	const char *memory = memory_names[planned->part.area->memory];
+	u64 *nr = &w->changes[change - prove_changes];
+	int err = change->make(&planned->part);
 
 	if (err)
 		prove_fail(w->prove, "cannot make the change '%s' on memory of the kind '%s': %s",
-			   storm->name, memory, strerror(-err));
-	port_store(&w->changes[storm - storms], w->changes[storm - storms] + 1);
+			   change->name, memory, strerror(-err));
+	port_store(nr, *nr + 1);
 }
