@@ -29,6 +29,8 @@ static inline int arm(struct bpf_set *set, u32 index, u64 mm)
 	u->state.serial = port_fetch_add(&set->serial, 1) + 1;
 	port_store_release(&t->mm, mm);
 	port_store_release(&set->mm[index], mm);
+	if (take_place(mm, index))
+		return -ENOSPC;
 	port_store_release(&u->state.watching, 1);
 	/*
 	 * A full barrier. Either the thread that closes the set also closes this feed, or we see
@@ -92,7 +94,15 @@ int ask(struct bpf_ask *q)
 	case BPF_ASK_CLAIM:
 		return trusted ? claim_seat(mm, tgid) : -EPERM;
 	case BPF_ASK_TAKE_LEFT:
-		return trusted ? take_left_seat(tgid) : -EPERM;
+		return trusted ? find_seat(BPF_SEAT_LEFT, BPF_SEAT_TAKEN, tgid) : -EPERM;
+	case BPF_ASK_RESERVE:
+		return trusted ? find_seat(BPF_SEAT_FREE, BPF_SEAT_RESERVED, tgid) : -EPERM;
+	case BPF_ASK_EVICT:
+		return trusted ? evict(index) : -EPERM;
+	case BPF_ASK_SEAT_UNMARKED:
+		return trusted ? cpu_is_unmarked(user_at(index), q->nr) : -EPERM;
+	case BPF_ASK_SEAT_MISSED:
+		return trusted ? note_missed(user_at(index), q->nr, q->total, true) : -EPERM;
 	case BPF_ASK_NOTE_MISSED:
 		return note_missed(user_of(mm), q->nr, q->total, trusted);
 	case BPF_ASK_NOTE_FOUND:
@@ -117,6 +127,61 @@ int ask(struct bpf_ask *q)
 		return 0;
 	}
 	return -EINVAL;
+}
+
+/*
+ * The process that reads takes the seat that the daemon has reserved for it.
+ *
+ * Another thread of the process, or the daemon, may take the seat away meanwhile. The feed is
+ * closed then. Either the thread that leaves the seat sees what arm() has stored, or we see here
+ * that the seat is being left. It is not cleared before this program is over.
+ */
+static inline int take_reserved(struct bpf_set *set, u32 index)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	u64 mm = mm_of(task);
+	struct bpf_tables *t;
+	int err;
+
+	if (!mm || port_cmpxchg(&set->seat[index].state, BPF_SEAT_RESERVED, BPF_SEAT_TAKEN) !=
+	    BPF_SEAT_RESERVED)
+		return -EINVAL;
+	port_store(&set->seat[index].tgid, (u32)task->tgid);
+	err = seat_mm(index, mm);
+	if (!err)
+		err = arm(set, index, mm);
+	if (err)
+		evict(index);
+	if (err || !port_load(&set->seat[index].leaving))
+		return err;
+	t = tables_at(index);
+	give_place(set, index);
+	port_store(&set->mm[index], 0);
+	if (t)
+		port_store(&t->mm, 0);
+	return -ENODEV;
+}
+
+/*
+ * The daemon gives its client a descriptor of this iterator over the client's map of its user. The
+ * mm that reads it is the mm that is watched: nobody can name another. The client reads the result.
+ */
+SEC("iter/bpf_map_elem")
+int sit_by_reading(struct bpf_iter__bpf_map_elem *ctx)
+{
+	const struct bpf_user *u = ctx->value;
+	struct bpf_set *set = get_set();
+	int result = -EINVAL;
+	u32 index;
+
+	if (!u || !set)
+		return 0;
+	index = u->state.index & (BPF_NR_USERS - 1);
+	/* The seat may be another client's by now. */
+	if (number_of(user_at(index)) == number_of(u))
+		result = take_reserved(set, index);
+	bpf_seq_write(ctx->meta->seq, &result, sizeof(result));
+	return 0;
 }
 
 #endif /* INVLOCK_BPF_ASK_H */

@@ -321,6 +321,7 @@ int scan_files(struct bpf_iter__task_vma *ctx)
 	if (!u)
 		return 0;
 	look_at_vma(task, vma, &look);
+	port_fetch_add(&u->state.nr_scanned, 1);
 	file_mapped(u, look.mapping, look.start, look.end, look.offset);
 	return 0;
 }

@@ -47,6 +47,11 @@ enum bpf_what {
 	BPF_ASK_NOTE_FOUND,	/* all mappings were scanned */
 	BPF_ASK_LOOK,		/* what is mapped in a range: look_at_range() */
 	BPF_ASK_UNMARKED,	/* is CPU nr blind without our feed saying so? 0 or 1 */
+	/* What the daemon asks for another process, whose seat it has reserved. */
+	BPF_ASK_RESERVE,	/* reserve a seat; answers its index */
+	BPF_ASK_EVICT,		/* close the feed of a seat, and leave the seat */
+	BPF_ASK_SEAT_UNMARKED,	/* UNMARKED, for the feed of a seat */
+	BPF_ASK_SEAT_MISSED,	/* NOTE_MISSED, for the feed of a seat */
 };
 
 struct bpf_ask {
@@ -64,12 +69,21 @@ enum bpf_seat_state {
 	BPF_SEAT_FREE,
 	BPF_SEAT_TAKEN,
 	BPF_SEAT_LEFT,		/* its process is gone, but its user map is still there */
+	BPF_SEAT_RESERVED,	/* the daemon has put maps there, for a process to take it */
 };
 
 struct bpf_seat {
 	__u32 state;		/* enum bpf_seat_state; claimed by compare-exchange */
 	__u32 tgid;		/* process that holds it, in the initial pid namespace */
 	__u64 mm;		/* mm that holds it, from the claim on */
+	__u64 place;		/* index of its struct bpf_place, plus 1; 0 = none */
+	__u64 leaving;		/* not 0: it is being left, or was left and is not cleared */
+};
+
+/* Which seat has an mm? The places are a hash table. */
+struct bpf_place {
+	__u64 seat;		/* plus 1; 0 = free; claimed by compare-exchange */
+	__u64 mm;
 };
 
 /* Where the programs that see the calls are attached. */
@@ -115,8 +129,9 @@ struct bpf_set {
 	struct bpf_set_header header;
 	__u64 serial;		/* the serial of the user that was armed last */
 	__u64 closed;		/* not 0: calls may go unseen, so every feed is closed */
-	__u64 reach;		/* exclusive bound on the distance of a seat from its home */
-	__u64 mm[BPF_NR_USERS] __attribute__((aligned(64)));	/* armed mms, by seat */
+	__u64 reach;		/* exclusive bound on the distance of a place from its home */
+	struct bpf_place place[BPF_NR_USERS] __attribute__((aligned(64)));
+	__u64 mm[BPF_NR_USERS];		/* armed mms, by seat */
 	struct bpf_seat seat[BPF_NR_USERS];
 	__u64 filter[BPF_FILTER_WORDS];	/* bit set: a file with this hash may be in a table */
 };
@@ -212,13 +227,14 @@ enum bpf_closed {
 	BPF_CLOSED_GUARD,	/* the kernel skipped a run where the guard says it cannot */
 	BPF_CLOSED_SKIPPED,	/* a run was skipped that no guard can make up for */
 	BPF_CLOSED_TRACING,	/* programs at functions were switched off */
+	BPF_CLOSED_EVICTED,	/* the connection to the daemon has ended */
 };
 
 /* The state of one watched process. */
 struct bpf_state {
 	__u64 watching;		/* 0: no mm is watched, so nothing is written */
 	__u64 serial;		/* unique among the users of a set */
-	__u32 index;		/* its seat; valid while watching is not 0 */
+	__u32 index;		/* its seat */
 	/* The library sets the following before the map is frozen. */
 	__u32 nr_calls;
 	__u32 nr_files;
@@ -234,6 +250,7 @@ struct bpf_state {
 	__u64 nr_mapping;
 	__u64 nr_unknown;
 	__u64 nr_found;
+	__u64 nr_scanned;	/* mappings that scans came by, with a file or without */
 	__u64 nr_found_late;	/* file mappings that only the look before a get has found */
 	__u64 nr_requests;	/* running io_uring requests */
 	__u64 nr_unpaired;	/* calls whose enter was not seen */

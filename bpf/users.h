@@ -7,7 +7,7 @@
  * process dies, calls exec or closes the monitor, its seat is left. The next process that opens or
  * closes a monitor clears the seat, because a program cannot take a map out of another map.
  *
- * set->mm only tells where to look. The field tables->mm decides whether a user is written: a
+ * set->place only tells where to look. The field tables->mm decides whether a user is written: a
  * program that runs while seats change hands still finds out whose user it has. From the claim on,
  * no mm has two seats: only one of them would be found.
  *
@@ -113,7 +113,7 @@ static inline u64 mm_of(struct task_struct *task)
 	return number_of(task->mm);
 }
 
-/* Return: the seat at which the search for the seat of an mm begins. */
+/* Return: the place at which the search for the seat of an mm begins. */
 static inline u32 home_of(u64 mm)
 {
 	return (u32)(mm * 0x9e3779b97f4a7c15ULL >> 40) & (BPF_NR_USERS - 1);
@@ -130,10 +130,10 @@ __noinline int seat_of(u64 mm)
 		return -1;
 	reach = port_load(&set->reach);
 	for (u32 i = 0; i < BPF_NR_USERS && i < reach; i++) {
-		u32 at = (home + i) & (BPF_NR_USERS - 1);
+		struct bpf_place *p = &set->place[(home + i) & (BPF_NR_USERS - 1)];
 
-		if (port_load(&set->mm[at]) == mm)
-			return at;
+		if (port_load(&p->mm) == mm)
+			return (int)port_load(&p->seat) - 1;
 	}
 	return -1;
 }
@@ -142,77 +142,23 @@ __noinline int seat_of(u64 mm)
 static inline struct bpf_user *user_of(u64 mm)
 {
 	struct bpf_set *set = get_set();
-	int seat = home_of(mm);
 	struct bpf_tables *t;
+	struct bpf_place *p;
+	int seat;
 
-	/* An mm of 0 would match an empty seat. */
+	/* An mm of 0 would match a free place. */
 	if (!set || !mm)
 		return NULL;
-	if (likely(port_load(&set->mm[seat]) != mm)) {
+	p = &set->place[home_of(mm)];
+	seat = (int)port_load(&p->seat) - 1;
+	if (likely(port_load(&p->mm) != mm)) {
 		if (likely(port_load(&set->reach) <= 1))
 			return NULL;
 		seat = seat_of(mm);
-		if (seat < 0)
-			return NULL;
 	}
+	/* The place may be another mm's by now: then these are not its tables. */
 	t = tables_at(seat);
 	return t && port_load(&t->mm) == mm ? user_at(seat) : NULL;
-}
-
-static inline void vacate(struct bpf_set *set, u32 index, u32 state)
-{
-	port_store(&set->seat[index].mm, 0);
-	port_store(&set->seat[index].tgid, 0);
-	port_store_release(&set->seat[index].state, state);
-}
-
-/* The process that holds a seat gives it up. Return: 1 = it held the seat; 0 = it did not. */
-__noinline int leave_seat(u32 index, u32 tgid)
-{
-	struct bpf_set *set = get_set();
-	struct bpf_tables *t;
-	struct bpf_user *u;
-
-	if (!set)
-		return 0;
-	index &= BPF_NR_USERS - 1;
-	if (set->seat[index].state != BPF_SEAT_TAKEN || set->seat[index].tgid != tgid)
-		return 0;
-	t = tables_at(index);
-	u = user_at(index);
-	/*
-	 * The user is not armed if the process was still opening, or was clearing a seat that
-	 * another process left.
-	 */
-	if (u && port_load(&u->state.watching)) {
-		feed_close(u, BPF_CLOSED_GONE);
-		port_store(&u->state.watching, 0);
-	}
-	if (t)
-		port_store(&t->mm, 0);
-	port_store(&set->mm[index], 0);
-	vacate(set, index, BPF_SEAT_LEFT);
-	return 1;
-}
-
-/* A process has died or has replaced its mm: leave all its seats. */
-static inline void leave_all(u32 tgid)
-{
-	struct bpf_set *set = get_set();
-
-	if (!set)
-		return;
-	for (u32 i = 0; i < BPF_NR_USERS; i++)
-		if (set->seat[i].tgid == tgid)
-			leave_seat(i, tgid);
-}
-
-static inline long take_seat(struct bpf_set *set, u32 index, u32 from, u32 tgid)
-{
-	if (port_cmpxchg(&set->seat[index].state, from, BPF_SEAT_TAKEN) != from)
-		return -1;
-	port_store(&set->seat[index].tgid, tgid);
-	return index;
 }
 
 /* After 8 lost races, store the maximum, which is always safe. */
@@ -231,60 +177,173 @@ static inline void grow(u64 *what, u64 to, u64 furthest)
 		port_store(what, furthest);
 }
 
-/* Return: a free seat as near as possible to the home of the mm, now taken; or -errno. */
-__noinline int take_free_seat(u64 mm, u32 tgid)
+/* Let programs find the seat of an mm. There are as many places as seats. */
+__noinline int take_place(u64 mm, u32 index)
 {
 	struct bpf_set *set = get_set();
 	u32 home = home_of(mm);
 
 	if (!set)
 		return -EINVAL;
+	index &= BPF_NR_USERS - 1;
 	for (u32 i = 0; i < BPF_NR_USERS; i++) {
 		u32 at = (home + i) & (BPF_NR_USERS - 1);
+		struct bpf_place *p = &set->place[at];
 
-		if (take_seat(set, at, BPF_SEAT_FREE, tgid) < 0)
+		if (port_load(&p->seat) || port_cmpxchg(&p->seat, 0, (u64)index + 1))
 			continue;
+		port_store(&set->seat[index].place, (u64)at + 1);
 		grow(&set->reach, i + 1, BPF_NR_USERS);
-		return at;
+		port_store_release(&p->mm, mm);
+		return 0;
 	}
 	return -ENOSPC;
 }
 
-__noinline int claim_seat(u64 mm, u32 tgid)
+static inline void give_place(struct bpf_set *set, u32 index)
 {
-	struct bpf_set *set = get_set();
-	int seat = take_free_seat(mm, tgid);
-	u32 at;
+	u64 place = port_load(&set->seat[index].place);
+	struct bpf_place *p = &set->place[(place - 1) & (BPF_NR_USERS - 1)];
 
-	if (!set)
-		return -EINVAL;
-	if (seat < 0)
-		return seat;
-	at = seat & (BPF_NR_USERS - 1);
-	/*
-	 * A full barrier: if two copies of the library in this process claim a seat, one sees the
-	 * other.
-	 */
-	port_cmpxchg(&set->seat[at].mm, 0, mm);
-	for (u32 i = 0; i < BPF_NR_USERS; i++) {
-		if (i != at && port_load(&set->seat[i].mm) == mm) {
-			vacate(set, at, BPF_SEAT_FREE);
-			return -EEXIST;
-		}
-	}
-	return at;
+	/* The thread that takes the number away gives the place back: see take_reserved(). */
+	if (!place || port_cmpxchg(&set->seat[index].place, place, 0) != place)
+		return;
+	port_store(&p->mm, 0);
+	port_store_release(&p->seat, 0);
 }
 
-__noinline int take_left_seat(u32 tgid)
+static inline void vacate(struct bpf_set *set, u32 index, u32 state)
+{
+	port_store(&set->seat[index].mm, 0);
+	port_store(&set->seat[index].tgid, 0);
+	if (state == BPF_SEAT_FREE)
+		port_store(&set->seat[index].leaving, 0);
+	port_store_release(&set->seat[index].state, state);
+}
+
+/* The process that holds a seat gives it up. Return: 1 = it held the seat; 0 = it did not. */
+__noinline int leave_seat(u32 index, u32 tgid)
+{
+	struct bpf_set *set = get_set();
+	struct bpf_tables *t;
+	struct bpf_user *u;
+
+	if (!set)
+		return 0;
+	index &= BPF_NR_USERS - 1;
+	if (set->seat[index].tgid != tgid)
+		return 0;
+	if (port_cmpxchg(&set->seat[index].state, BPF_SEAT_RESERVED, BPF_SEAT_LEFT) ==
+	    BPF_SEAT_RESERVED)
+		return 1;
+	if (set->seat[index].state != BPF_SEAT_TAKEN)
+		return 0;
+	/* A full barrier: pairs with the load in take_reserved(). */
+	port_fetch_add(&set->seat[index].leaving, 1);
+	t = tables_at(index);
+	u = user_at(index);
+	/*
+	 * The user is not armed if the process was still opening, or was clearing a seat that
+	 * another process left.
+	 */
+	if (u && port_load(&u->state.watching)) {
+		feed_close(u, BPF_CLOSED_GONE);
+		port_store(&u->state.watching, 0);
+	}
+	if (t)
+		port_store(&t->mm, 0);
+	give_place(set, index);
+	port_store(&set->mm[index], 0);
+	vacate(set, index, BPF_SEAT_LEFT);
+	return 1;
+}
+
+/* A process has died or has replaced its mm: leave all its seats. */
+static inline void leave_all(u32 tgid)
+{
+	struct bpf_set *set = get_set();
+
+	if (!set)
+		return;
+	for (u32 i = 0; i < BPF_NR_USERS; i++)
+		if (set->seat[i].tgid == tgid)
+			leave_seat(i, tgid);
+}
+
+static inline long take_seat(struct bpf_set *set, u32 index, u32 from, u32 to, u32 tgid)
+{
+	if (port_cmpxchg(&set->seat[index].state, from, to) != from)
+		return -1;
+	port_store(&set->seat[index].tgid, tgid);
+	return index;
+}
+
+/* Return: a seat that was in state @from and is now in state @to; -ENOSPC = there is none. */
+__noinline int find_seat(u32 from, u32 to, u32 tgid)
 {
 	struct bpf_set *set = get_set();
 
 	if (!set)
 		return -EINVAL;
 	for (u32 i = 0; i < BPF_NR_USERS; i++)
-		if (take_seat(set, i, BPF_SEAT_LEFT, tgid) >= 0)
+		if (take_seat(set, i, from, to, tgid) >= 0)
 			return i;
-	return -ENOENT;
+	return -ENOSPC;
+}
+
+/* The caller has taken this seat. Return: 0; -EEXIST = this mm has another seat. */
+__noinline int seat_mm(u32 index, u64 mm)
+{
+	struct bpf_set *set = get_set();
+
+	if (!set)
+		return -EINVAL;
+	index &= BPF_NR_USERS - 1;
+	/*
+	 * A full barrier: if two copies of the library in this process claim a seat, one sees the
+	 * other.
+	 */
+	port_cmpxchg(&set->seat[index].mm, 0, mm);
+	for (u32 i = 0; i < BPF_NR_USERS; i++)
+		if (i != index && port_load(&set->seat[i].mm) == mm)
+			return -EEXIST;
+	return 0;
+}
+
+__noinline int claim_seat(u64 mm, u32 tgid)
+{
+	struct bpf_set *set = get_set();
+	int seat = find_seat(BPF_SEAT_FREE, BPF_SEAT_TAKEN, tgid), err;
+	u32 at = seat & (BPF_NR_USERS - 1);
+
+	if (!set)
+		return -EINVAL;
+	if (seat < 0)
+		return seat;
+	err = seat_mm(at, mm);
+	if (!err)
+		return at;
+	vacate(set, at, BPF_SEAT_FREE);
+	return err;
+}
+
+/*
+ * The feed is closed first: whatever its process does meanwhile, as taking the seat, it finds out.
+ */
+__noinline int evict(u32 index)
+{
+	struct bpf_set *set = get_set();
+	struct bpf_user *u;
+
+	if (!set)
+		return -EINVAL;
+	index &= BPF_NR_USERS - 1;
+	u = user_at(index);
+	if (u) {
+		feed_close(u, BPF_CLOSED_EVICTED);
+		port_store(&u->state.watching, 0);
+	}
+	return leave_seat(index, set->seat[index].tgid) ? 0 : -ENOENT;
 }
 
 /* Close every feed of the set: from here on, calls may go unseen. */

@@ -11,11 +11,12 @@
 #include "options.h"
 #include "lib/selftest/selftest.h"
 
-#define NR_MONITORS 4
+#define NR_MONITORS 5
 
 const struct monitor *const monitors[NR_MONITORS + 1] = {
 	&monitor_kmod,
 	&monitor_bpf,
+	&monitor_daemon,
 	&monitor_uffd,
 	&monitor_manual,
 	NULL,
@@ -232,7 +233,8 @@ static int open_first(const struct invlock_mm_options *options, const char *only
 		between = "; ";
 	}
 	if (!*between)
-		explain_more(why, "it can be kmod, bpf or uffd%s", strcmp(only, "manual") ? "" :
+		explain_more(why, "it can be kmod, bpf, daemon or uffd%s",
+			     strcmp(only, "manual") ? "" :
 			     ": only a program that reports its changes may name manual");
 	return err;
 }

@@ -67,6 +67,7 @@ struct monitor {
 
 extern const struct monitor monitor_kmod;
 extern const struct monitor monitor_bpf;
+extern const struct monitor monitor_daemon;
 extern const struct monitor monitor_uffd;
 extern const struct monitor monitor_manual;
 

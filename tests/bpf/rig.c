@@ -62,7 +62,7 @@ static void expect_silence(const struct invlock_mm *mm)
 void monitor_close(struct invlock_mm *mm)
 {
 	expect_silence(mm);
-	monitor_bpf.close(mm, true);
+	mm->monitor->close(mm, true);
 }
 
 char *stripe_new(void)

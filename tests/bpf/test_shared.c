@@ -7,152 +7,7 @@
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include "lib/monitor/bpf/progset.h"
-#include "rig.h"
-
-/* Another process that opens the monitor and then obeys orders. */
-struct other {
-	pid_t pid;
-	int to, from;
-};
-
-/* Each order is a byte; the comment is the answer. */
-enum order {
-	OPEN = 'o',	/* 0 or errno */
-	CHANGE = 'c',	/* 0: a real unmap was seen, and nothing else */
-	COUNT = 'n',	/* events so far, modulo 256 */
-	CLOSE = 'x',	/* 0 */
-	EXIT = 'e',	/* no answer: it exits without closing */
-};
-
-static struct invlock_mm mm;
-
-static int answer_open(void)
-{
-	memset(&mm, 0, sizeof(mm));
-	mm.monitor = &monitor_bpf;
-	return -monitor_bpf.open(&mm, NULL);
-}
-
-static int answer_change(void)
-{
-	struct watched victim, bystander;
-	char *stripe = stripe_new();
-	int wrong = 0;
-
-	watched_sample(&victim, &mm, stripe + VICTIM);
-	watched_sample(&bystander, &mm, stripe + BYSTANDER);
-	if (watched_verdict(&victim) != INVLOCK_VALID)
-		wrong |= 1;
-	munmap(stripe + VICTIM, PAGE);
-	if (watched_verdict(&victim) != INVLOCK_STALE)
-		wrong |= 2;
-	if (watched_verdict(&bystander) != INVLOCK_VALID)
-		wrong |= 4;
-	if (mm.il.feed->flags || mm.il.feed->lost || !feed_quiet(&mm))
-		wrong |= 8;
-	stripe_free(stripe);
-	return wrong;
-}
-
-static int answer(char order)
-{
-	switch (order) {
-	case OPEN:
-		return answer_open();
-	case CHANGE:
-		return answer_change();
-	case COUNT:
-		return (unsigned char)mm.il.feed->sequence;
-	case CLOSE:
-		monitor_close(&mm);
-		return 0;
-	}
-	return 255;
-}
-
-static void obey(int in, int out)
-{
-	char order;
-	unsigned char result;
-
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	while (read(in, &order, 1) == 1 && order != EXIT) {
-		result = answer(order);
-		if (write(out, &result, 1) != 1)
-			break;
-	}
-	_exit(0);
-}
-
-static void other_start(struct other *o, void (*first)(void))
-{
-	int in[2], out[2];
-
-	assert_int_equal(pipe2(in, O_CLOEXEC), 0);
-	assert_int_equal(pipe2(out, O_CLOEXEC), 0);
-	o->pid = fork();
-	assert_true(o->pid >= 0);
-	if (!o->pid) {
-		if (first)
-			first();
-		close(in[1]);
-		obey(in[0], out[1]);
-	}
-	o->to = in[1];
-	o->from = out[0];
-	close(in[0]);
-	close(out[1]);
-}
-
-static void tell(const struct other *o, enum order order)
-{
-	char c = order;
-
-	assert_int_equal(write(o->to, &c, 1), 1);
-}
-
-static int hear(const struct other *o)
-{
-	unsigned char c;
-
-	assert_int_equal(read(o->from, &c, 1), 1);
-	return c;
-}
-
-static int other_do(const struct other *o, enum order order)
-{
-	tell(o, order);
-	return hear(o);
-}
-
-/* Ends the process by this signal; 0: by a plain exit. */
-static void other_end(struct other *o, int sig)
-{
-	int status;
-
-	if (sig)
-		kill(o->pid, sig);
-	else
-		tell(o, EXIT);
-	close(o->to);
-	close(o->from);
-	assert_int_equal(waitpid(o->pid, &status, 0), o->pid);
-	assert_int_equal(status, sig);
-}
-
-static void others_open(struct other *o, int nr)
-{
-	for (int i = 0; i < nr; i++) {
-		other_start(&o[i], NULL);
-		assert_int_equal(other_do(&o[i], OPEN), 0);
-	}
-}
-
-static void others_end(struct other *o, int nr)
-{
-	for (int i = 0; i < nr; i++)
-		other_end(&o[i], 0);
-}
+#include "others.h"
 
 static u64 family(void)
 {
@@ -235,9 +90,9 @@ static void need_to_look(void)
 
 	if (may)
 		return;
-	monitor_open(&mm);	/* may skip */
+	monitor_open(&other_mm);	/* may skip */
 	may = count_programs(&head, NULL);
-	monitor_close(&mm);
+	monitor_close(&other_mm);
 	if (!may)
 		TEST_SKIP("without CAP_SYS_ADMIN nothing is shared");
 	expect_programs(0);
@@ -386,20 +241,20 @@ TEST(two_copies_of_the_library_in_one_process_both_see_its_changes)
 	char *stripe = stripe_new();
 
 	need_to_look();
-	monitor_open(&mm);
+	monitor_open(&other_mm);
 	monitor_open(&second);
 	expect_programs(2);
-	watched_sample(&by_first, &mm, stripe + VICTIM);
+	watched_sample(&by_first, &other_mm, stripe + VICTIM);
 	watched_sample(&by_second, &second, stripe + VICTIM);
 	munmap(stripe + VICTIM, PAGE);
 	assert_int_equal(watched_verdict(&by_first), INVLOCK_STALE);
 	assert_int_equal(watched_verdict(&by_second), INVLOCK_STALE);
 	monitor_close(&second);
-	watched_sample(&by_first, &mm, stripe + BYSTANDER);
+	watched_sample(&by_first, &other_mm, stripe + BYSTANDER);
 	munmap(stripe + BYSTANDER, PAGE);
 	assert_int_equal(watched_verdict(&by_first), INVLOCK_STALE);
 	stripe_free(stripe);
-	monitor_close(&mm);
+	monitor_close(&other_mm);
 	expect_programs(0);
 }
 
@@ -431,11 +286,11 @@ TEST(a_set_of_another_build_is_not_used)
 	struct other o;
 
 	need_to_look();
-	monitor_open(&mm);
+	monitor_open(&other_mm);
 	other_start(&o, NULL);
 	monitor_bpf_options.family++;
-	monitor_close(&mm);
-	monitor_open(&mm);
+	monitor_close(&other_mm);
+	monitor_open(&other_mm);
 	expect_programs(1);
 	monitor_bpf_options.family--;
 	assert_int_equal(other_do(&o, OPEN), 0);
@@ -444,7 +299,7 @@ TEST(a_set_of_another_build_is_not_used)
 	assert_int_equal(answer_change(), 0);
 	assert_int_equal(other_do(&o, CHANGE), 0);
 	other_end(&o, 0);
-	monitor_close(&mm);
+	monitor_close(&other_mm);
 }
 
 TEST(a_set_that_lacks_a_link_or_a_program_is_not_used)
@@ -455,10 +310,10 @@ TEST(a_set_that_lacks_a_link_or_a_program_is_not_used)
 	need_to_look();
 	assert_int_equal(progset_load(&set, family(), &why), 0);
 	close(set.links[--set.nr_links]);
-	monitor_open(&mm);
+	monitor_open(&other_mm);
 	expect_programs(2);
 	assert_int_equal(answer_change(), 0);
-	monitor_close(&mm);
+	monitor_close(&other_mm);
 	progset_release(&set);
 	expect_programs(0);
 }
@@ -491,7 +346,7 @@ TEST(a_process_that_may_not_look_loads_its_own_programs)
 	struct other o[2];
 
 	need_to_look();
-	monitor_open(&mm);
+	monitor_open(&other_mm);
 	for (int i = 0; i < 2; i++) {
 		other_start(&o[i], be_less);
 		assert_int_equal(other_do(&o[i], OPEN), 0);
@@ -502,7 +357,7 @@ TEST(a_process_that_may_not_look_loads_its_own_programs)
 	assert_int_equal(other_do(&o[0], CLOSE), 0);
 	expect_programs(2);
 	others_end(o, 2);
-	monitor_close(&mm);
+	monitor_close(&other_mm);
 	expect_programs(0);
 }
 
@@ -514,11 +369,11 @@ TEST(a_set_that_another_user_loaded_is_not_trusted)
 	other_start(&o, be_somebody);
 	assert_int_equal(other_do(&o, OPEN), 0);
 	expect_programs(1);
-	monitor_open(&mm);
+	monitor_open(&other_mm);
 	expect_programs(2);
 	assert_int_equal(answer_change(), 0);
 	assert_int_equal(other_do(&o, CHANGE), 0);
-	monitor_close(&mm);
+	monitor_close(&other_mm);
 	other_end(&o, 0);
 	expect_programs(0);
 }

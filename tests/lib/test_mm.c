@@ -209,7 +209,7 @@ TEST(the_environment_cannot_choose_manual_or_an_unknown_monitor)
 		setenv("INVLOCK_MONITOR", names[i], 1);
 		assert_int_equal(invlock_mm_open(&o, &mm, &why), -EINVAL);
 		assert_non_null(strstr(why.text, names[i]));
-		assert_non_null(strstr(why.text, "kmod, bpf or uffd"));
+		assert_non_null(strstr(why.text, "kmod, bpf, daemon or uffd"));
 	}
 	unsetenv("INVLOCK_MONITOR");
 }

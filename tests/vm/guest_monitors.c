@@ -14,4 +14,5 @@ static int not_here(struct invlock_mm *mm, struct invlock_why *why)
 }
 
 const struct monitor monitor_bpf = { .name = "bpf", .seen = ~0ULL, .open = not_here };
+const struct monitor monitor_daemon = { .name = "daemon", .seen = ~0ULL, .open = not_here };
 const struct monitor monitor_uffd = { .name = "uffd", .seen = ~0ULL, .open = not_here };

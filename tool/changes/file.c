@@ -93,7 +93,7 @@ const struct map_change file_changes[] = {
 		.how = TRUNCATE_PUNCH | TRUNCATE_ON_DISK | TRUNCATE_BY_OTHER },
 	{ "ftruncate (private copy of file)", INVLOCK_KIND_TRUNCATE_PRIVATE, on_file,
 		.how = TRUNCATE_ON_DISK | TRUNCATE_PRIVATE },
-	{ "ftruncate (private copy, file not cached)", INVLOCK_KIND_TRUNCATE_PRIVATE, on_file,
+	{ "ftruncate (private copy, not cached)", INVLOCK_KIND_TRUNCATE_PRIVATE, on_file,
 		.how = TRUNCATE_ON_DISK | TRUNCATE_PRIVATE | TRUNCATE_DROPPED },
 	{ NULL }
 };

@@ -10,9 +10,9 @@
 
 #define COLUMNS		100
 #define LABEL		16	/* width of the label beside a paragraph */
-#define NAME		44
-#define KIND		20
-#define VERDICT		9
+#define NAME		38
+#define KIND		19
+#define VERDICT		8
 
 /* escape sequences for a terminal */
 #define PLAIN	""

@@ -4,7 +4,6 @@
  * call that it makes is recorded. So the threads to wait for are those that every pass so far has
  * found inside such a call.
  */
-#include <bpf/bpf.h>
 #include <errno.h>
 #include <linux/membarrier.h>
 #include <stdlib.h>
@@ -62,9 +61,8 @@ static int make_room(struct threads *t)
 }
 
 /* Make one pass over all tasks that share our mm. */
-static int read_threads(int iter_link, struct threads *t)
+static int read_threads(int iter, struct threads *t)
 {
-	int iter = bpf_iter_create(iter_link);
 	size_t bytes = 0;
 	ssize_t got;
 	int err = 0;
@@ -106,14 +104,14 @@ static void drop_finished(struct threads *t, struct threads *now)
 	t->nr = kept;
 }
 
-int drain(int iter_link, struct invlock_why *why)
+int drain(int (*open_pass)(const void *arg), const void *arg, struct invlock_why *why)
 {
 	struct threads left = {}, now = {};
 	u64 deadline = port_now() + DRAIN_TIME_NS;
 	int err;
 
 	barrier_everywhere();
-	err = read_threads(iter_link, &left);
+	err = read_threads(open_pass(arg), &left);
 	while (!err && left.nr) {
 		if (port_now() > deadline) {
 			err = explain(
@@ -125,7 +123,7 @@ int drain(int iter_link, struct invlock_why *why)
 			goto out;
 		}
 		sleep_ns(1000000);
-		err = read_threads(iter_link, &now);
+		err = read_threads(open_pass(arg), &now);
 		if (!err)
 			drop_finished(&left, &now);
 	}

@@ -9,12 +9,13 @@
 
 /**
  * drain() - wait for the calls that began before the monitor was armed
- * @iter_link: fd of the link of the program scan_calls (bpf/invlock.bpf.c)
+ * @open_pass: opens an iterator of the program scan_calls (bpf/invlock.bpf.c), or says -errno
+ * @arg: for open_pass
  * @why: filled on error
  *
  * Context: sleeps, up to DRAIN_TIME_NS. Ordering: the caller has armed the monitor before.
  * Return: 0; -EBUSY = such a call is still running; -ENOMEM; or the kernel's error.
  */
-int drain(int iter_link, struct invlock_why *why);
+int drain(int (*open_pass)(const void *arg), const void *arg, struct invlock_why *why);
 
 #endif /* INVLOCK_LIB_MONITOR_BPF_DRAIN_H */

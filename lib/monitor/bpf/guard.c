@@ -221,7 +221,7 @@ static void look_at(const struct progset *set, u32 cpu)
 	bpf_prog_test_run_opts(set->look, &run);
 }
 
-int guard_await(const struct progset *set)
+int guard_await(const struct progset *set, enum bpf_what what, u32 seat)
 {
 	struct timespec nap = { .tv_nsec = 1000000 };
 	u64 deadline = port_now() + AWAIT_NS;
@@ -232,7 +232,7 @@ int guard_await(const struct progset *set)
 	 * Each CPU is waited for only once: if no window that our feed does not know of is open
 	 * there now, none will be, because the next window marks our feed.
 	 */
-	while ((err = progset_ask(set, BPF_ASK_UNMARKED, cpu)) >= 0) {
+	while ((err = progset_ask_of(set, what, seat, cpu)) >= 0) {
 		if (!err) {
 			cpu++;
 			continue;

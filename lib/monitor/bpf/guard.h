@@ -44,12 +44,13 @@ int guard_attach(struct bpf_object *obj, struct bpf_link **ret_link);
 
 /**
  * guard_await() - wait until no CPU is blind whose window opened before we were armed
- * @set: the set in which this process is armed
+ * @set: the set in which the process is armed
+ * @what: BPF_ASK_UNMARKED for this process; BPF_ASK_SEAT_UNMARKED for the process that has @seat
  *
  * On such a CPU, a change might go unseen without this feed saying that the CPU is blind.
  * Context: sleeps, up to two seconds.
  */
-int guard_await(const struct progset *set);
+int guard_await(const struct progset *set, enum bpf_what what, u32 seat);
 
 /**
  * guard_look() - let the CPUs for which a feed is blind find out whether they see again

@@ -111,6 +111,7 @@ static void choose_links(struct invlock_bpf *skel)
 	bpf_program__set_autoattach(skel->progs.scan_calls, false);
 	bpf_program__set_autoattach(skel->progs.scan_files, false);
 	bpf_program__set_autoattach(skel->progs.ask, false);
+	bpf_program__set_autoattach(skel->progs.sit_by_reading, false);
 	bpf_program__set_autoattach(skel->progs.loaded_by, false);
 	bpf_program__set_autoattach(skel->progs.look, false);
 	bpf_program__set_autoattach(skel->progs.find_programs, false);
@@ -205,6 +206,7 @@ static int copy_descriptors(struct progset *set, struct invlock_bpf *skel)
 {
 	const struct bpf_program *scans[] = {
 		skel->progs.ask, skel->progs.scan_calls, skel->progs.scan_files, skel->progs.look,
+		skel->progs.sit_by_reading,
 	};
 	const struct bpf_object_skeleton *s = skel->skeleton;
 	struct bpf_program *prog;
@@ -220,14 +222,18 @@ static int copy_descriptors(struct progset *set, struct invlock_bpf *skel)
 	set->scan_calls = copy_program(set, scans[1]);
 	set->scan_files = copy_program(set, scans[2]);
 	set->look = bpf_program__fd(scans[3]) < 0 ? -1 : copy_program(set, scans[3]);
-	if (set->ask < 0 || set->scan_calls < 0 || set->scan_files < 0 ||
+	set->sit_by_reading = copy_program(set, scans[4]);
+	if (set->ask < 0 || set->sit_by_reading < 0 || set->scan_calls < 0 || set->scan_files < 0 ||
 	    (set->look < 0 && bpf_program__fd(scans[3]) >= 0))
 		return -EMFILE;
-	bpf_object__for_each_program(prog, skel->obj)
-		if (bpf_program__fd(prog) >= 0 && prog != scans[0] && prog != scans[1] &&
-		    prog != scans[2] && prog != scans[3] && !guard_is_temporary(prog) &&
-		    copy_program(set, prog) < 0)
+	bpf_object__for_each_program(prog, skel->obj) {
+		bool copied = guard_is_temporary(prog);
+
+		for (unsigned int i = 0; i < sizeof(scans) / sizeof(*scans); i++)
+			copied |= prog == scans[i];
+		if (!copied && bpf_program__fd(prog) >= 0 && copy_program(set, prog) < 0)
 			return -EMFILE;
+	}
 	for (int i = 0; i < s->prog_cnt; i++)
 		if (*s->progs[i].link && copy_fd(set->links, &set->nr_links,
 					      bpf_link__fd(*s->progs[i].link)) < 0)

@@ -52,9 +52,31 @@ static int read_loaders(int iter, struct loaders *ret)
 	return got < 0 ? -errno : 0;
 }
 
+/* What libbpf says is for the program's user to see, but not why no set is joined. */
+static __thread bool quiet;
+static libbpf_print_fn_t print_before;
+
+__attribute__((format(printf, 2, 0)))
+static int print_unless_quiet(enum libbpf_print_level level, const char *format, va_list args)
+{
+	return quiet || !print_before ? 0 : print_before(level, format, args);
+}
+
+static struct loader_bpf *load_quietly(void)
+{
+	struct loader_bpf *skel;
+
+	quiet = true;
+	print_before = libbpf_set_print(print_unless_quiet);
+	skel = loader_bpf__open_and_load();
+	libbpf_set_print(print_before);
+	quiet = false;
+	return skel;
+}
+
 int loaders_find(struct loaders *ret_loaders)
 {
-	struct loader_bpf *skel = loader_bpf__open_and_load();
+	struct loader_bpf *skel = load_quietly();
 	int err = 0, iter = -1;
 
 	ret_loaders->nr = 0;

@@ -29,7 +29,10 @@ int loader_open_event(void);
 /* Links the program loaded_by to @event, which it takes over. Return: NULL and errno on error. */
 struct bpf_link *loader_attach(const struct bpf_program *prog, int event);
 
-/* Context: loads a program for a moment. Return: 0 or -errno. */
+/*
+ * Context: loads a program for a moment. Locks: the lock in mm.c, as progset_load(). Return: 0 or
+ * -errno.
+ */
 int loaders_find(struct loaders *ret_loaders);
 
 bool loaders_have(const struct loaders *loaders, u32 program);

@@ -76,7 +76,7 @@ static struct progset *progsets_find(struct progsets *sets, u32 id, bool add)
 		return NULL;
 	sets->set[sets->nr] = (struct progset){
 		.id = id, .users.fd = -1, .tables.fd = -1, .ask = -1, .scan_calls = -1,
-		.scan_files = -1, .look = -1,
+		.scan_files = -1, .sit_by_reading = -1, .look = -1,
 	};
 	return &sets->set[sets->nr++];
 }
@@ -129,6 +129,8 @@ static bool progsets_add_program(struct progsets *sets, int fd)
 		set->scan_calls = fd;
 	if (!strcmp(p.info.name, "scan_files"))
 		set->scan_files = fd;
+	if (!strcmp(p.info.name, "sit_by_reading"))
+		set->sit_by_reading = fd;
 	if (!strcmp(p.info.name, "look"))
 		set->look = fd;
 	return true;
@@ -233,7 +235,7 @@ int progset_run(const struct progset *set, struct bpf_ask *q)
 	return err ? err : (int)run.retval;
 }
 
-static int progset_ask_of(const struct progset *set, enum bpf_what what, u32 index, u64 nr)
+int progset_ask_of(const struct progset *set, enum bpf_what what, u32 index, u64 nr)
 {
 	struct bpf_ask q = { .what = what, .index = index, .nr = nr };
 
@@ -269,7 +271,7 @@ static void delete_map(const struct progset_map *from, u32 seat)
 		close(map);
 }
 
-static void progset_clear_left(struct progset *set)
+void progset_clear_left(struct progset *set)
 {
 	int seat;
 
@@ -308,8 +310,21 @@ static int progset_open_maps(struct progset *set)
 
 static void progset_close_maps(struct progset *set)
 {
+	if (set->keeps_maps)
+		return;
 	close_map(&set->users);
 	close_map(&set->tables);
+}
+
+int progset_put_maps(const struct progset *set, u32 seat, const struct seat_maps *maps)
+{
+	/*
+	 * These updates also wait for programs: one that was still leaving this seat is over before
+	 * the seat is armed. Their order matters: see bpf/users.h.
+	 */
+	int err = bpf_map_update_elem(set->users.fd, &seat, &maps->user, BPF_ANY);
+
+	return err ? err : bpf_map_update_elem(set->tables.fd, &seat, &maps->tables, BPF_ANY);
 }
 
 int progset_sit(struct progset *set, const struct seat_maps *maps)
@@ -325,13 +340,7 @@ int progset_sit(struct progset *set, const struct seat_maps *maps)
 		goto out;
 	}
 	set->seat = seat;
-	/*
-	 * These updates also wait for programs: one that was still leaving this seat is over before
-	 * the seat is armed. Their order matters: see bpf/users.h.
-	 */
-	err = bpf_map_update_elem(set->users.fd, &set->seat, &maps->user, BPF_ANY);
-	if (!err)
-		err = bpf_map_update_elem(set->tables.fd, &set->seat, &maps->tables, BPF_ANY);
+	err = progset_put_maps(set, seat, maps);
 	if (err)
 		progset_ask(set, BPF_ASK_GIVE_BACK, 0);
 out:
@@ -384,6 +393,7 @@ void progset_close_fd(int fd)
 
 void progset_release(struct progset *set)
 {
+	set->keeps_maps = false;
 	progset_close_maps(set);
 	for (unsigned int i = 0; i < set->nr_links; i++)
 		progset_close_fd(set->links[i]);

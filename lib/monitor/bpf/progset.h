@@ -45,8 +45,10 @@ struct progset {
 	unsigned int nr_programs, nr_links;
 	int programs[PROGSET_ROOM];
 	int links[PROGSET_ROOM];
-	int ask, scan_calls, scan_files, look;	/* also in programs; look: -1 = no guard */
+	/* also in programs; look: -1 = no guard */
+	int ask, scan_calls, scan_files, sit_by_reading, look;
 	u32 seat;
+	bool keeps_maps;	/* the daemon's: its users and tables stay open */
 };
 
 /* The maps that a process puts into its seat, frozen. */
@@ -67,6 +69,15 @@ int progset_join(struct progset *set, u64 object, const struct seat_maps *maps);
 
 /* Takes a seat in a set that this process has loaded. Return: 0 or -errno. */
 int progset_sit(struct progset *set, const struct seat_maps *maps);
+
+/* Puts maps into a seat that is claimed or reserved. Return: 0 or -errno. */
+int progset_put_maps(const struct progset *set, u32 seat, const struct seat_maps *maps);
+
+/* Clears all seats that were left, so that they are free. */
+void progset_clear_left(struct progset *set);
+
+/* Sends a request about any seat to the program ask(). Return: its answer, or -errno. */
+int progset_ask_of(const struct progset *set, enum bpf_what what, u32 seat, u64 nr);
 
 /* Sends a request to the program ask(). Return: its answer, or -errno. */
 int progset_ask(const struct progset *set, enum bpf_what what, u64 nr);

@@ -1,0 +1,360 @@
+// SPDX-License-Identifier: MIT
+#include "clients.h"
+
+#include <bpf/bpf.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "lib/explain.h"
+#include "lib/monitor/bpf/client.h"
+#include "lib/monitor/bpf/guard.h"
+#include "lib/monitor/bpf/seat.h"
+#include "say.h"
+
+#define NR_GROUPS	256
+
+void clients_init(struct clients *cs, struct progset *set, const struct policy *policy)
+{
+	cs->set = set;
+	cs->policy = policy;
+	for (int i = 0; i < NR_CLIENTS; i++)
+		cs->client[i] = (struct client){ .conn = -1, .seat = -1, .maps = { -1, -1 } };
+}
+
+/* ---- seats ---- */
+
+static unsigned int count_seats(const struct clients *cs, uid_t uid)
+{
+	unsigned int nr = 0;
+
+	for (int i = 0; i < NR_CLIENTS; i++)
+		nr += cs->client[i].seat >= 0 && cs->client[i].uid == uid;
+	return nr;
+}
+
+bool clients_have_seats(const struct clients *cs)
+{
+	for (int i = 0; i < NR_CLIENTS; i++)
+		if (cs->client[i].seat >= 0)
+			return true;
+	return false;
+}
+
+/* Are the maps of this client still in its seat? */
+static bool has_seat(const struct clients *cs, const struct client *c)
+{
+	u32 seat = c->seat, id;
+
+	return c->seat >= 0 && !bpf_map_lookup_elem(cs->set->users.fd, &seat, &id) &&
+	       id == c->user_id;
+}
+
+static void forget_seat(struct client *c)
+{
+	seat_close_maps(&c->maps);
+	c->maps = (struct seat_maps){ -1, -1 };
+	c->seat = -1;
+}
+
+/* Close the feed, and give the seat back. */
+static void end_seat(struct clients *cs, struct client *c)
+{
+	if (has_seat(cs, c))
+		progset_ask_of(cs->set, BPF_ASK_EVICT, c->seat, 0);
+	progset_clear_left(cs->set);
+	forget_seat(c);
+}
+
+static void client_end(struct clients *cs, struct client *c)
+{
+	if (c->seat >= 0)
+		end_seat(cs, c);
+	close(c->conn);
+	c->conn = -1;
+}
+
+static void note_missed(struct clients *cs)
+{
+	u64 total;
+
+	if (progset_missed(cs->set, &total))
+		return;
+	for (int i = 0; i < NR_CLIENTS; i++) {
+		struct client *c = &cs->client[i];
+		struct bpf_ask q = {
+			.what = BPF_ASK_SEAT_MISSED, .index = c->seat, .nr = total - c->missed,
+			.total = total,
+		};
+
+		/* It may be too early to tell; then the next time will do. */
+		if (c->seat >= 0 && q.nr && has_seat(cs, c))
+			progset_run(cs->set, &q);
+	}
+}
+
+void clients_look_after(struct clients *cs)
+{
+	progset_clear_left(cs->set);
+	for (int i = 0; i < NR_CLIENTS; i++) {
+		struct client *c = &cs->client[i];
+
+		/* Its process is gone, but a child has inherited the connection. */
+		if (c->seat >= 0 && !has_seat(cs, c))
+			client_end(cs, c);
+	}
+	note_missed(cs);
+}
+
+/* ---- connections ---- */
+
+static bool may_have_feeds(const struct clients *cs, const struct client *c)
+{
+	gid_t groups[NR_GROUPS + 1];
+	socklen_t size = NR_GROUPS * sizeof(*groups);
+
+	/* With more groups than this the own one alone counts. */
+	if (getsockopt(c->conn, SOL_SOCKET, SO_PEERGROUPS, groups, &size))
+		size = 0;
+	groups[size / sizeof(*groups)] = c->gid;
+	return policy_allows(cs->policy, c->uid, groups, size / sizeof(*groups) + 1);
+}
+
+static void reply(const struct client *c, const struct daemon_reply *r, const int *fds,
+		  unsigned int nr_fds)
+{
+	union {
+		struct cmsghdr align;
+		char bytes[CMSG_SPACE(DAEMON_ROOM * sizeof(int))];
+	} control = {};
+	struct iovec iov = { (void *)r, sizeof(*r) };
+	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
+
+	if (nr_fds) {
+		msg.msg_control = &control;
+		msg.msg_controllen = CMSG_SPACE(nr_fds * sizeof(int));
+		control.align = (struct cmsghdr){
+			.cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS,
+			.cmsg_len = CMSG_LEN(nr_fds * sizeof(int)),
+		};
+		memcpy(CMSG_DATA(&control.align), fds, nr_fds * sizeof(int));
+	}
+	/* A client that does not read has only itself to blame. */
+	if (sendmsg(c->conn, &msg, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
+		say("uid %u pid %d: cannot reply: %s", c->uid, c->pid, strerror(errno));
+}
+
+static void refuse(const struct client *c, int err, const struct invlock_why *why)
+{
+	struct daemon_reply r = { .err = err, .why = *why };
+
+	say("uid %u pid %d: refused: %s", c->uid, c->pid, why->text);
+	reply(c, &r, NULL, 0);
+}
+
+void clients_add(struct clients *cs, int conn)
+{
+	struct client new = { .conn = conn, .seat = -1, .maps = { -1, -1 } };
+	struct ucred peer;
+	socklen_t size = sizeof(peer);
+	unsigned int idle = 0;
+	struct client *free_one = NULL;
+
+	if (getsockopt(conn, SOL_SOCKET, SO_PEERCRED, &peer, &size)) {
+		close(conn);
+		return;
+	}
+	new.uid = peer.uid;
+	new.gid = peer.gid;
+	new.pid = peer.pid;
+	for (int i = 0; i < NR_CLIENTS; i++) {
+		struct client *c = &cs->client[i];
+
+		if (c->conn < 0)
+			free_one = c;
+		else
+			idle += c->seat < 0 && c->uid == new.uid;
+	}
+	/* Connections without a seat are as many as the user may have seats, and a few more. */
+	if (free_one && idle <= cs->policy->feeds_per_user) {
+		*free_one = new;
+		return;
+	}
+	say("uid %u pid %d: refused: too many connections", new.uid, new.pid);
+	close(conn);
+}
+
+/* ---- requests ---- */
+
+/* Return: an iterator of a program; @info: what it walks through, NULL = everything; or -errno. */
+static int make_iter(int prog, union bpf_iter_link_info *info)
+{
+	LIBBPF_OPTS(bpf_link_create_opts, opts, .iter_info = info,
+		    .iter_info_len = info ? sizeof(*info) : 0);
+	int link = bpf_link_create(prog, 0, BPF_TRACE_ITER, &opts), iter;
+
+	if (link < 0)
+		return link;
+	iter = bpf_iter_create(link);
+	close(link);
+	return iter;
+}
+
+static int check_open(struct clients *cs, const struct client *c, struct invlock_why *why)
+{
+	unsigned int seats;
+
+	if (c->seat >= 0)
+		return explain(why, -EBUSY, "this connection has a seat already");
+	if (!may_have_feeds(cs, c))
+		return explain(why, -EACCES, "the policy of this machine gives uid %u no feed: "
+			       POLICY_FILE, c->uid);
+	/* Seats that were left count no more. */
+	clients_look_after(cs);
+	seats = count_seats(cs, c->uid);
+	if (seats >= cs->policy->feeds_per_user)
+		return explain(why, -EDQUOT, "uid %u has %u feeds, which is all that the policy "
+			       "gives a user (feeds_per_user in " POLICY_FILE ")", c->uid, seats);
+	return 0;
+}
+
+/* Reserve a seat for this client, and put its maps there. */
+static int make_seat(struct clients *cs, struct client *c, struct invlock_why *why)
+{
+	struct bpf_map_info info = {};
+	u32 size = sizeof(info);
+	int seat = progset_ask_of(cs->set, BPF_ASK_RESERVE, 0, 0), err;
+
+	if (seat < 0)
+		return explain(why, seat, "all %d seats are taken", BPF_NR_USERS);
+	c->seat = seat;
+	err = seat_make_maps(&c->maps, seat, why);
+	if (err)
+		return err;
+	err = bpf_obj_get_info_by_fd(c->maps.user, &info, &size);
+	if (!err) {
+		c->user_id = info.id;
+		err = progset_missed(cs->set, &c->missed);
+	}
+	if (!err)
+		err = progset_put_maps(cs->set, seat, &c->maps);
+	if (err)
+		return explain(why, err, "cannot put a feed into its seat: %s", strerror(-err));
+	return 0;
+}
+
+/* The seat of a client whose maps may not be there yet. */
+static void undo_seat(struct clients *cs, struct client *c)
+{
+	if (c->seat < 0)
+		return;
+	progset_ask_of(cs->set, BPF_ASK_EVICT, c->seat, 0);
+	progset_clear_left(cs->set);
+	forget_seat(c);
+}
+
+static int serve_open(struct clients *cs, struct client *c, struct invlock_why *why)
+{
+	struct daemon_reply r = { .header = cs->set->header };
+	union bpf_iter_link_info info = {};
+	int fds[DAEMON_ROOM], err = check_open(cs, c, why);
+
+	if (err)
+		return err;
+	err = make_seat(cs, c, why);
+	if (err)
+		goto undo;
+	info.map.map_fd = c->maps.user;
+	fds[DAEMON_FD_SIT] = make_iter(cs->set->sit_by_reading, &info);
+	if (fds[DAEMON_FD_SIT] < 0) {
+		err = explain(why, fds[DAEMON_FD_SIT], "cannot make an iterator: %s",
+			      strerror(-fds[DAEMON_FD_SIT]));
+		goto undo;
+	}
+	fds[DAEMON_FD_USER] = c->maps.user;
+	fds[DAEMON_FD_ASK] = cs->set->ask;
+	memcpy(&fds[DAEMON_NR_FDS], cs->set->links, cs->set->nr_links * sizeof(int));
+	reply(c, &r, fds, DAEMON_NR_FDS + cs->set->nr_links);
+	close(fds[DAEMON_FD_SIT]);
+	return 0;
+
+undo:
+	undo_seat(cs, c);
+	return err;
+}
+
+static int serve_armed(struct clients *cs, struct client *c, struct invlock_why *why)
+{
+	struct daemon_reply r = {};
+	int err = 0;
+
+	if (cs->set->header.guard == BPF_GUARD_ON)
+		err = guard_await(cs->set, BPF_ASK_SEAT_UNMARKED, c->seat);
+	if (err)
+		return explain(why, err, "a task that was preempted inside a BPF program does not "
+			       "go on: %s", strerror(-err));
+	reply(c, &r, NULL, 0);
+	return 0;
+}
+
+static int serve_pass(struct clients *cs, struct client *c, enum daemon_what what,
+		      struct invlock_why *why)
+{
+	/* The program sees only the mm of the process that reads, whatever this number means. */
+	union bpf_iter_link_info info = { .task.tid = c->pid };
+	struct daemon_reply r = {};
+	int iter = what == DAEMON_CALLS ? make_iter(cs->set->scan_calls, NULL) :
+		   make_iter(cs->set->scan_files, &info);
+
+	if (iter < 0)
+		return explain(why, iter, "cannot make an iterator: %s", strerror(-iter));
+	reply(c, &r, &iter, 1);
+	close(iter);
+	return 0;
+}
+
+static int serve(struct clients *cs, struct client *c, const struct daemon_request *q,
+		 struct invlock_why *why)
+{
+	if (q->version != DAEMON_VERSION || q->user_bytes != sizeof(struct bpf_user) ||
+	    q->ask_bytes != sizeof(struct bpf_ask))
+		return explain(why, -EPROTONOSUPPORT, "client and daemon are of different versions "
+			       "of invlock: install the same on both sides");
+	if (q->what == DAEMON_OPEN)
+		return serve_open(cs, c, why);
+	if (c->seat < 0)
+		return explain(why, -ENOTCONN, "this connection has no seat");
+	switch (q->what) {
+	case DAEMON_ARMED:
+		return serve_armed(cs, c, why);
+	case DAEMON_CALLS:
+	case DAEMON_FILES:
+		return serve_pass(cs, c, q->what, why);
+	}
+	return explain(why, -EINVAL, "there is no request %u", q->what);
+}
+
+void client_serve(struct clients *cs, struct client *c)
+{
+	struct daemon_request q;
+	struct invlock_why why = { "" };
+	ssize_t got = recv(c->conn, &q, sizeof(q), MSG_DONTWAIT | MSG_TRUNC);
+	int err;
+
+	if (got < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (got <= 0) {
+		client_end(cs, c);
+		return;
+	}
+	if (got != sizeof(q))
+		err = explain(&why, -EPROTO, "a request has %zu bytes, not %zd", sizeof(q), got);
+	else
+		err = serve(cs, c, &q, &why);
+	if (!err)
+		return;
+	refuse(c, err, &why);
+	client_end(cs, c);
+}

@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: MIT
+/*
+ * invlockd: gives programs without privileges the BPF monitor. It holds one set of programs, and
+ * hands out seats in it on a Unix socket: clients.h, and lib/monitor/bpf/client.h for the protocol.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "clients.h"
+#include "lib/monitor/bpf/bpf.h"
+#include "lib/monitor/bpf/client.h"
+#include "say.h"
+
+#define ACTIVATED_FD	3	/* the first descriptor that systemd passes */
+#define LOOK_AFTER_MS	1000ULL
+
+static volatile sig_atomic_t ended;
+
+static void end(int sig)
+{
+	(void)sig;
+	ended = 1;
+}
+
+/* Return: the socket that systemd has passed; -1 = none. */
+static int activated_socket(void)
+{
+	const char *pid = getenv("LISTEN_PID"), *nr = getenv("LISTEN_FDS");
+
+	if (!pid || !nr || atol(pid) != getpid() || atoi(nr) != 1)
+		return -1;
+	fcntl(ACTIVATED_FD, F_SETFD, FD_CLOEXEC);
+	return ACTIVATED_FD;
+}
+
+static int listen_at(const char *path)
+{
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0), err;
+
+	if (fd < 0)
+		return -errno;
+	if (strlen(path) >= sizeof(addr.sun_path)) {
+		close(fd);
+		return -ENAMETOOLONG;
+	}
+	strcpy(addr.sun_path, path);
+	/* What a daemon that was killed has left. */
+	unlink(path);
+	if (bind(fd, (struct sockaddr *)&addr, sizeof(addr)) || chmod(path, 0666) ||
+	    listen(fd, SOMAXCONN)) {
+		err = -errno;
+		close(fd);
+		return err;
+	}
+	return fd;
+}
+
+static void accept_one(struct clients *cs, int listener)
+{
+	int conn = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+	if (conn >= 0)
+		clients_add(cs, conn);
+	else if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED)
+		say("cannot accept a connection: %s", strerror(errno));
+}
+
+static void serve_until_ended(struct clients *cs, int listener)
+{
+	struct pollfd fds[NR_CLIENTS + 1];
+	int of[NR_CLIENTS + 1], nr;
+	u64 looked_after = 0;
+
+	while (!ended) {
+		nr = 0;
+		fds[nr++] = (struct pollfd){ .fd = listener, .events = POLLIN };
+		for (int i = 0; i < NR_CLIENTS; i++) {
+			if (cs->client[i].conn < 0)
+				continue;
+			of[nr] = i;
+			fds[nr++] = (struct pollfd){ cs->client[i].conn, POLLIN, 0 };
+		}
+		if (poll(fds, nr, clients_have_seats(cs) ? (int)LOOK_AFTER_MS : -1) < 0)
+			continue;
+		for (int i = 1; i < nr; i++)
+			/* Serving one client may have ended another. */
+			if (fds[i].revents && cs->client[of[i]].conn == fds[i].fd)
+				client_serve(cs, &cs->client[of[i]]);
+		if (fds[0].revents)
+			accept_one(cs, listener);
+		if (port_now() - looked_after < LOOK_AFTER_MS * 1000000)
+			continue;
+		clients_look_after(cs);
+		looked_after = port_now();
+	}
+}
+
+static int run(const char *path, const struct policy *policy)
+{
+	struct invlock_why why = { "" };
+	static struct clients clients;
+	static struct progset set;
+	int listener = activated_socket();
+
+	if (listener < 0)
+		listener = listen_at(path);
+	if (listener < 0) {
+		say("cannot listen at %s: %s", path, strerror(-listener));
+		return 1;
+	}
+	if (progset_load(&set, progset_object_hash() ^ monitor_bpf_options.family, &why)) {
+		say("%s", why.text);
+		return 1;
+	}
+	set.keeps_maps = true;
+	clients_init(&clients, &set, policy);
+	say("ready, with the programs at the %s",
+	    set.header.attached == BPF_AT_FUNCTIONS ? "functions" : "tracepoints");
+	serve_until_ended(&clients, listener);
+	progset_release(&set);
+	return 0;
+}
+
+static int usage(FILE *to, int code)
+{
+	fprintf(to, "usage: invlockd [--config FILE] [--socket PATH]\n"
+		"Gives programs without privileges the BPF monitor; see invlockd(8).\n"
+		"--config FILE   the policy; default " POLICY_FILE "\n"
+		"--socket PATH   where to listen, unless systemd passes a socket; default "
+		DAEMON_SOCKET "\n");
+	return code;
+}
+
+int main(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{ "config", required_argument, NULL, 'c' },
+		{ "socket", required_argument, NULL, 's' },
+		{ "help", no_argument, NULL, 'h' },
+		{ },
+	};
+	const char *config = POLICY_FILE, *path = DAEMON_SOCKET;
+	struct sigaction at_end = { .sa_handler = end };
+	struct invlock_why why = { "" };
+	struct policy policy;
+	int o;
+
+	while ((o = getopt_long(argc, argv, "c:s:h", options, NULL)) != -1) {
+		if (o == 'c')
+			config = optarg;
+		else if (o == 's')
+			path = optarg;
+		else
+			return o == 'h' ? usage(stdout, 0) : usage(stderr, 2);
+	}
+	if (optind < argc)
+		return usage(stderr, 2);
+	if (policy_read(&policy, config, &why)) {
+		say("%s", why.text);
+		return 1;
+	}
+	sigaction(SIGTERM, &at_end, NULL);
+	sigaction(SIGINT, &at_end, NULL);
+	return run(path, &policy);
+}

@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: MIT
+/*
+ * The daemon and its clients are killed, in any order and at random moments. The clients that are
+ * left are watched exactly all the same, and nothing is left behind in the kernel.
+ */
+#include <signal.h>
+#include <sys/wait.h>
+#include "rig.h"
+
+#define NR_CLIENTS	4
+
+static struct programs programs;
+
+static void start_all(struct other *o, int nr)
+{
+	daemon_start("");
+	daemon_programs(&programs);
+	for (int i = 0; i < nr; i++) {
+		other_start(&o[i], become_nobody);
+		assert_int_equal(other_do(&o[i], OPEN), 0);
+	}
+}
+
+TEST(when_the_daemon_is_killed_its_clients_stay_exact_and_the_last_leaves_nothing)
+{
+	struct other o[2];
+
+	start_all(o, 2);
+	daemon_end(SIGKILL);
+	for (int i = 0; i < 20; i++) {
+		assert_int_equal(other_do(&o[0], CHANGE), 0);
+		assert_int_equal(other_do(&o[1], CHANGE), 0);
+	}
+	assert_int_equal(other_do(&o[0], CLOSE), 0);
+	assert_int_equal(other_do(&o[1], CHANGE), 0);
+	other_end(&o[0], 0);
+	assert_true(programs_run(&programs));
+	other_end(&o[1], SIGKILL);
+	assert_true(programs_go(&programs));
+}
+
+TEST(a_daemon_that_is_started_anew_serves_new_clients_beside_the_old_ones)
+{
+	struct other old, new;
+
+	start_all(&old, 1);
+	daemon_end(SIGKILL);
+	daemon_start("");
+	other_start(&new, become_nobody);
+	assert_int_equal(other_do(&new, OPEN), 0);
+	assert_int_equal(other_do(&new, CHANGE), 0);
+	assert_int_equal(other_do(&old, CHANGE), 0);
+	/* The process opens once more: now it is the new daemon's client. */
+	assert_int_equal(other_do(&old, CLOSE), 0);
+	assert_true(programs_go(&programs));
+	assert_int_equal(other_do(&old, OPEN), 0);
+	assert_int_equal(other_do(&old, CHANGE), 0);
+	other_end(&old, 0);
+	other_end(&new, 0);
+	daemon_programs(&programs);
+	daemon_end(0);
+	assert_true(programs_go(&programs));
+}
+
+TEST(without_a_daemon_an_open_says_so)
+{
+	struct invlock_why why = { "" };
+
+	setenv("INVLOCK_SOCKET", "/nowhere/socket", 1);
+	memset(&other_mm, 0, sizeof(other_mm));
+	other_mm.monitor = &monitor_daemon;
+	assert_int_equal(monitor_daemon.open(&other_mm, &why), -ENOENT);
+	assert_non_null(strstr(why.text, "no daemon at /nowhere/socket"));
+	assert_null(other_mm.data);
+}
+
+static void nap_random(void)
+{
+	struct timespec t = { .tv_nsec = random() % 3000000 };
+
+	nanosleep(&t, NULL);
+}
+
+/* One round: clients work, some process is killed, and those that are left still see all. */
+static void kill_somebody(unsigned int round)
+{
+	bool kill_daemon = round % 3 != 0, kill_client = round % 3 != 1;
+	unsigned int victim = random() % NR_CLIENTS;
+	struct other o[NR_CLIENTS];
+
+	start_all(o, NR_CLIENTS);
+	for (int i = 0; i < NR_CLIENTS; i++)
+		tell(&o[i], CHANGE);
+	nap_random();
+	if (kill_client)
+		kill(o[victim].pid, SIGKILL);
+	if (kill_daemon)
+		daemon_end(SIGKILL);
+	for (int i = 0; i < NR_CLIENTS; i++)
+		if (!kill_client || i != victim)
+			assert_int_equal(hear(&o[i]), 0);
+	for (int i = 0; i < NR_CLIENTS; i++)
+		if (!kill_client || i != victim)
+			assert_int_equal(other_do(&o[i], CHANGE), 0);
+	for (int i = 0; i < NR_CLIENTS; i++)
+		other_end(&o[i], kill_client && i == victim ? SIGKILL : 0);
+	if (!kill_daemon)
+		daemon_end(0);
+	assert_true(programs_go(&programs));
+}
+
+TEST(whoever_is_killed_at_whatever_moment_those_who_are_left_stay_exact)
+{
+	unsigned int rounds = how_many("INVLOCK_DAEMON_ROUNDS", 6);
+	unsigned int seed = how_many("INVLOCK_SEED", (unsigned int)time(NULL));
+
+	print_message("# INVLOCK_SEED=%u\n", seed);
+	srandom(seed);
+	for (unsigned int i = 0; i < rounds; i++)
+		kill_somebody(i);
+}
+
+/* An open that the death of the daemon cuts short fails, or it has succeeded and is exact. */
+TEST(a_daemon_that_is_killed_during_an_open_leaves_the_client_exact_or_refused)
+{
+	unsigned int rounds = how_many("INVLOCK_DAEMON_ROUNDS", 6);
+	struct other o;
+
+	for (unsigned int i = 0; i < rounds; i++) {
+		int err;
+
+		daemon_start("");
+		daemon_programs(&programs);
+		other_start(&o, become_nobody);
+		tell(&o, OPEN);
+		nap_random();
+		daemon_end(SIGKILL);
+		err = hear(&o);
+		if (!err)
+			assert_int_equal(other_do(&o, CHANGE), 0);
+		other_end(&o, 0);
+		assert_true(programs_go(&programs));
+	}
+}
+
+TEST_MAIN(.teardown = daemon_gone)
