@@ -180,8 +180,9 @@ int invlock_uring_open(struct io_uring *ring, struct invlock_mm *mm,
  * own ring's thread, and all else is as if they did not share. The cache is closed with the last.
  *
  * A ring that belongs to one thread (IORING_SETUP_SINGLE_ISSUER) may join, too. When memory dies,
- * the reaper clears the copies of other rings; such a ring clears its own at its next request, and
- * the memory stays pinned until then. They are counted as uncleared meanwhile.
+ * the reaper clears the copies of other rings; such a ring clears its own at its next request that
+ * is long enough to be fixed (options.min_len), and the memory stays pinned until then. They are
+ * counted as uncleared meanwhile.
  *
  * Context: as invlock_uring_open(); meanwhile other threads may use @other, and join it.
  * Return: as invlock_uring_open(), where the kernel cannot share, too; -EINVAL when @other was

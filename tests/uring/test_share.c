@@ -4,6 +4,7 @@
 #include <sys/syscall.h>
 
 #include "adapters/uring/share.h"
+#include "core/port.h"
 #include "rig.h"
 
 #define NR_RINGS	4
@@ -19,7 +20,7 @@ static const struct invlock_uring_options shares_and_reaps = {
 
 /* while set, the kernel is one that does not copy slots */
 static bool old_kernel;
-static unsigned int nr_copies;
+static u32 nr_copies;
 
 /* Replaces the adapter's function. */
 int ring_copy(struct io_uring *ring, const struct io_uring *from, unsigned int slot)
@@ -29,7 +30,7 @@ int ring_copy(struct io_uring *ring, const struct io_uring *from, unsigned int s
 
 	if (old_kernel)
 		return -EINVAL;
-	nr_copies++;
+	port_fetch_add(&nr_copies, 1);
 	ret = syscall(SYS_io_uring_register, ring->ring_fd, 30, copy, 1);
 	return ret < 0 ? -errno : 0;
 }
@@ -495,30 +496,56 @@ TEST(only_an_adapter_that_shares_can_be_joined)
 
 /* ---- rings of other threads ---- */
 
+#define NR_BUFFERS	4
+#define NR_ROUNDS	3000
+
 struct joiner {
 	struct rig *first, own;
-	unsigned char *buf;
+	unsigned char *bufs[NR_BUFFERS];
+	unsigned int seed;
 	pthread_barrier_t *together;
+	unsigned int nr_fixed, nr_wrong;
 	char failed[200];
 };
+
+/* Other pages, at the same address. */
+static void change(struct joiner *j, void *buf)
+{
+	invlock_manual_start(j->own.mm, buf, BUF);
+	if (mmap(buf, BUF, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1,
+		 0) != buf)
+		snprintf(j->failed, sizeof(j->failed), "mmap");
+	invlock_manual_end(j->own.mm, buf, BUF);
+}
+
+static void read_and_change(struct joiner *j)
+{
+	for (int i = 0; i < NR_ROUNDS; i++) {
+		unsigned char *buf = j->bufs[rand_r(&j->seed) % NR_BUFFERS];
+		int way;
+
+		memset(buf, 0xee, BUF);
+		if (read_one(&j->own, j->own.fd, buf, BUF, i % 64 * 4096, &way) != BUF)
+			snprintf(j->failed, sizeof(j->failed), "read %d", i);
+		j->nr_wrong += !holds(buf, i % 64 * 4096, BUF);
+		j->nr_fixed += way == INVLOCK_URING_FIXED;
+		if (rand_r(&j->seed) % 4 == 0)
+			change(j, buf);
+	}
+}
 
 /* A ring that belongs to this thread. cmocka's asserts do not work here. */
 static void *join_and_read(void *arg)
 {
 	struct joiner *j = arg;
-	int way;
+	int err = rig_try_join(&j->own, j->first, IORING_SETUP_SINGLE_ISSUER);
 
-	if (rig_try_join(&j->own, j->first, IORING_SETUP_SINGLE_ISSUER)) {
+	pthread_barrier_wait(j->together);
+	if (err) {
 		snprintf(j->failed, sizeof(j->failed), "join: %.150s", j->own.why);
-		pthread_barrier_wait(j->together);
 		return NULL;
 	}
-	pthread_barrier_wait(j->together);
-	for (int i = 0; i < 200; i++)
-		if (read_one(&j->own, j->own.fd, j->buf, BUF, 0, &way) != BUF || way ||
-		    !holds(j->buf, 0, BUF))
-			snprintf(j->failed, sizeof(j->failed), "read %d went %s", i,
-				 invlock_uring_way_name(way));
+	read_and_change(j);
 	if (invlock_uring_close(j->own.uring))
 		snprintf(j->failed, sizeof(j->failed), "close");
 	invlock_mm_close(j->own.mm);
@@ -527,32 +554,39 @@ static void *join_and_read(void *arg)
 	return NULL;
 }
 
-TEST(threads_join_with_rings_of_their_own_and_leave)
+TEST(threads_with_rings_of_their_own_read_every_byte_right_while_memory_changes)
 {
+	/* fewer slots than buffers, so that what dies on one ring is soon another's slot */
+	const struct invlock_uring_options few = {
+		.size = sizeof(few), .flags = INVLOCK_URING_SHARE, .reap_ms = 1, .align = 1,
+		.slots = 2 * NR_RINGS,
+	};
 	struct joiner joiners[NR_RINGS] = {};
 	pthread_t threads[NR_RINGS];
 	pthread_barrier_t together;
 	struct rig rigs[NR_RINGS];
-	unsigned char *buf = memory(BUF, 0);
 
-	open_all(rigs, &shares_and_reaps, 0);
+	open_all(rigs, &few, 0);
 	pthread_barrier_init(&together, NULL, NR_RINGS);
 	for (int i = 0; i < NR_RINGS; i++) {
 		joiners[i] = (struct joiner){
-			.first = &rigs[0], .buf = memory(BUF, 0), .together = &together,
+			.first = &rigs[0], .seed = i + 1, .together = &together,
 		};
+		for (int b = 0; b < NR_BUFFERS; b++)
+			joiners[i].bufs[b] = memory(BUF, 0);
 		assert_int_equal(pthread_create(&threads[i], NULL, join_and_read, &joiners[i]), 0);
 	}
-	for (int i = 0; i < 100; i++)
-		read_fixed(&rigs[1], buf, 0);
 	for (int i = 0; i < NR_RINGS; i++) {
 		assert_int_equal(pthread_join(threads[i], NULL), 0);
 		assert_string_equal(joiners[i].failed, "");
-		munmap(joiners[i].buf, BUF);
+		assert_int_equal(joiners[i].nr_wrong, 0);
+		assert_true(joiners[i].nr_fixed > NR_ROUNDS / 2);
+		for (int b = 0; b < NR_BUFFERS; b++)
+			munmap(joiners[i].bufs[b], BUF);
 	}
+	/* they have left */
 	assert_int_equal(uring_stats(&rigs[0]).sharing, NR_RINGS);
 	close_all(rigs);
-	munmap(buf, BUF);
 }
 
 TEST_MAIN()
