@@ -199,6 +199,24 @@ def the_example_of_a_pool_of_readers_reads_every_byte_right():
         said
 
 
+def the_example_of_a_pool_of_readers_is_wrong_if_changes_are_not_reported():
+    with open(f'{ROOT}/examples/pool.c') as f:
+        text = f.read()
+    opens = 'invlock_mm_open(NULL, '
+    assert text.count(opens) == 1
+    planted = os.path.join(WORK, 'planted_pool.c')
+    with open(planted, 'w') as f:
+        f.write(text.replace(opens, 'invlock_mm_open(&(struct invlock_mm_options){ .size = '
+                             'sizeof(struct invlock_mm_options), .monitor = "manual" }, '))
+    program = _compile(planted, '-pthread', '-Wno-missing-field-initializers',
+                       packages=['invlock-uring'])
+    done = subprocess.run([program], env=dict(os.environ, LD_LIBRARY_PATH=_libdir()), text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    if 'io_uring' in done.stderr:
+        raise tap.Skip(done.stderr.strip())
+    assert done.returncode == 1 and re.search(r' [1-9]\d* wrong\n', done.stdout), done.stdout
+
+
 def each_example_of_the_manual_pages_compiles_and_runs():
     for source in sorted(glob.glob(f'{ROOT}/docs/man/examples/*.c')):
         with open(source, encoding='utf-8') as f:
