@@ -80,6 +80,7 @@ struct invlock_uring {
 	struct refused refused;
 	bool full;		/* all was in use when this many requests were done: */
 	uint64_t full_at;
+	unsigned int full_met;	/* requests that met this since; for rings that share */
 	unsigned int memlock_skip;	/* registrations not to try, after RLIMIT_MEMLOCK */
 	unsigned int memlock_next;	/* how many to skip the next time */
 

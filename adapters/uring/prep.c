@@ -6,7 +6,9 @@
  * registration costs as much as a good one:
  *	memory refused		until the map changes there (refused.h), by the kernel or by
  *				the monitor
- *	all in use		until a fixed request is done
+ *	all in use		until a fixed request of this ring is done; where rings share, at
+ *				most for FULL_RETRY requests, since a ring does not learn what the
+ *				others are done with
  *	RLIMIT_MEMLOCK		for 1, 2, 4, ... MEMLOCK_SKIP_MAX registrations
  */
 #include <errno.h>
@@ -16,10 +18,12 @@
 #define MOVED_MAX		0x7ffff000u	/* bytes that one request moves, as read(2) */
 #define CMD_ALIGN		4u	/* memory that a device is given, and not a copy of it */
 #define MEMLOCK_SKIP_MAX	1024u
+#define FULL_RETRY		64u
 
 static bool still_full(struct invlock_uring *uring)
 {
-	if (uring->full && (!uring_in_flight(uring) || uring_nr_done(uring) != uring->full_at))
+	if (uring->full && (!uring_in_flight(uring) || uring_nr_done(uring) != uring->full_at ||
+			    (uring->share && ++uring->full_met == FULL_RETRY)))
 		uring->full = false;
 	return uring->full;
 }
@@ -65,6 +69,7 @@ static void learn_from(struct invlock_uring *uring, int way, uint64_t done)
 {
 	if (way == INVLOCK_URING_FULL) {
 		uring->full = true;
+		uring->full_met = 0;
 		uring->full_at = done;
 	} else if (way == INVLOCK_URING_MEMLOCK) {
 		uring->memlock_skip = uring->memlock_next;

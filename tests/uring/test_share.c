@@ -327,6 +327,33 @@ TEST(what_a_ring_of_one_thread_still_reads_into_stays_in_its_slot)
 	in_flight_stays(IORING_SETUP_SINGLE_ISSUER);
 }
 
+TEST(a_slot_that_another_ring_is_done_with_is_used_although_this_ring_waits)
+{
+	const struct invlock_uring_options two = {
+		.size = sizeof(two), .flags = INVLOCK_URING_SHARE | INVLOCK_URING_NO_REAPER,
+		.slots = 2, .align = 1,
+	};
+	unsigned char *bufs[3] = { memory(BUF, 0), memory(BUF, 0), memory(BUF, 0) };
+	struct invlock_uring_op waits, others, op;
+	struct rig rigs[NR_RINGS];
+
+	open_all(rigs, &two, 0);
+	assert_int_equal(invlock_uring_begin(rigs[0].uring, bufs[0], BUF, &waits), 0);
+	assert_int_equal(invlock_uring_begin(rigs[1].uring, bufs[1], BUF, &others), 0);
+	assert_int_equal(invlock_uring_begin(rigs[0].uring, bufs[2], BUF, &op), INVLOCK_URING_FULL);
+	assert_int_equal(invlock_uring_done(&op), 0);
+	assert_int_equal(invlock_uring_done(&others), 0);
+	for (int i = 0; i < 64; i++) {
+		invlock_uring_begin(rigs[0].uring, bufs[2], BUF, &op);
+		assert_int_equal(invlock_uring_done(&op), 0);
+	}
+	assert_int_equal(op.way, INVLOCK_URING_FIXED);
+	assert_int_equal(invlock_uring_done(&waits), 0);
+	close_all(rigs);
+	for (int i = 0; i < 3; i++)
+		munmap(bufs[i], BUF);
+}
+
 TEST(adapters_that_share_close_in_any_order)
 {
 	unsigned char *buf = memory(BUF, 0);
