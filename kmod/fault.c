@@ -70,7 +70,7 @@ static void mmu_invlock_fault_unlock_mm(struct mmu_invlock_fault *f)
 }
 
 /* Start to count rounds and time, at the first wait or collision: most faults need no counts. */
-static void mmu_invlock_fault_count(struct mmu_invlock_fault *f)
+static void mmu_invlock_fault_start_counting(struct mmu_invlock_fault *f)
 {
 	if (f->counting)
 		return;
@@ -180,7 +180,7 @@ static int mmu_invlock_fault_attempt(struct mmu_invlock_fault *f)
 	u32 nr_waits = 0;
 	int err;
 
-	mmu_invlock_fault_count(f);
+	mmu_invlock_fault_start_counting(f);
 	if (invlock_section_error(&f->section) && !mmu_invlock_fault_go_slow(f))
 		return invlock_section_error(&f->section);
 	do {
@@ -260,7 +260,7 @@ bool mmu_invlock_commit_slow(struct mmu_invlock_fault *f, int err)
 		f->error = err;
 	} else if (!good) {
 		f->state = MMU_INVLOCK_AGAIN;
-		mmu_invlock_fault_count(f);
+		mmu_invlock_fault_start_counting(f);
 		invlock_undo(&f->section);
 	}
 	mmu_invlock_fault_unlock_mm(f);
