@@ -7,6 +7,12 @@
 
 #define CALL_PROBES	32
 
+/*
+ * May a task be preempted inside a program, so that runs are skipped? The library sets this before
+ * the load: it is a constant to the verifier.
+ */
+const volatile bool guarded;
+
 static inline struct bpf_call *call_at(const struct bpf_user *u, struct bpf_tables *t, u32 place)
 {
 	return &t->calls[place & (u->state.nr_calls - 1) & (BPF_NR_CALLS - 1)];
@@ -102,7 +108,8 @@ __noinline int user_loses_thread(struct bpf_user *u, u32 tid)
 
 /*
  * A thread that exits is in no call. If the exit of its last call was not seen, nothing else would
- * end what that call has marked. The thread has no mm any more.
+ * end what that call has marked. The thread has no mm any more, and the process that shares its mm
+ * may be another one (CLONE_VM): then only a skipped run can have left a mark.
  */
 static inline void lose_thread(u32 tgid, u32 tid)
 {
@@ -111,7 +118,7 @@ static inline void lose_thread(u32 tgid, u32 tid)
 	if (!set)
 		return;
 	for (u32 i = 0; i < BPF_NR_USERS; i++)
-		if (set->seat[i].tgid == tgid)
+		if (set->seat[i].tgid == tgid || (guarded && port_load(&set->mm[i])))
 			user_loses_thread(user_at(i), tid);
 }
 

@@ -70,11 +70,6 @@ struct {
 	__type(value, u64);
 } invlock_here SEC(".maps");
 
-/*
- * The library sets these before the load, so they are constants to the verifier. guarded: may a
- * task be preempted inside a program?
- */
-const volatile bool guarded;
 
 static inline struct bpf_guard *get_guard(void)
 {
@@ -312,7 +307,7 @@ static inline void mend_others(struct bpf_guard_cpu *c, struct task_struct *task
 	if (runs_skipped(offset, BPF_ROLE_LIFE) != c->from[BPF_ROLE_LIFE]) {
 		if (mm_of(task) || !task->signal->live.counter)
 			leave_stray(mm_of(task), task->tgid);
-		else
+		if (!mm_of(task))
 			lose_thread(task->tgid, task->pid);
 	}
 	/*

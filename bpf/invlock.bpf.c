@@ -145,8 +145,7 @@ int BPF_PROG(task_exits, struct task_struct *task)
 	/* The task may have given up its mm by now, so its process is identified by the tgid. */
 	if (!task->signal->live.counter)
 		leave_all(task->tgid);
-	else
-		lose_thread(task->tgid, task->pid);
+	lose_thread(task->tgid, task->pid);
 	return 0;
 }
 

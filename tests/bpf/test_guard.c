@@ -266,20 +266,41 @@ static void *call_once(void *page)
 	return NULL;
 }
 
-TEST(a_thread_that_exits_leaves_nothing_marked)
+static void call_once_in_thread(char *page)
+{
+	pthread_t thread;
+
+	assert_int_equal(pthread_create(&thread, NULL, call_once, page), 0);
+	pthread_join(thread, NULL);
+}
+
+static int call_once_and_exit(void *page)
+{
+	call_once(page);
+	return 0;
+}
+
+/* A process of its own that shares our memory. */
+static void call_once_in_process(char *page)
+{
+	static char stack[64 << 10] __attribute__((aligned(16)));
+	pid_t pid = clone(call_once_and_exit, stack + sizeof(stack), CLONE_VM | SIGCHLD, page);
+
+	assert_true(pid > 0);
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
+}
+
+static void expect_nothing_marked_after(void (*call)(char *page))
 {
 	char *page = new_page();
-	pthread_t thread;
 
 	open_guarded();
 	over = false;
 	sem_init(&begun, 0, 0);
 	assert_int_equal(pthread_create(&caller, NULL, call_all_the_time, NULL), 0);
 	sem_wait(&begun);
-	for (int i = 0; i < 20000 && guard_now()->nr_skipping < 2 * WINDOWS; i++) {
-		assert_int_equal(pthread_create(&thread, NULL, call_once, page), 0);
-		pthread_join(thread, NULL);
-	}
+	for (int i = 0; i < 20000 && guard_now()->nr_skipping < 2 * WINDOWS; i++)
+		call(page);
 	over = true;
 	pthread_join(caller, NULL);
 	expect_sight(&mm);
@@ -287,6 +308,16 @@ TEST(a_thread_that_exits_leaves_nothing_marked)
 	assert_true(guard_now()->nr_skipping >= 2 * WINDOWS);
 	monitor_close(&mm);
 	munmap(page, PAGE);
+}
+
+TEST(a_thread_that_exits_leaves_nothing_marked)
+{
+	expect_nothing_marked_after(call_once_in_thread);
+}
+
+TEST(a_process_that_shares_the_memory_and_exits_leaves_nothing_marked)
+{
+	expect_nothing_marked_after(call_once_in_process);
 }
 
 /* Runs in a process of its own. Return: 0, or the step that failed */
