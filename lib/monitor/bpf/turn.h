@@ -13,7 +13,7 @@
 #ifndef INVLOCK_LIB_MONITOR_BPF_TURN_H
 #define INVLOCK_LIB_MONITOR_BPF_TURN_H
 
-#define TURN_WAIT_NS	60000000000ULL	/* a slow machine loads in less */
+#define TURN_WAIT_NS	180000000000ULL	/* an emulated, busy machine loads in less */
 
 /* Waits for the turn, @wait_ns at most. Return: a number for turn_end(); -1 = there is none */
 int turn_take(unsigned long long wait_ns);
