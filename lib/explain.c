@@ -30,17 +30,24 @@ void explain_more(struct invlock_why *why, const char *format, ...)
 	}
 }
 
+/* What stands before an item of a list, of which @left are still to be written, itself included. */
+static const char *before_item(size_t len, unsigned int left)
+{
+	return !len ? "" : left > 1 ? ", " : " and ";
+}
+
 void name_kinds(char text[KIND_NAMES], uint64_t kinds)
 {
-	uint64_t unknown = kinds & -(UINT64_C(1) << INVLOCK_NR_KINDS);
+	uint64_t known = (UINT64_C(1) << INVLOCK_NR_KINDS) - 1, unknown = kinds & ~known;
+	unsigned int left = __builtin_popcountll(kinds & known) + !!unknown;
 	size_t len = 0;
 
 	text[0] = '\0';
 	for (unsigned int kind = 0; kind < INVLOCK_NR_KINDS; kind++)
 		if (kinds >> kind & 1)
-			len += snprintf(text + len, KIND_NAMES - len, "%s%s", len ? ", " : "",
-					invlock_kind_name(kind));
+			len += snprintf(text + len, KIND_NAMES - len, "%s%s",
+					before_item(len, left--), invlock_kind_name(kind));
 	if (unknown)
 		snprintf(text + len, KIND_NAMES - len, "%s%d that this version does not know",
-			 len ? ", and " : "", __builtin_popcountll(unknown));
+			 before_item(len, left), __builtin_popcountll(unknown));
 }

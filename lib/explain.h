@@ -16,7 +16,7 @@ void explain_more(struct invlock_why *why, const char *format, ...);
 /* room for the names of all kinds */
 #define KIND_NAMES	400
 
-/* the names of a set of kinds: "unmap, truncate" */
+/* the names of a set of kinds, as a part of a sentence: "unmap, brk and truncate" */
 void name_kinds(char text[KIND_NAMES], uint64_t kinds);
 
 #endif /* INVLOCK_LIB_EXPLAIN_H */

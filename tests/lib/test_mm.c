@@ -121,7 +121,7 @@ TEST(a_program_that_asks_uffd_for_all_kinds_is_told_of_the_ready_mask)
 	struct invlock_why why;
 
 	assert_int_equal(invlock_mm_open(&o, &mm, &why), -EOPNOTSUPP);
-	assert_non_null(strstr(why.text, "guard, shm-remap; "));
+	assert_non_null(strstr(why.text, "guard and shm-remap; "));
 	assert_non_null(strstr(why.text, monitor_uffd.advice));
 	/* No advice for a program that asks for kinds which the ready mask lacks, too. */
 	o.need = INVLOCK_BIT(GUARD) | INVLOCK_BIT(MIGRATE);
@@ -180,7 +180,7 @@ TEST(the_environment_does_not_make_a_monitor_see_more)
 	assert_int_equal(invlock_mm_open(NULL, &mm, &why), -EOPNOTSUPP);
 	unsetenv("INVLOCK_MONITOR");
 	assert_non_null(strstr(why.text, "INVLOCK_MONITOR=uffd"));
-	assert_non_null(strstr(why.text, "guard, shm-remap"));
+	assert_non_null(strstr(why.text, "guard and shm-remap"));
 	assert_null(strstr(why.text, "kmod"));
 }
 

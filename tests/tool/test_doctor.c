@@ -176,7 +176,7 @@ TEST(doctor_repeats_the_advice_of_the_error_where_only_uffd_works)
 	if (member(o, "chosen") || !json_object_get_boolean(member(monitor_named(o, "uffd"),
 								   "usable")))
 		TEST_SKIP("on this machine another monitor than uffd works, or none");
-	assert_non_null(strstr(text(o, "recommendation"), "does not see guard, shm-remap; "));
+	assert_non_null(strstr(text(o, "recommendation"), "does not see guard and shm-remap; "));
 	assert_non_null(strstr(text(o, "recommendation"), monitor_uffd.advice));
 	json_object_put(o);
 }
