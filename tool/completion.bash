@@ -9,7 +9,7 @@ _invlock()
 
 	case $before in
 	-m | --monitor)
-		words="kmod bpf uffd"
+		words="kmod bpf daemon uffd"
 		[ "${COMP_WORDS[1]}" = prove ] || words="$words manual" ;;
 	--device)
 		words="uring soft" ;;

@@ -117,7 +117,8 @@ TEST(with_uffd_it_names_what_was_left_out_and_that_uffd_is_not_exact)
 	assert_non_null(strstr(said.out, "left out: guard pages: the monitor uffd does not see"));
 	assert_non_null(strstr(said.out, "not exact for these kinds: "));
 	/* the same advice as from doctor and the errors */
-	assert_non_null(strstr(said.out, "does not see these kinds of change: guard and shm-remap; "));
+	assert_non_null(strstr(said.out,
+			       "does not see these kinds of change: guard and shm-remap; "));
 	assert_non_null(strstr(said.out, "sets need to INVLOCK_KINDS_UFFD"));
 }
 

@@ -67,7 +67,8 @@ TEST(in_a_user_namespace)
 
 TEST(when_the_environment_names_a_monitor)
 {
-	static const char *const names[] = { "kmod", "bpf", "uffd", "manual", "crystal-ball" };
+	static const char *const names[] = { "kmod", "bpf", "daemon", "uffd", "manual",
+					     "crystal-ball" };
 
 	for (unsigned int i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
 		compare(AS_WE_ARE, names[i]);

@@ -21,7 +21,7 @@ static int help(void)
 	     "A monitor tells a program when its memory map changes. For each monitor, doctor\n"
 	     "finds out whether it opens, whether its self-test passes, and which of all known\n"
 	     "ways to change a memory map it sees.\n\n"
-	     "  -m, --monitor NAME  try only this monitor: kmod, bpf, uffd or manual\n"
+	     "  -m, --monitor NAME  try only this monitor: kmod, bpf, daemon, uffd or manual\n"
 	     "  -j, --json          write one JSON object instead of text\n"
 	     "  -h, --help          print this help\n\n"
 	     "Exit code: 0 if a monitor works that sees every kind of change that caches need,\n"

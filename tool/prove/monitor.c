@@ -79,11 +79,12 @@ static int open_named(struct prove *p, const char *name, struct invlock_why *why
 			continue;
 		if (monitors[i]->sees_what_it_is_told)
 			return explain(why, -EINVAL, "%s cannot be proved: it sees what a program "
-				       "reports, and prove is another program; name kmod, bpf or "
-				       "uffd", name);
+				       "reports, and prove is another program; name kmod, bpf, "
+				       "daemon or uffd", name);
 		return open_one(p, monitors[i], why);
 	}
-	return explain(why, -EINVAL, "there is no monitor '%s'; prove can use kmod, bpf or uffd",
+	return explain(why, -EINVAL, "there is no monitor '%s'; prove can use kmod, bpf, daemon or "
+		       "uffd",
 		       name);
 }
 
