@@ -218,4 +218,94 @@ TEST(without_any_locked_memory_all_requests_go_plain)
 	in_child(live_on_nothing, &l);
 }
 
+/* Two rings want the same memory, of which there may be one and a half times as much. */
+static int live_on_two_rings(void *arg)
+{
+	bool share = *(bool *)arg;
+	const struct invlock_uring_options o = {
+		.size = sizeof(o), .flags = share ? INVLOCK_URING_SHARE : 0,
+	};
+	const int second_way = share ? INVLOCK_URING_FIXED : INVLOCK_URING_MEMLOCK;
+	struct invlock_uring *second;
+	struct invlock_uring_op op;
+	struct io_uring ring;
+	unsigned char *buf;
+
+	EXPECT(give_up_lock_rights(3 * BUF));
+	EXPECT(!rig_open(&rig, "manual", 0, &o));
+	EXPECT(!io_uring_queue_init(8, &ring, 0));
+	if (share)
+		EXPECT(!invlock_uring_join(&ring, rig.uring, &second, NULL));
+	else
+		EXPECT(!invlock_uring_open(&ring, rig.mm, NULL, &second, NULL));
+	buf = mmap(NULL, 2 * BUF, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	madvise(buf, 2 * BUF, MADV_NOHUGEPAGE);
+	EXPECT(way_of_a_read(buf, 2 * BUF, 0) == INVLOCK_URING_FIXED);
+	EXPECT(invlock_uring_begin(second, buf, 2 * BUF, &op) == second_way);
+	EXPECT(!invlock_uring_done(&op));
+	EXPECT(!invlock_uring_close(rig.uring));
+	EXPECT(!invlock_uring_close(second));
+	return 0;
+}
+
+TEST(rings_that_share_are_charged_once)
+{
+	const struct invlock_uring_options o = { .size = sizeof(o), .flags = INVLOCK_URING_SHARE };
+	bool share = true;
+	struct rig second;
+	uint64_t sharing;
+
+	RIG_OPEN(&rig, "manual", 0, &o);
+	rig_join(&second, &rig, 0);
+	sharing = uring_stats(&second).sharing;
+	rig_close(&second);
+	rig_close(&rig);
+	if (sharing != 2)
+		TEST_SKIP("this kernel does not copy single slots: before 6.13");
+	in_child(live_on_two_rings, &share);
+}
+
+TEST(rings_that_do_not_share_are_charged_once_each)
+{
+	bool share = false;
+
+	RIG_OPEN(&rig, "manual", 0, NULL);
+	rig_close(&rig);
+	in_child(live_on_two_rings, &share);
+}
+
+/* The kernel does not copy into a ring that is charged to somebody else than the first one. */
+static int join_without_rights(void *arg)
+{
+	const struct invlock_uring_options o = { .size = sizeof(o), .flags = INVLOCK_URING_SHARE };
+	struct invlock_uring_stats s = { .size = sizeof(s) };
+	struct invlock_uring *second;
+	struct invlock_uring_op op;
+	struct io_uring ring;
+	unsigned char *buf;
+
+	(void)arg;
+	EXPECT(!rig_open(&rig, "manual", 0, &o));
+	EXPECT(give_up_lock_rights(3 * BUF));
+	EXPECT(!io_uring_queue_init(8, &ring, 0));
+	EXPECT(!invlock_uring_join(&ring, rig.uring, &second, NULL));
+	EXPECT(!invlock_uring_stats(second, &s) && s.sharing == 1 && s.max_bytes == 3 * BUF);
+	buf = mmap(NULL, BUF, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	EXPECT(way_of_a_read(buf, BUF, 0) == INVLOCK_URING_FIXED);
+	EXPECT(invlock_uring_begin(second, buf, BUF, &op) == INVLOCK_URING_FIXED);
+	EXPECT(!invlock_uring_done(&op));
+	EXPECT(!invlock_uring_close(rig.uring));
+	EXPECT(!invlock_uring_close(second));
+	return 0;
+}
+
+TEST(a_ring_that_is_charged_to_another_user_joins_and_registers_for_itself)
+{
+	if (geteuid())
+		TEST_SKIP("only root may lock all memory, and then give that right up");
+	RIG_OPEN(&rig, "manual", 0, NULL);
+	rig_close(&rig);
+	in_child(join_without_rights, NULL);
+}
+
 TEST_MAIN()
