@@ -50,7 +50,7 @@ static inline int arm(struct bpf_set *set, u32 index, u64 mm)
 }
 
 /* @trusted: the caller may open the monitor, so the numbers that it states are right. */
-static inline int note_missed(struct bpf_user *u, u64 missed, u64 total, bool trusted)
+__noinline int note_missed(struct bpf_user *u, u64 missed, u64 total, u32 trusted)
 {
 	if (!u)
 		return -ENOENT;

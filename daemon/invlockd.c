@@ -43,6 +43,22 @@ static int activated_socket(void)
 	return ACTIVATED_FD;
 }
 
+/* systemd makes the folder of the socket; a daemon that is started by hand makes it itself. */
+static void make_folder(const char *path)
+{
+	char folder[sizeof(((struct sockaddr_un *)0)->sun_path)];
+	char *end;
+
+	snprintf(folder, sizeof(folder), "%s", path);
+	end = strrchr(folder, '/');
+	if (!end || end == folder)
+		return;
+	*end = '\0';
+	/* If this fails, bind() says why. */
+	if (mkdir(folder, 0755) && errno != EEXIST)
+		say("cannot make %s: %s", folder, strerror(errno));
+}
+
 static int listen_at(const char *path)
 {
 	struct sockaddr_un addr = { .sun_family = AF_UNIX };
@@ -55,6 +71,7 @@ static int listen_at(const char *path)
 		return -ENAMETOOLONG;
 	}
 	strcpy(addr.sun_path, path);
+	make_folder(path);
 	/* What a daemon that was killed has left. */
 	unlink(path);
 	if (bind(fd, (struct sockaddr *)&addr, sizeof(addr)) || chmod(path, 0666) ||
@@ -112,8 +129,9 @@ static int run(const char *path, const struct policy *policy)
 	static struct clients clients;
 	static struct progset set;
 	int listener = activated_socket();
+	bool own = listener < 0;
 
-	if (listener < 0)
+	if (own)
 		listener = listen_at(path);
 	if (listener < 0) {
 		say("cannot listen at %s: %s", path, strerror(-listener));
@@ -121,6 +139,8 @@ static int run(const char *path, const struct policy *policy)
 	}
 	if (progset_load(&set, progset_object_hash() ^ monitor_bpf_options.family, &why)) {
 		say("%s", why.text);
+		if (own)
+			unlink(path);
 		return 1;
 	}
 	set.keeps_maps = true;
@@ -128,6 +148,8 @@ static int run(const char *path, const struct policy *policy)
 	say("ready, with the programs at the %s",
 	    set.header.attached == BPF_AT_FUNCTIONS ? "functions" : "tracepoints");
 	serve_until_ended(&clients, listener);
+	if (own)
+		unlink(path);
 	progset_release(&set);
 	return 0;
 }

@@ -34,7 +34,7 @@ build_is_hardened()
 
 	# position independent, bound at the start, no writable code
 	readelf -hW "$file/invlock-tools/usr/bin/invlock" | grep 'DYN' &&
-	for one in "$file/invlock-tools/usr/bin/invlock" \
+	for one in "$file/invlock-tools/usr/bin/invlock" "$file/invlockd/usr/sbin/invlockd" \
 		"$file"/libinvlock0/usr/lib/*/libinvlock.so.0.*; do
 		readelf -dW "$one" | grep -E 'BIND_NOW|NOW' &&
 		readelf -lW "$one" | grep 'GNU_STACK.*RW ' &&
@@ -69,6 +69,25 @@ tools_prove_as_an_ordinary_user()
 	# with a kernel older than 6.7 no monitor is for an ordinary user
 	as_user invlock prove --seconds 2 --device soft || [ "$?" = 3 ] || return
 	inside clean sh -c 'invlock doctor -m manual; [ $? = 1 ]'
+}
+
+# Where the kernel loads no BPF program for root here, there is nothing to prove.
+daemon_proves_to_an_ordinary_user()
+{
+	# shellcheck disable=SC2016
+	inside clean sh -c '
+		invlockd 2> /tmp/said & daemon=$!
+		while ! grep -q ready /tmp/said; do
+			if ! kill -0 $daemon; then
+				cat /tmp/said
+				grep "not permitted\|no BTF" /tmp/said
+				exit
+			fi
+			sleep 0.1
+		done
+		setpriv --reuid 65534 --regid 65534 --clear-groups env HOME=/tmp TMPDIR=/var/tmp \
+			INVLOCK_MONITOR=daemon invlock prove --seconds 2 --device soft &&
+		kill $daemon && wait $daemon && rmdir /run/invlock'
 }
 
 readme_example_runs()
@@ -122,7 +141,7 @@ nothing_is_left()
 	local before after
 
 	before=$(files_of_ours) && [ -n "$before" ] &&
-	inside clean apt-get -qq -y purge 'libinvlock*' 'invlock-*' python3-invlock &&
+	inside clean apt-get -qq -y purge 'libinvlock*' 'invlock-*' invlockd python3-invlock &&
 	after=$(files_of_ours) && echo "left: $after" && [ -z "$after" ]
 }
 
@@ -134,12 +153,14 @@ packages_build > "$work/log" 2>&1 || bail_out "the packages do not build"
 mkdir "$work/clean/merged/debs" && cp "$work"/build/merged/src/*.deb "$work/clean/merged/debs/"
 
 echo "TAP version 13"
-echo "1..7"
+echo "1..8"
 try "lintian finds nothing" lintian_is_content
 try "what was built is hardened" build_is_hardened
 inside clean apt-get -qq update > "$work/log" 2>&1
 try "the command proves it as an ordinary user" eval \
 	"install libinvlock0 libinvlock-uring0 invlock-tools && tools_prove_as_an_ordinary_user"
+try "the daemon proves it to an ordinary user" eval \
+	"install invlockd && daemon_proves_to_an_ordinary_user"
 try "the example of the README compiles and runs" readme_example_runs
 try "Python uses the library" python_uses_the_library
 try "DKMS builds the module for the kernels of the suite, without a warning" dkms_builds_the_module
