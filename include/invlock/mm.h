@@ -40,8 +40,8 @@ struct invlock_why {
  * struct invlock_mm_options - how to open an mm
  * @size: sizeof(struct invlock_mm_options)
  * @flags: INVLOCK_MM_*
- * @monitor: "kmod", "bpf", "uffd", "manual"; NULL = the first in this order, manual never,
- *	that works and sees every kind in @need; the environment can limit the choice to one
+ * @monitor: "kmod", "bpf", "daemon", "uffd", "manual"; NULL = the first in this order, manual
+ *	never, that works and sees every kind in @need; the environment can limit the choice to one
  * @need: mask of kinds that must be seen, or kept away: a monitor need not see what can only
  *	happen to memory that it refuses. 0 = INVLOCK_KINDS_DEFAULT. "manual" sees
  *	what the program reports, so it is held to none.
@@ -63,8 +63,8 @@ struct invlock_mm_options {
  * its own, to test that the monitor sees what it says (unless told not to).
  *
  * Environment: where the program names no monitor, INVLOCK_MONITOR=NAME makes this one the only
- * choice. It may be "kmod", "bpf" or "uffd", and has to see every kind in @need as well. It is
- * ignored when the program runs with privileges that its user does not have (setuid, setcap).
+ * choice. It may be "kmod", "bpf", "daemon" or "uffd", and has to see every kind in @need as well.
+ * It is ignored when the program runs with privileges that its user does not have (setuid, setcap).
  *
  * Context: may sleep, allocates; not in a signal handler.
  * Return: 0; -E2BIG for a field that this version does not know; -EINVAL for bad options, or a

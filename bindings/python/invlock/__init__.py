@@ -145,7 +145,7 @@ class _Owner:
 class MM(_Owner):
     """The address space of this process, and the monitor that watches it.
 
-    monitor: "kmod", "bpf", "uffd" or "manual"; None = the best that works
+    monitor: "kmod", "bpf", "daemon", "uffd" or "manual"; None = the best that works
     need: kinds that must be seen; 0 = KINDS_DEFAULT
     """
 

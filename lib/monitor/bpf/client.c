@@ -40,7 +40,8 @@ static int daemon_connect(struct daemon *d, struct invlock_why *why)
 	if (setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience)) ||
 	    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience)) ||
 	    connect(fd, (struct sockaddr *)&addr, sizeof(addr))) {
-		err = explain(why, -errno, "no daemon at %s: %s", path, strerror(errno));
+		err = explain(why, -errno, "no daemon at %s: %s; as root: "
+			      "systemctl enable --now invlockd.socket", path, strerror(errno));
 		close(fd);
 		return err;
 	}
