@@ -14,6 +14,7 @@
 
 static char folder[64], where[80], config[80], said[80];
 static pid_t daemon_pid;
+static int passed_socket = -1;
 
 const char *daemon_socket(void)
 {
@@ -64,6 +65,35 @@ bool daemon_said(const char *text)
 	return true;
 }
 
+void daemon_be_systemd(void)
+{
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+
+	make_folder("");
+	strcpy(addr.sun_path, where);
+	passed_socket = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	assert_true(passed_socket >= 0);
+	assert_int_equal(bind(passed_socket, (struct sockaddr *)&addr, sizeof(addr)), 0);
+	assert_int_equal(chmod(where, 0666), 0);
+	assert_int_equal(listen(passed_socket, 16), 0);
+	setenv("INVLOCK_SOCKET", where, 1);
+	other_monitor = &monitor_daemon;
+}
+
+static void pass_socket(void)
+{
+	char pid[16];
+
+	if (passed_socket < 0)
+		return;
+	snprintf(pid, sizeof(pid), "%d", getpid());
+	setenv("LISTEN_PID", pid, 1);
+	setenv("LISTEN_FDS", "1", 1);
+	dup2(passed_socket, 3);
+	/* if it was 3 already */
+	fcntl(3, F_SETFD, 0);
+}
+
 void daemon_start(const char *policy)
 {
 	const char *program = getenv("INVLOCKD");
@@ -78,6 +108,7 @@ void daemon_start(const char *policy)
 
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		dup2(log, STDERR_FILENO);
+		pass_socket();
 		execl(program, program, "--socket", where, "--config", config, NULL);
 		_exit(127);
 	}
@@ -109,6 +140,9 @@ int daemon_gone(void **state)
 		waitpid(daemon_pid, NULL, 0);
 		daemon_pid = 0;
 	}
+	if (passed_socket >= 0)
+		close(passed_socket);
+	passed_socket = -1;
 	unlink(where);
 	unlink(config);
 	unlink(said);

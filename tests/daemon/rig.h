@@ -13,6 +13,9 @@
  */
 void daemon_start(const char *policy);
 
+/* Makes the socket here, and passes it on to each daemon of this test, as systemd does. */
+void daemon_be_systemd(void);
+
 /* Ends it by this signal; 0: lets it end by SIGTERM, which must succeed. */
 void daemon_end(int sig);
 

@@ -62,6 +62,28 @@ TEST(a_daemon_that_is_started_anew_serves_new_clients_beside_the_old_ones)
 	assert_true(programs_go(&programs));
 }
 
+/* systemd holds the socket, and starts the daemon again. */
+TEST(a_client_that_connects_while_the_daemon_restarts_waits_for_it)
+{
+	struct other before, meanwhile;
+
+	daemon_be_systemd();
+	start_all(&before, 1);
+	daemon_end(SIGKILL);
+	other_start(&meanwhile, become_nobody);
+	tell(&meanwhile, OPEN);
+	nap_ms(50);
+	daemon_start("");
+	assert_int_equal(hear(&meanwhile), 0);
+	assert_int_equal(other_do(&meanwhile, CHANGE), 0);
+	assert_int_equal(other_do(&before, CHANGE), 0);
+	other_end(&before, 0);
+	other_end(&meanwhile, 0);
+	daemon_end(0);
+	/* The socket is systemd's: the daemon leaves it. */
+	assert_int_equal(access(daemon_socket(), F_OK), 0);
+}
+
 TEST(without_a_daemon_an_open_says_so)
 {
 	struct invlock_why why = { "" };
