@@ -35,10 +35,10 @@ static unsigned int count_seats(const struct clients *cs, uid_t uid)
 	return nr;
 }
 
-bool clients_have_seats(const struct clients *cs)
+bool clients_are_there(const struct clients *cs)
 {
 	for (int i = 0; i < NR_CLIENTS; i++)
-		if (cs->client[i].seat >= 0)
+		if (cs->client[i].conn >= 0)
 			return true;
 	return false;
 }
@@ -104,6 +104,10 @@ void clients_look_after(struct clients *cs)
 		/* Its process is gone, but a child has inherited the connection. */
 		if (c->seat >= 0 && !has_seat(cs, c))
 			client_end(cs, c);
+		if (c->conn >= 0 && c->seat < 0 && port_now() - c->since > IDLE_NS) {
+			say("uid %u pid %d: connected, and asked for nothing", c->uid, c->pid);
+			client_end(cs, c);
+		}
 	}
 	note_missed(cs);
 }
@@ -156,10 +160,10 @@ static void refuse(const struct client *c, int err, const struct invlock_why *wh
 
 void clients_add(struct clients *cs, int conn)
 {
-	struct client new = { .conn = conn, .seat = -1, .maps = { -1, -1 } };
+	struct client new = { .conn = conn, .seat = -1, .maps = { -1, -1 }, .since = port_now() };
 	struct ucred peer;
 	socklen_t size = sizeof(peer);
-	unsigned int idle = 0;
+	unsigned int idle = 0, all_idle = 0;
 	struct client *free_one = NULL;
 
 	if (getsockopt(conn, SOL_SOCKET, SO_PEERCRED, &peer, &size)) {
@@ -172,13 +176,15 @@ void clients_add(struct clients *cs, int conn)
 	for (int i = 0; i < NR_CLIENTS; i++) {
 		struct client *c = &cs->client[i];
 
-		if (c->conn < 0)
+		if (c->conn < 0) {
 			free_one = c;
-		else
-			idle += c->seat < 0 && c->uid == new.uid;
+			continue;
+		}
+		all_idle += c->seat < 0;
+		idle += c->seat < 0 && c->uid == new.uid;
 	}
-	/* Connections without a seat are as many as the user may have seats, and a few more. */
-	if (free_one && idle <= cs->policy->feeds_per_user) {
+	/* A user may have one more connection without a seat than feeds. */
+	if (free_one && all_idle < NR_CLIENTS / 2 && idle <= cs->policy->feeds_per_user) {
 		*free_one = new;
 		return;
 	}
@@ -349,6 +355,7 @@ void client_serve(struct clients *cs, struct client *c)
 		client_end(cs, c);
 		return;
 	}
+	c->since = port_now();
 	if (got != sizeof(q))
 		err = explain(&why, -EPROTO, "a request has %zu bytes, not %zd", sizeof(q), got);
 	else

@@ -13,14 +13,19 @@
 #include "lib/monitor/bpf/progset.h"
 #include "policy.h"
 
-/* Connections at once. Those that hold no seat make no more than half of them. */
+/*
+ * Connections at once. Those that hold no seat make no more than half of them, so that there is one
+ * for each seat, and end after a while.
+ */
 #define NR_CLIENTS	(2 * BPF_NR_USERS)
+#define IDLE_NS		10000000000ULL
 
 struct client {
 	int conn;		/* -1 = this entry is free */
 	uid_t uid;
 	gid_t gid;
 	pid_t pid;
+	u64 since;		/* when it came, or sent its last request; see port_now() */
 	int seat;		/* -1 = none */
 	u32 user_id;		/* id of maps.user */
 	struct seat_maps maps;	/* held until the seat is cleared */
@@ -41,10 +46,13 @@ void clients_add(struct clients *clients, int conn);
 /* Reads what a client sent, and replies. A client that does anything wrong loses its connection. */
 void client_serve(struct clients *clients, struct client *client);
 
-/* Clear the seats that were left, and count what the kernel skipped: now and then. */
+/*
+ * Clear the seats that were left, end connections that want none, and count what the kernel
+ * skipped: now and then.
+ */
 void clients_look_after(struct clients *clients);
 
-/* Does any client hold a seat? */
-bool clients_have_seats(const struct clients *clients);
+/* Is there any client to look after? */
+bool clients_are_there(const struct clients *clients);
 
 #endif /* INVLOCK_DAEMON_CLIENTS_H */

@@ -108,7 +108,7 @@ static void serve_until_ended(struct clients *cs, int listener)
 			of[nr] = i;
 			fds[nr++] = (struct pollfd){ cs->client[i].conn, POLLIN, 0 };
 		}
-		if (poll(fds, nr, clients_have_seats(cs) ? (int)LOOK_AFTER_MS : -1) < 0)
+		if (poll(fds, nr, clients_are_there(cs) ? (int)LOOK_AFTER_MS : -1) < 0)
 			continue;
 		for (int i = 1; i < nr; i++)
 			/* Serving one client may have ended another. */

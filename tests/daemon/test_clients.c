@@ -296,6 +296,41 @@ TEST(a_client_that_sends_garbage_costs_nobody_else_anything)
 	daemon_end(0);
 }
 
+static int connect_only(void)
+{
+	int first;
+	char c;
+
+	become_nobody();
+	first = daemon_connection();
+	for (int i = 0; i < 300; i++)
+		daemon_connection();
+	/* The daemon ends the connection, since nothing is asked for. */
+	return recv(first, &c, 1, 0);
+}
+
+TEST(a_user_who_only_connects_keeps_nobody_out_and_is_disconnected)
+{
+	struct other o;
+	int status;
+	pid_t child;
+
+	daemon_start("");
+	child = fork();
+	assert_true(child >= 0);
+	if (!child)
+		_exit(connect_only());
+	assert_true(daemon_said("too many connections"));
+	others_open(&o, 1);
+	assert_int_equal(other_do(&o, CHANGE), 0);
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_int_equal(status, 0);
+	assert_true(daemon_said("asked for nothing"));
+	assert_int_equal(other_do(&o, CHANGE), 0);
+	other_end(&o, 0);
+	daemon_end(0);
+}
+
 TEST(a_user_gets_no_more_feeds_than_the_policy_says_and_others_get_theirs)
 {
 	struct other o[4];
