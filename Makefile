@@ -6,7 +6,7 @@
 #	make test	build, then every test in every tier, or in TIERS="plain asan"; ends
 #			with the count
 #	make test-quick	the tests of a few seconds, as built for users
-#	make proof	the tests that take as long as they take
+#	make proof	the tests that take as long as they take, which make test leaves out
 #	make fuzz	libFuzzer, for TIME seconds on each target
 #	make lint	the checks that need no build
 #	make vm-test	the kernel module, the BPF monitor and the races in virtual
