@@ -182,9 +182,10 @@ int invlock_cache_close(struct invlock_cache *cache);
  * range, one that wraps, unknown flags; -ENOENT for INVLOCK_GET_CACHED; -EMEDIUMTYPE for memory
  * that the monitor refuses; -EFAULT when nothing is mapped in a part of it, from a monitor that
  * looks, or from reg(); -ENOSPC when the limits are reached and every entry is pinned; -EBUSY when
- * the map changed too often meanwhile; -EOWNERDEAD in a forked child; -ENOTRECOVERABLE when
- * the monitor can no longer tell what changes; -ENOMEM; whatever reg() returned. Nothing is kept on
- * error: use the memory unregistered. Since: 0.1
+ * the map changed too often meanwhile, or the monitor could not tell in time whether it did;
+ * -EOWNERDEAD in a forked child; -ENOTRECOVERABLE when the monitor can no longer tell what changes;
+ * -ENOMEM; whatever reg() returned. Nothing is kept on error: use the memory unregistered.
+ * Since: 0.1
  */
 int invlock_cache_get(struct invlock_cache *cache, const void *addr, size_t len,
 		      unsigned int flags, struct invlock_pin *ret_pin);
