@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT
-/* The user's reg(): it blocks, calls back, or unmaps the memory that it is to register. */
+/* The user's reg(): it blocks, calls back, forks, or unmaps the memory that it is to register. */
 #include <errno.h>
 #include <pthread.h>
 #include <semaphore.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 
 #include "lib/cache/cache_internal.h"
 #include "tests/test.h"
@@ -146,6 +147,43 @@ TEST(reg_may_call_everything_for_the_range_that_it_registers)
 TEST(dereg_may_call_everything)
 {
 	with_callbacks(true);
+}
+
+static void fork_and_open_another(struct fake_device *t, void *addr, size_t len)
+{
+	struct invlock_mm_options mo = { .size = sizeof(mo), .monitor = "manual" };
+	struct invlock_cache_options co = {
+		.size = sizeof(co), .ops = { fake_reg, fake_dereg }, .ctx = t,
+	};
+	struct invlock_cache *another;
+	struct invlock_mm *mm;
+	int status = 1;
+	pid_t pid = fork();
+
+	(void)addr, (void)len;
+	if (!pid)
+		_exit(0);
+	if (waitpid(pid, &status, 0) != pid || status)
+		wrong++;
+	if (invlock_mm_open(&mo, &mm, NULL) || invlock_cache_open(mm, &co, &another, NULL) ||
+	    invlock_cache_close(another))
+		wrong++;
+	invlock_mm_close(mm);
+}
+
+TEST(reg_and_dereg_may_fork_and_open_another_cache)
+{
+	wrong = 0;
+	fake_open(&fake, NULL);
+	fake.during_reg = fake.during_dereg = fork_and_open_another;
+	use(mem);
+	fake_change(&fake, mem, PAGE);
+	assert_int_equal(invlock_cache_reap(fake.cache), 1);
+	use(mem);
+	assert_int_equal(wrong, 0);
+	/* the close calls dereg() once more */
+	fake_close(&fake);
+	assert_int_equal(wrong, 0);
 }
 
 /* More pins than a record has slots, all taken by reg(). */

@@ -3,10 +3,9 @@
  * The feed: what happened to the memory map of one process, in shared memory.
  *
  * One writer side (a BPF program, a kernel module, a monitor thread, the
- * program itself) and any number of readers, which need no system call, and
- * map it read-only where the kernel writes it. (A reader of the feed of a
- * monitor thread must ask first whether that thread has marked everything.)
- * The layout is an ABI: fixed widths, sizes first, reserved fields zero.
+ * program itself) and any number of readers, which need no system call but to
+ * settle (docs/design.md), and map it read-only where the kernel writes it. The
+ * layout is an ABI: fixed widths, sizes first, reserved fields zero.
  *
  *	struct invlock_feed	the header, INVLOCK_FEED_HEADER_SIZE bytes
  *	__u64 words[nr_words]	at words_offset, one word per stripe
