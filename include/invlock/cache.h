@@ -15,7 +15,7 @@
  * A hit takes no lock. It writes to memory that threads share only once for each round of
  * the search for regions to evict. The program's reg() and dereg() are called with no lock
  * of the library held, and never from inside a call that unmaps memory. What they may do is
- * said at struct invlock_cache_ops.
+ * said at the end of this header.
  */
 #ifndef INVLOCK_CACHE_H
 #define INVLOCK_CACHE_H
@@ -37,20 +37,6 @@ struct invlock_cache;
  *	longjmp() out of it the cache cannot be used, nor closed.
  * @dereg: undoes it. Each successful reg() or reg_read() is followed by exactly one dereg(), on
  *	any thread, when no pin is left. It must not fail, and it is not cancelled either.
- *
- * reg() runs on the thread whose get misses. dereg() runs on any thread that gets, drops, reaps,
- * puts a bypass pin or closes, or on the reaper's. Other threads go on meanwhile. Both may
- * allocate, block, fork, unmap memory, also what is being registered, and call the library: open
- * and close mms and other caches, and all calls on their own cache but its close. A get of
- * memory that is not registered yet, also of the range that is being registered, calls reg() again:
- * the program has to end that recursion.
- *
- * They must not
- * - close their own cache, which would wait for itself, or free what is in use;
- * - call into their own cache when it is its close that calls dereg();
- * - wait for a thread that closes this cache, nor take a lock that some thread holds while it
- *   calls the cache: that thread may be waiting for them, or be the one that they run on;
- * - return in a child that they have forked: it ends with exec or _exit().
  */
 struct invlock_cache_ops {
 	int (*reg)(void *ctx, void *addr, size_t len, uint64_t *ret_handle);
@@ -128,9 +114,8 @@ struct invlock_pin {
  * Context: may sleep, allocates.
  * Return: 0; -EINVAL for bad options; -E2BIG for a field that this version does not know;
  * -EOPNOTSUPP when the mm's monitor does not see a kind in options->need, or may miss one on this
- * kernel, so that the cache could be stale, even if the program named that monitor; -EMFILE when
- * 4100 caches or too many files are open; -EAGAIN when the reaper does not start; -ENOMEM;
- * -EOWNERDEAD in a forked child. Since: 0.1
+ * kernel; -EMFILE when 4100 caches or too many files are open; -EAGAIN when the reaper does not
+ * start; -ENOMEM; -EOWNERDEAD in a forked child. Since: 0.1
  */
 int invlock_cache_open(struct invlock_mm *mm, const struct invlock_cache_options *options,
 		       struct invlock_cache **ret_cache, struct invlock_why *why);
@@ -172,20 +157,16 @@ int invlock_cache_close(struct invlock_cache *cache);
  * invlock_mm_explain() says in a sentence why a range is refused, and the statistics count the
  * causes.
  *
- * Context: a hit waits only while the monitor cannot tell whether the registration is valid: bpf
- * while it is blind on a CPU, uffd while a change is under way. This wait may sleep, but ends after
- * time_ns of the options. With INVLOCK_GET_CACHED nothing waits. A miss may sleep, allocates, calls
- * reg() and perhaps dereg().
+ * Context: a hit waits only while the monitor cannot tell whether it is valid, up to time_ns; a
+ * miss may sleep, allocates, calls reg() and perhaps dereg(). Not a cancellation point.
  * Not in a signal handler; a signal handler may change the map during any call.
- * Not a cancellation point.
  * Return: 0; -EINVAL for NULL, also as @addr (and all of the first page of memory), an empty
  * range, one that wraps, unknown flags; -ENOENT for INVLOCK_GET_CACHED; -EMEDIUMTYPE for memory
  * that the monitor refuses; -EFAULT when nothing is mapped in a part of it, from a monitor that
  * looks, or from reg(); -ENOSPC when the limits are reached and every entry is pinned; -EBUSY when
- * the map changed too often meanwhile, or the monitor could not tell in time whether it did;
- * -EOWNERDEAD in a forked child; -ENOTRECOVERABLE when the monitor can no longer tell what changes;
- * -ENOMEM; whatever reg() returned. Nothing is kept on error: use the memory unregistered.
- * Since: 0.1
+ * the map changed too often meanwhile; -EOWNERDEAD in a forked child; -ENOTRECOVERABLE when
+ * the monitor can no longer tell what changes; -ENOMEM; whatever reg() returned. Nothing is kept on
+ * error: use the memory unregistered. Since: 0.1
  */
 int invlock_cache_get(struct invlock_cache *cache, const void *addr, size_t len,
 		      unsigned int flags, struct invlock_pin *ret_pin);
@@ -294,5 +275,21 @@ int invlock_cache_stats(const struct invlock_cache *cache, struct invlock_cache_
 #ifdef __cplusplus
 }
 #endif
+
+/*
+ * What reg() and dereg() may do. reg() runs on the thread whose get misses. dereg() runs on any
+ * thread that gets, drops, reaps, puts a bypass pin or closes, or on the reaper's. Other threads go
+ * on meanwhile. Both may allocate, block, fork, unmap memory, also what is being registered, and
+ * call the library: open and close mms and other caches, and all calls on their own cache but its
+ * close. A get of memory that is not registered yet, also of the range that is being registered,
+ * calls reg() again: the program has to end that recursion.
+ *
+ * They must not
+ * - close their own cache, which would wait for itself, or free what is in use;
+ * - call into their own cache when it is its close that calls dereg();
+ * - wait for a thread that closes this cache, nor take a lock that some thread holds while it
+ *   calls the cache: that thread may be waiting for them, or be the one that they run on;
+ * - return in a child that they have forked: it ends with exec or _exit().
+ */
 
 #endif /* INVLOCK_CACHE_H */
