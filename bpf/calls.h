@@ -86,42 +86,6 @@ static inline void heal(struct bpf_user *u, struct bpf_call *s)
 	port_fetch_add(&u->state.nr_healed, 1);
 }
 
-/*
- * A thread has exited: what is still marked for it, ends. The guard may have made a second entry
- * for its call: see mend().
- */
-__noinline int user_loses_thread(struct bpf_user *u, u32 tid)
-{
-	struct bpf_call *s;
-
-	if (!u || !port_load(&u->state.watching))
-		return 0;
-	for (u32 i = 0; i < 2; i++) {
-		s = find_call(u, tid);
-		if (!s)
-			break;
-		heal(u, s);
-		port_store_release(&s->owner, 0);
-	}
-	return 0;
-}
-
-/*
- * A thread that exits is in no call. If the exit of its last call was not seen, nothing else would
- * end what that call has marked. The thread has no mm any more, and the process that shares its mm
- * may be another one (CLONE_VM): then only a skipped run can have left a mark.
- */
-static inline void lose_thread(u32 tgid, u32 tid)
-{
-	struct bpf_set *set = get_set();
-
-	if (!set)
-		return;
-	for (u32 i = 0; i < BPF_NR_USERS; i++)
-		if (set->seat[i].tgid == tgid || (guarded && port_load(&set->mm[i])))
-			user_loses_thread(user_at(i), tid);
-}
-
 /* Return: an entry for a thread's call; NULL = too many calls run. */
 static __noinline struct bpf_call *claim_call_slow(struct bpf_user *u, struct bpf_tables *t,
 						   u32 tid)

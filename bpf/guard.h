@@ -318,6 +318,27 @@ static inline void mend_others(struct bpf_guard_cpu *c, struct task_struct *task
 		close_set(BPF_CLOSED_SKIPPED);
 }
 
+/* The call of @task goes on, and nothing has marked it: mark everything until it is over. */
+static __noinline int mark_call(struct bpf_guard *g, struct bpf_user *u, struct task_struct *task,
+				u32 class)
+{
+	struct bpf_call *s = claim_call(u, task->pid);
+
+	if (!s) {
+		feed_close(u, BPF_CLOSED_CALLS);
+		return 0;
+	}
+	s->nr = 1;
+	s->start[0] = 0;
+	s->end[0] = INVLOCK_ADDRESS_END;
+	s->maps = 1;
+	s->brk = class == CALL_PRCTL ? task->mm->brk : 0;
+	port_fetch_add(&u->state.nr_mapping, 1);
+	feed_start_slow(u, 0, INVLOCK_ADDRESS_END, INVLOCK_KIND_UNKNOWN, task->pid);
+	port_fetch_add(&g->nr_marked, 1);
+	return 0;
+}
+
 /*
  * A run was skipped in this window, maybe a run for @task, which is leaving the CPU. Its call must
  * neither go on unmarked nor stay marked when it is over. Each task whose run was skipped leaves
@@ -333,8 +354,8 @@ static __noinline int mend(struct bpf_guard *g, struct task_struct *task, u64 of
 	struct bpf_user *u = user_of(mm_of(task));
 	struct pt_regs *regs;
 	struct bpf_call *s;
-	bool running;
-	u64 nr, ret;
+	bool in_call, running;
+	u64 nr;
 	u32 class;
 
 	mend_others(&g->cpu[this_cpu()], task, offset);
@@ -342,33 +363,26 @@ static __noinline int mend(struct bpf_guard *g, struct task_struct *task, u64 of
 		return 0;
 	regs = (struct pt_regs *)bpf_task_pt_regs(task);
 	nr = BPF_CORE_READ(regs, orig_ax);
-	ret = BPF_CORE_READ(regs, ax);
 	class = class_of(nr, task);
-	running = !(nr & ~(u64)(NR_MASK | X32_BIT)) && ret == -(u64)ENOSYS && is_wanted(u, class);
+	in_call = !(nr & ~(u64)(NR_MASK | X32_BIT)) && BPF_CORE_READ(regs, ax) == -(u64)ENOSYS;
+	running = in_call && is_wanted(u, class);
 	s = find_call(u, task->pid);
-	if (running == !!s || (s && inside))
-		return 0;
-	if (s) {
+	if (running && !s) {
+		mark_call(g, u, task, class);
+	} else if (s && !running && !inside) {
 		if (s->maps)
 			files_unknown(u);
 		end_call(u, task);
 		port_fetch_add(&g->nr_ended, 1);
-		return 0;
 	}
-	s = claim_call(u, task->pid);
-	if (!s) {
-		feed_close(u, BPF_CLOSED_CALLS);
-		return 0;
-	}
-	/* The range is everything, whatever the call is. */
-	s->nr = 1;
-	s->start[0] = 0;
-	s->end[0] = INVLOCK_ADDRESS_END;
-	s->maps = 1;
-	s->brk = class == CALL_PRCTL ? task->mm->brk : 0;
-	port_fetch_add(&u->state.nr_mapping, 1);
-	feed_start_slow(u, 0, INVLOCK_ADDRESS_END, INVLOCK_KIND_UNKNOWN, task->pid);
-	port_fetch_add(&g->nr_marked, 1);
+	/*
+	 * The end of one of these may have been skipped. In a call it may still go on; but what is
+	 * marked for a call covers a move.
+	 */
+	if (!in_call)
+		end_own(u, task->pid, NET_BY_THREAD);
+	else if (!s || s->nr)
+		end_own(u, task->pid, NET_MOVE);
 	return 0;
 }
 

@@ -121,29 +121,6 @@ static __noinline bool call_is_harmless(struct task_struct *task)
 
 /* ---- marked ---- */
 
-static inline void stretch_ends(struct bpf_user *u, struct bpf_stretch *s, u64 w)
-{
-	u64 start = port_load(&s->start), end = port_load(&s->end);
-
-	if (!stretch_take(s, w))
-		return;
-	feed_end_slow(u, start, end);
-	count_gather(u, w, -1ULL);
-}
-
-/*
- * Return: the stretch of this user that belongs to @owner, a thread or a gather, with its word in
- * ret_word; NULL = there is none.
- */
-static inline struct bpf_stretch *find_stretch(struct bpf_user *u, struct bpf_net *net, u64 owner,
-					       u64 *ret_word)
-{
-	struct bpf_stretch *s = stretch_find(net, owner, u->state.index);
-
-	*ret_word = s ? port_load_acquire(&s->word) : 0;
-	return *ret_word && port_load(&s->serial) == u->state.serial ? s : NULL;
-}
-
 /*
  * The table is full, because runs that end stretches are being skipped. The kernel counts a gather
  * until it is over, so that the user can be doubtful for as long. A file's pages are gathered when

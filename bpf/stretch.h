@@ -6,9 +6,10 @@
  *
  * Only its own thread begins and ends a stretch. But where the kernel may skip a program, the end
  * may never come. So when a program of the net was skipped in a window of any CPU, net_settle()
- * ends all stretches at the end of that window. Each stretch has a word that contains a unique
- * number: only the thread that takes this word to 0 ends the stretch. The range is marked before
- * the word is set, and the mark is removed after the word is cleared.
+ * ends the stretches at the end of that window. It spares those that no count of the kernel covers:
+ * the guard ends them when their thread leaves the CPU, or exits. Each stretch has a word that
+ * contains a unique number: only the thread that takes this word to 0 ends the stretch. The range
+ * is marked before the word is set, and the mark is removed after the word is cleared.
  *
  * After that, a removal that is under way is marked no more, or was never marked since its program
  * was skipped. The kernel counts the removals that are under way in each mm (tlb_flush_pending). It
@@ -44,6 +45,12 @@ enum net_in {
 	NET_FOLIO		= 1 << 8,
 	NET_URING		= 1 << 9,
 };
+
+/*
+ * The kernel's count does not cover these from their first moment to their last. Their own thread
+ * ends them, or the guard when that thread has left them.
+ */
+#define NET_BY_THREAD	(NET_UNMAP_HUGE | NET_UFFD_MOVE | NET_MOVE)
 
 #define NET_IN_BITS	16
 #define NET_IN_MASK	((1ULL << NET_IN_BITS) - 1)
@@ -176,19 +183,88 @@ static inline void count_gather(struct bpf_user *u, u64 in, u64 nr)
 		port_fetch_add(&u->state.nr_gathers, nr);
 }
 
-/*
- * End what this stretch has marked. A move that was caught is in no count of the kernel, so its
- * loss closes the feed.
- */
+/* End what this stretch has marked. */
 __noinline int user_loses_stretch(struct bpf_user *u, u64 start, u64 end, u64 serial, u64 in)
 {
 	if (!u || u->state.serial != serial)
 		return 0;
-	if (in & NET_MOVE)
-		feed_close(u, BPF_CLOSED_NET);
 	feed_end_slow(u, start, end);
 	count_gather(u, in, -1ULL);
 	return 0;
+}
+
+static inline void stretch_ends(struct bpf_user *u, struct bpf_stretch *s, u64 w)
+{
+	u64 start = port_load(&s->start), end = port_load(&s->end);
+
+	if (!stretch_take(s, w))
+		return;
+	feed_end_slow(u, start, end);
+	count_gather(u, w, -1ULL);
+}
+
+/*
+ * Return: the stretch of this user that belongs to @owner, a thread or a gather, with its word in
+ * ret_word; NULL = there is none.
+ */
+static inline struct bpf_stretch *find_stretch(struct bpf_user *u, struct bpf_net *net, u64 owner,
+					       u64 *ret_word)
+{
+	struct bpf_stretch *s = stretch_find(net, owner, u->state.index);
+
+	*ret_word = s ? port_load_acquire(&s->word) : 0;
+	return *ret_word && port_load(&s->serial) == u->state.serial ? s : NULL;
+}
+
+/* The thread @tid is in none of these functions any more: end what it has marked there. */
+static __noinline void end_own(struct bpf_user *u, u32 tid, u64 in)
+{
+	struct bpf_net *net = get_net();
+	struct bpf_stretch *s;
+	u64 w;
+
+	if (!net)
+		return;
+	s = find_stretch(u, net, tid, &w);
+	if (s && w & in)
+		stretch_ends(u, s, w);
+}
+
+/*
+ * A thread has exited: what is still marked for it, ends. The guard may have made a second entry
+ * for its call: see mend().
+ */
+__noinline int user_loses_thread(struct bpf_user *u, u32 tid)
+{
+	struct bpf_call *s;
+
+	if (!u || !port_load(&u->state.watching))
+		return 0;
+	for (u32 i = 0; i < 2; i++) {
+		s = find_call(u, tid);
+		if (!s)
+			break;
+		heal(u, s);
+		port_store_release(&s->owner, 0);
+	}
+	end_own(u, tid, NET_BY_THREAD);
+	return 0;
+}
+
+/*
+ * A thread that exits is in no call. If the exit of its last call was not seen, nothing else would
+ * end what that call has marked. The thread has no mm any more, and the process that shares its mm
+ * may be another one (CLONE_VM): then only a skipped run can have left a mark.
+ */
+static inline void lose_thread(u32 tgid, u32 tid)
+{
+	struct bpf_set *set = get_set();
+
+	if (!set)
+		return;
+	for (u32 i = 0; i < BPF_NR_USERS; i++)
+		if (set->seat[i].tgid == tgid || (guarded && port_load(&set->mm[i])))
+			user_loses_thread(user_at(i), tid);
 }
 
 static long settle_stretch(u32 i, u64 *unused)
@@ -201,7 +277,7 @@ static long settle_stretch(u32 i, u64 *unused)
 		return 1;
 	s = &net->stretch[i & (BPF_NR_STRETCHES - 1)];
 	w = port_load_acquire(&s->word);
-	if (!w)
+	if (!w || w & NET_BY_THREAD)
 		return 0;
 	start = port_load(&s->start);
 	end = port_load(&s->end);

@@ -334,6 +334,7 @@ static unsigned long storm_of(unsigned int nr_threads)
 		      nr_threads, s.race.hits, s.race.stale, s.race.refused, calls,
 		      seconds() - begun);
 	say_windows(s.race.mm, &before);
+	expect_open(s.race.mm);
 	/* a cache that refuses everything would never be stale */
 	assert_true(s.race.hits > s.race.refused);
 	race_close(&s.race);
