@@ -10,7 +10,8 @@ set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 
 results=build/results
-every_tier=(lint plain asan tsan valgrind jemalloc mimalloc tcmalloc vm suites lockdown)
+every_tier=(lint plain asan tsan valgrind jemalloc mimalloc tcmalloc vm suites newest newest_full
+	lockdown)
 # parts that allocate, hook or race, so that another allocator may upset them
 allocator_areas="lib bpf uffd race uring"
 

@@ -14,7 +14,7 @@
 #include "cache_internal.h"
 #include "lib/monitor/monitor.h"
 
-#define NR_MONITORS_NOTED	4	/* mms that may be open at once: one for each monitor */
+#define NR_MONITORS_NOTED	5	/* mms that may be open at once: one for each monitor */
 
 /* Lies in memory that fork wipes: a child has no reaper, and all of this is zero there. */
 struct reaper {
