@@ -204,6 +204,31 @@ static void parent_is_not_held_up(bool raw)
 	waitpid(child, NULL, 0);
 }
 
+/* The libc keeps what it knows of a thread in the thread's stack, at the place that is its id. */
+static bool libc_knows_thread(pthread_t id)
+{
+	const uint64_t *known = (const uint64_t *)id;
+
+	for (int i = 0; i < 32; i++)
+		if (known[i])
+			return true;
+	return false;
+}
+
+TEST(a_forked_child_finds_what_its_libc_keeps_of_the_monitors_thread)
+{
+	int status;
+	pid_t pid;
+
+	RIG_OPEN(&rig);
+	pid = fork();
+	if (!pid)
+		_exit(libc_knows_thread(rig_uffd(&rig)->id) ? 0 : 1);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+	rig_close(&rig);
+}
+
 TEST(a_forked_child_that_sleeps_does_not_hold_up_the_parent)
 {
 	parent_is_not_held_up(false);

@@ -230,6 +230,11 @@ static int map_memory(struct uffd *u, struct invlock_mm *mm, struct invlock_why 
 	if (ranges_init(&u->ranges))
 		goto unmap_stack;
 	mprotect((u8 *)u->stack + u->stack_bytes, 3 * u->page, PROT_NONE);
+	/*
+	 * Only our own first page shall be wiped. The libc keeps its list of threads in their stacks,
+	 * and a child's libc walks that list.
+	 */
+	madvise((u8 *)u->stack + u->page, stack_mapping(u) - u->page, MADV_KEEPONFORK);
 	/* the thread must not wait for memory; a limit on locked memory costs speed alone */
 	memset(u->stack, 0, u->stack_bytes);
 	mlock(u->stack, u->stack_bytes);
