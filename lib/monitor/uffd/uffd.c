@@ -231,8 +231,8 @@ static int map_memory(struct uffd *u, struct invlock_mm *mm, struct invlock_why 
 		goto unmap_stack;
 	mprotect((u8 *)u->stack + u->stack_bytes, 3 * u->page, PROT_NONE);
 	/*
-	 * Only our own first page shall be wiped. The libc keeps its list of threads in their stacks,
-	 * and a child's libc walks that list.
+	 * Only our own first page shall be wiped. The libc keeps its list of threads in their
+	 * stacks, and a child's libc walks that list.
 	 */
 	madvise((u8 *)u->stack + u->page, stack_mapping(u) - u->page, MADV_KEEPONFORK);
 	/* the thread must not wait for memory; a limit on locked memory costs speed alone */
