@@ -34,6 +34,8 @@ void race_open(struct race *race)
 	};
 	struct invlock_cache_options co = {
 		.size = sizeof(co), .ops = { number_reg, number_dereg }, .max_entries = 64,
+		/* A thread that starts maps memory, which could fill the hole of a race. */
+		.flags = race->reaper ? 0 : INVLOCK_CACHE_NO_REAPER,
 	};
 	struct invlock_why why;
 	int err;

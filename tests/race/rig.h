@@ -22,6 +22,7 @@ struct race {
 	unsigned long stale;
 	unsigned long hits;
 	unsigned long refused;	/* gets that failed, and so are no stale uses */
+	bool reaper;		/* set before the open: the library's thread reaps */
 };
 
 /* Opens the monitor and a cache. Skips the test, with the reason, if that is not possible. */

@@ -317,7 +317,7 @@ static double seconds(void)
 static unsigned long storm_of(unsigned int nr_threads)
 {
 	struct one all[MOST + 3] = {};
-	struct cpu_storm s = { .owners = true };
+	struct cpu_storm s = { .race.reaper = true, .owners = true };
 	struct bpf_guard before;
 	unsigned int nr;
 	unsigned long calls;
@@ -433,7 +433,7 @@ TEST(a_storm_on_one_cpu_does_not_slow_lookups_on_another)
 	char *memory = (char *)race_map(4 * STRIPE) + 2 * STRIPE;
 	double ratios[PAIRS], calm, wild = 0;
 	struct bpf_guard guard;
-	struct race race = {};
+	struct race race = { .reaper = true };
 
 	if (cpus[1] < 0)
 		TEST_SKIP("this machine has one CPU");
