@@ -3,9 +3,9 @@
 #
 # What goes into the guest: the module, stock modules, the tests with their libraries, init.
 
-# stock modules, loaded with whatever they depend on: for swap, and for memory that passes for
-# persistent, on which a file system with DAX can be made
-stock_modules="lzo-rle zram nd_e820 nd_pmem"
+# stock modules, loaded with whatever they depend on: for swap, for memory that passes for
+# persistent, on which a file system with DAX can be made, and for a disk in memory
+stock_modules="lzo-rle zram nd_e820 nd_pmem brd"
 
 # builds in a copy, so that the source tree stays clean
 kbuild()	# FOLDER OPTION...
@@ -136,6 +136,11 @@ guest_suites()
 	for program in "$root"/tests/bpf/test_*.c; do
 		name=$(basename "$program" .c)
 		programs+=("tests/bpf/test_bpf_${name#test_}")
+	done
+	# what the kernel's io_uring can do is found out when the program runs
+	for program in "$root"/tests/uring/test_*.c; do
+		name=$(basename "$program" .c)
+		[ "$name" = test_storm ] || programs+=("tests/uring/test_uring_${name#test_}")
 	done
 	mkdir -p "$work"/guest/{bin,suites} && built tests/bpf/hold_bpf "${programs[@]}" &&
 	cp "$build/tests/bpf/hold_bpf" "$(command -v chrt)" "$work/guest/bin/" || return
