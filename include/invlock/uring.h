@@ -123,7 +123,9 @@ const char *invlock_uring_way_name(unsigned int way);
  * @min_len: shorter requests go plain; 0 = 16 KiB, because with 4 KiB pages and O_DIRECT registered
  *	memory pays from there on; 1 = none is too short
  * @max_bytes: registered at once; 0 = RLIMIT_MEMLOCK as it stands at the open, or no
- *	limit for a process with CAP_IPC_LOCK
+ *	limit for a process with CAP_IPC_LOCK. Before Linux 6.4 the kernel counts memory against
+ *	RLIMIT_MEMLOCK up to a second longer than it is registered: what finds no room meanwhile
+ *	goes plain
  * @granule: as in struct invlock_cache_options
  * @need: as in struct invlock_cache_options
  * @rounds: as in struct invlock_cache_options
