@@ -393,7 +393,7 @@ static __noinline int mend(struct bpf_guard *g, struct task_struct *task, u64 of
 static inline bool may_be_inside(const struct bpf_guard *g, struct task_struct *prev)
 {
 	return !bpf_core_field_exists(prev->migration_disabled) ||
-	       prev->migration_disabled > g->own;
+	       prev->migration_disabled > g->own || port_load(&g->teacher);
 }
 
 /*
@@ -403,7 +403,7 @@ static inline bool may_be_inside(const struct bpf_guard *g, struct task_struct *
  */
 static inline bool teach(struct bpf_guard *g, struct task_struct *prev)
 {
-	if ((u32)prev->pid != port_load(&g->teacher) || prev->__state != TASK_INTERRUPTIBLE)
+	if ((u32)prev->pid != port_load(&g->teacher) || !(prev->__state & TASK_INTERRUPTIBLE))
 		return false;
 	port_store(&g->own, (u32)prev->migration_disabled);
 	port_store(&g->teacher, 0);

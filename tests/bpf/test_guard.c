@@ -65,6 +65,13 @@ static void open_guarded(void)
 	pin_to(1, SCHED_OTHER);
 }
 
+TEST(the_guard_knows_from_the_start_what_a_task_outside_of_programs_looks_like)
+{
+	open_guarded();
+	assert_int_equal(at_start.teacher, 0);
+	monitor_close(&mm);
+}
+
 static char *new_page(void)
 {
 	return mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
