@@ -65,10 +65,13 @@ static void open_guarded(void)
 	pin_to(1, SCHED_OTHER);
 }
 
+/* Was the guard taught before the process that loaded it went on? Its later sleeps teach, too. */
+static bool taught;
+
 TEST(the_guard_knows_from_the_start_what_a_task_outside_of_programs_looks_like)
 {
 	open_guarded();
-	assert_int_equal(at_start.teacher, 0);
+	assert_true(taught);
 	monitor_close(&mm);
 }
 
@@ -385,7 +388,7 @@ static void hold_programs(void)
 {
 	struct invlock_why why;
 	int opened[2];
-	char byte = 0;
+	char byte = 1;
 
 	assert_int_equal(pipe(opened), 0);
 	holder = fork();
@@ -393,6 +396,8 @@ static void hold_programs(void)
 		mm.monitor = &monitor_bpf;
 		if (monitor_bpf.open(&mm, &why))
 			_exit(1);
+		guard_read(&mm, &at_start);
+		byte = at_start.teacher != 0;
 		if (write(opened[1], &byte, 1) == 1)
 			pause();
 		_exit(1);
@@ -401,6 +406,7 @@ static void hold_programs(void)
 	/* without a holder each test loads its own programs, or says why it cannot */
 	if (read(opened[0], &byte, 1) != 1)
 		print_message("# no process holds the programs\n");
+	taught = !byte;
 	close(opened[0]);
 }
 
