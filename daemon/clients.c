@@ -11,6 +11,7 @@
 #include "lib/explain.h"
 #include "lib/monitor/bpf/client.h"
 #include "lib/monitor/bpf/guard.h"
+#include "lib/monitor/bpf/iter.h"
 #include "lib/monitor/bpf/seat.h"
 #include "say.h"
 
@@ -194,20 +195,6 @@ void clients_add(struct clients *cs, int conn)
 
 /* ---- requests ---- */
 
-/* Return: an iterator of a program; @info: what it walks through, NULL = everything; or -errno. */
-static int make_iter(int prog, union bpf_iter_link_info *info)
-{
-	LIBBPF_OPTS(bpf_link_create_opts, opts, .iter_info = info,
-		    .iter_info_len = info ? sizeof(*info) : 0);
-	int link = bpf_link_create(prog, 0, BPF_TRACE_ITER, &opts), iter;
-
-	if (link < 0)
-		return link;
-	iter = bpf_iter_create(link);
-	close(link);
-	return iter;
-}
-
 static int check_open(struct clients *cs, const struct client *c, struct invlock_why *why)
 {
 	unsigned int seats;
@@ -273,7 +260,7 @@ static int serve_open(struct clients *cs, struct client *c, struct invlock_why *
 	if (err)
 		goto undo;
 	info.map.map_fd = c->maps.user;
-	fds[DAEMON_FD_SIT] = make_iter(cs->set->sit_by_reading, &info);
+	fds[DAEMON_FD_SIT] = iter_open(cs->set->sit_by_reading, &info);
 	if (fds[DAEMON_FD_SIT] < 0) {
 		err = explain(why, fds[DAEMON_FD_SIT], "cannot make an iterator: %s",
 			      strerror(-fds[DAEMON_FD_SIT]));
@@ -311,8 +298,8 @@ static int serve_pass(struct clients *cs, struct client *c, enum daemon_what wha
 	/* The program sees only the mm of the process that reads, whatever this number means. */
 	union bpf_iter_link_info info = { .task.tid = c->pid };
 	struct daemon_reply r = {};
-	int iter = what == DAEMON_CALLS ? make_iter(cs->set->scan_calls, NULL) :
-		   make_iter(cs->set->scan_files, &info);
+	int iter = what == DAEMON_CALLS ? iter_open(cs->set->scan_calls, NULL) :
+		   iter_open(cs->set->scan_files, &info);
 
 	if (iter < 0)
 		return explain(why, iter, "cannot make an iterator: %s", strerror(-iter));

@@ -2,7 +2,6 @@
 #include "guard.h"
 
 #include <bpf/bpf.h>
-#include <bpf/btf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
 #include <stdio.h>
@@ -13,6 +12,7 @@
 #include <unistd.h>
 
 #include "lib/monitor/monitor.h"
+#include "iter.h"
 #include "probe.skel.h"
 
 #define AWAIT_NS	2000000000ULL
@@ -114,24 +114,12 @@ static int list_programs(struct bpf_object *obj, struct bpf_guard *g)
 	return 0;
 }
 
-static int run_iterator(const struct bpf_program *prog)
+static int find_programs(const struct bpf_object *obj)
 {
-	struct bpf_link *link = bpf_program__attach_iter(prog, NULL);
-	char unused[64];
-	ssize_t got;
-	int iter;
+	int prog = bpf_program__fd(bpf_object__find_program_by_name(obj, "find_programs"));
+	int iter = iter_open(prog, NULL);
 
-	if (!link)
-		return -errno;
-	iter = bpf_iter_create(bpf_link__fd(link));
-	if (iter >= 0) {
-		do {
-			got = read(iter, unused, sizeof(unused));
-		} while (got > 0 || (got < 0 && (errno == EINTR || errno == EAGAIN)));
-		close(iter);
-	}
-	bpf_link__destroy(link);
-	return iter < 0 ? iter : got < 0 ? -errno : 0;
+	return iter < 0 ? iter : iter_run(iter);
 }
 
 static int prepare(struct bpf_object *obj, struct bpf_guard *g, struct invlock_why *why)
@@ -147,7 +135,7 @@ static int prepare(struct bpf_object *obj, struct bpf_guard *g, struct invlock_w
 	if (!err)
 		err = bpf_map_update_elem(map, &zero, g, BPF_ANY);
 	if (!err)
-		err = run_iterator(bpf_object__find_program_by_name(obj, "find_programs"));
+		err = find_programs(obj);
 	if (!err)
 		err = bpf_map_lookup_elem(map, &zero, g);
 	if (err)

@@ -9,6 +9,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "iter.h"
 #include "loader.skel.h"
 
 int loader_open_event(void)
@@ -77,21 +78,15 @@ static struct loader_bpf *load_quietly(void)
 int loaders_find(struct loaders *ret_loaders)
 {
 	struct loader_bpf *skel = load_quietly();
-	int err = 0, iter = -1;
+	int err, iter;
 
 	ret_loaders->nr = 0;
 	if (!skel)
 		return -errno;
-	skel->links.find_loaders = bpf_program__attach_iter(skel->progs.find_loaders, NULL);
-	if (!skel->links.find_loaders)
-		err = -errno;
-	if (!err)
-		iter = bpf_iter_create(bpf_link__fd(skel->links.find_loaders));
+	err = iter = iter_open(bpf_program__fd(skel->progs.find_loaders), NULL);
 	if (iter >= 0) {
 		err = read_loaders(iter, ret_loaders);
 		close(iter);
-	} else if (!err) {
-		err = iter;
 	}
 	loader_bpf__destroy(skel);
 	return err;

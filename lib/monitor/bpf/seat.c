@@ -11,6 +11,7 @@
 #include "core/invalidate.h"
 #include "drain.h"
 #include "guard.h"
+#include "iter.h"
 #include "keep.h"
 #include "lib/monitor/monitor.h"
 #include "bpf.h"
@@ -114,29 +115,13 @@ static void nudge(void *arg)
 	pthread_setcancelstate(old_state, NULL);
 }
 
-/* Return: an iterator that walks once through what the set tells of this process; or -errno. */
-static int open_pass(const struct monitor_bpf_data *data, enum daemon_what what,
-		     const struct bpf_link_create_opts *opts)
-{
-	int prog = what == DAEMON_CALLS ? data->set.scan_calls : data->set.scan_files;
-	int link, iter;
-
-	if (data->daemon)
-		return daemon_pass(data->daemon, what);
-	link = bpf_link_create(prog, 0, BPF_TRACE_ITER, opts);
-	if (link < 0)
-		return link;
-	iter = bpf_iter_create(link);
-	close(link);
-	return iter;
-}
-
+/* Return: an iterator that walks once through the mappings of this process; or -errno. */
 static int open_files_pass(const struct monitor_bpf_data *data)
 {
 	union bpf_iter_link_info info = { .task.tid = syscall(SYS_gettid) };
-	LIBBPF_OPTS(bpf_link_create_opts, opts, .iter_info = &info, .iter_info_len = sizeof(info));
 
-	return open_pass(data, DAEMON_FILES, &opts);
+	return data->daemon ? daemon_pass(data->daemon, DAEMON_FILES) :
+	       iter_open(data->set.scan_files, &info);
 }
 
 /* Record the files that are mapped already. */
@@ -144,19 +129,8 @@ int seat_scan_files(const struct invlock_mm *mm, struct invlock_why *why)
 {
 	const struct bpf_state *state = &((const struct bpf_user *)mm->il.feed)->state;
 	u64 before = port_load(&state->nr_scanned);
-	int iter = open_files_pass(mm->data), err = 0;
-	char unused[64];
-	ssize_t got;
+	int iter = open_files_pass(mm->data), err = iter < 0 ? iter : iter_run(iter);
 
-	if (iter < 0)
-		return explain(why, iter, "cannot list the mapped files: %s", strerror(-iter));
-	/* One read walks through all mappings. It fails if it was cut short. */
-	do {
-		got = read(iter, unused, sizeof(unused));
-	} while (got > 0 || (got < 0 && (errno == EINTR || errno == EAGAIN)));
-	if (got < 0)
-		err = -errno;
-	close(iter);
 	/* Every process has mappings: the walk was through those of another. */
 	if (!err && port_load(&state->nr_scanned) == before)
 		err = -ESRCH;
@@ -167,7 +141,10 @@ int seat_scan_files(const struct invlock_mm *mm, struct invlock_why *why)
 
 static int open_calls_pass(const void *arg)
 {
-	return open_pass(arg, DAEMON_CALLS, NULL);
+	const struct monitor_bpf_data *data = arg;
+
+	return data->daemon ? daemon_pass(data->daemon, DAEMON_CALLS) :
+	       iter_open(data->set.scan_calls, NULL);
 }
 
 int seat_finish_old_calls(const struct monitor_bpf_data *data, struct invlock_why *why)
