@@ -159,17 +159,10 @@ static int bpf_open(struct invlock_mm *mm, struct invlock_why *why)
 	if (err)
 		goto unmap;
 	err = arm(data, why);
-	mm->data = data;
 	if (!err)
-		err = seat_scan_files(mm, why);
+		err = seat_begin(mm, data, why);
 	if (!err)
-		err = seat_finish_old_calls(data, why);
-	if (err)
-		goto leave;
-	seat_ready(mm);
-	return 0;
-
-leave:
+		return 0;
 	progset_leave(&data->set);
 	progset_release(&data->set);
 unmap:

@@ -227,17 +227,10 @@ static int client_open(struct invlock_mm *mm, struct invlock_why *why)
 		goto release;
 	}
 	err = take_seat(data, sit, why);
-	mm->data = data;
 	if (!err)
-		err = seat_scan_files(mm, why);
+		err = seat_begin(mm, data, why);
 	if (!err)
-		err = seat_finish_old_calls(data, why);
-	if (err)
-		goto unmap;
-	seat_ready(mm);
-	return 0;
-
-unmap:
+		return 0;
 	seat_unmap_user(mm);
 release:
 	progset_release(&data->set);

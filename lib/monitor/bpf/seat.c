@@ -125,7 +125,7 @@ static int open_files_pass(const struct monitor_bpf_data *data)
 }
 
 /* Record the files that are mapped already. */
-int seat_scan_files(const struct invlock_mm *mm, struct invlock_why *why)
+static int scan_files(const struct invlock_mm *mm, struct invlock_why *why)
 {
 	const struct bpf_state *state = &((const struct bpf_user *)mm->il.feed)->state;
 	u64 before = port_load(&state->nr_scanned);
@@ -147,11 +147,6 @@ static int open_calls_pass(const void *arg)
 	       iter_open(data->set.scan_calls, NULL);
 }
 
-int seat_finish_old_calls(const struct monitor_bpf_data *data, struct invlock_why *why)
-{
-	return drain(open_calls_pass, data, why);
-}
-
 static void see_by_net(struct invlock_mm *mm, u32 guard)
 {
 	mm->seen |= NET_SEEN;
@@ -169,10 +164,16 @@ static void forget_caught(const struct invlock_mm *mm, struct monitor_bpf_data *
 	memcpy(data->caught, state.caught, sizeof(data->caught));
 }
 
-void seat_ready(struct invlock_mm *mm)
+int seat_begin(struct invlock_mm *mm, struct monitor_bpf_data *data, struct invlock_why *why)
 {
-	struct monitor_bpf_data *data = mm->data;
+	int err;
 
+	mm->data = data;
+	err = scan_files(mm, why);
+	if (!err)
+		err = drain(open_calls_pass, data, why);
+	if (err)
+		return err;
 	forget_caught(mm, data);
 	if (data->set.header.guard == BPF_GUARD_ON && data->set.look >= 0) {
 		mm->il.nudge = nudge;
@@ -187,6 +188,7 @@ void seat_ready(struct invlock_mm *mm)
 	 * io_uring, it still does: monitor_bpf_note_missed() finds that out afterwards.
 	 */
 	data->kept = keep_open(data->set.links, data->set.nr_links);
+	return 0;
 }
 
 bool monitor_bpf_let_go(const struct invlock_mm *mm)
@@ -284,7 +286,7 @@ static void find_unknown_files(const struct invlock_mm *mm)
 		return;
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old_state);
 	/* Where bpf() is forbidden no scan can be reported: events of all files go on to count. */
-	if (seat_scan_files(mm, &why) || progset_ask(&data->set, BPF_ASK_NOTE_FOUND, nr) < 0)
+	if (scan_files(mm, &why) || progset_ask(&data->set, BPF_ASK_NOTE_FOUND, nr) < 0)
 		port_store(&data->scans_in_vain, !!data->daemon);
 	pthread_setcancelstate(old_state, NULL);
 }

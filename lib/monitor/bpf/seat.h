@@ -33,12 +33,11 @@ void seat_close_maps(struct seat_maps *maps);
 int seat_map_user(struct invlock_mm *mm, int user, struct invlock_why *why);
 void seat_unmap_user(struct invlock_mm *mm);
 
-/* After the arming, with mm->data set: record what is mapped, and wait for calls that run. */
-int seat_scan_files(const struct invlock_mm *mm, struct invlock_why *why);
-int seat_finish_old_calls(const struct monitor_bpf_data *data, struct invlock_why *why);
-
-/* The open has succeeded. */
-void seat_ready(struct invlock_mm *mm);
+/*
+ * After the arming, ends the open: records what is mapped, and waits for calls that run. From then
+ * on mm->data is @data. Return: 0 or -errno.
+ */
+int seat_begin(struct invlock_mm *mm, struct monitor_bpf_data *data, struct invlock_why *why);
 
 /* The functions of struct monitor. */
 void seat_close(struct invlock_mm *mm, bool mine);
