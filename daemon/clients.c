@@ -53,26 +53,21 @@ static bool has_seat(const struct clients *cs, const struct client *c)
 	       id == c->user_id;
 }
 
-static void forget_seat(struct client *c)
+/* Close the feed, and give the seat back. @evict: nobody else can have the seat by now. */
+static void end_seat(struct clients *cs, struct client *c, bool evict)
 {
+	if (evict)
+		progset_ask_of(cs->set, BPF_ASK_EVICT, c->seat, 0);
+	progset_clear_left(cs->set);
 	seat_close_maps(&c->maps);
 	c->maps = (struct seat_maps){ -1, -1 };
 	c->seat = -1;
 }
 
-/* Close the feed, and give the seat back. */
-static void end_seat(struct clients *cs, struct client *c)
-{
-	if (has_seat(cs, c))
-		progset_ask_of(cs->set, BPF_ASK_EVICT, c->seat, 0);
-	progset_clear_left(cs->set);
-	forget_seat(c);
-}
-
 static void client_end(struct clients *cs, struct client *c)
 {
 	if (c->seat >= 0)
-		end_seat(cs, c);
+		end_seat(cs, c, has_seat(cs, c));
 	close(c->conn);
 	c->conn = -1;
 }
@@ -238,16 +233,6 @@ static int make_seat(struct clients *cs, struct client *c, struct invlock_why *w
 	return 0;
 }
 
-/* The seat of a client whose maps may not be there yet. */
-static void undo_seat(struct clients *cs, struct client *c)
-{
-	if (c->seat < 0)
-		return;
-	progset_ask_of(cs->set, BPF_ASK_EVICT, c->seat, 0);
-	progset_clear_left(cs->set);
-	forget_seat(c);
-}
-
 static int serve_open(struct clients *cs, struct client *c, struct invlock_why *why)
 {
 	struct daemon_reply r = { .header = cs->set->header };
@@ -274,7 +259,9 @@ static int serve_open(struct clients *cs, struct client *c, struct invlock_why *
 	return 0;
 
 undo:
-	undo_seat(cs, c);
+	/* It is reserved for this client, although its maps may not be there yet. */
+	if (c->seat >= 0)
+		end_seat(cs, c, true);
 	return err;
 }
 
