@@ -202,10 +202,7 @@ static struct monitor_bpf_data *new_data(void)
 	pthread_mutex_init(&d->lock, NULL);
 	data->daemon = d;
 	data->maps = (struct seat_maps){ -1, -1 };
-	data->set = (struct progset){
-		.users.fd = -1, .tables.fd = -1, .ask = -1, .scan_calls = -1, .scan_files = -1,
-		.sit_by_reading = -1, .look = -1,
-	};
+	data->set = PROGSET_NONE;
 	return data;
 }
 

@@ -212,7 +212,7 @@ static int copy_descriptors(struct progset *set, struct invlock_bpf *skel)
 	struct bpf_program *prog;
 	int err;
 
-	*set = (struct progset){ .users = { -1, -1 }, .tables = { -1, -1 } };
+	*set = PROGSET_NONE;
 	err = copy_map(&set->users, skel->maps.invlock_users);
 	if (!err)
 		err = copy_map(&set->tables, skel->maps.invlock_tables);

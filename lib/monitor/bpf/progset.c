@@ -74,10 +74,8 @@ static struct progset *progsets_find(struct progsets *sets, u32 id, bool add)
 			return &sets->set[i];
 	if (!add || sets->nr == NR_SETS)
 		return NULL;
-	sets->set[sets->nr] = (struct progset){
-		.id = id, .users.fd = -1, .tables.fd = -1, .ask = -1, .scan_calls = -1,
-		.scan_files = -1, .sit_by_reading = -1, .look = -1,
-	};
+	sets->set[sets->nr] = PROGSET_NONE;
+	sets->set[sets->nr].id = id;
 	return &sets->set[sets->nr++];
 }
 
@@ -399,5 +397,5 @@ void progset_release(struct progset *set)
 		progset_close_fd(set->links[i]);
 	for (unsigned int i = 0; i < set->nr_programs; i++)
 		progset_close_fd(set->programs[i]);
-	*set = (struct progset){ .users.fd = -1, .tables.fd = -1 };
+	*set = PROGSET_NONE;
 }

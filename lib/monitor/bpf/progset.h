@@ -51,6 +51,12 @@ struct progset {
 	bool keeps_maps;	/* the daemon's: its users and tables stay open */
 };
 
+/* A set that holds no descriptor. */
+#define PROGSET_NONE	(struct progset){					\
+	.users.fd = -1, .tables.fd = -1, .ask = -1, .scan_calls = -1,		\
+	.scan_files = -1, .sit_by_reading = -1, .look = -1,			\
+}
+
 /* The maps that a process puts into its seat, frozen. */
 struct seat_maps {
 	int user;		/* struct bpf_user */

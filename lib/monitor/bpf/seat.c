@@ -378,7 +378,6 @@ int monitor_bpf_note_missed(const struct invlock_mm *mm)
 		return daemon_is_ours(data->daemon) || data->kept ? 0 : distrust(mm);
 	}
 	err = progset_missed(&data->set, &total);
-
 	if (err)
 		return data->kept ? err : distrust(mm);
 	find_unknown_files(mm);
