@@ -289,7 +289,6 @@ static u64 seen_or_skipped(void)
 {
 	u64 skipped;
 
-	/* the first member of what the monitor keeps there */
 	assert_int_equal(progset_missed(progset_of(&mm), &skipped), 0);
 	return port_load_acquire(&mm.il.feed->sequence) + skipped;
 }

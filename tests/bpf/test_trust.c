@@ -11,26 +11,13 @@
 #include <sys/wait.h>
 #include "lib/monitor/bpf/progset.h"
 #include "rig.h"
+#include "tests/child.h"
 
 static struct invlock_mm mm;
 
 static u64 family(void)
 {
 	return progset_object_hash() ^ monitor_bpf_options.family;
-}
-
-/* Runs f in a forked child. Return: its exit status. */
-static int in_child(int (*f)(void))
-{
-	int status;
-	pid_t child = fork();
-
-	assert_true(child >= 0);
-	if (!child)
-		_exit(f());
-	assert_int_equal(waitpid(child, &status, 0), child);
-	assert_true(WIFEXITED(status));
-	return WEXITSTATUS(status);
 }
 
 static void become_nobody(void)
@@ -54,7 +41,7 @@ static void keep_two_capabilities(void)
 /* The set that the monitor uses: the first member of what it keeps there. */
 static const struct progset *own_set(void)
 {
-	return mm.data;
+	return progset_of(&mm);
 }
 
 /* Loads a set, says so, and keeps it until the reader is gone. */

@@ -14,20 +14,7 @@
 #include "lib/monitor/bpf/client.h"
 #include "lib/monitor/bpf/progset.h"
 #include "rig.h"
-
-/* Runs f in a forked child. Return: its exit status. */
-static int in_child(int (*f)(void))
-{
-	int status;
-	pid_t child = fork();
-
-	assert_true(child >= 0);
-	if (!child)
-		_exit(f());
-	assert_int_equal(waitpid(child, &status, 0), child);
-	assert_true(WIFEXITED(status));
-	return WEXITSTATUS(status);
-}
+#include "tests/child.h"
 
 /* Opens the monitor. Return: 0 or errno, with a sentence */
 static int open_own(struct invlock_why *why)
@@ -125,8 +112,7 @@ static int nobody_tries(void)
 	wrong = check_descriptors();
 	if (wrong)
 		return wrong;
-	/* the first member of what the monitor keeps there */
-	set = other_mm.data;
+	set = progset_of(&other_mm);
 	for (enum bpf_what what = BPF_ASK_CLAIM; what <= BPF_ASK_SEAT_MISSED; what++)
 		for (u32 seat = 0; seat < BPF_NR_USERS; seat++)
 			if (what != BPF_ASK_LEAVE && what != BPF_ASK_UNMARKED &&

@@ -23,4 +23,12 @@ enum surroundings {
 /* Runs a program; argv ends with NULL. Return: 0, or -1 and errno */
 int run(const char *program, char *const *argv, enum surroundings where, struct ran *ret);
 
+/* The same with these arguments, of which the first is the name; fails the test on an error. */
+#define RUN_PROGRAM(program, where, ret, ...)				\
+do {									\
+	char *const argv[] = { __VA_ARGS__, NULL };			\
+									\
+	assert_int_equal(run(program, argv, where, ret), 0);		\
+} while (0)
+
 #endif /* INVLOCK_TESTS_TOOL_RIG_H */

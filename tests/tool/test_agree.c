@@ -7,12 +7,7 @@
 
 static struct ran ran;
 
-#define RUN(where, ...)							\
-do {									\
-	char *const argv[] = { "invlock", __VA_ARGS__, NULL };		\
-									\
-	assert_int_equal(run(TOOL, argv, where, &ran), 0);		\
-} while (0)
+#define RUN(where, ...) RUN_PROGRAM(TOOL, where, &ran, "invlock", __VA_ARGS__)
 
 /* The string of this name in what was printed, or "" if it is null. */
 static void read_text(const char *key, char ret[20])

@@ -9,12 +9,7 @@
 
 static struct ran ran;
 
-#define RUN(where, ...)						\
-do {									\
-	char *const argv[] = { "invlock", __VA_ARGS__, NULL };		\
-									\
-	assert_int_equal(run(TOOL, argv, where, &ran), 0);	\
-} while (0)
+#define RUN(where, ...) RUN_PROGRAM(TOOL, where, &ran, "invlock", __VA_ARGS__)
 
 static struct json_object *member(struct json_object *o, const char *key)
 {

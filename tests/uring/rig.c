@@ -30,6 +30,14 @@ void *memory(size_t len, unsigned char fill)
 	return mem;
 }
 
+void replace(const struct rig *rig, void *buf, size_t len)
+{
+	invlock_manual_start(rig->mm, buf, len);
+	assert_ptr_equal(mmap(buf, len, PROT_READ | PROT_WRITE,
+			      MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0), buf);
+	invlock_manual_end(rig->mm, buf, len);
+}
+
 /*
  * A file in the current folder. tmpfs has no O_DIRECT before Linux 6.6, so there is a second
  * choice.

@@ -65,6 +65,9 @@ bool holds(const void *buf, uint64_t offset, size_t len);
 /* private anonymous memory, filled with a byte */
 void *memory(size_t len, unsigned char fill);
 
+/* Maps other pages at the same address, and reports that to the manual monitor. */
+void replace(const struct rig *rig, void *buf, size_t len);
+
 /* Submits the prepared request, waits for one CQE, and calls done. Return: the CQE's result */
 int finish(struct rig *rig);
 

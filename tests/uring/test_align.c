@@ -126,10 +126,7 @@ TEST(a_pool_with_more_buffers_than_slots_is_registered_once_when_it_is_primed)
 	/* a second time it is there already, and after a change it is made anew */
 	assert_int_equal(invlock_uring_prime(rig.uring, pool, NR_POOL * PIECE), 0);
 	assert_int_equal(cache_stats(&rig).reg_calls, 2 * NR_POOL + 1);
-	invlock_manual_start(rig.mm, pool, PIECE);
-	assert_ptr_equal(mmap(pool, PIECE, PROT_READ | PROT_WRITE,
-			      MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0), pool);
-	invlock_manual_end(rig.mm, pool, PIECE);
+	replace(&rig, pool, PIECE);
 	assert_int_equal(invlock_uring_prime(rig.uring, pool, NR_POOL * PIECE), 0);
 	assert_int_equal(cache_stats(&rig).reg_calls, 2 * NR_POOL + 2);
 	use_pool(&rig, pool);

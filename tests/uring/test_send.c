@@ -43,10 +43,7 @@ TEST(what_is_sent_without_a_copy_is_what_the_memory_holds_now)
 		if (i % 3)
 			continue;
 		/* other pages, at the same address */
-		invlock_manual_start(rig.mm, buf, BUF);
-		assert_ptr_equal(mmap(buf, BUF, PROT_READ | PROT_WRITE,
-				      MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0), buf);
-		invlock_manual_end(rig.mm, buf, BUF);
+		replace(&rig, buf, BUF);
 	}
 	assert_true(cache_stats(&rig).hits >= ROUNDS / 2);
 

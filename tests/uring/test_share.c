@@ -67,15 +67,6 @@ static void close_all(struct rig *rigs)
 		rig_close(&rigs[i]);
 }
 
-/* Other pages, at the same address. */
-static void replace(const struct rig *rig, void *buf)
-{
-	invlock_manual_start(rig->mm, buf, BUF);
-	assert_ptr_equal(mmap(buf, BUF, PROT_READ | PROT_WRITE,
-			      MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0), buf);
-	invlock_manual_end(rig->mm, buf, BUF);
-}
-
 /* Reads through a registered buffer, and looks whether the program sees what was read. */
 static void read_fixed(struct rig *rig, unsigned char *buf, uint64_t offset)
 {
@@ -172,7 +163,7 @@ TEST(a_ring_copies_a_registration_once)
 	for (int i = 0; i < 10; i++)
 		read_fixed(&rigs[1], buf, 0);
 	assert_int_equal(nr_copies, 1);
-	replace(&rigs[0], buf);
+	replace(&rigs[0], buf, BUF);
 	for (int i = 0; i < 10; i++)
 		read_fixed(&rigs[1], buf, MIB);
 	assert_int_equal(nr_copies, 2);
@@ -202,7 +193,7 @@ static void no_stale_copy(unsigned int ring_flags)
 		assert_true(!turn || slot == op.slot);
 		slot = op.slot;
 		assert_int_equal(invlock_uring_done(&op), 0);
-		replace(&rigs[0], buf);
+		replace(&rigs[0], buf, BUF);
 		assert_true(invlock_cache_drop(invlock_uring_cache(rigs[0].uring), buf, BUF) >= 0);
 	}
 	close_all(rigs);
@@ -229,7 +220,7 @@ TEST(a_copy_that_was_not_cleared_is_never_taken_for_what_is_in_the_slot_now)
 		for (int i = 0; i < NR_RINGS; i++)
 			read_fixed(&rigs[i], buf, turn * 4096);
 		no_clear = true;
-		replace(&rigs[0], buf);
+		replace(&rigs[0], buf, BUF);
 		assert_true(invlock_cache_drop(invlock_uring_cache(rigs[0].uring), buf, BUF) >= 0);
 		no_clear = false;
 		/* the slot of the share, and the copy */
@@ -499,7 +490,7 @@ TEST(a_descriptor_that_the_program_closed_is_not_used_when_its_number_is_another
 	assert_int_equal(read_one(&rigs[0], rigs[0].fd, later, BUF, 0, &way), BUF);
 	assert_int_equal(way, INVLOCK_URING_OTHER);
 	assert_true(holds(later, 0, BUF));
-	replace(&rigs[0], buf);
+	replace(&rigs[0], buf, BUF);
 	for (int i = 0; i < NR_RINGS; i++) {
 		assert_int_equal(read_one(&rigs[i], rigs[i].fd, buf, BUF, MIB, &way), BUF);
 		assert_int_equal(way, INVLOCK_URING_OTHER);

@@ -119,10 +119,7 @@ TEST(pieces_whose_memory_was_replaced_are_registered_anew)
 		void *piece = iov[i % NR].iov_base;
 
 		assert_int_equal(read_pieces(&rig, iov, i * 4096), INVLOCK_URING_FIXED);
-		invlock_manual_start(rig.mm, piece, PIECE);
-		assert_ptr_equal(mmap(piece, PIECE, PROT_READ | PROT_WRITE,
-				      MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0), piece);
-		invlock_manual_end(rig.mm, piece, PIECE);
+		replace(&rig, piece, PIECE);
 	}
 	assert_int_equal(cache_stats(&rig).reg_calls, 20);
 	rig_close(&rig);
@@ -311,10 +308,7 @@ TEST(pieces_are_sent_without_a_copy_as_the_memory_holds_them_now)
 		assert_int_equal(way, INVLOCK_URING_FIXED);
 		if (i % 3)
 			continue;
-		invlock_manual_start(rig.mm, pool, MIB);
-		assert_ptr_equal(mmap(pool, MIB, PROT_READ | PROT_WRITE,
-				      MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0), pool);
-		invlock_manual_end(rig.mm, pool, MIB);
+		replace(&rig, pool, MIB);
 	}
 	lay_out(iov, pool, 3 * PIECE);
 	invlock_cache_drop(invlock_uring_cache(rig.uring), pool, MIB);

@@ -11,12 +11,7 @@
 
 static struct ran ran;
 
-#define RUN(program, ...)						\
-do {									\
-	char *const argv[] = { __VA_ARGS__, NULL };			\
-									\
-	assert_int_equal(run(program, argv, AS_WE_ARE, &ran), 0);	\
-} while (0)
+#define RUN(program, ...) RUN_PROGRAM(program, AS_WE_ARE, &ran, __VA_ARGS__)
 
 /* Fails unless the words are in the text, in this order. */
 static void has(const char *text, const char *const *words)
