@@ -70,7 +70,6 @@ struct {
 	__type(value, u64);
 } invlock_here SEC(".maps");
 
-
 static inline struct bpf_guard *get_guard(void)
 {
 	u32 zero = 0;
