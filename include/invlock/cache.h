@@ -220,8 +220,8 @@ int invlock_cache_fd(const struct invlock_cache *cache);
  * @entries: registered now, and valid as far as the cache knows
  * @dead: stale or dropped, not yet deregistered
  * @bytes: registered now, dead ones included
- * @hits: gets that found a valid entry
- * @misses: gets that had to register
+ * @hits: gets that found a valid entry, also one that was registered while they registered theirs
+ * @misses: gets whose own registration became an entry
  * @bypassed: gets with INVLOCK_GET_BYPASS
  * @stale: entries found to be stale
  * @collided: registrations undone because the map changed meanwhile

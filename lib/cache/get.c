@@ -148,7 +148,7 @@ static int publish(struct invlock_cache *cache, struct region *r, unsigned int f
 		 */
 		r->alone = true;
 		cache->stats.bypassed++;
-	} else {
+	} else if (!twin) {
 		cache->stats.misses++;
 	}
 	cache_unlock(cache);

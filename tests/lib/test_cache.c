@@ -57,6 +57,27 @@ TEST(the_second_get_is_a_hit_and_pages_are_whole)
 	assert_int_equal(fake_stats(&fake).misses, 1);
 }
 
+/* Registers the same range again, as another thread might at this moment. */
+static void register_first(struct fake_device *t, void *addr, size_t len)
+{
+	t->during_reg = NULL;
+	put(get(addr, len));
+}
+
+TEST(a_get_whose_entry_was_registered_meanwhile_counts_once_and_as_a_hit)
+{
+	struct invlock_cache_stats stats;
+
+	fake.during_reg = register_first;
+	put(get(mem, PAGE));
+	stats = fake_stats(&fake);
+	assert_int_equal(stats.misses, 1);
+	assert_int_equal(stats.hits, 1);
+	assert_int_equal(stats.reg_calls, 2);
+	assert_int_equal(stats.dereg_calls, 1);
+	assert_int_equal(stats.entries, 1);
+}
+
 TEST(a_reported_change_makes_what_it_overlaps_stale)
 {
 	struct invlock_pin a = get(mem, PAGE), b = get(mem + 4 * PAGE, PAGE), c;
