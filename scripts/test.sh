@@ -10,8 +10,10 @@ set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 
 results=build/results
-every_tier=(lint plain asan tsan valgrind jemalloc mimalloc tcmalloc vm suites newest newest_full
-	lockdown)
+host_tiers=(lint plain asan tsan valgrind jemalloc mimalloc tcmalloc)
+# the longest first, since two guests run at a time
+guest_tiers=(newest newest_full suites vm lockdown)
+every_tier=("${host_tiers[@]}" "${guest_tiers[@]}")
 # parts that allocate, hook or race, so that another allocator may upset them
 allocator_areas="lib bpf uffd race uring"
 
@@ -182,9 +184,50 @@ tier_newest_full()
 	guest newest_full -w full -k newest
 }
 
+# A tier that leaves no results counts as one failure, with the end of its log.
+run_tier()
+{
+	local tier=$1 start=$SECONDS result
+
+	: >"$results/$tier.log"
+	"tier_$tier" >"$results/$tier.log" 2>&1
+	result=$(result_of "$tier")
+	echo "$tier: $(scripts/tally.py "$result" | tail -n 1) ($((SECONDS - start)) s)"
+	[ -s "$result" ] || tail -n 30 "$results/$tier.log"
+}
+
+result_of()
+{
+	if [ -e "$results/$1.json" ]; then
+		echo "$results/$1.json"
+	else
+		echo "$results/$1.tap"
+	fi
+}
+
+# Guests run two at a time: each has two CPUs, but seldom uses both of them.
+run_tiers()
+{
+	local tier running=0
+
+	for tier; do
+		if [[ " ${guest_tiers[*]} " != *" $tier "* ]]; then
+			run_tier "$tier"
+			continue
+		fi
+		if [ $running = 2 ]; then
+			wait -n
+			running=1
+		fi
+		run_tier "$tier" &
+		running=$((running + 1))
+	done
+	wait
+}
+
 main()
 {
-	local mode=${1:-all} tier start files=()
+	local mode=${1:-all} tier files=()
 	local tiers=("${@:2}")
 
 	if [ "$mode" = quick ]; then
@@ -197,16 +240,9 @@ main()
 	fi
 	rm -rf "$results"
 	mkdir -p "$results"
+	run_tiers "${tiers[@]}"
 	for tier in "${tiers[@]}"; do
-		start=$SECONDS
-		# A tier that leaves no results counts as one failure, with the end of its log.
-		: >"$results/$tier.log"
-		"tier_$tier" >"$results/$tier.log" 2>&1
-		local result=$results/$tier.json
-		[ -e "$result" ] || result=$results/$tier.tap
-		files+=("$result")
-		echo "$tier: $(scripts/tally.py "$result" | tail -n 1) ($((SECONDS - start)) s)"
-		[ -s "$result" ] || tail -n 30 "$results/$tier.log"
+		files+=("$(result_of "$tier")")
 	done
 	scripts/tally.py "${files[@]}"
 }

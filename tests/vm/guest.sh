@@ -113,7 +113,8 @@ guest_programs()
 built()	# TARGET...
 {
 	build=${INVLOCK_BUILD:-$root/build}
-	"$root/scripts/deps.sh" build test && "$root/scripts/build.sh" "$build" "$@"
+	alone apt "$root/scripts/deps.sh" build test &&
+	alone build "$root/scripts/build.sh" "$build" "$@"
 }
 
 guest_tool()

@@ -14,6 +14,13 @@
 cache=${INVLOCK_CACHE:-${XDG_CACHE_HOME:-/var/cache}/invlock}/vm
 every_kernel="6.1 6.12 newest debug kcsan"
 
+# waits until no other run of this script holds the lock of this name, and runs a command
+alone()	# LOCK COMMAND...
+{
+	mkdir -p "$cache" || skip "cannot make $cache; set INVLOCK_CACHE"
+	(flock 9 && "${@:2}" 9>&-) 9> "$cache/$1"
+}
+
 need_tools()	# COMMAND:PACKAGE...
 {
 	local missing=() pair
@@ -23,10 +30,14 @@ need_tools()	# COMMAND:PACKAGE...
 	done
 	[ ${#missing[@]} -eq 0 ] && return
 	[ "$(id -u)" = 0 ] || skip "apt-get install ${missing[*]}"
-	apt-get -qq update &&
-	DEBIAN_FRONTEND=noninteractive apt-get -qq -y install --no-install-recommends \
-		"${missing[@]}" > "$work/apt.log" 2>&1 ||
+	alone apt apt_install "${missing[@]}" > "$work/apt.log" 2>&1 ||
 		skip "cannot install ${missing[*]}: $(tail -n 1 "$work/apt.log")"
+}
+
+apt_install()	# PACKAGE...
+{
+	apt-get -qq update &&
+	DEBIAN_FRONTEND=noninteractive apt-get -qq -y install --no-install-recommends "$@"
 }
 
 # runs apt-get update with settings of its own: as if nothing were installed here, for a suite that
