@@ -25,7 +25,7 @@ static __noinline int call_enters_slow(struct pt_regs *regs)
 
 	if (!u)
 		return 0;
-	call_starts_at_tracepoint(u, task, regs, class_of(regs->orig_ax, task), is_compat(task));
+	call_starts_at_tracepoint(u, task, regs, class_of(number_in(regs), task), is_compat(task));
 	see_again(u);
 	return 0;
 }
@@ -43,7 +43,7 @@ static __noinline int call_exits_slow(struct pt_regs *regs, u64 ret)
 
 	if (!u)
 		return 0;
-	call_ends(u, task, regs, class_of(regs->orig_ax, task), is_compat(task), ret);
+	call_ends(u, task, regs, class_of(number_in(regs), task), is_compat(task), ret);
 	see_again(u);
 	return 0;
 }
@@ -51,7 +51,7 @@ static __noinline int call_exits_slow(struct pt_regs *regs, u64 ret)
 SEC("?tp_btf/sys_exit")
 int BPF_PROG(call_exits, struct pt_regs *regs, long ret)
 {
-	return unlikely(call_classes[regs->orig_ax & NR_MASK]) ? call_exits_slow(regs, ret) : 0;
+	return unlikely(call_classes[number_in(regs) & NR_MASK]) ? call_exits_slow(regs, ret) : 0;
 }
 
 /* ---- at the functions that implement the calls ---- */
@@ -107,39 +107,6 @@ int BPF_PROG(exits_##function, struct pt_regs *regs, long ret)			\
 #define NATIVE_CALL(function, class)	CALL(function, class, false)
 #define COMPAT_CALL(function, class)	CALL(function, class, true)
 
-/*
- * All calls that decode.h knows, except mprotect(): it is frequent and concerns only processes that
- * track it, whose programs stay at the tracepoints.
- *
- * First x86-64 and x32: every kernel has all of these functions.
- */
-NATIVE_CALL(__x64_sys_mmap, CALL_MMAP)
-NATIVE_CALL(__x64_sys_munmap, CALL_MUNMAP)
-NATIVE_CALL(__x64_sys_brk, CALL_BRK)
-NATIVE_CALL(__x64_sys_mremap, CALL_MREMAP)
-NATIVE_CALL(__x64_sys_madvise, CALL_MADVISE)
-NATIVE_CALL(__x64_sys_shmat, CALL_SHMAT)
-NATIVE_CALL(__x64_sys_shmdt, CALL_SHMDT)
-NATIVE_CALL(__x64_sys_io_setup, CALL_IO_SETUP)
-NATIVE_CALL(__x64_sys_io_destroy, CALL_IO_DESTROY)
-NATIVE_CALL(__x64_sys_prctl, CALL_PRCTL)
-NATIVE_CALL(__x64_sys_remap_file_pages, CALL_REMAP_FILE_PAGES)
-NATIVE_CALL(__x64_sys_process_madvise, CALL_PROCESS_MADVISE)
-
-/* i386: a kernel has either all of these functions or none. */
-COMPAT_CALL(__ia32_sys_brk, CALL_BRK)
-COMPAT_CALL(__ia32_compat_sys_ia32_mmap, CALL_OLD_MMAP)
-COMPAT_CALL(__ia32_sys_munmap, CALL_MUNMAP)
-COMPAT_CALL(__ia32_compat_sys_ipc, CALL_IPC)
-COMPAT_CALL(__ia32_sys_mremap, CALL_MREMAP)
-COMPAT_CALL(__ia32_sys_mmap_pgoff, CALL_MMAP)
-COMPAT_CALL(__ia32_sys_madvise, CALL_MADVISE)
-COMPAT_CALL(__ia32_compat_sys_io_setup, CALL_IO_SETUP)
-COMPAT_CALL(__ia32_sys_io_destroy, CALL_IO_DESTROY)
-COMPAT_CALL(__ia32_sys_prctl, CALL_PRCTL)
-COMPAT_CALL(__ia32_sys_remap_file_pages, CALL_REMAP_FILE_PAGES)
-COMPAT_CALL(__ia32_compat_sys_shmat, CALL_SHMAT)
-COMPAT_CALL(__ia32_sys_shmdt, CALL_SHMDT)
-COMPAT_CALL(__ia32_sys_process_madvise, CALL_PROCESS_MADVISE)
+CALL_FUNCTIONS
 
 #endif /* INVLOCK_BPF_ATTACH_H */

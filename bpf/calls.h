@@ -13,6 +13,9 @@
  */
 const volatile bool guarded;
 
+/* What the library must know of the machine for which the programs are compiled. */
+const volatile bool guard_is_possible = GUARD_IS_POSSIBLE;
+
 static inline struct bpf_call *call_at(const struct bpf_user *u, struct bpf_tables *t, u32 place)
 {
 	return &t->calls[place & (u->state.nr_calls - 1) & (BPF_NR_CALLS - 1)];
@@ -117,22 +120,6 @@ static inline struct bpf_call *claim_call(struct bpf_user *u, u32 tid)
 	/* While every call lies at its home, this thread can have no older entry elsewhere. */
 	return likely(port_load(&u->state.reach) == 1 && !port_load(&s->owner) &&
 		      !port_cmpxchg(&s->owner, 0, (u64)tid)) ? s : claim_call_slow(u, t, tid);
-}
-
-/* Was the current call made through the i386 entry? */
-static inline bool is_compat(struct task_struct *task)
-{
-	return task->thread_info.status & TS_COMPAT;
-}
-
-static inline u32 class_of(u64 nr, struct task_struct *task)
-{
-	u8 both = call_classes[nr & NR_MASK];
-
-	/* x32 has numbers of its own above 511: none of these calls changes a map. */
-	if (nr & ~(X32_BIT | NR_MASK))
-		return CALL_NONE;
-	return is_compat(task) ? both >> 4 : both & 15;
 }
 
 /* Does this user want calls of this class to be marked? */

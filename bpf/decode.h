@@ -15,67 +15,6 @@
 
 #include "files.h"
 
-enum call_class {
-	CALL_NONE,
-	CALL_MUNMAP,
-	CALL_MMAP,
-	CALL_OLD_MMAP,		/* i386: the arguments lie in memory */
-	CALL_MREMAP,
-	CALL_MADVISE,
-	CALL_PROCESS_MADVISE,
-	CALL_MPROTECT,
-	CALL_BRK,
-	CALL_SHMDT,
-	CALL_SHMAT,
-	CALL_IPC,		/* i386: shmat and shmdt among others */
-	CALL_REMAP_FILE_PAGES,
-	CALL_IO_DESTROY,	/* unmaps the ring of the old aio calls */
-	CALL_IO_SETUP,		/* maps that ring, and unmaps it if a later step fails */
-	CALL_PRCTL,		/* PR_SET_MM can move the heap */
-};
-
-/* x86-64 numbers, and x32's, which have bit 30 set */
-#define NATIVE(class)	(class)
-/* i386 numbers */
-#define COMPAT(class)	((class) << 4)
-#define NR_MASK		511
-
-/*
- * One load reads the classes for both ABIs, since most calls are in neither. attach.h lists the
- * functions of all these calls.
- */
-static const u8 call_classes[NR_MASK + 1] = {
-	[9]	= NATIVE(CALL_MMAP),
-	[10]	= NATIVE(CALL_MPROTECT),
-	[11]	= NATIVE(CALL_MUNMAP),
-	[12]	= NATIVE(CALL_BRK),
-	[25]	= NATIVE(CALL_MREMAP),
-	[28]	= NATIVE(CALL_MADVISE),
-	[30]	= NATIVE(CALL_SHMAT),
-	[45]	= COMPAT(CALL_BRK),
-	[67]	= NATIVE(CALL_SHMDT),
-	[90]	= COMPAT(CALL_OLD_MMAP),
-	[91]	= COMPAT(CALL_MUNMAP),
-	[117]	= COMPAT(CALL_IPC),
-	[125]	= COMPAT(CALL_MPROTECT),
-	[157]	= NATIVE(CALL_PRCTL),
-	[163]	= COMPAT(CALL_MREMAP),
-	[172]	= COMPAT(CALL_PRCTL),
-	[192]	= COMPAT(CALL_MMAP),
-	[206]	= NATIVE(CALL_IO_SETUP),
-	[207]	= NATIVE(CALL_IO_DESTROY),
-	[216]	= NATIVE(CALL_REMAP_FILE_PAGES),
-	[219]	= COMPAT(CALL_MADVISE),
-	[245]	= COMPAT(CALL_IO_SETUP),
-	[246]	= COMPAT(CALL_IO_DESTROY),
-	[257]	= COMPAT(CALL_REMAP_FILE_PAGES),
-	[329]	= NATIVE(CALL_MPROTECT),
-	[380]	= COMPAT(CALL_MPROTECT),
-	[397]	= COMPAT(CALL_SHMAT),
-	[398]	= COMPAT(CALL_SHMDT),
-	[440]	= NATIVE(CALL_PROCESS_MADVISE) | COMPAT(CALL_PROCESS_MADVISE),
-};
-
 struct call {
 	u32 class;
 	u64 arg[6];
@@ -105,14 +44,10 @@ struct change {
 #define SHM_REMAP		040000
 #define IPC_SHMAT		21
 #define IPC_SHMDT		22
-#define X32_BIT			(1ULL << 30)
 #define SET_MM			35	/* option of prctl(); its suboptions follow */
 #define SET_MM_START_BRK	6
 #define SET_MM_BRK		7
 #define SET_MM_MAP		14
-
-/* The kernel ignores the tag of a pointer (LAM) in most of these calls. */
-#define ADDRESS_MASK		((1ULL << 57) - 1)
 
 /* Assumed: while a brk() of another thread runs, no heap grows by more than this. */
 #define BRK_REACH		(1ULL << 40)
@@ -145,13 +80,9 @@ static inline void change_pages(struct change *c, u64 addr, u64 len, u32 kind)
  */
 static inline u64 huge_end(u64 addr, u64 len)
 {
-	u64 end = addr + page_up(len);
+	u64 mask = huge_mask(addr);
 
-	if (!(addr & ((1ULL << 30) - 1)))
-		return (end + (1ULL << 30) - 1) & ~((1ULL << 30) - 1);
-	if (!(addr & ((1ULL << 21) - 1)))
-		return (end + (1ULL << 21) - 1) & ~((1ULL << 21) - 1);
-	return end;
+	return (addr + page_up(len) + mask) & ~mask;
 }
 
 /*

@@ -53,7 +53,6 @@
 #include "stretch.h"
 
 #define EAGAIN	11
-#define ENOSYS	38
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -341,8 +340,7 @@ static __noinline int mark_call(struct bpf_guard *g, struct bpf_user *u, struct 
 /*
  * A run was skipped in this window, maybe a run for @task, which is leaving the CPU. Its call must
  * neither go on unmarked nor stay marked when it is over. Each task whose run was skipped leaves
- * the CPU before the window closes, because the task that is inside needs the CPU. The kernel keeps
- * -ENOSYS as the result of a call until the call's function has returned.
+ * the CPU before the window closes, because the task that is inside needs the CPU.
  *
  * @inside: @task itself may be in one of our programs, maybe in the program that ends its call. If
  *	it is in the program that starts its call, that program ends the entry made here, as it does
@@ -361,9 +359,9 @@ static __noinline int mend(struct bpf_guard *g, struct task_struct *task, u64 of
 	if (!u || (task->flags & PF_IO_WORKER))
 		return 0;
 	regs = (struct pt_regs *)bpf_task_pt_regs(task);
-	nr = BPF_CORE_READ(regs, orig_ax);
+	nr = saved_number(regs);
 	class = class_of(nr, task);
-	in_call = !(nr & ~(u64)(NR_MASK | X32_BIT)) && BPF_CORE_READ(regs, ax) == -(u64)ENOSYS;
+	in_call = is_call(nr) && has_no_result(regs);
 	running = in_call && is_wanted(u, class);
 	s = find_call(u, task->pid);
 	if (running && !s) {

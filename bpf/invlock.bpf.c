@@ -17,24 +17,11 @@
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";
 
-static inline void read_call(struct call *call, struct pt_regs *regs, u32 class, bool compat)
+static inline void read_call(struct call *call, struct pt_regs *regs, u32 class, bool compat,
+			     bool after)
 {
 	call->class = class;
-	if (compat) {
-		call->arg[0] = (u32)regs->bx;
-		call->arg[1] = (u32)regs->cx;
-		call->arg[2] = (u32)regs->dx;
-		call->arg[3] = (u32)regs->si;
-		call->arg[4] = (u32)regs->di;
-		call->arg[5] = (u32)regs->bp;
-	} else {
-		call->arg[0] = regs->di;
-		call->arg[1] = regs->si;
-		call->arg[2] = regs->dx;
-		call->arg[3] = regs->r10;
-		call->arg[4] = regs->r8;
-		call->arg[5] = regs->r9;
-	}
+	read_arguments(call->arg, regs, compat, after);
 }
 
 /* What will the call change, and may it map a file? Return: false = neither */
@@ -43,7 +30,7 @@ static inline bool read_change(struct change *c, bool *ret_maps, struct task_str
 {
 	struct call call;
 
-	read_call(&call, regs, class, compat);
+	read_call(&call, regs, class, compat, false);
 	decode(c, &call, task, false);
 	*ret_maps = may_map_file(&call);
 	return c->nr || *ret_maps;
@@ -116,7 +103,7 @@ static inline int call_ends(struct bpf_user *u, struct task_struct *task, struct
 
 	if (!is_wanted(u, class))
 		return 0;
-	read_call(&call, regs, class, compat);
+	read_call(&call, regs, class, compat, true);
 	if (may_map_file(&call))
 		note_file(u, task, &call, ret);
 	if (likely(end_call(u, task)))
@@ -187,8 +174,8 @@ int scan_calls(struct bpf_iter__task *ctx)
 	if (!u)
 		return 0;
 	regs = (struct pt_regs *)bpf_task_pt_regs(task);
-	nr = BPF_CORE_READ(regs, orig_ax);
-	if (nr & ~(u64)(NR_MASK | X32_BIT))
+	nr = saved_number(regs);
+	if (!is_call(nr))
 		return 0;
 	if (!is_wanted(u, class_of(nr, task)) || find_call(u, task->pid))
 		return 0;

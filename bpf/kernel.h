@@ -6,21 +6,18 @@
 #ifndef INVLOCK_BPF_KERNEL_H
 #define INVLOCK_BPF_KERNEL_H
 
+#include "call_class.h"
 #include "core/port.h"
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
-
-struct pt_regs {
-	unsigned long r15, r14, r13, r12, bp, bx, r11, r10, r9, r8;
-	unsigned long ax, cx, dx, si, di, orig_ax, ip, cs, flags, sp, ss;
-};
 
 typedef struct {
 	int counter;
 } atomic_t;
 
 struct thread_info {
-	u32 status;
+	unsigned long flags;
+	u32 status;	/* x86 */
 };
 
 struct mm_struct {
@@ -262,12 +259,12 @@ struct bpf_iter__task_vma {
 
 /* constants that BTF does not hold */
 #define TASK_INTERRUPTIBLE	0x0001
-#define TS_COMPAT		0x0002
 #define PF_IO_WORKER		0x00000010
 #define PF_KTHREAD		0x00200000
 #define HUGETLBFS_MAGIC		0x958458f6
 
-#define VM_PAGE_SHIFT		12
+#include BPF_ARCH_H
+
 #define VM_PAGE_SIZE		(1ULL << VM_PAGE_SHIFT)
 #define VM_PAGE_MASK		(~(VM_PAGE_SIZE - 1))
 

@@ -89,9 +89,9 @@ static __noinline bool call_is_harmless(struct task_struct *task)
 {
 	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
 	bool compat = is_compat(task);
-	u64 nr = BPF_CORE_READ(regs, orig_ax), advice;
+	u64 nr = saved_number(regs), advice;
 
-	if ((task->flags & (PF_IO_WORKER | PF_KTHREAD)) || (nr & ~(u64)(NR_MASK | X32_BIT)))
+	if ((task->flags & (PF_IO_WORKER | PF_KTHREAD)) || !is_call(nr))
 		return false;
 	switch (class_of(nr, task)) {
 	case CALL_MPROTECT:
@@ -106,12 +106,12 @@ static __noinline bool call_is_harmless(struct task_struct *task)
 		return true;
 	case CALL_MREMAP:
 		/* An old length of 0 makes a second mapping of the same pages. */
-		return !page_up(compat ? (u32)BPF_CORE_READ(regs, cx) : BPF_CORE_READ(regs, si));
+		return !page_up(saved_argument(regs, 1, compat));
 	case CALL_MADVISE:
-		advice = BPF_CORE_READ(regs, dx);
+		advice = saved_argument(regs, 2, compat);
 		break;
 	case CALL_PROCESS_MADVISE:
-		advice = compat ? BPF_CORE_READ(regs, si) : BPF_CORE_READ(regs, r10);
+		advice = saved_argument(regs, 3, compat);
 		break;
 	default:
 		return false;
@@ -240,11 +240,11 @@ static inline int unmap_ends(u32 in)
 static inline u64 caught_call(struct task_struct *task)
 {
 	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
-	u64 nr = BPF_CORE_READ(regs, orig_ax);
+	u64 nr = saved_number(regs);
 
 	if (task->flags & (PF_IO_WORKER | PF_KTHREAD))
 		return BPF_CAUGHT_KERNEL;
-	if (nr & ~(u64)(NR_MASK | X32_BIT))
+	if (!is_call(nr))
 		return BPF_CAUGHT_NO_CALL;
 	return nr | (is_compat(task) ? BPF_CAUGHT_COMPAT : BPF_CAUGHT_NATIVE);
 }
