@@ -14,8 +14,8 @@
 #include "bench/false_watch.h"
 #include "bench/no_op.h"
 #include "lib/cache/cache_internal.h"
+#include "tests/page.h"
 
-#define PAGE		4096UL
 #define NR_BLOCKS	256
 #define SMALL		(4 * PAGE)	/* malloc() takes these from the heap */
 #define LARGE		(64 * PAGE)	/* malloc() takes these from mmap() */

@@ -12,6 +12,7 @@
 
 #include "bench.h"
 #include "contender.h"
+#include "tests/page.h"
 
 static const unsigned int sizes[] = { 1, 100, 10000, MAX_REGIONS };
 #define NR_SIZES	(sizeof(sizes) / sizeof(*sizes))
@@ -34,7 +35,7 @@ static double unmap_target(const struct contender *c)
 
 	/* warm up: the lookups have driven munmap()'s code and data out of the CPU's caches */
 	for (int i = 0; i < 10; i++)
-		unmap(c, mmap(NULL, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), 4096);
+		unmap(c, mmap(NULL, PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), PAGE);
 	begin = bench_now();
 	unmap(c, target, bytes);
 	begin = bench_now() - begin;

@@ -9,12 +9,13 @@
 #include "bench/no_op.h"
 #include "lib/cache/region.h"
 #include "lib/cache/thread.h"
+#include "tests/page.h"
 
 #define LINE		64
 #define MAX_LINES	(1u << 17)	/* the ring takes a third of these */
 #define STRIPE		(1ULL << 21)
 #define BASE		(1ULL << 40)	/* nothing is mapped there, and nobody accesses it */
-#define LEN		(4 * 4096)
+#define LEN		(4 * PAGE)
 #define NR_OTHERS	1024		/* stripes to invalidate, one after the other */
 #define NOBODY		-1
 

@@ -5,7 +5,7 @@
 
 #include <invlock/cache.h>
 
-#define NO_OP_PAGE	4096UL
+#include "tests/page.h"
 
 static inline int no_op_reg(void *ctx, void *addr, size_t len, uint64_t *ret_handle)
 {
@@ -33,7 +33,7 @@ static inline void no_op_fill(struct invlock_cache *cache, char *at, unsigned in
 	struct invlock_pin pin;
 
 	for (unsigned int i = 0; i < nr; i++)
-		if (!invlock_cache_get(cache, at + 2 * NO_OP_PAGE * i, NO_OP_PAGE, 0, &pin))
+		if (!invlock_cache_get(cache, at + 2 * PAGE * i, PAGE, 0, &pin))
 			invlock_cache_put(&pin);
 }
 

@@ -20,9 +20,9 @@
 #include "tests/bpf/nothing.h"
 #ifdef HAVE_UCX
 #include "contender.h"
+#include "tests/page.h"
 #endif
 
-#define PAGE		4096UL
 #define BLOCK		512
 #define NR_REGIONS	100000U
 #define MAX_USERS	8

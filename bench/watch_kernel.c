@@ -19,9 +19,9 @@
 #include "no_op.h"
 #include "lib/monitor/bpf/bpf.h"
 #include "tests/bpf/nothing.h"
+#include "tests/page.h"
 #include "tests/vm/driver/drill.h"
 
-#define PAGE		4096UL
 #define BLOCK		64
 #define NR_REGIONS	100000U
 /* the fastest of this many tries counts: the machine interrupts the others */

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 static int device_register(void *device, void *addr, size_t len, uint64_t *ret_handle)
 {
@@ -45,7 +46,7 @@ static int device_read(struct invlock_cache *cache, const char *buf, size_t len,
 /* new memory at the same place, as an allocator may give it out again */
 static char *map_at(char *place, const char *text)
 {
-	char *mem = mmap(place, 4096, PROT_READ | PROT_WRITE,
+	char *mem = mmap(place, sysconf(_SC_PAGESIZE), PROT_READ | PROT_WRITE,
 			 MAP_PRIVATE | MAP_ANONYMOUS | (place ? MAP_FIXED : 0), -1, 0);
 
 	return mem == MAP_FAILED ? NULL : strcpy(mem, text);

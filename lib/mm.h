@@ -23,7 +23,10 @@ struct invlock_mm {
 	unsigned int users;	/* guarded by mm_lock() */
 };
 
-/* No caller may name the first page: it holds NULL, and no rounding must reach it. */
+/*
+ * No caller may name the first page: it holds NULL, and no rounding must reach it. Every hit asks,
+ * so this is a constant: the end of the smallest first page that a machine has.
+ */
 #define FIRST_ADDRESS	4096ULL
 
 /* may a caller name this range? */

@@ -45,6 +45,40 @@ FENCE = re.compile(r'\b(__atomic_(?:thread|signal)_fence|atomic_(?:thread|signal
 INCLUDE = re.compile(r'\s*#\s*include\s*([<"])([^>"]+)[>"]')
 
 
+# What looks like the size of a page, and where it is something else, or is known.
+PAGE_NUMBER = re.compile(r'\b(?:4096|4095|0x1000|0xfff)(?:u?ll?|ull?)?\b|(?:<<|>>) ?12\b'
+                         r'|PAGE_SHIFT\s+12\b', re.I)
+TEXT = re.compile(r'\bchar \w+\[4096\]|"[^"]*"')
+NO_PAGE = {
+    'bench/contender': 'the other caches count in the page that the numbers were measured with',
+    'bench/direct_io.c': 'the lengths of reads',
+    'bpf/arch_': 'an architecture knows its pages',
+    'bpf/kernel.h': 'x86-64 has one size of pages',
+    'bpf/mapping.h': 'the largest errno',
+    'bpf/shared.h': 'a number of requests',
+    'core/stripe.h': 'mixes bits',
+    'docs/man/examples/': 'alignments and lengths of I/O',
+    'examples/': 'alignments and lengths of I/O',
+    'include/uapi/invlock/feed.h': 'the header and the number of words are ABI',
+    'lib/cache/index.h': 'the index counts in the smallest page that a machine has',
+    'lib/mm.h': 'the end of the smallest first page',
+    'tests/bpf/test_calls.c': 'the largest errno',
+    'tests/bpf/test_corners.c': 'a number of requests',
+    'tests/cbmc/': 'numbers of words, and ranges that nobody maps',
+    'tests/core/': 'numbers of words, and ranges that nobody maps',
+    'tests/daemon/test_clients.c': 'a number of descriptors',
+    'tests/fault/job.c': 'a number of registrations',
+    'tests/fuzz/': 'sizes of inputs, and ranges that nobody maps',
+    'tests/prove/test_runs.c': 'sizes of reads',
+    'tests/sim/': 'ranges that nobody maps',
+    'tests/programs/ranges.c': 'a number of mappings',
+    'tests/uffd/test_race.c': 'a number of rounds',
+    'tests/uring/': 'offsets in a file',
+    'tests/vm/': 'the guest is a machine with small pages',
+    'tool/prove/file.c': 'the block of a file',
+}
+
+
 def tree(root):
     """The files of the tree: path from the root, and text."""
     files = {}
@@ -171,6 +205,14 @@ def unfinished(root, files):
                 yield f'{path}:{nr}: {line.strip()}'
 
 
+def page_size(root, files):
+    """the size of a page is asked for: no number stands for it"""
+    for path, nr, line in lines_of(files, C):
+        if PAGE_NUMBER.search(TEXT.sub('', line)) and not path.startswith(tuple(NO_PAGE)):
+            yield (f'{path}:{nr}: call page_bytes(), or name in NO_PAGE of scripts/lint.py '
+                   'what else this number is')
+
+
 def is_shell(path, text):
     """Whether it is a script. Files that it sources are checked as a part of it."""
     return re.match(r'#!.*\b(ba)?sh\b', text)
@@ -204,9 +246,9 @@ def cppcheck(root, files):
                 *folders], root) if folders else []
 
 
-CHECKS = (spdx, kernel_macro, fences, core_includes, adapter_includes, struct_names, length, layout,
-          unfinished, lint_prose.links, lint_prose.words, lint_prose.subjects, shellcheck,
-          cppcheck)
+CHECKS = (spdx, kernel_macro, fences, core_includes, adapter_includes, struct_names, length,
+          layout, unfinished, page_size, lint_prose.links, lint_prose.words, lint_prose.subjects,
+          shellcheck, cppcheck)
 
 
 def main():

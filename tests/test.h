@@ -34,6 +34,8 @@
 #include <unistd.h>
 #include <cmocka.h>
 
+#include "page.h"
+
 /* the fault that is planted in this program's copy of the library: meson.build */
 #ifndef PLANTED
 #define PLANTED	""

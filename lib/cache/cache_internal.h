@@ -25,8 +25,7 @@
 #include "core/section.h"
 #include "lib/mm.h"
 #include "lib/own_fd.h"
-
-#define CACHE_PAGE	4096ULL
+#include "lib/page.h"
 
 struct invlock_cache {
 	/* what a hit reads is the first line; constant after open, but for the index */

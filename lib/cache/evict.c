@@ -289,10 +289,10 @@ void cache_untake(struct invlock_cache *cache, struct region *r)
  */
 static void give_memory_back(struct index_table *t)
 {
-	u64 bytes = index_table_bytes(t->bits);
+	u64 bytes = index_table_bytes(t->bits), page = page_bytes();
 
-	if (bytes > CACHE_PAGE)
-		madvise((char *)t + CACHE_PAGE, bytes - CACHE_PAGE, MADV_DONTNEED);
+	if (bytes > page)
+		madvise((char *)t + page, bytes - page, MADV_DONTNEED);
 }
 
 /* Locks: held */

@@ -254,16 +254,20 @@ static int miss(struct invlock_cache *cache, u64 start, u64 end, unsigned int fl
 	bool read_only = flags & INVLOCK_GET_READ && cache->options.reg_read;
 	u64 granule = cache->options.granule;
 	u64 first = start & ~(granule - 1), last = (end + granule - 1) & ~(granule - 1);
+	u64 page = page_bytes();
 	struct region *r;
 	int err;
 
 	cache_tidy(cache);
-	err = register_range(cache, first ? first : FIRST_ADDRESS, last, read_only, look, &r);
+	/* where pages are larger than FIRST_ADDRESS */
+	if (start < page)
+		return -EINVAL;
+	err = register_range(cache, first ? first : page, last, read_only, look, &r);
 
-	if (err && err != -ENOSPC && granule > CACHE_PAGE) {
+	if (err && err != -ENOSPC && granule > page) {
 		/* the rounding may have reached into memory that cannot be registered */
-		first = start & ~(CACHE_PAGE - 1);
-		last = (end + CACHE_PAGE - 1) & ~(CACHE_PAGE - 1);
+		first = page_down(start);
+		last = page_up(end);
 		err = register_range(cache, first, last, read_only, look, &r);
 	}
 	return err ? err : publish(cache, r, flags, start, end, ret_pin);

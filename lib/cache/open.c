@@ -79,14 +79,14 @@ static int check_options(struct invlock_cache_options *o, const struct invlock_c
 	if (o->max_entries > MAX_ENTRIES)
 		return explain(why, -EINVAL, "max_entries is %u, the most is %u", o->max_entries,
 			       MAX_ENTRIES);
-	if (o->granule & (o->granule - 1) || (o->granule && o->granule < CACHE_PAGE) ||
+	if (o->granule & (o->granule - 1) || (o->granule && o->granule < page_bytes()) ||
 	    o->granule > MAX_GRANULE)
 		return explain(why, -EINVAL, "granule is %zu; it must be a power of two, at least "
-			       "%llu", o->granule, CACHE_PAGE);
+			       "%lu", o->granule, page_bytes());
 	if (!o->max_entries)
 		o->max_entries = DEFAULT_MAX_ENTRIES;
 	if (!o->granule)
-		o->granule = CACHE_PAGE;
+		o->granule = page_bytes();
 	if (!o->reap_ms)
 		o->reap_ms = DEFAULT_REAP_MS;
 	if (!o->need)

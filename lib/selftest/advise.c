@@ -5,6 +5,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "lib/page.h"
 #include "trial.h"
 #include "uring.h"
 
@@ -24,7 +25,7 @@ static int dont_need(void *addr, size_t len)
 /* If mlock() is not allowed, the advice still discards the pages. */
 static int dont_need_locked(void *addr, size_t len)
 {
-	mlock(addr, sysconf(_SC_PAGESIZE));
+	mlock(addr, page_bytes());
 	return madvise(addr, len, MADV_DONTNEED_LOCKED);
 }
 

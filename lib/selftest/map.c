@@ -8,6 +8,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "lib/page.h"
 #include "raw.h"
 #include "trial.h"
 
@@ -44,7 +45,7 @@ static int protect_with_key(void *addr, size_t len)
 /* Afterwards the first page shows what the second page shows. */
 static int reorder(void *addr, size_t len)
 {
-	size_t page = sysconf(_SC_PAGESIZE);
+	size_t page = page_bytes();
 
 	(void)len;
 	return remap_file_pages(addr, page, 0, 1, 0);

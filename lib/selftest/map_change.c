@@ -8,6 +8,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "lib/page.h"
 #include "trial.h"
 
 #define NR_TRIES	6
@@ -28,7 +29,7 @@ const char *change_verdict_name(enum change_verdict verdict)
 
 void map_change_test(const struct map_change *c, struct invlock_mm *mm, struct change_result *ret)
 {
-	size_t page = sysconf(_SC_PAGESIZE);
+	size_t page = page_bytes();
 	void *control = mmap(NULL, page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
 			     -1, 0);
 	struct trial t;

@@ -7,6 +7,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "lib/page.h"
 #include "trial.h"
 
 __attribute__((format(printf, 3, 4)))
@@ -154,7 +155,7 @@ void trial_unmapped(struct trial *t)
 
 bool page_is_present(const void *addr)
 {
-	size_t page = sysconf(_SC_PAGESIZE);
+	size_t page = page_bytes();
 	unsigned char present = 0;
 
 	return !mincore((void *)((unsigned long)addr & ~(page - 1)), page, &present) &&

@@ -20,15 +20,16 @@
 #include "lib/monitor/bpf/bpf.h"
 #include "lib/monitor/bpf/progset.h"
 
-#define PAGE		4096UL
 #define STRIPE		(1UL << INVLOCK_STRIPE_SHIFT)
-#define GROUP		(16 * PAGE)
+#define GROUP_PAGES	16
+#define GROUP		(GROUP_PAGES * PAGE)
 
 /*
  * Their places in a stripe. A range without an end begins at the victim, so the bystander is below.
  */
 #define BYSTANDER	(32 * PAGE)
-#define VICTIM		(128 * PAGE)
+#define VICTIM_GROUPS	8
+#define VICTIM		(VICTIM_GROUPS * GROUP)
 
 /* Opens the monitor. Skips the test if that needs a privilege which this process lacks. */
 void monitor_open(struct invlock_mm *mm);

@@ -17,7 +17,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define PAGE	4096ul
+#include "tests/page.h"
+
 #define LEN	(2 * PAGE)
 
 static inline void *map_file(void *at, int fd, int prot, int flags, off_t offset)

@@ -218,7 +218,7 @@ TEST(a_file_that_this_process_does_not_map_is_no_event)
 /* Return: whether the kernel has taken the victim's pages out of the page cache */
 static bool reclaim_victim(void)
 {
-	unsigned char resident[GROUP / PAGE];
+	unsigned char resident[GROUP_PAGES];
 
 	/* the kernel passes over a page that something else looks at at that moment: try again */
 	for (int i = 0; i < 100; i++) {

@@ -451,7 +451,7 @@ TEST(a_hole_is_seen_while_the_only_mapping_of_its_file_grows)
 	port_store(&stop, false);
 	assert_int_equal(pthread_create(&grower, NULL, grow, NULL), 0);
 	for (int round = 0; round < 200; round++) {
-		struct watched group[VICTIM / GROUP];
+		struct watched group[VICTIM_GROUPS];
 
 		memset(stripe, 1, VICTIM);
 		for (unsigned int i = 0; i < VICTIM / GROUP; i++)

@@ -81,7 +81,7 @@ static int connected_with(size_t len)
 	socklen_t size = sizeof(at);
 	int listens = socket(AF_INET, SOCK_STREAM, 0), out = socket(AF_INET, SOCK_STREAM, 0), in;
 	struct ifreq lo = { .ifr_name = "lo" };
-	char bytes[4 * PAGE] = {};
+	char bytes[LARGEST_PAGE] = {};
 
 	/* a guest has the device, but it may be down */
 	if (!ioctl(listens, SIOCGIFFLAGS, &lo) && !(lo.ifr_flags & IFF_UP)) {

@@ -17,7 +17,7 @@
 #include "sorts.h"
 #include "tests/test.h"
 
-static char initialised[4 * PAGE] = { 1 };
+static char initialised[4 * LARGEST_PAGE] = { 1 };
 
 static struct invlock_mm *mm;
 static struct invlock_cache *cache;
@@ -529,7 +529,7 @@ static void stream_close(struct stream *s)
 /* Sends whole pages filled with the byte, which the receiver may map. */
 static void stream_send(struct stream *s, char byte)
 {
-	static char pages[LEN];
+	static char pages[2 * LARGEST_PAGE];
 	size_t sent = 0;
 
 	memset(pages, byte, LEN);
@@ -553,7 +553,7 @@ static size_t stream_map(struct stream *s, char *p)
 		uint64_t more[3];
 	} z = { .address = (uintptr_t)p, .length = LEN };
 	socklen_t len = sizeof(z);
-	static char rest[LEN];
+	static char rest[2 * LARGEST_PAGE];
 	char c;
 
 	/* wait until all of it has arrived */

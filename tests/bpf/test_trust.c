@@ -130,7 +130,7 @@ struct seen {
 
 static void look_into_map(int fd, u32 bytes, struct seen *seen)
 {
-	u32 zero = 0, mapped = (bytes + 4095) & ~4095U;
+	u32 zero = 0, mapped = (u32)page_up(bytes);
 	const u64 *mem = mmap(NULL, mapped, PROT_READ, MAP_SHARED, fd, 0);
 	u64 *copy = calloc(1, mapped);
 

@@ -7,7 +7,7 @@
 #include "lib/cache/index.h"
 
 #define NR	2000
-#define PAGE	4096ULL
+#define UNIT	(1ULL << INDEX_PAGE_SHIFT)
 
 static struct region regions[NR];
 static struct region_pool pool;
@@ -114,7 +114,7 @@ TEST(one_region_serves_any_range_inside_it_and_none_outside)
 
 	for (unsigned int i = 0; i < sizeof(sizes) / sizeof(*sizes); i++) {
 		for (u64 first = 0; first < 9; first++) {
-			u64 start = (0x7f0000000ULL + first) * PAGE, end = start + sizes[i] * PAGE;
+			u64 start = (0x7f0000000ULL + first) * UNIT, end = start + sizes[i] * UNIT;
 			struct region *r = add(start, end);
 
 			assert_ptr_equal(find(start, end), r);
@@ -123,7 +123,7 @@ TEST(one_region_serves_any_range_inside_it_and_none_outside)
 			assert_ptr_equal(find((start + end) / 2, end), r);
 			assert_null(find(start - 1, end));
 			assert_null(find(start, end + 1));
-			assert_null(find(start - PAGE, start));
+			assert_null(find(start - UNIT, start));
 			assert_null(find(end, end + 1));
 			remove_region(r);
 			assert_null(find(start, end));
@@ -138,8 +138,8 @@ TEST(the_index_agrees_with_a_list_under_random_changes)
 
 	nr_named = nr_first = 0;
 	for (int step = 0; step < 60000; step++) {
-		u64 start = (u64)(rand_r(&seed) % 4000) * PAGE;
-		u64 end = start + (1 + (u64)(rand_r(&seed) % (rand_r(&seed) % 64 + 1))) * PAGE;
+		u64 start = (u64)(rand_r(&seed) % 4000) * UNIT;
+		u64 end = start + (1 + (u64)(rand_r(&seed) % (rand_r(&seed) % 64 + 1))) * UNIT;
 
 		if (rand_r(&seed) % 3 == 0 && pool.nr_live < NR) {
 			add(start, end);
@@ -178,14 +178,14 @@ TEST(each_region_that_overlaps_a_range_is_named_once_and_may_be_removed_meanwhil
 	u32 total = 0;
 
 	for (int step = 0; step < 3000; step++) {
-		u64 start = (u64)(rand_r(&seed) % 4000) * PAGE;
-		u64 end = start + (1 + (u64)(rand_r(&seed) % (rand_r(&seed) % 64 + 1))) * PAGE;
+		u64 start = (u64)(rand_r(&seed) % 4000) * UNIT;
+		u64 end = start + (1 + (u64)(rand_r(&seed) % (rand_r(&seed) % 64 + 1))) * UNIT;
 		u32 expected = 0, nr = 0;
 
 		while (pool.nr_live < NR / 2) {
-			u64 at = (u64)(rand_r(&seed) % 4000) * PAGE;
+			u64 at = (u64)(rand_r(&seed) % 4000) * UNIT;
 
-			add(at, at + (1 + (u64)(rand_r(&seed) % (rand_r(&seed) % 64 + 1))) * PAGE);
+			add(at, at + (1 + (u64)(rand_r(&seed) % (rand_r(&seed) % 64 + 1))) * UNIT);
 		}
 		for (u32 i = 0; i < pool.nr_used; i++)
 			expected += regions[i].state == REGION_LIVE && regions[i].start < end &&
@@ -200,13 +200,13 @@ TEST(each_region_that_overlaps_a_range_is_named_once_and_may_be_removed_meanwhil
 TEST(the_pool_hands_out_all_its_regions_and_no_more)
 {
 	for (u32 i = 0; i < NR; i++)
-		assert_non_null(region_pool_take(&pool, i * PAGE, (i + 1) * PAGE));
-	assert_null(region_pool_take(&pool, 0, PAGE));
-	assert_int_equal(pool.bytes, NR * PAGE);
+		assert_non_null(region_pool_take(&pool, i * UNIT, (i + 1) * UNIT));
+	assert_null(region_pool_take(&pool, 0, UNIT));
+	assert_int_equal(pool.bytes, NR * UNIT);
 	region_pool_drop(&pool, &regions[7]);
 	assert_int_equal(pool.nr_registered, NR - 1);
-	assert_ptr_equal(region_pool_take(&pool, 0, 2 * PAGE), &regions[7]);
-	assert_int_equal(pool.bytes, (NR + 1) * PAGE);
+	assert_ptr_equal(region_pool_take(&pool, 0, 2 * UNIT), &regions[7]);
+	assert_int_equal(pool.bytes, (NR + 1) * UNIT);
 }
 
 TEST(the_clock_spares_a_region_that_was_hit_since_its_last_turn)
@@ -215,7 +215,7 @@ TEST(the_clock_spares_a_region_that_was_hit_since_its_last_turn)
 
 	assert_null(region_pool_victim(&pool));
 	for (u32 i = 0; i < 4; i++)
-		r[i] = add(i * PAGE, (i + 1) * PAGE);
+		r[i] = add(i * UNIT, (i + 1) * UNIT);
 	/* All regions were just made, so the first turn only clears their marks. */
 	assert_ptr_equal(region_pool_victim(&pool), r[0]);
 	r[1]->referenced = true;
@@ -230,7 +230,7 @@ TEST(a_scan_finds_every_pin_and_only_those_of_its_pool)
 	struct pin_slot *slot;
 
 	for (u32 i = 0; i < 3 * PIN_SLOTS; i++)
-		r[i] = add(i * PAGE, (i + 1) * PAGE);
+		r[i] = add(i * UNIT, (i + 1) * UNIT);
 	for (u32 i = 0; i < PIN_SLOTS; i++)
 		free_slot()->region = r[2 * i];
 	assert_null(pin_slot_free(&self, &last));
@@ -250,7 +250,7 @@ TEST(a_scan_finds_every_pin_and_only_those_of_its_pool)
 
 TEST(a_thread_that_holds_many_pins_gets_the_next_slot_at_once)
 {
-	struct region *r = add(0, PAGE);
+	struct region *r = add(0, UNIT);
 	struct pin_slot *held[16] = {};
 
 	free_slot();
@@ -269,7 +269,7 @@ TEST(a_thread_that_holds_many_pins_gets_the_next_slot_at_once)
 
 TEST(a_record_outlives_its_thread_and_the_next_thread_adopts_it_with_its_pins)
 {
-	struct region *r = add(0, PAGE);
+	struct region *r = add(0, UNIT);
 
 	free_slot()->region = r;
 	assert_null(pin_thread_adopt(&registry));
@@ -282,41 +282,41 @@ TEST(a_record_outlives_its_thread_and_the_next_thread_adopts_it_with_its_pins)
 
 TEST(a_hit_needs_a_region_that_contains_the_range_and_did_not_move)
 {
-	struct region *r = region_pool_take(&pool, 0, 4 * PAGE);
+	struct region *r = region_pool_take(&pool, 0, 4 * UNIT);
 
-	assert_false(region_hit(&il, r, 0, PAGE));
-	assert_false(region_hit_slow(&il, r, 0, PAGE));
+	assert_false(region_hit(&il, r, 0, UNIT));
+	assert_false(region_hit_slow(&il, r, 0, UNIT));
 	index_insert(&ix, r, &quiet);
-	assert_true(region_hit(&il, r, 0, 4 * PAGE));
-	assert_true(region_hit(&il, r, 4 * PAGE - 1, 1));
-	assert_false(region_hit(&il, r, 1, 4 * PAGE));
-	assert_false(region_hit(&il, r, 4 * PAGE, 1));
+	assert_true(region_hit(&il, r, 0, 4 * UNIT));
+	assert_true(region_hit(&il, r, 4 * UNIT - 1, 1));
+	assert_false(region_hit(&il, r, 1, 4 * UNIT));
+	assert_false(region_hit(&il, r, 4 * UNIT, 1));
 	/* a range that wraps around and ends in the region */
-	assert_false(region_hit(&il, r, -PAGE, 2 * PAGE));
+	assert_false(region_hit(&il, r, -UNIT, 2 * UNIT));
 	r->snap.words = INVLOCK_GENERATION;
-	assert_false(region_hit(&il, r, 0, PAGE));
+	assert_false(region_hit(&il, r, 0, UNIT));
 	r->snap.words = 0;
 	/* A region of several words takes the slow path, with the same result. */
 	r->word = &invlock_unquiet;
-	assert_false(region_hit(&il, r, 0, PAGE));
-	assert_true(region_hit_slow(&il, r, 0, 4 * PAGE));
-	assert_false(region_hit_slow(&il, r, 0, 4 * PAGE + 1));
-	assert_false(region_hit_slow(&il, r, -PAGE, 2 * PAGE));
+	assert_false(region_hit(&il, r, 0, UNIT));
+	assert_true(region_hit_slow(&il, r, 0, 4 * UNIT));
+	assert_false(region_hit_slow(&il, r, 0, 4 * UNIT + 1));
+	assert_false(region_hit_slow(&il, r, -UNIT, 2 * UNIT));
 	index_remove(&ix, r);
-	assert_false(region_hit(&il, r, 0, PAGE));
-	assert_false(region_hit_slow(&il, r, 0, PAGE));
+	assert_false(region_hit(&il, r, 0, UNIT));
+	assert_false(region_hit_slow(&il, r, 0, UNIT));
 }
 
 TEST(the_fast_path_names_no_region_for_a_length_that_none_can_have)
 {
 	struct region *first;
 
-	add(0, 4 * PAGE);
-	find(0, PAGE);
-	assert_true(index_try_find(&ix, &self, 0, PAGE, INDEX_FULL, &first));
+	add(0, 4 * UNIT);
+	find(0, UNIT);
+	assert_true(index_try_find(&ix, &self, 0, UNIT, INDEX_FULL, &first));
 	self.slot->region = NULL;
 	assert_false(index_try_find(&ix, &self, 0, 0, INDEX_FULL, &first));
-	assert_false(index_try_find(&ix, &self, 0, 4 * PAGE + 1, INDEX_FULL, &first));
+	assert_false(index_try_find(&ix, &self, 0, 4 * UNIT + 1, INDEX_FULL, &first));
 	assert_false(index_try_find(&ix, &self, 0, ~0ULL, INDEX_FULL, &first));
 }
 

@@ -160,7 +160,7 @@ static void ask_for_seat(int conn, int *fds)
 
 static const struct bpf_user *map_user(int fd)
 {
-	void *at = mmap(NULL, (sizeof(struct bpf_user) + 4095) & ~4095UL, PROT_READ, MAP_SHARED, fd,
+	void *at = mmap(NULL, page_up(sizeof(struct bpf_user)), PROT_READ, MAP_SHARED, fd,
 			0);
 
 	assert_ptr_not_equal(at, MAP_FAILED);

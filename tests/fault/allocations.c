@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "inject.h"
+#include "lib/page.h"
 
 extern void *__libc_malloc(size_t size);
 extern void *__libc_calloc(size_t nr, size_t size);
@@ -118,7 +119,7 @@ void *counted_mmap(void *addr, size_t len, int prot, int flags, int fd, off_t at
 
 	/* A MAP_FIXED mapping replaces memory that is counted already. */
 	if (mem != MAP_FAILED && !(flags & MAP_FIXED))
-		__atomic_add_fetch(&mapped, (len + 4095) & -4096L, __ATOMIC_SEQ_CST);
+		__atomic_add_fetch(&mapped, page_up(len), __ATOMIC_SEQ_CST);
 	return mem;
 }
 
@@ -133,6 +134,6 @@ __attribute__((visibility("default"))) int munmap(void *addr, size_t len)
 	int err = (int)syscall(SYS_munmap, addr, len);
 
 	if (!err)
-		__atomic_sub_fetch(&mapped, (len + 4095) & -4096L, __ATOMIC_SEQ_CST);
+		__atomic_sub_fetch(&mapped, page_up(len), __ATOMIC_SEQ_CST);
 	return err;
 }

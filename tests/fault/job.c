@@ -17,8 +17,8 @@
 #include <invlock/uring.h>
 
 #include "lib/cache/cache_internal.h"
+#include "tests/page.h"
 
-#define PAGE4K		4096UL
 #define NR_PAGES	512
 #define NR_HELD		70	/* pins at once: more than a thread's record has slots */
 #define NR_FILLED	381	/* single pages; with two more the index has to grow */
@@ -46,7 +46,7 @@ struct life {
 
 static char *page(struct life *l, unsigned int nr)
 {
-	return l->mem + nr * PAGE4K;
+	return l->mem + nr * PAGE;
 }
 
 static bool is_manual(void)
@@ -126,14 +126,14 @@ static bool change(struct life *l, unsigned int nr)
 	bool changed;
 
 	if (is_manual())
-		invlock_manual_start(l->mm, at, PAGE4K);
+		invlock_manual_start(l->mm, at, PAGE);
 	/* not mmap(), which counts the mapping */
-	changed = (char *)syscall(SYS_mmap, at, PAGE4K, PROT_READ | PROT_WRITE,
+	changed = (char *)syscall(SYS_mmap, at, PAGE, PROT_READ | PROT_WRITE,
 				  MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == at;
 	if (changed)
 		*(volatile uint64_t *)at = ++l->stamp;
 	if (is_manual())
-		invlock_manual_end(l->mm, at, PAGE4K);
+		invlock_manual_end(l->mm, at, PAGE);
 	return changed;
 }
 
@@ -153,7 +153,7 @@ static bool get(struct life *l, unsigned int nr, unsigned int flags, struct invl
 	const struct reg *r;
 	uint64_t stamp;
 
-	if (!check(l, "get", invlock_cache_get(l->cache, page(l, nr), PAGE4K, flags, ret), NULL)) {
+	if (!check(l, "get", invlock_cache_get(l->cache, page(l, nr), PAGE, flags, ret), NULL)) {
 		if (nr_registered(l) > nr_before)
 			complain(l->out, "a get that failed leaves a registration");
 		return false;
@@ -217,7 +217,7 @@ static void section(struct life *l)
 	struct invlock_read rd;
 	bool committed = false;
 
-	invlock_read_init(&rd, l->mm, page(l, 30), PAGE4K, NULL, 0);
+	invlock_read_init(&rd, l->mm, page(l, 30), PAGE, NULL, 0);
 	while (!committed && invlock_read_attempt(&rd))
 		committed = invlock_read_commit(&rd);
 	if (!committed)
@@ -236,7 +236,7 @@ static void idle(struct life *l)
 	if (job_options.reaper)
 		return;
 	inject_window(false);
-	invlock_cache_drop(l->cache, page(l, 0), PAGE4K);
+	invlock_cache_drop(l->cache, page(l, 0), PAGE);
 	if (get(l, 0, 0, &pin)) {
 		put(l, &pin);
 		if (poll(&due, 1, 60000) != 1)
@@ -260,7 +260,7 @@ static void use_the_cache(struct life *l)
 	thread(l);
 	section(l);
 	change(l, 2);
-	check(l, "drop", invlock_cache_drop(l->cache, page(l, 3), 4 * PAGE4K) < 0, NULL);
+	check(l, "drop", invlock_cache_drop(l->cache, page(l, 3), 4 * PAGE) < 0, NULL);
 	check(l, "reap", invlock_cache_reap(l->cache) < 0, NULL);
 	use(l, 2, 0);
 	check(l, "stats", invlock_cache_stats(l->cache, &stats), NULL);
@@ -311,7 +311,7 @@ static void live(const struct fault *fault, struct outcome *out, void (*use_it)(
 		.out = out,
 		.lock = PTHREAD_MUTEX_INITIALIZER,
 	};
-	l->mem = mmap(NULL, NR_PAGES * PAGE4K, PROT_READ | PROT_WRITE,
+	l->mem = mmap(NULL, NR_PAGES * PAGE, PROT_READ | PROT_WRITE,
 		      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (l->mem == MAP_FAILED) {
 		complain(out, "no memory");
@@ -320,7 +320,7 @@ static void live(const struct fault *fault, struct outcome *out, void (*use_it)(
 	use_it(l);
 	if (l->nr_live)
 		complain(out, "%u registrations are left", l->nr_live);
-	munmap(l->mem, NR_PAGES * PAGE4K);
+	munmap(l->mem, NR_PAGES * PAGE);
 }
 
 static void use_a_cache(struct life *l)
@@ -342,7 +342,7 @@ static void read_zeros(struct life *l, struct io_uring *ring, struct invlock_uri
 	struct io_uring_sqe *sqe = io_uring_get_sqe(ring);
 	struct io_uring_cqe *cqe;
 	struct invlock_uring_op op;
-	int way = invlock_uring_prep_read(uring, sqe, fd, page(l, 0), PAGE4K, 0, &op);
+	int way = invlock_uring_prep_read(uring, sqe, fd, page(l, 0), PAGE, 0, &op);
 	int res;
 
 	if (way < 0) {
@@ -359,7 +359,7 @@ static void read_zeros(struct life *l, struct io_uring *ring, struct invlock_uri
 	}
 	res = cqe->res;
 	io_uring_cqe_seen(ring, cqe);
-	if (res != PAGE4K || *(volatile uint64_t *)page(l, 0))
+	if (res != PAGE || *(volatile uint64_t *)page(l, 0))
 		complain(l->out, "a read of %d bytes, by way of %s, did not arrive", res,
 			 invlock_uring_way_name(way));
 	inject_window(l->window);

@@ -13,7 +13,6 @@
 #include "tests/test.h"
 #include "tests/lib/rig.h"
 
-#define PAGE	4096UL
 #define STRIDE	(2 * PAGE)	/* ranges at this distance are not merged */
 
 static struct fake_device fake;

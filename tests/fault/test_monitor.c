@@ -21,7 +21,6 @@
 #include "tests/threads.h"
 #include "tests/lib/rig.h"
 
-#define PAGE		4096UL
 #define PATIENCE_S	120	/* after this time a child counts as hanging */
 #define NEAR_NS		2000000000	/* within this time a busy machine runs each thread */
 #define EXIT_SKIP	77

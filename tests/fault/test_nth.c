@@ -220,7 +220,7 @@ static void job_leaks(const struct fault *f, struct outcome *out)
 	if (f->nth == 1 && !malloc(100))
 		complain(out, "no memory");
 	if (f->nth == 2)
-		mmap(NULL, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		mmap(NULL, PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (f->nth == 3)
 		open("/dev/null", O_RDONLY);
 	if (f->nth == 4)

@@ -11,7 +11,6 @@
 #include "tests/test.h"
 #include "tests/lib/rig.h"
 
-#define PAGE	4096UL
 
 static struct fake_device fake;
 static char *const mem = (char *)0x100000000;

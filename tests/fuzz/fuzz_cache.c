@@ -20,8 +20,8 @@
 
 #include "fuzz.h"
 #include "lib/monitor/monitor.h"
+#include "tests/page.h"
 
-#define PAGE4K		4096UL
 #define NR_PAGES	24u
 #define NR_FILE_PAGES	8u
 #define NR_PINS		12u
@@ -71,7 +71,7 @@ void fuzz_plant(__attribute__((unused)) const char *name)
 
 static char *page(unsigned int nr)
 {
-	return mem + nr * PAGE4K;
+	return mem + nr * PAGE;
 }
 
 static uint64_t *stamp_of(unsigned int nr)
@@ -83,7 +83,7 @@ static void stamp_file(unsigned int nr)
 {
 	uint64_t stamp = ++last_stamp;
 
-	if (pwrite(file, &stamp, sizeof(stamp), nr * PAGE4K) != sizeof(stamp))
+	if (pwrite(file, &stamp, sizeof(stamp), nr * PAGE) != sizeof(stamp))
 		abort();
 }
 
@@ -95,8 +95,8 @@ static void map(unsigned int nr, unsigned int at, enum backing what, unsigned in
 {
 	int flags = MAP_FIXED | (what == SHARED ? MAP_SHARED : MAP_PRIVATE | MAP_ANONYMOUS);
 
-	if (mmap(page(at), nr * PAGE4K, PROT_READ | PROT_WRITE, flags,
-		 what == SHARED ? file : -1, what == SHARED ? in_file * PAGE4K : 0) == MAP_FAILED)
+	if (mmap(page(at), nr * PAGE, PROT_READ | PROT_WRITE, flags,
+		 what == SHARED ? file : -1, what == SHARED ? in_file * PAGE : 0) == MAP_FAILED)
 		abort();
 	for (unsigned int i = 0; i < nr; i++) {
 		backing[at + i] = what;
@@ -109,7 +109,7 @@ static void map(unsigned int nr, unsigned int at, enum backing what, unsigned in
 /* Reserves unmapped addresses, so that no other thread's mmap() gets them. */
 static void reserve(unsigned int nr, unsigned int at)
 {
-	if (mmap(page(at), nr * PAGE4K, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1,
+	if (mmap(page(at), nr * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1,
 		 0) == MAP_FAILED)
 		abort();
 	for (unsigned int i = at; i < at + nr; i++)
@@ -120,11 +120,11 @@ static void reserve(unsigned int nr, unsigned int at)
 static void renew_file(unsigned int from, unsigned int nr, bool truncate)
 {
 	if (truncate) {
-		if (ftruncate(file, from * PAGE4K) || ftruncate(file, NR_FILE_PAGES * PAGE4K))
+		if (ftruncate(file, from * PAGE) || ftruncate(file, NR_FILE_PAGES * PAGE))
 			abort();
 		nr = NR_FILE_PAGES - from;
-	} else if (fallocate(file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, from * PAGE4K,
-			     nr * PAGE4K)) {
+	} else if (fallocate(file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, from * PAGE,
+			     nr * PAGE)) {
 		abort();
 	}
 	for (unsigned int i = from; i < from + nr; i++)
@@ -136,7 +136,7 @@ static void move(unsigned int from, unsigned int to)
 {
 	if (backing[from] == NOTHING || from == to)
 		return;
-	if (mremap(page(from), PAGE4K, PAGE4K, MREMAP_MAYMOVE | MREMAP_FIXED, page(to)) !=
+	if (mremap(page(from), PAGE, PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, page(to)) !=
 	    page(to))
 		abort();
 	backing[to] = backing[from];
@@ -157,7 +157,7 @@ static void make_change(const struct open_change *c)
 		map(nr, c->first, SHARED, in_file);
 		break;
 	case TO_NOTHING:
-		munmap(page(c->first), c->nr * PAGE4K);
+		munmap(page(c->first), c->nr * PAGE);
 		reserve(c->nr, c->first);
 		break;
 	case MOVE:
@@ -167,7 +167,7 @@ static void make_change(const struct open_change *c)
 		for (unsigned int i = c->first; i < c->first + c->nr; i++) {
 			if (backing[i] != ANON)
 				continue;
-			if (madvise(page(i), PAGE4K, MADV_DONTNEED))
+			if (madvise(page(i), PAGE, MADV_DONTNEED))
 				abort();
 			*stamp_of(i) = ++last_stamp;
 		}
@@ -188,16 +188,16 @@ static void report(const struct open_change *c, int (*call)(struct invlock_mm *,
 		return;
 	switch (c->op) {
 	case MOVE:
-		call(mm, page(c->first), PAGE4K);
-		call(mm, page(c->other % NR_PAGES), PAGE4K);
+		call(mm, page(c->first), PAGE);
+		call(mm, page(c->other % NR_PAGES), PAGE);
 		break;
 	case PUNCH:
 	case TRUNCATE:
 		/* the file's pages may be mapped anywhere */
-		call(mm, mem, NR_PAGES * PAGE4K);
+		call(mm, mem, NR_PAGES * PAGE);
 		break;
 	default:
-		call(mm, page(c->first), c->nr * PAGE4K);
+		call(mm, page(c->first), c->nr * PAGE);
 	}
 }
 
@@ -243,7 +243,7 @@ static void begin_open_change(struct bytes *b)
 
 static int reg(void *ctx, void *addr, size_t len, uint64_t *ret_handle)
 {
-	unsigned int first = ((char *)addr - mem) / PAGE4K, nr = len / PAGE4K;
+	unsigned int first = ((char *)addr - mem) / PAGE, nr = len / PAGE;
 	struct open_change c = during_reg;
 	struct reg *r = &regs[nr_regs];
 	int err = fail_reg;
@@ -281,7 +281,7 @@ static void dereg(void *ctx, void *addr, size_t len, uint64_t handle)
 
 	(void)ctx;
 	FUZZ_CHECK(handle < nr_regs && r->live, "handle %lu is not registered", handle);
-	FUZZ_CHECK(addr == page(r->first) && len == r->nr * PAGE4K, "another range");
+	FUZZ_CHECK(addr == page(r->first) && len == r->nr * PAGE, "another range");
 	FUZZ_CHECK(!r->nr_pins, "deregistered under %u pins", r->nr_pins);
 	r->live = false;
 	nr_live--;
@@ -315,7 +315,7 @@ static int get(unsigned int first, unsigned int nr, unsigned int flags, unsigned
 
 	if (nr_regs + 100 > NR_REGS)
 		may_fail = -ENOMEM;
-	err = invlock_cache_get(cache, page(first) + 1, nr * PAGE4K - 1, flags, &pins[at]);
+	err = invlock_cache_get(cache, page(first) + 1, nr * PAGE - 1, flags, &pins[at]);
 	if (err) {
 		FUZZ_CHECK(is_typed(err, may_fail), "get: %d", err);
 		return err;
@@ -359,7 +359,7 @@ static void section(struct bytes *b)
 	struct invlock_read rd;
 	uint64_t stamp = 0;
 
-	invlock_read_init(&rd, mm, page(at), PAGE4K, &budget, 0);
+	invlock_read_init(&rd, mm, page(at), PAGE, &budget, 0);
 	if (invlock_read_attempt(&rd) && backing[at] != NOTHING) {
 		stamp = *stamp_of(at);
 		if (c.other & 64)
@@ -382,8 +382,8 @@ static void section(struct bytes *b)
 static void storm(unsigned int nr)
 {
 	for (unsigned int i = 0; manual && i < nr << 10; i++) {
-		invlock_manual_start(mm, ELSEWHERE, PAGE4K);
-		invlock_manual_end(mm, ELSEWHERE, PAGE4K);
+		invlock_manual_start(mm, ELSEWHERE, PAGE);
+		invlock_manual_end(mm, ELSEWHERE, PAGE);
 	}
 }
 
@@ -433,7 +433,7 @@ static void step(struct bytes *b)
 		break;
 	case 9:
 		first = byte(b) % NR_PAGES;
-		FUZZ_CHECK(invlock_cache_drop(cache, page(first), PAGE4K) >= 0, "drop");
+		FUZZ_CHECK(invlock_cache_drop(cache, page(first), PAGE) >= 0, "drop");
 		break;
 	case 10:
 		if (byte(b) & 1)
@@ -463,7 +463,7 @@ static void begin(struct bytes *b)
 	uint8_t limit = byte(b);
 
 	if (limit & 1)
-		o.max_bytes = (1 + limit % NR_PAGES) * PAGE4K;
+		o.max_bytes = (1 + limit % NR_PAGES) * PAGE;
 	max_entries = o.max_entries;
 	max_bytes = o.max_bytes;
 	nr_regs = nr_live = live_bytes = 0;
@@ -518,9 +518,9 @@ static void set_up(void)
 	}
 	manual = !strcmp(o.monitor, "manual");
 	exact_files = manual || mm->monitor->seen & INVLOCK_BIT(TRUNCATE);
-	mem = mmap(NULL, NR_PAGES * PAGE4K, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	mem = mmap(NULL, NR_PAGES * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	file = memfd_create("fuzz", MFD_CLOEXEC);
-	if (mem == MAP_FAILED || file < 0 || ftruncate(file, NR_FILE_PAGES * PAGE4K))
+	if (mem == MAP_FAILED || file < 0 || ftruncate(file, NR_FILE_PAGES * PAGE))
 		abort();
 	for (unsigned int i = 0; i < NR_FILE_PAGES; i++)
 		stamp_file(i);

@@ -13,6 +13,7 @@
 #include "core/invalidate.h"
 #include "core/section.h"
 #include "fuzz.h"
+#include "tests/page.h"
 
 #define MAX_OPS		300u
 #define MAX_BYTES	(64u << 10)
@@ -317,9 +318,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (!guard) {
 		if (getenv("INVLOCK_FUZZ_PLANT"))
 			fuzz_plant(getenv("INVLOCK_FUZZ_PLANT"));
-		guard = mmap(NULL, MAX_BYTES + 4096, PROT_READ | PROT_WRITE,
+		guard = mmap(NULL, MAX_BYTES + PAGE, PROT_READ | PROT_WRITE,
 			     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-		if (guard == MAP_FAILED || mprotect(guard + MAX_BYTES, 4096, PROT_NONE))
+		if (guard == MAP_FAILED || mprotect(guard + MAX_BYTES, PAGE, PROT_NONE))
 			abort();
 		guard += MAX_BYTES;
 	}

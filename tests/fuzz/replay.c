@@ -48,7 +48,7 @@ static int load_corpus(__attribute__((unused)) void **state)
 	if (nr_inputs <= 0)
 		return -1;
 	inputs = calloc(nr_inputs, sizeof(*inputs));
-	now = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	now = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	for (int i = 0; i < nr_inputs; i++) {
 		snprintf(path, sizeof(path), "%s/%s", corpus, names[i]->d_name);
 		snprintf(inputs[i].name, sizeof(inputs[i].name), "%s", names[i]->d_name);
@@ -66,7 +66,7 @@ static int load_corpus(__attribute__((unused)) void **state)
 static int free_corpus(__attribute__((unused)) void **state)
 {
 	free(inputs);
-	munmap(now, 4096);
+	munmap(now, PAGE);
 	return 0;
 }
 

@@ -10,7 +10,6 @@
 #include <invlock/uring.h>
 #include <stdbool.h>
 
-#define PAGE	4096UL
 
 /* kinds that every monitor sees, and which are asked for here */
 #define NEED	(INVLOCK_BIT(UNMAP) | INVLOCK_BIT(FIXED))

@@ -22,7 +22,6 @@
 #include "tests/test.h"
 #include "tests/lib/rig.h"
 
-#define PAGE		4096UL
 #define NR_CALLS	600
 #define NEED		(INVLOCK_BIT(UNMAP) | INVLOCK_BIT(FIXED) | INVLOCK_BIT(DISCARD))
 #define EXIT_SKIP	77
@@ -315,9 +314,9 @@ TEST(the_sizes_in_the_document_are_those_of_the_structs)
 	read_document();
 	is_said("a feed", "KiB", feed, 1024);
 	is_said("a region", "bytes", sizeof(struct region), 1);
-	is_said("a thread that uses caches", "KiB", 4096, 1024);
+	is_said("a thread that uses caches", "KiB", PAGE, 1024);
 	/* with few caches, the record and the nearest counters share a page */
-	assert_true(THREAD_COUNTERS * sizeof(u64) % 4096 + sizeof(struct pin_thread) <= 4096);
+	assert_true(THREAD_COUNTERS * sizeof(u64) % PAGE + sizeof(struct pin_thread) <= PAGE);
 }
 
 TEST_MAIN()

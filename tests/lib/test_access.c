@@ -5,7 +5,6 @@
 #include "tests/test.h"
 #include "tests/lib/rig.h"
 
-#define PAGE	4096UL
 
 static struct fake_device fake;
 static unsigned char read_only[FAKE_HANDLES];

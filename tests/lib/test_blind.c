@@ -10,7 +10,6 @@
 #include "core/invalidate.h"
 #include "lib/cache/cache_internal.h"
 
-#define PAGE		4096UL
 #define A_MOMENT_US	20000
 
 static struct fake_device fake;

@@ -7,7 +7,6 @@
 #include "tests/test.h"
 #include "tests/lib/rig.h"
 
-#define PAGE	4096UL
 
 static struct fake_device fake;
 /* nobody accesses these addresses: the fake device registers without looking */
@@ -150,7 +149,7 @@ TEST(bad_ranges_and_flags_are_refused)
 	assert_int_equal(invlock_cache_get(fake.cache, (void *)8, 8192, 0, &pin), -EINVAL);
 	assert_int_equal(invlock_cache_get(fake.cache, mem, 0, 0, &pin), -EINVAL);
 	assert_int_equal(invlock_cache_get(fake.cache, (void *)-1, 2, 0, &pin), -EINVAL);
-	assert_int_equal(invlock_cache_get(fake.cache, (void *)-4096, 4096, 0, &pin), -EINVAL);
+	assert_int_equal(invlock_cache_get(fake.cache, (void *)-PAGE, PAGE, 0, &pin), -EINVAL);
 	assert_int_equal(invlock_cache_get(fake.cache, mem, ~0UL, 0, &pin), -EINVAL);
 	assert_int_equal(invlock_cache_get(fake.cache, mem, 1, 1u << 9, &pin), -EINVAL);
 	assert_int_equal(invlock_cache_get(fake.cache, mem, 1,
@@ -430,7 +429,7 @@ TEST(options_are_checked)
 	REFUSED(ops.reg, NULL);
 	REFUSED(ops.dereg, NULL);
 	REFUSED(max_entries, ~0u);
-	REFUSED(granule, 4095);
+	REFUSED(granule, PAGE - 1);
 	REFUSED(granule, 12288);
 	REFUSED(granule, 512);
 #undef REFUSED

@@ -17,7 +17,6 @@
 #include "tests/test.h"
 #include "tests/lib/rig.h"
 
-#define PAGE		4096UL
 #define NR_PAGES	64
 #define ROUNDS		30000
 #define CHANGES		2000	/* a storm goes on until it has seen this many changes */

@@ -7,7 +7,6 @@
 #include "tests/test.h"
 #include "tests/lib/rig.h"
 
-#define PAGE	4096UL
 
 static struct fake_device fake;
 /* nobody accesses these addresses: the fake device registers without looking */

@@ -13,7 +13,6 @@
 #include "tests/test.h"
 #include "tests/lib/rig.h"
 
-#define PAGE	4096UL
 #define MANY	100	/* more pins than fit into a thread's first slots */
 
 static struct fake_device fake;

@@ -7,7 +7,6 @@
 #include "lib/monitor/mapping.h"
 #include "tests/test.h"
 
-#define PAGE	4096ul
 
 static int maps;
 

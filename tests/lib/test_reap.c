@@ -12,7 +12,6 @@
 #include "tests/threads.h"
 #include "tests/lib/rig.h"
 
-#define PAGE		4096UL
 #define NR_CACHES	20
 #define EXIT_SKIP	77
 

@@ -34,15 +34,15 @@ TEST(a_translation_is_valid_until_its_range_changes)
 {
 	struct invlock_read rd;
 
-	invlock_read_init(&rd, mm, memory, 4096, NULL, 0);
+	invlock_read_init(&rd, mm, memory, PAGE, NULL, 0);
 	assert_false(invlock_read_valid(&rd));
 	assert_true(invlock_read_attempt(&rd));
 	assert_true(invlock_read_commit(&rd));
 	assert_int_equal(invlock_read_error(&rd), 0);
 	assert_true(invlock_read_valid(&rd));
-	report(memory + 8192, 4096);
+	report(memory + 2 * PAGE, PAGE);
 	assert_true(invlock_read_valid(&rd));
-	report(memory + 4095, 1);
+	report(memory + PAGE - 1, 1);
 	assert_false(invlock_read_valid(&rd));
 	assert_false(invlock_read_valid(&rd));
 	invlock_read_end(&rd);
@@ -104,7 +104,7 @@ TEST(bad_input_never_enters_the_loop)
 	invlock_read_init(&rd, mm, memory, 0, NULL, 0);
 	assert_false(invlock_read_attempt(&rd));
 	assert_int_equal(invlock_read_error(&rd), -EINVAL);
-	invlock_read_init(&rd, mm, (void *)-4096, 8192, NULL, 0);
+	invlock_read_init(&rd, mm, (void *)-PAGE, 2 * PAGE, NULL, 0);
 	assert_false(invlock_read_attempt(&rd));
 	assert_int_equal(invlock_read_error(&rd), -EINVAL);
 	invlock_read_init(&rd, mm, memory, 1, NULL, 1u << 30);
@@ -121,7 +121,7 @@ TEST(a_report_that_is_empty_or_wraps_covers_everything)
 	for (int i = 0; i < 2; i++) {
 		struct invlock_read rd;
 
-		invlock_read_init(&rd, mm, memory, 4096, NULL, 0);
+		invlock_read_init(&rd, mm, memory, PAGE, NULL, 0);
 		assert_true(invlock_read_attempt(&rd));
 		assert_true(invlock_read_commit(&rd));
 		report(memory + reports[i].offset, reports[i].len);

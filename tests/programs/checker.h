@@ -9,7 +9,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define PAGE		4096UL
+#include "tests/page.h"
+
 #define MAX_PAGES	16
 
 struct held_range {

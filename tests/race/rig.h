@@ -13,7 +13,6 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define PAGE	4096UL
 
 struct race {
 	struct invlock_mm *mm;

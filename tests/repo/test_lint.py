@@ -62,6 +62,9 @@ FAULTS = [
     ('layout', 'lib/new.c', MIT + '        int x;\n', 'lib/new.c:2: indented'),
     ('layout', 'lib/new.c', MIT + 'int x;', 'lib/new.c: the last line'),
     ('unfinished', 'docs/new.md', UNFINISHED + ': write this\n', 'docs/new.md:1'),
+    ('page_size', 'lib/new.c', MIT + '\tmunmap(p, 4096UL);\n', 'lib/new.c:2'),
+    ('page_size', 'tool/new.c', MIT + '\tn = (n + 4095) & ~0xfffULL;\n', 'tool/new.c:2'),
+    ('page_size', 'tests/new.h', MIT + '#define AT(nr)\t((nr) << 12)\n', 'tests/new.h:2'),
     ('lint_prose.links', 'docs/new.md', DOCUMENT + '[x](nowhere.md)\n', 'docs/new.md:2'),
     ('lint_prose.links', 'docs/new.md', DOCUMENT + '[x](../README.md#no-such)\n',
      'docs/new.md:2'),
@@ -93,7 +96,7 @@ def _lint(check, *planted):
 def a_good_tree_passes_every_check():
     status, said = _lint([])
     assert status == 0 and 'not ok' not in said, said
-    assert said.startswith('1..14\n'), said
+    assert said.startswith('1..15\n'), said
 
 
 def every_check_has_a_planted_fault():

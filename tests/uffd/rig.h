@@ -15,7 +15,6 @@
 #include "lib/monitor/uffd/uffd.h"
 #include "tests/test.h"
 
-#define PAGE	4096UL
 
 struct rig {
 	struct invlock_mm mm;

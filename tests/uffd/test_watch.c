@@ -249,7 +249,7 @@ TEST(the_map_limit_is_a_clean_error_and_leaves_everything_usable)
 
 TEST(watched_pages_that_were_never_touched_can_be_read_as_usual)
 {
-	static char buf[PAGE];
+	static char buf[LARGEST_PAGE];
 	int fd = open("/dev/zero", O_RDONLY | O_CLOEXEC);
 	int mem = memfd_create("uffd", MFD_CLOEXEC);
 	struct rig rig;

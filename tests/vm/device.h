@@ -17,7 +17,6 @@
 
 #include "tests/test.h"
 
-#define PAGE	4096UL
 #define MIB	(1UL << 20)
 
 static inline int mirror_open(void)

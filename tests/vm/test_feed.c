@@ -266,12 +266,13 @@ TEST(protection_tracking_and_write_back_wake_nobody)
 	close(memfd);
 }
 
-#define RECLAIMED	(4 * MIB)
+#define NR_RECLAIMED	1024
+#define RECLAIMED	(NR_RECLAIMED * PAGE)
 
 /* Reclaim until a part of the memory is gone. Return: is it? */
 static bool reclaim(char *p)
 {
-	static unsigned char present[RECLAIMED / PAGE];
+	static unsigned char present[NR_RECLAIMED];
 
 	memset(p, 1, RECLAIMED);
 	for (unsigned int try = 0; try < 50; try++) {

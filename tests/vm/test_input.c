@@ -25,7 +25,7 @@ static const char *const mirrors[] = { "/dev/invlock_mirror", "/dev/invlock_inte
 
 static void expect(const char *what, int fd, uint32_t op, uint64_t addr, uint64_t len, int err)
 {
-	static _Alignas(PAGE) char buffer[4 * PAGE];
+	static _Alignas(LARGEST_PAGE) char buffer[4 * LARGEST_PAGE];
 	struct invlock_mirror_access access = {
 		.op = op, .addr = addr, .len = len, .buffer = (unsigned long)buffer,
 	};

@@ -141,7 +141,7 @@ TEST(atomic_adds_of_device_and_program_are_all_counted)
 TEST(memory_that_is_not_mapped_or_not_writable_is_refused)
 {
 	int fd = mirror_open();
-	char *p = map_anon(3 * PAGE), buffer[2 * PAGE];
+	char *p = map_anon(3 * PAGE), buffer[2 * LARGEST_PAGE];
 
 	munmap(p + PAGE, PAGE);
 	assert_int_equal(mirror_read(fd, p, buffer, 2 * PAGE), -EFAULT);

@@ -18,7 +18,8 @@
 #define TAIL		(16 * PAGE)
 
 /* the most that one storm changes at once */
-#define MAX_STORM	(16 * PAGE)
+#define STORM_PAGES	16
+#define MAX_STORM	(STORM_PAGES * PAGE)
 
 #define NR_CELLS	64
 #define NR_ADDERS	3

@@ -25,7 +25,7 @@ struct storm_range {
 
 static struct storm_range choose(char *region)
 {
-	size_t len = (rand_r(&seed) % (MAX_STORM / PAGE) + 1) * PAGE;
+	size_t len = (rand_r(&seed) % STORM_PAGES + 1) * PAGE;
 	size_t offset = rand_r(&seed) % ((REGION - TAIL - len) / PAGE + 1) * PAGE;
 
 	return (struct storm_range){ region + offset, len, offset };
@@ -156,8 +156,8 @@ static bool by_huge_pages(unsigned int nr)
 static bool by_move_pages(unsigned int nr)
 {
 	struct storm_range r = choose_any(nr);
-	void *pages[MAX_STORM / PAGE];
-	int nodes[MAX_STORM / PAGE], status[MAX_STORM / PAGE];
+	void *pages[STORM_PAGES];
+	int nodes[STORM_PAGES], status[STORM_PAGES];
 	unsigned long n = r.len / PAGE;
 
 	for (unsigned long i = 0; i < n; i++) {

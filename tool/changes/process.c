@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "changes.h"
+#include "lib/page.h"
 #include "lib/selftest/raw.h"
 #include "lib/selftest/trial.h"
 
@@ -85,7 +86,7 @@ void other_end(struct other_process *o)
 static int unmap_by_child(void *addr, size_t len, int flags)
 {
 	struct raw_order order = { addr, len, -ECHILD };
-	size_t stack_len = 16 * sysconf(_SC_PAGESIZE);
+	size_t stack_len = 16 * page_bytes();
 	u8 *stack = mmap(NULL, stack_len, PROT_READ | PROT_WRITE,
 			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
 	int status, err;

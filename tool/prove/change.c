@@ -14,6 +14,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "lib/page.h"
 #include "prove.h"
 
 #ifndef MADV_POPULATE_WRITE
@@ -196,15 +197,16 @@ _Static_assert(sizeof(prove_changes) / sizeof(prove_changes[0]) <= MAX_PROVE_CHA
 /* Leave out the changes that this kernel does not support. */
 void changes_probe(struct prove *p)
 {
-	void *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	size_t len = page_bytes();
+	void *page = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	for (unsigned int i = 0; i < nr_prove_changes; i++)
 		if (prove_changes[i].make == guard &&
-		    (page == MAP_FAILED || madvise(page, 4096, MADV_GUARD_INSTALL)))
+		    (page == MAP_FAILED || madvise(page, len, MADV_GUARD_INSTALL)))
 			snprintf(p->not_attempted[i], sizeof(p->not_attempted[i]),
 				 "this kernel has no guard pages, which need Linux 6.13");
 	if (page != MAP_FAILED)
-		munmap(page, 4096);
+		munmap(page, len);
 }
 
 static bool is_possible(const struct worker *w, const struct area *a, bool handed, unsigned int nr)

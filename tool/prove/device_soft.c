@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "lib/monitor/monitor.h"
+#include "lib/page.h"
 #include "prove.h"
 
 #ifndef MADV_POPULATE_WRITE
@@ -112,7 +113,7 @@ static int soft_open(const struct prove *p, struct engine *e, struct invlock_why
 	    fcntl(s->copies[1], F_SETPIPE_SZ, PIPE_BYTES) < 0)
 		return explain(why, -errno, "the soft device cannot make a pipe of %zu KiB: %s",
 			       PIPE_BYTES >> 10, strerror(errno));
-	if (posix_memalign((void **)&s->bounce, 4096, PIPE_BYTES)) {
+	if (posix_memalign((void **)&s->bounce, page_bytes(), PIPE_BYTES)) {
 		s->bounce = NULL;
 		return explain(why, -ENOMEM, "out of memory");
 	}

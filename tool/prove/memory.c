@@ -13,9 +13,10 @@
 
 #include "lib/capability.h"
 #include "lib/monitor/monitor.h"
+#include "lib/page.h"
 #include "prove.h"
 
-#define PAGE		((size_t)sysconf(_SC_PAGESIZE))
+#define PAGE		((size_t)page_bytes())
 #define SLOT		((size_t)16 << 20)	/* address space for each area */
 #define SIDE		((size_t)8 << 20)	/* where area->side begins in the slot */
 #define TAIL		((size_t)1 << 20)	/* makes the munmap() of a whole area take longer */

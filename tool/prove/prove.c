@@ -11,6 +11,7 @@
 #include <time.h>
 
 #include "lib/monitor/monitor.h"
+#include "lib/page.h"
 #include "prove.h"
 #include "tool/tool.h"
 
@@ -234,7 +235,7 @@ static int open_engines(struct prove *p, struct invlock_why *why)
 
 		*e = (struct engine){ .prove = p, .scratch_offset = p->nr_engines * back_bytes };
 		pthread_mutex_init(&e->lock, NULL);
-		if (posix_memalign((void **)&e->back, 4096, back_bytes))
+		if (posix_memalign((void **)&e->back, page_bytes(), back_bytes))
 			err = explain(why, -ENOMEM, "out of memory for %zu bytes", back_bytes);
 		else
 			err = p->device->open(p, e, why);

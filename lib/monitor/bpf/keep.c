@@ -7,7 +7,10 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define KEEP_BYTES	4096UL	/* of the ring; a mapping of this part keeps all of it */
+#include "lib/page.h"
+
+/* of the ring; a mapping of this part keeps all of it */
+#define KEEP_BYTES	page_bytes()
 
 void *keep_open(const int *fds, unsigned int nr)
 {

@@ -14,10 +14,11 @@
 #include "iter.h"
 #include "keep.h"
 #include "lib/monitor/monitor.h"
+#include "lib/page.h"
 #include "bpf.h"
 #include "seat.h"
 
-#define USER_BYTES	((sizeof(struct bpf_user) + 4095) & ~4095UL)
+#define USER_BYTES	page_up(sizeof(struct bpf_user))
 
 /* ---- its maps ---- */
 

@@ -36,6 +36,7 @@
 
 #include "core/invalidate.h"
 #include "lib/monitor/monitor.h"
+#include "lib/page.h"
 #include "uffd.h"
 
 #define MAX_OPEN		16	/* at once, copies in forked children included */
@@ -184,7 +185,7 @@ static void read_limits(struct uffd *u)
 		fclose(f);
 	}
 	u->max_runs = (u32)(max / 2 / MAPS_PER_RUN);
-	u->page = (u64)sysconf(_SC_PAGESIZE);
+	u->page = page_bytes();
 	for (u32 shift = UFFD_MIN_HUGE_SHIFT; shift <= UFFD_MAX_HUGE_SHIFT; shift++) {
 		snprintf(path, sizeof(path), "/sys/kernel/mm/hugepages/hugepages-%llukB",
 			 (1ULL << shift) >> 10);
