@@ -26,6 +26,7 @@ static inline int arm(struct bpf_set *set, u32 index, u64 mm)
 	if (!u || !t || u->state.serial || set->seat[index].mm != mm)
 		return -EINVAL;
 	u->state.index = index;
+	u->state.since = bpf_ktime_get_ns();
 	u->state.serial = port_fetch_add(&set->serial, 1) + 1;
 	port_store_release(&t->mm, mm);
 	port_store_release(&set->mm[index], mm);
@@ -79,6 +80,13 @@ static inline int note_found(struct bpf_user *u, u64 nr)
 	return 0;
 }
 
+/* The first process that says so is the loader: nobody else knows of the set so early. */
+static inline int note_loader(struct bpf_set *set, u32 tgid)
+{
+	port_cmpxchg(&set->loader, 0, (u64)tgid);
+	return 0;
+}
+
 /* The library runs this program in the process for which it asks. */
 SEC("syscall")
 int ask(struct bpf_ask *q)
@@ -103,6 +111,8 @@ int ask(struct bpf_ask *q)
 		return trusted ? cpu_is_unmarked(user_at(index), q->nr) : -EPERM;
 	case BPF_ASK_SEAT_MISSED:
 		return trusted ? note_missed(user_at(index), q->nr, q->total, true) : -EPERM;
+	case BPF_ASK_LOADED:
+		return trusted ? note_loader(set, tgid) : -EPERM;
 	case BPF_ASK_NOTE_MISSED:
 		return note_missed(user_of(mm), q->nr, q->total, trusted);
 	case BPF_ASK_NOTE_FOUND:
@@ -140,6 +150,7 @@ static inline int take_reserved(struct bpf_set *set, u32 index)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	u64 mm = mm_of(task);
+	struct bpf_user *u = user_at(index);
 	struct bpf_tables *t;
 	int err;
 
@@ -147,6 +158,8 @@ static inline int take_reserved(struct bpf_set *set, u32 index)
 	    BPF_SEAT_RESERVED)
 		return -EINVAL;
 	port_store(&set->seat[index].tgid, (u32)task->tgid);
+	if (u)
+		port_store(&u->state.by_daemon, 1);
 	err = seat_mm(index, mm);
 	if (!err)
 		err = arm(set, index, mm);

@@ -52,6 +52,7 @@ enum bpf_what {
 	BPF_ASK_EVICT,		/* close the feed of a seat, and leave the seat */
 	BPF_ASK_SEAT_UNMARKED,	/* UNMARKED, for the feed of a seat */
 	BPF_ASK_SEAT_MISSED,	/* NOTE_MISSED, for the feed of a seat */
+	BPF_ASK_LOADED,		/* this process has loaded the set */
 };
 
 struct bpf_ask {
@@ -129,6 +130,7 @@ struct bpf_set {
 	struct bpf_set_header header;
 	__u64 serial;		/* the serial of the user that was armed last */
 	__u64 closed;		/* not 0: calls may go unseen, so every feed is closed */
+	__u64 loader;		/* tgid of the process that loaded the set; see BPF_ASK_LOADED */
 	__u64 reach;		/* exclusive bound on the distance of a place from its home */
 	struct bpf_place place[BPF_NR_USERS] __attribute__((aligned(64)));
 	__u64 mm[BPF_NR_USERS];		/* armed mms, by seat */
@@ -240,7 +242,8 @@ struct bpf_state {
 	__u32 nr_files;
 	__u32 count_protect;
 	__u32 files_full;	/* the table is full: events of files not in it count */
-	__u32 reserved;
+	__u32 by_daemon;	/* 1: the daemon has given the seat to its process */
+	__u64 since;		/* when the seat was armed; CLOCK_MONOTONIC, nanoseconds */
 	/*
 	 * nr_mapping: running calls that may map a file. nr_unknown: calls whose result could not
 	 * be looked up when they exited. nr_found: how many of these a later scan of all mappings

@@ -295,6 +295,26 @@ static int serve_pass(struct clients *cs, struct client *c, enum daemon_what wha
 	return 0;
 }
 
+/* Root may see each feed, and a user its own. */
+static int serve_list(const struct clients *cs, const struct client *c, u32 from)
+{
+	struct daemon_reply r = {};
+
+	for (u32 i = from; i < NR_CLIENTS && !r.feed.found; i++) {
+		const struct client *other = &cs->client[i];
+
+		if (other->seat < 0 || (c->uid && c->uid != other->uid))
+			continue;
+		r.feed.found = 1;
+		r.feed.nr = i;
+		r.feed.uid = other->uid;
+		r.feed.pid = other->pid;
+		r.feed.err = feed_look(other->maps.user, &r.feed.view);
+	}
+	reply(c, &r, NULL, 0);
+	return 0;
+}
+
 static int serve(struct clients *cs, struct client *c, const struct daemon_request *q,
 		 struct invlock_why *why)
 {
@@ -304,6 +324,8 @@ static int serve(struct clients *cs, struct client *c, const struct daemon_reque
 			       "of invlock: install the same on both sides");
 	if (q->what == DAEMON_OPEN)
 		return serve_open(cs, c, why);
+	if (q->what == DAEMON_LIST)
+		return serve_list(cs, c, q->from);
 	if (c->seat < 0)
 		return explain(why, -ENOTCONN, "this connection has no seat");
 	switch (q->what) {

@@ -113,7 +113,7 @@ static int nobody_tries(void)
 	if (wrong)
 		return wrong;
 	set = progset_of(&other_mm);
-	for (enum bpf_what what = BPF_ASK_CLAIM; what <= BPF_ASK_SEAT_MISSED; what++)
+	for (enum bpf_what what = BPF_ASK_CLAIM; what <= BPF_ASK_LOADED; what++)
 		for (u32 seat = 0; seat < BPF_NR_USERS; seat++)
 			if (what != BPF_ASK_LEAVE && what != BPF_ASK_UNMARKED &&
 			    what != BPF_ASK_NOTE_FOUND && what != BPF_ASK_NOTE_MISSED &&
@@ -267,6 +267,93 @@ static int garbage(void)
 		close(conn);
 	}
 	return 0;
+}
+
+/* What the list of this process's user says. */
+struct listed {
+	struct daemon_feed feed[8];
+	unsigned int nr;
+};
+
+static int note_listed(const struct daemon_feed *feed, void *arg)
+{
+	struct listed *l = arg;
+
+	if (l->nr < 8)
+		l->feed[l->nr] = *feed;
+	l->nr++;
+	return 0;
+}
+
+static const struct listed *list_feeds(void)
+{
+	static struct listed l;
+	struct invlock_why why;
+
+	l.nr = 0;
+	return daemon_list(note_listed, &l, &why) ? NULL : &l;
+}
+
+static const struct daemon_feed *feed_of(const struct listed *l, pid_t pid)
+{
+	for (unsigned int i = 0; l && i < l->nr; i++)
+		if (l->feed[i].pid == pid)
+			return &l->feed[i];
+	return NULL;
+}
+
+/* 0: the only feed that nobody sees is nobody's. */
+static int nobody_lists(void)
+{
+	const struct listed *l;
+
+	become_nobody();
+	l = list_feeds();
+	if (!l)
+		return 1;
+	return l->nr == 1 && l->feed[0].uid == NOBODY ? 0 : 2;
+}
+
+static void become_another(void)
+{
+	become(NOBODY - 1);
+}
+
+TEST(the_daemon_lists_all_feeds_to_root_and_to_a_user_its_own)
+{
+	const struct daemon_feed *f;
+	const struct listed *l;
+	struct other o[2];
+	u64 before;
+
+	daemon_start("");
+	other_start(&o[0], become_nobody);
+	other_start(&o[1], become_another);
+	assert_int_equal(list_feeds()->nr, 0);
+	before = port_now();
+	assert_int_equal(other_do(&o[0], OPEN), 0);
+	assert_int_equal(other_do(&o[1], OPEN), 0);
+	l = list_feeds();
+	assert_non_null(l);
+	assert_int_equal(l->nr, 2);
+	for (int i = 0; i < 2; i++) {
+		f = feed_of(l, o[i].pid);
+		assert_non_null(f);
+		assert_int_equal(f->uid, NOBODY - i);
+		assert_int_equal(f->err, 0);
+		assert_int_equal(f->view.by_daemon, 1);
+		assert_int_equal(f->view.closed, BPF_OPEN);
+		assert_true(f->view.since >= before);
+		assert_true(f->view.since <= port_now());
+	}
+	assert_int_equal(other_do(&o[0], CHANGE), 0);
+	assert_true(feed_of(list_feeds(), o[0].pid)->view.sequence > 0);
+	assert_int_equal(in_child(nobody_lists), 0);
+	assert_int_equal(other_do(&o[0], CLOSE), 0);
+	assert_int_equal(list_feeds()->nr, 1);
+	other_end(&o[0], 0);
+	other_end(&o[1], 0);
+	daemon_end(0);
 }
 
 TEST(a_client_that_sends_garbage_costs_nobody_else_anything)

@@ -69,7 +69,6 @@ static int receive(int conn, struct daemon_reply *reply, int *fds, unsigned int 
 	struct cmsghdr *c;
 	ssize_t got;
 
-	*nr_fds = 0;
 	do {
 		got = recvmsg(conn, &msg, MSG_CMSG_CLOEXEC);
 	} while (got < 0 && errno == EINTR);
@@ -88,16 +87,17 @@ static int receive(int conn, struct daemon_reply *reply, int *fds, unsigned int 
 	return !got ? -ECONNRESET : msg.msg_flags & MSG_CTRUNC ? -EMFILE : -EPROTO;
 }
 
-/* Locks: d->lock, or nobody else knows d yet. */
-static int request_locked(struct daemon *d, enum daemon_what what, struct daemon_reply *reply,
-			  int *fds, unsigned int *nr_fds)
+/* Locks: d->lock, or nobody else knows d yet. @from: for LIST. */
+static int request_from_locked(struct daemon *d, enum daemon_what what, u32 from,
+			       struct daemon_reply *reply, int *fds, unsigned int *nr_fds)
 {
 	struct daemon_request q = {
 		.version = DAEMON_VERSION, .user_bytes = sizeof(struct bpf_user),
-		.ask_bytes = sizeof(struct bpf_ask), .what = what,
+		.ask_bytes = sizeof(struct bpf_ask), .what = what, .from = from,
 	};
 	int err;
 
+	*nr_fds = 0;
 	if (d->mute || !own_fd_is(&d->conn))
 		return -ENOTCONN;
 	if (send(d->conn.fd, &q, sizeof(q), MSG_NOSIGNAL) != sizeof(q))
@@ -107,6 +107,12 @@ static int request_locked(struct daemon *d, enum daemon_what what, struct daemon
 	if (err)
 		d->mute = true;
 	return err ? err : reply->err;
+}
+
+static int request_locked(struct daemon *d, enum daemon_what what, struct daemon_reply *reply,
+			  int *fds, unsigned int *nr_fds)
+{
+	return request_from_locked(d, what, 0, reply, fds, nr_fds);
 }
 
 int daemon_pass(struct daemon *d, enum daemon_what what)
@@ -188,6 +194,48 @@ static int take_seat(struct monitor_bpf_data *data, int sit, struct invlock_why 
 	return 0;
 }
 
+static void daemon_init(struct daemon *d)
+{
+	own_fd_set(&d->conn, -1);
+	pthread_mutex_init(&d->lock, NULL);
+}
+
+static int list(struct daemon *d, int (*each)(const struct daemon_feed *, void *), void *arg,
+		struct invlock_why *why)
+{
+	struct daemon_reply reply = {};
+	int fds[DAEMON_ROOM], err;
+	unsigned int nr;
+
+	for (u32 from = 0;; from = reply.feed.nr + 1) {
+		err = request_from_locked(d, DAEMON_LIST, from, &reply, fds, &nr);
+		close_all(fds, nr);
+		if (!err && reply.feed.found && reply.feed.nr < from)
+			err = -EPROTO;
+		if (err)
+			break;
+		if (!reply.feed.found || each(&reply.feed, arg))
+			return 0;
+	}
+	reply.why.text[sizeof(reply.why.text) - 1] = '\0';
+	return explain(why, err, "the daemon does not list its feeds: %s",
+		       !d->mute && reply.err ? reply.why.text : strerror(-err));
+}
+
+int daemon_list(int (*each)(const struct daemon_feed *, void *), void *arg,
+		struct invlock_why *why)
+{
+	struct daemon d = {};
+	int err;
+
+	daemon_init(&d);
+	err = daemon_connect(&d, why);
+	if (!err)
+		err = list(&d, each, arg, why);
+	own_fd_close(&d.conn);
+	return err;
+}
+
 static struct monitor_bpf_data *new_data(void)
 {
 	struct monitor_bpf_data *data = calloc(1, sizeof(*data));
@@ -198,8 +246,7 @@ static struct monitor_bpf_data *new_data(void)
 		free(d);
 		return NULL;
 	}
-	own_fd_set(&d->conn, -1);
-	pthread_mutex_init(&d->lock, NULL);
+	daemon_init(d);
 	data->daemon = d;
 	data->maps = (struct seat_maps){ -1, -1 };
 	data->set = PROGSET_NONE;

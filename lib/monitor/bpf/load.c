@@ -259,6 +259,14 @@ static int attach(struct invlock_bpf *skel, const struct bpf_set_header *header,
 	return err ? err : invlock_bpf__attach(skel);
 }
 
+/* Nobody finds the set before it is attached. If this fails, nobody learns who has loaded it. */
+static void note_loader(struct invlock_bpf *skel)
+{
+	const struct progset set = { .ask = bpf_program__fd(skel->progs.ask) };
+
+	progset_ask_of(&set, BPF_ASK_LOADED, 0, 0);
+}
+
 /* Bind the programs, seal the maps, and attach the programs. */
 static int bring_up(struct invlock_bpf *skel, struct bpf_set_header *header,
 		    struct invlock_why *why)
@@ -277,6 +285,7 @@ static int bring_up(struct invlock_bpf *skel, struct bpf_set_header *header,
 			close(event);
 		return err;
 	}
+	note_loader(skel);
 	err = attach(skel, header, event);
 	if (err)
 		return explain(why, err, "the kernel does not attach the BPF program: %s (%s)",

@@ -8,14 +8,7 @@
 #include "loader.h"
 #include "progset.h"
 
-#define NR_SETS		16
 #define NR_MAPS		64
-
-/* The sets of which we have seen a link. */
-struct progsets {
-	struct progset set[NR_SETS];
-	unsigned int nr;
-};
 
 static bool progset_add_fd(int *fds, unsigned int *nr, int fd)
 {
@@ -72,7 +65,7 @@ static struct progset *progsets_find(struct progsets *sets, u32 id, bool add)
 	for (unsigned int i = 0; i < sets->nr; i++)
 		if (sets->set[i].id == id)
 			return &sets->set[i];
-	if (!add || sets->nr == NR_SETS)
+	if (!add || sets->nr == PROGSETS_ROOM)
 		return NULL;
 	sets->set[sets->nr] = PROGSET_NONE;
 	sets->set[sets->nr].id = id;
@@ -134,8 +127,7 @@ static bool progsets_add_program(struct progsets *sets, int fd)
 	return true;
 }
 
-/* Return: 0; -errno = we may not ask. A link or program that ends meanwhile is passed over. */
-static int progsets_look(struct progsets *sets)
+int progsets_look(struct progsets *sets)
 {
 	u32 id = 0;
 	int fd;

@@ -51,6 +51,20 @@ struct progset {
 	bool keeps_maps;	/* the daemon's: its users and tables stay open */
 };
 
+#define PROGSETS_ROOM	16
+
+/* The sets of which we have seen a link. */
+struct progsets {
+	struct progset set[PROGSETS_ROOM];
+	unsigned int nr;
+};
+
+/*
+ * Finds the running sets of all builds. Each holds descriptors, so progset_release() is due.
+ * Return: 0; -errno = we may not ask. A link or program that ends meanwhile is passed over.
+ */
+int progsets_look(struct progsets *sets);
+
 /* A set that holds no descriptor. */
 #define PROGSET_NONE	(struct progset){					\
 	.users.fd = -1, .tables.fd = -1, .ask = -1, .scan_calls = -1,		\

@@ -17,6 +17,7 @@
 #include "lib/page.h"
 #include "bpf.h"
 #include "seat.h"
+#include "view.h"
 
 #define USER_BYTES	page_up(sizeof(struct bpf_user))
 
@@ -400,24 +401,9 @@ u64 seat_nr_caught(const struct invlock_mm *mm)
 
 const char *monitor_bpf_closed(const struct invlock_mm *mm)
 {
-	static const char *const reasons[] = {
-		[BPF_OPEN] = NULL,
-		[BPF_CLOSED_GONE] = "the process has ended or has called exec",
-		[BPF_CLOSED_CALLS] = "more calls ran at once than the programs can follow",
-		[BPF_CLOSED_HEAP] = "prctl() moved the heap while other threads ran",
-		[BPF_CLOSED_REQUESTS] = "an io_uring request could not be followed to its end",
-		[BPF_CLOSED_NET] = "the end of a move, or of a removal of huge pages, may go "
-				   "unseen",
-		[BPF_CLOSED_GUARD] = "the kernel skipped a run where the guard expects none: "
-				     "please report this",
-		[BPF_CLOSED_SKIPPED] = "the kernel skipped a run that the guard cannot make up for",
-		[BPF_CLOSED_TRACING] = "kernel.ftrace_enabled was set to 0",
-		[BPF_CLOSED_EVICTED] = "the connection to the daemon has ended",
-	};
 	const struct bpf_user *user = (const struct bpf_user *)mm->il.feed;
-	u64 why = port_load(&user->state.closed);
 
-	return why < sizeof(reasons) / sizeof(reasons[0]) ? reasons[why] : "it is unknown why";
+	return feed_closed_reason(port_load(&user->state.closed));
 }
 
 void seat_describe(const struct invlock_mm *mm, struct invlock_why *ret_how)
