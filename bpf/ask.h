@@ -42,6 +42,7 @@ static inline int arm(struct bpf_set *set, u32 index, u64 mm)
 		return -ENODEV;
 	/*
 	 * Other threads may be removing pages already, as by truncating a file that is mapped here.
+	 * Either net_gather() finds us, or we find that the kernel has counted the removal.
 	 */
 	if (set->header.net) {
 		user_doubts(u, 1);

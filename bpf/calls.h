@@ -13,7 +13,10 @@
  */
 const volatile bool guarded;
 
-/* What the library must know of the machine for which the programs are compiled. */
+/* The library sets this, too. A machine with one size of pages does not read it. */
+const volatile u32 page_shift = 12;
+
+/* What the machine for which the programs are compiled tells the library: see bpf/arch_*.h. */
 const volatile bool guard_is_possible = GUARD_IS_POSSIBLE;
 
 static inline struct bpf_call *call_at(const struct bpf_user *u, struct bpf_tables *t, u32 place)

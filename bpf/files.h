@@ -82,7 +82,7 @@ __noinline int file_mapped(struct bpf_user *u, u64 mapping, u64 start, u64 end, 
 		return 0;
 	word = filter_of(set, mapping, &bit);
 	if (!(port_load(word) & bit))
-		__sync_fetch_and_or(word, bit);
+		port_fetch_or(word, bit);
 	f = file_of(u, mapping, true);
 	if (!f) {
 		/* The table is full: from now on, events of all files count. */
@@ -145,16 +145,17 @@ static inline u64 folio_pages(struct folio *folio)
 
 /*
  * Is each file that this mm maps in the table? Ask this before reading the table: a call that maps
- * a file first adds to the table, then to nr_unknown, and leaves nr_mapping last.
+ * a file first adds to the table, then to nr_unknown, and leaves nr_mapping last. Each load is an
+ * acquire, so that they and the reading of the table happen in the opposite order.
  */
 static inline bool files_known(const struct bpf_user *u)
 {
 	u64 found;
 
-	if (port_load(&u->state.nr_mapping))
+	if (port_load_acquire(&u->state.nr_mapping))
 		return false;
-	found = port_load(&u->state.nr_found);
-	return port_load(&u->state.nr_unknown) == found;
+	found = port_load_acquire(&u->state.nr_found);
+	return port_load_acquire(&u->state.nr_unknown) == found;
 }
 
 /*

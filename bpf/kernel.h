@@ -263,6 +263,8 @@ struct bpf_iter__task_vma {
 #define PF_KTHREAD		0x00200000
 #define HUGETLBFS_MAGIC		0x958458f6
 
+extern const volatile u32 page_shift;
+
 #include BPF_ARCH_H
 
 #define VM_PAGE_SIZE		(1ULL << VM_PAGE_SHIFT)

@@ -323,8 +323,11 @@ static __noinline int finish_caught(struct bpf_user *u, u64 tlb)
 SEC("?fexit/tlb_gather_mmu")
 int BPF_PROG(net_gather, struct mmu_gather *tlb, struct mm_struct *mm)
 {
-	struct bpf_user *u = user_of(number_of(mm));
+	struct bpf_user *u;
 
+	/* Between the kernel's count and our look for a user: pairs with arm(). */
+	port_full_barrier();
+	u = user_of(number_of(mm));
 	if (likely(!u || is_marked(u)))
 		return 0;
 	return catch_unknown(u, number_of(tlb), NET_GATHER);
@@ -335,6 +338,8 @@ int BPF_PROG(net_finish, struct mmu_gather *tlb)
 {
 	struct bpf_user *u = user_of(number_of(tlb->mm));
 
+	/* Between the kernel's count and our look at doubtful: pairs with doubt(). */
+	port_full_barrier();
 	if (likely(!u || (!port_load(&u->state.nr_gathers) && !port_load(&u->state.doubtful))))
 		return 0;
 	return finish_caught(u, number_of(tlb));

@@ -28,15 +28,54 @@ typedef _Bool bool;
 
 /*
  * BPF of this generation has no acquire and no release, but its loads and stores become the
- * machine's own, one for one and in this order, and on x86 these are both.
+ * machine's own, one for one and in this order. On x86 these are both, and every atomic operation
+ * is a full barrier there.
  */
-#ifndef __TARGET_ARCH_x86
-#error "port_bpf.h: a plain load and store order nothing on this machine"
-#endif
+#if defined(__TARGET_ARCH_x86)
 #define port_load_acquire(p)		port_load(p)
 #define port_store_release(p, v)	port_store(p, v)
-
 #define port_fetch_add(p, v)		__sync_fetch_and_add(p, v)
+#define port_fetch_or(p, v)		__sync_fetch_and_or(p, v)
+#define port_full_barrier()		((void)0)	/* only ever follows an atomic operation */
+
+/*
+ * arm64 reorders loads and stores. In BPF only an atomic operation that fetches is a full barrier,
+ * and the compiler drops a fetch whose result is not used, so each result is used here.
+ */
+#elif defined(__TARGET_ARCH_arm64)
+#define port_used(value)						\
+({									\
+	__typeof__(value) __used = (value);				\
+									\
+	__asm__ volatile("" : "+r"(__used) : : "memory");		\
+	__used;								\
+})
+#define port_fetch_add(p, v)		port_used(__sync_fetch_and_add(p, v))
+#define port_fetch_or(p, v)		port_used(__sync_fetch_and_or(p, v))
+
+static inline void port_full_barrier(void)
+{
+	u64 nothing = 0;
+
+	port_fetch_add(&nothing, 1);
+}
+
+#define port_load_acquire(p)						\
+({									\
+	__typeof__(*(p)) __loaded = port_load(p);			\
+									\
+	port_full_barrier();						\
+	__loaded;							\
+})
+#define port_store_release(p, v)					\
+do {									\
+	port_full_barrier();						\
+	port_store(p, v);						\
+} while (0)
+#else
+#error "port_bpf.h: what orders loads and stores on this machine?"
+#endif
+
 #define port_cmpxchg(p, old, new)	__sync_val_compare_and_swap(p, old, new)
 
 #define likely(x)	__builtin_expect(!!(x), 1)

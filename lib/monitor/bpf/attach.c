@@ -79,8 +79,8 @@ static int look_for(struct functions *f, struct invlock_why *why)
 }
 
 /*
- * Return: 1 = the kernel has all functions whose names begin with the prefix; 0 = it has none of
- * them; -1 = it has some of them.
+ * Of our functions whose names begin with the prefix, does the kernel have all (1), none (0), or
+ * some (-1)?
  */
 static int all_or_none(const struct functions *f, const char *prefix)
 {
@@ -126,7 +126,9 @@ static int check(struct functions *f, bool *ret_preemptible, struct invlock_why 
 
 	if (err)
 		return err;
+	/* Of each pair one is for other machines: none of its functions is among ours. */
 	if (all_or_none(f, "__x64_") != 1 || all_or_none(f, "__ia32_") < 0 ||
+	    all_or_none(f, "__arm64_sys_") != 1 || all_or_none(f, "__arm64_compat_") < 0 ||
 	    !find(f, "proc_dointvec")->found)
 		return explain(why, -EOPNOTSUPP,
 			       "this kernel's functions are not those that are known");

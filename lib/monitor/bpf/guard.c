@@ -13,6 +13,7 @@
 
 #include "lib/monitor/monitor.h"
 #include "iter.h"
+#include "invlock.skel.h"
 #include "probe.skel.h"
 
 #define AWAIT_NS	2000000000ULL
@@ -71,12 +72,16 @@ bool guard_is_temporary(const struct bpf_program *prog)
 	return has_name(prog, "find_programs");
 }
 
-void guard_choose(struct bpf_object *obj)
+int guard_choose(struct invlock_bpf *skel, struct invlock_why *why)
 {
-	static const char *const names[] = { "task_leaves", "look", "find_programs" };
-
-	for (unsigned int i = 0; i < sizeof(names) / sizeof(*names); i++)
-		bpf_program__set_autoload(bpf_object__find_program_by_name(obj, names[i]), true);
+	if (!skel->rodata->guard_is_possible)
+		return explain(why, -EOPNOTSUPP, "this kernel may preempt the programs, and on "
+			       "this architecture they cannot see when that hides a call");
+	bpf_program__set_autoload(skel->progs.task_leaves, true);
+	bpf_program__set_autoload(skel->progs.look, true);
+	bpf_program__set_autoload(skel->progs.find_programs, true);
+	skel->rodata->guarded = true;
+	return 0;
 }
 
 static enum bpf_role role_of(const struct bpf_program *prog)

@@ -9,6 +9,7 @@
 #include <invlock/mm.h>
 #include "progset.h"
 
+struct invlock_bpf;
 struct bpf_program;
 struct bpf_link;
 
@@ -22,9 +23,12 @@ bool guard_tracepoints_preemptible(void);
 
 /**
  * guard_choose() - load the guard with the other programs
- * @obj: opened, not loaded
+ * @skel: opened, not loaded
+ * @why: filled on error
+ *
+ * Return: 0; -EOPNOTSUPP = no guard is possible on this architecture.
  */
-void guard_choose(struct bpf_object *obj);
+int guard_choose(struct invlock_bpf *skel, struct invlock_why *why);
 
 /**
  * guard_prepare() - tell the guard which programs it watches, and where the kernel counts their

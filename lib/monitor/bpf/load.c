@@ -310,10 +310,11 @@ static int load_at(struct progset *set, struct bpf_set_header *header, struct in
 		err = net_choose(skel->obj, why);
 	if (err)
 		goto destroy;
-	if (header->guard == BPF_GUARD_ON) {
-		guard_choose(skel->obj);
-		skel->rodata->guarded = true;
-	}
+	if (header->guard == BPF_GUARD_ON)
+		err = guard_choose(skel, why);
+	if (err)
+		goto destroy;
+	skel->rodata->page_shift = (u32)__builtin_ctzl((unsigned long)sysconf(_SC_PAGESIZE));
 	choose_links(skel);
 	err = invlock_bpf__load(skel);
 	if (err) {

@@ -1,0 +1,43 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""test_atomics.py X86-OBJECT ARM64-OBJECT - what the compiler made of the BPF programs' atomics
+
+On arm64 an atomic operation of BPF orders nothing unless it fetches the old value, and the compiler
+drops a fetch whose result is not used. core/port_bpf.h keeps it from that. On x86 every atomic
+operation is a full barrier.
+"""
+import re
+import shutil
+import subprocess
+import sys
+
+import tap
+
+UNORDERED = re.compile(r'lock \*\(u\d+ \*\)\(')
+ORDERED = re.compile(r'atomic_fetch_|cmpxchg_|xchg_')
+
+
+def count(path):
+    """The numbers of atomic operations of an object that order nothing, and of the others."""
+    objdump = shutil.which('llvm-objdump') or shutil.which('llvm-objdump-14')
+    if not objdump:
+        raise tap.Skip('llvm-objdump is not installed')
+    lines = subprocess.run([objdump, '-d', path], check=True, capture_output=True,
+                           text=True).stdout.splitlines()
+    return sum(bool(UNORDERED.search(line)) for line in lines), \
+        sum(bool(ORDERED.search(line)) for line in lines)
+
+
+def every_atomic_operation_for_arm64_is_a_full_barrier():
+    unordered, ordered = count(sys.argv[2])
+    assert unordered == 0, unordered
+    assert ordered > 100, ordered
+
+
+def an_operation_that_orders_nothing_would_be_seen():
+    unordered, ordered = count(sys.argv[1])
+    assert unordered > 10 and ordered > 10, (unordered, ordered)
+
+
+tap.run([every_atomic_operation_for_arm64_is_a_full_barrier,
+         an_operation_that_orders_nothing_would_be_seen])
