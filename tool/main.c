@@ -17,6 +17,8 @@ static const struct command commands[] = {
 	  cmd_doctor },
 	{ "invlock prove", "do direct I/O while the memory map changes, and count stale data",
 	  cmd_prove },
+	{ "invlock ps", "list who has a feed on this machine, and measure what a call costs",
+	  cmd_ps },
 };
 
 #define NR_COMMANDS	(sizeof(commands) / sizeof(commands[0]))

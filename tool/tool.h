@@ -12,5 +12,6 @@ enum {
 
 int cmd_doctor(int argc, char **argv);
 int cmd_prove(int argc, char **argv);
+int cmd_ps(int argc, char **argv);
 
 #endif /* INVLOCK_TOOL_TOOL_H */

@@ -337,6 +337,9 @@ TEST(the_manual_page_has_every_option)
 	RUN(AS_WE_ARE, "prove", "--help");
 	assert_int_equal(ran.code, 0);
 	is_on_the_page(page);
+	RUN(AS_WE_ARE, "ps", "--help");
+	assert_int_equal(ran.code, 0);
+	is_on_the_page(page);
 }
 
 TEST(without_privilege_bpf_gives_its_reason_and_the_answer_is_no)

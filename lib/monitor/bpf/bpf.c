@@ -102,6 +102,8 @@ static int sit(struct monitor_bpf_data *data, struct invlock_why *why)
 		     monitor_bpf_options.count_protect;
 	int err = progset_join(&data->set, object, &data->maps), turn;
 
+	if (err && monitor_bpf_options.only_join)
+		return explain(why, err, "no set of programs runs that has a seat for us");
 	/* A process that may not look for others' sets has nothing to wait for. */
 	if (err == -EPERM)
 		return sit_in_own(data, object, why);

@@ -15,6 +15,7 @@
  * @count_protect: mprotect counts as an invalidation, too (INVLOCK_KIND_PROTECT)
  * @tracepoints: attach nothing at the functions of calls, even where that is possible
  * @guard: load the guard at tracepoints even where it is not needed
+ * @only_join: load no set: the open fails unless one runs that has a seat for this process
  */
 struct monitor_bpf_options {
 	unsigned int nr_calls;
@@ -23,6 +24,7 @@ struct monitor_bpf_options {
 	bool count_protect;
 	bool tracepoints;
 	bool guard;
+	bool only_join;
 };
 
 extern struct monitor_bpf_options monitor_bpf_options;
