@@ -378,6 +378,12 @@ void mm_unwatch(struct invlock_mm *mm, u64 start, u64 end)
 		mm->monitor->unwatch(mm, start, end);
 }
 
+void mm_release(struct invlock_mm *mm, u64 start, u64 end)
+{
+	if (mm->monitor->release)
+		mm->monitor->release(mm, start, end);
+}
+
 void mm_note_missed(const struct invlock_mm *mm)
 {
 	int old_state;

@@ -75,6 +75,9 @@ bool mm_has_to_watch(const struct invlock_mm *mm);
 int mm_watch(struct invlock_mm *mm, u64 start, u64 end, struct look *ret_look);
 void mm_unwatch(struct invlock_mm *mm, u64 start, u64 end);
 
+/* Give back to the kernel what it watches in a range and nobody needs: monitor.h, @release. */
+void mm_release(struct invlock_mm *mm, u64 start, u64 end);
+
 /* let the monitor find out whether it missed something; see struct monitor */
 void mm_note_missed(const struct invlock_mm *mm);
 

@@ -266,6 +266,7 @@ int invlock_cache_drop(struct invlock_cache *cache, const void *addr, size_t len
 	drop_overlaps(&d, start, end);
 	cache_unlock(cache);
 	cache_bury(cache);
+	mm_release(cache->mm, start, end);
 	pthread_setcancelstate(old_state, NULL);
 	return d.nr;
 }

@@ -2,8 +2,6 @@
 #include "look.h"
 
 #include <errno.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include "mapping.h"
 #include "monitor.h"
@@ -18,12 +16,6 @@ int look_error(enum mapped mapped)
 	default:
 		return -EMEDIUMTYPE;
 	}
-}
-
-/* close() of libc is a cancellation point: call the kernel directly. */
-static void close_maps(int maps)
-{
-	syscall(SYS_close, maps);
 }
 
 static enum mapped refuse(struct look *look, enum mapped mapped, u64 start, u64 end)
@@ -50,7 +42,7 @@ enum mapped look_at_maps(u64 start, u64 end, struct look *ret_look)
 			mapped = refuse(ret_look, m.shared ? MAPPED_SHARED : MAPPED_PRIVATE_FILE,
 					m.start, m.end);
 	}
-	close_maps(maps);
+	mappings_close(maps);
 	return mapped;
 }
 
@@ -83,7 +75,7 @@ int look_explain(const struct look *look, const char *monitor, struct invlock_wh
 	if (maps >= 0) {
 		if (mapping_find(maps, look->start, &m))
 			m.name[0] = '\0';
-		close_maps(maps);
+		mappings_close(maps);
 	}
 	return explain(why, err, "%#llx-%#llx (%s) %s, and monitor %s would not surely see it; use "
 		       "it unregistered, or copy through memory from malloc()",

@@ -20,12 +20,17 @@ struct query {
 #define QUERY_IOCTL	_IOWR('f', 17, struct query)
 #define QUERY_SHARED	8u
 
-/* open() and read() of libc are cancellation points: call the kernel directly. */
+/* open(), close() and read() of libc are cancellation points: call the kernel directly. */
 int mappings_open(void)
 {
 	long fd = syscall(SYS_openat, AT_FDCWD, "/proc/self/maps", O_RDONLY | O_CLOEXEC);
 
 	return fd < 0 ? -errno : (int)fd;
+}
+
+void mappings_close(int maps)
+{
+	syscall(SYS_close, maps);
 }
 
 static int query(int maps, u64 addr, struct mapping *ret, bool named)

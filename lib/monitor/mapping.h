@@ -17,6 +17,7 @@ struct mapping {
 
 /* Return: a descriptor of /proc/self/maps, which the caller closes; or -errno. Calls no malloc. */
 int mappings_open(void);
+void mappings_close(int maps);
 
 /* Return: 0; -ENOENT = nothing is mapped there; another -errno. Calls no malloc. */
 int mapping_find(int maps, u64 addr, struct mapping *ret);

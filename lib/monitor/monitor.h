@@ -45,6 +45,8 @@
  *	machine?
  * @unwatch: NULL = nothing to do. Undoes one @watch when a translation is dropped; watches of
  *	overlapping ranges are counted
+ * @release: NULL = nothing to do. @unwatch may leave the kernel watching what nobody needs any
+ *	more, since that is faster. This gives back what is left of it in a range
  */
 struct monitor {
 	const char *name;
@@ -60,6 +62,7 @@ struct monitor {
 	int (*look)(const struct invlock_mm *mm, u64 start, u64 end, struct look *ret_look);
 	int (*watch)(struct invlock_mm *mm, u64 start, u64 end);
 	void (*unwatch)(struct invlock_mm *mm, u64 start, u64 end);
+	void (*release)(struct invlock_mm *mm, u64 start, u64 end);
 	int (*note_missed)(const struct invlock_mm *mm);
 	u64 (*nr_caught)(const struct invlock_mm *mm);
 	void (*describe)(const struct invlock_mm *mm, struct invlock_why *ret_how);

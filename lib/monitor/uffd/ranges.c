@@ -24,6 +24,13 @@ void ranges_free(struct ranges *r)
 	munmap(r->edges, r->capacity * sizeof(struct edge));
 }
 
+void ranges_clear(struct ranges *r)
+{
+	r->edges[0] = (struct edge){};
+	r->nr_used = 1;
+	r->free = r->nr_runs = 0;
+}
+
 static bool reserve(struct ranges *r, u32 nr)
 {
 	size_t bytes = r->capacity * sizeof(struct edge);

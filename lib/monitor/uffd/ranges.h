@@ -36,6 +36,9 @@ struct gap {
 int ranges_init(struct ranges *r);
 void ranges_free(struct ranges *r);
 
+/* remove every range */
+void ranges_clear(struct ranges *r);
+
 /* count [start, end) once more; -ENOMEM, and then nothing has changed */
 int ranges_add(struct ranges *r, u64 start, u64 end);
 

@@ -118,17 +118,6 @@ static void release_quarantined(struct uffd *u)
 	}
 }
 
-/*
- * A mapping that moves takes its registration along to an address that nobody has asked to watch.
- * We remove the registration while the range is marked: a reader that samples later watches the
- * range anew, and one that has sampled before collides.
- */
-static void unwatch_moved(struct uffd *u, u64 to, u64 len)
-{
-	uffd_unregister(u, to, to + len);
-	invlock_inv_end(&u->il, to, to + len);
-}
-
 static void feed_message(struct uffd *u, const struct uffd_msg *m)
 {
 	switch (m->event) {
@@ -141,9 +130,8 @@ static void feed_message(struct uffd *u, const struct uffd_msg *m)
 	case UFFD_EVENT_REMAP:
 		mark(u, m->arg.remap.from, m->arg.remap.from + m->arg.remap.len,
 		     INVLOCK_KIND_REMAP_FROM);
-		/* ended by unwatch_moved() */
-		invlock_inv_start(&u->il, m->arg.remap.to, m->arg.remap.to + m->arg.remap.len,
-				  INVLOCK_KIND_REMAP_TO, 0, port_now());
+		mark(u, m->arg.remap.to, m->arg.remap.to + m->arg.remap.len,
+		     INVLOCK_KIND_REMAP_TO);
 		break;
 	default:
 		/* We did not ask for this event: it may announce a change that is yet to come. */
@@ -162,10 +150,6 @@ static void take_events(struct uffd *u)
 	for (ssize_t i = 0; i < nr; i++)
 		feed_message(u, &messages[i]);
 	port_fetch_add(&u->thread->reading, -1u);
-	/* This takes longer for larger ranges, so let the readers go first: `reading` is down. */
-	for (ssize_t i = 0; i < nr; i++)
-		if (messages[i].event == UFFD_EVENT_REMAP)
-			unwatch_moved(u, messages[i].arg.remap.to, messages[i].arg.remap.len);
 }
 
 /*

@@ -176,7 +176,6 @@ close_files:
 static void read_limits(struct uffd *u)
 {
 	unsigned long max = DEFAULT_MAX_MAPS;
-	char path[80];
 	FILE *f = fopen("/proc/sys/vm/max_map_count", "re");
 
 	if (f) {
@@ -186,12 +185,7 @@ static void read_limits(struct uffd *u)
 	}
 	u->max_runs = (u32)(max / 2 / MAPS_PER_RUN);
 	u->page = page_bytes();
-	for (u32 shift = UFFD_MIN_HUGE_SHIFT; shift <= UFFD_MAX_HUGE_SHIFT; shift++) {
-		snprintf(path, sizeof(path), "/sys/kernel/mm/hugepages/hugepages-%llukB",
-			 (1ULL << shift) >> 10);
-		if (!access(path, F_OK))
-			u->huge |= 1ULL << shift;
-	}
+	u->top = uffd_top(u);
 }
 
 static int add_tls(struct dl_phdr_info *info, __attribute__((unused)) size_t size, void *bytes)
@@ -211,12 +205,6 @@ static size_t stack_bytes(const struct uffd *u)
 	return (bytes + u->page - 1) & -u->page;
 }
 
-/* the stack ends with three pages that at_map_limit() splits */
-static size_t stack_mapping(const struct uffd *u)
-{
-	return u->stack_bytes + 3 * u->page;
-}
-
 static int map_memory(struct uffd *u, struct invlock_mm *mm, struct invlock_why *why)
 {
 	u64 bytes = invlock_feed_bytes(INVLOCK_NR_WORDS, INVLOCK_NR_EVENTS);
@@ -225,17 +213,16 @@ static int map_memory(struct uffd *u, struct invlock_mm *mm, struct invlock_why 
 	if (!feed)
 		goto no_memory;
 	u->stack_bytes = stack_bytes(u);
-	u->stack = map_wiped_on_fork(stack_mapping(u));
+	u->stack = map_wiped_on_fork(u->stack_bytes);
 	if (!u->stack)
 		goto unmap_feed;
 	if (ranges_init(&u->ranges))
 		goto unmap_stack;
-	mprotect((u8 *)u->stack + u->stack_bytes, 3 * u->page, PROT_NONE);
 	/*
 	 * Only our own first page shall be wiped. The libc keeps its list of threads in their
 	 * stacks, and a child's libc walks that list.
 	 */
-	madvise((u8 *)u->stack + u->page, stack_mapping(u) - u->page, MADV_KEEPONFORK);
+	madvise((u8 *)u->stack + u->page, u->stack_bytes - u->page, MADV_KEEPONFORK);
 	/* the thread must not wait for memory; a limit on locked memory costs speed alone */
 	memset(u->stack, 0, u->stack_bytes);
 	mlock(u->stack, u->stack_bytes);
@@ -251,7 +238,7 @@ static int map_memory(struct uffd *u, struct invlock_mm *mm, struct invlock_why 
 	return 0;
 
 unmap_stack:
-	munmap(u->stack, stack_mapping(u));
+	munmap(u->stack, u->stack_bytes);
 unmap_feed:
 	munmap(feed, bytes);
 no_memory:
@@ -262,7 +249,7 @@ no_memory:
 static void unmap_memory(struct uffd *u, struct invlock_mm *mm)
 {
 	ranges_free(&u->ranges);
-	munmap(u->stack, stack_mapping(u));
+	munmap(u->stack, u->stack_bytes);
 	munmap(mm->il.feed, mm->feed_bytes);
 }
 
@@ -282,7 +269,6 @@ static int start_thread(struct uffd *u, struct invlock_why *why)
 	/* Call every function of the thread once, here, where the linker may take its time. */
 	port_now();
 	mprotect(u->stack, u->page, PROT_READ | PROT_WRITE);
-	uffd_unregister(u, 0, u->page);
 	uffd_probe(u);
 	uffd_turn(u, false);
 
@@ -307,12 +293,12 @@ static int uffd_open(struct invlock_mm *mm, struct invlock_why *why)
 
 	if (!u)
 		return explain(why, -ENOMEM, "out of memory");
-	read_limits(u);
 	pthread_mutex_init(&u->lock, NULL);
 	u->uffd.fd = u->ear.fd = u->bell.fd = u->pagemap.fd = -1;
 	err = open_files(u, why);
 	if (err)
 		goto free_uffd;
+	read_limits(u);
 	err = map_memory(u, mm, why);
 	if (err)
 		goto close_files;
@@ -402,4 +388,5 @@ const struct monitor monitor_uffd = {
 	.look = look,
 	.watch = uffd_watch,
 	.unwatch = uffd_unwatch,
+	.release = uffd_release,
 };

@@ -36,8 +36,6 @@ struct uffd_thread {
 };
 
 #define UFFD_STACK_BYTES	(256UL << 10)	/* and room for the program's static TLS */
-#define UFFD_MIN_HUGE_SHIFT	16
-#define UFFD_MAX_HUGE_SHIFT	34
 
 struct uffd {
 	struct invlock il;	/* the mm's; like every member without a guard, constant */
@@ -46,12 +44,12 @@ struct uffd {
 	struct own_fd bell;	/* the other end of that pipe */
 	struct own_fd pagemap;	/* /proc/self/pagemap */
 	u64 page;
-	u64 huge;		/* bit k: there are huge pages of 2^k bytes */
+	u64 top;		/* the end of the addresses that a program can have */
 	u32 max_runs;
 	bool stop;		/* the thread is to end */
 	pthread_t id;
-	void *stack;		/* thread and its stack, and three pages to try the map limit */
-	size_t stack_bytes;	/* without those three */
+	void *stack;		/* thread and its stack */
+	size_t stack_bytes;
 	struct uffd_thread *thread;
 	pthread_mutex_t lock;	/* guards ranges; never taken by the thread */
 	struct ranges ranges;
@@ -64,12 +62,15 @@ struct uffd {
 enum uffd_probe { UFFD_CALM, UFFD_CHANGING, UFFD_GONE };
 enum uffd_probe uffd_probe(const struct uffd *u);
 
-/* UFFDIO_UNREGISTER. On an error the range stays watched, which does no harm. */
-void uffd_unregister(const struct uffd *u, u64 start, u64 end);
-
 int uffd_watch(struct invlock_mm *mm, u64 start, u64 end);
 void uffd_unwatch(struct invlock_mm *mm, u64 start, u64 end);
 void uffd_unwatch_all(struct uffd *u);
+
+/* give back the mappings of the range in which nothing is watched */
+void uffd_release(struct invlock_mm *mm, u64 start, u64 end);
+
+/* u->top */
+u64 uffd_top(const struct uffd *u);
 
 /* one turn of the thread, which waits for something to do if @wait; false = stop */
 bool uffd_turn(struct uffd *u, bool wait);
