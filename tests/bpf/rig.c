@@ -154,18 +154,6 @@ struct bpf_state monitor_state(const struct invlock_mm *mm)
 	return state;
 }
 
-long int80(long nr, long a, long b, long c, long d, long e, long f)
-{
-	long ret;
-
-	/* rbp holds the sixth argument; with -fPIC the compiler may not lend rbx */
-	__asm__ volatile("push %%rbp\n\tmov %[f], %%rbp\n\tint $0x80\n\tpop %%rbp"
-			 : "=a"(ret)
-			 : "a"(nr), "b"(a), "c"(b), "d"(c), "S"(d), "D"(e), [f] "r"(f)
-			 : "memory", "r8", "r9", "r10", "r11");
-	return (int)ret;
-}
-
 int hold_discards(char *at, size_t len)
 {
 	struct uffdio_api api = { .api = UFFD_API, .features = UFFD_FEATURE_EVENT_REMOVE };

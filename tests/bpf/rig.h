@@ -9,6 +9,7 @@
 #ifndef INVLOCK_TESTS_BPF_RIG_H
 #define INVLOCK_TESTS_BPF_RIG_H
 
+#include "tests/arch.h"
 #include "tests/test.h"
 #include <errno.h>
 #include <sys/mman.h>
@@ -63,7 +64,6 @@ void expect_open(const struct invlock_mm *mm);
 struct bpf_state monitor_state(const struct invlock_mm *mm);
 
 /* Makes an i386 system call from 64-bit code. */
-long int80(long nr, long a, long b, long c, long d, long e, long f);
 
 /* The set of programs that @mm uses: the first member of the monitor's data. */
 static inline const struct progset *progset_of(const struct invlock_mm *mm)

@@ -184,29 +184,30 @@ static const struct way {
 	long (*change)(char *victim);
 	void (*prepare)(char *victim);
 	bool new_kernels;	/* may fail with EINVAL on older ones */
+	bool i386;		/* a call as i386 programs make them */
 	bool wide;		/* its arguments lie in memory, so everything becomes stale */
 } ways[] = {
 	{ "munmap", INVLOCK_KIND_UNMAP, libc_munmap },
 	{ "munmap, syscall()", INVLOCK_KIND_UNMAP, raw_munmap },
-	{ "munmap, int 0x80", INVLOCK_KIND_UNMAP, i386_munmap },
+	{ "munmap, int 0x80", INVLOCK_KIND_UNMAP, i386_munmap, .i386 = true },
 	{ "munmap of the last page", INVLOCK_KIND_UNMAP, last_page },
 	{ "munmap of a page and one byte", INVLOCK_KIND_UNMAP, odd_length },
 	{ "MAP_FIXED", INVLOCK_KIND_FIXED, libc_fixed },
 	{ "MAP_FIXED, syscall()", INVLOCK_KIND_FIXED, raw_fixed },
-	{ "MAP_FIXED, int 0x80", INVLOCK_KIND_FIXED, i386_fixed },
+	{ "MAP_FIXED, int 0x80", INVLOCK_KIND_FIXED, i386_fixed, .i386 = true },
 	{ "MAP_FIXED, old mmap, int 0x80", INVLOCK_KIND_FIXED, i386_old_fixed, other_there,
-	  .wide = true },
+	  .i386 = true, .wide = true },
 	{ "mremap away", INVLOCK_KIND_REMAP_FROM, remap_away },
 	{ "mremap that grows and moves", INVLOCK_KIND_REMAP_FROM, remap_grow },
 	{ "mremap that shrinks", INVLOCK_KIND_REMAP_FROM, remap_shrink },
 	{ "mremap DONTUNMAP", INVLOCK_KIND_REMAP_FROM, remap_leave },
 	{ "mremap away, syscall()", INVLOCK_KIND_REMAP_FROM, raw_remap_away },
-	{ "mremap away, int 0x80", INVLOCK_KIND_REMAP_FROM, i386_remap_away },
+	{ "mremap away, int 0x80", INVLOCK_KIND_REMAP_FROM, i386_remap_away, .i386 = true },
 	{ "mremap onto", INVLOCK_KIND_REMAP_TO, remap_onto, other_there },
 	{ "mremap onto, syscall()", INVLOCK_KIND_REMAP_TO, raw_remap_onto, other_there },
 	{ "DONTNEED", INVLOCK_KIND_DISCARD, dontneed },
 	{ "DONTNEED, syscall()", INVLOCK_KIND_DISCARD, raw_dontneed },
-	{ "DONTNEED, int 0x80", INVLOCK_KIND_DISCARD, i386_dontneed },
+	{ "DONTNEED, int 0x80", INVLOCK_KIND_DISCARD, i386_dontneed, .i386 = true },
 	{ "DONTNEED_LOCKED", INVLOCK_KIND_DISCARD, dontneed_locked },
 	{ "FREE", INVLOCK_KIND_FREE, free_lazily },
 	{ "REMOVE", INVLOCK_KIND_REMOVE, remove_pages, shared_there },
@@ -214,10 +215,10 @@ static const struct way {
 	{ "process_madvise of ourselves", INVLOCK_KIND_DISCARD, advise_self, NULL, true,
 	  .wide = true },
 	{ "shmdt", INVLOCK_KIND_SHMDT, detach, shm_there },
-	{ "shmdt, int 0x80", INVLOCK_KIND_SHMDT, i386_detach, shm_there },
-	{ "shmdt, ipc, int 0x80", INVLOCK_KIND_SHMDT, i386_ipc_detach, shm_there },
+	{ "shmdt, int 0x80", INVLOCK_KIND_SHMDT, i386_detach, shm_there, .i386 = true },
+	{ "shmdt, ipc, int 0x80", INVLOCK_KIND_SHMDT, i386_ipc_detach, shm_there, .i386 = true },
 	{ "shmat SHM_REMAP", INVLOCK_KIND_SHM_REMAP, attach_over },
-	{ "shmat SHM_REMAP, int 0x80", INVLOCK_KIND_SHM_REMAP, i386_attach_over },
+	{ "shmat SHM_REMAP, int 0x80", INVLOCK_KIND_SHM_REMAP, i386_attach_over, .i386 = true },
 	{ "remap_file_pages", INVLOCK_KIND_REORDER, reorder, shared_there },
 };
 
@@ -263,7 +264,8 @@ TEST(each_call_makes_its_own_range_stale_and_not_the_rest_of_its_stripe)
 {
 	monitor_open(&mm);
 	for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++)
-		check_way(&ways[i]);
+		if (HAS_I386_CALLS || !ways[i].i386)
+			check_way(&ways[i]);
 	monitor_close(&mm);
 	mm.data = NULL;
 }

@@ -330,7 +330,7 @@ TEST(process_madvise_makes_everything_stale_whatever_its_vector_says)
  */
 static int debug(pid_t child)
 {
-	struct user_regs_struct regs;
+	struct __ptrace_syscall_info info;
 	int status;
 
 	if (ptrace(PTRACE_ATTACH, child, 0, 0) || waitpid(child, &status, 0) != child)
@@ -346,11 +346,13 @@ static int debug(pid_t child)
 		if (signal != (SIGTRAP | 0x80))
 			continue;
 		signal = 0;
-		ptrace(PTRACE_GETREGS, child, 0, &regs);
-		if (regs.orig_rax != SYS_munmap || regs.rdi != (uintptr_t)stripe + BYSTANDER)
+		if (ptrace(PTRACE_GET_SYSCALL_INFO, child, sizeof(info), &info) <= 0)
+			return 1;
+		if (info.op != PTRACE_SYSCALL_INFO_ENTRY || info.entry.nr != SYS_munmap ||
+		    info.entry.args[0] != (uintptr_t)stripe + BYSTANDER)
 			continue;
-		regs.rdi = (uintptr_t)stripe + VICTIM;
-		ptrace(PTRACE_SETREGS, child, 0, &regs);
+		if (change_argument(child, (uintptr_t)stripe + VICTIM))
+			return 1;
 		return ptrace(PTRACE_DETACH, child, 0, 0) ? 1 : 0;
 	}
 }

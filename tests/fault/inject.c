@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "inject.h"
+#include "tests/arch.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -83,16 +84,6 @@ static bool spared(unsigned long long nr)
 	}
 }
 
-#ifdef __x86_64__
-#define CAN_FAIL_CALLS	true
-#define CALL		offsetof(struct user_regs_struct, orig_rax)
-#define RESULT		offsetof(struct user_regs_struct, rax)
-#else
-#define CAN_FAIL_CALLS	false
-#define CALL		0
-#define RESULT		0
-#endif
-
 /* in the tracer: is the window of the running child open? */
 static bool window;
 static pid_t failing;
@@ -106,8 +97,7 @@ static void at_syscall(pid_t tid)
 		return;
 	if (info.op == PTRACE_SYSCALL_INFO_EXIT && tid == failing) {
 		/* brk returns the heap's end, and libc finds that it did not move */
-		ptrace(PTRACE_POKEUSER, tid, RESULT,
-		       outcome->met == SYS_brk ? 0L : (long)-current->err);
+		change_result(tid, outcome->met == SYS_brk ? 0 : -current->err);
 		failing = 0;
 	}
 	if (info.op != PTRACE_SYSCALL_INFO_ENTRY)
@@ -126,7 +116,7 @@ static void at_syscall(pid_t tid)
 		 * the same.
 		 */
 		if (info.entry.nr != SYS_close)
-			ptrace(PTRACE_POKEUSER, tid, CALL, -1L);
+			change_call(tid, -1);
 	}
 }
 
@@ -164,7 +154,7 @@ static int may_trace(void)
 	int status;
 	pid_t pid;
 
-	if (!CAN_FAIL_CALLS)
+	if (!CAN_CHANGE_CALLS)
 		return -ENOSYS;
 	pid = fork();
 	if (pid < 0)

@@ -17,6 +17,7 @@
 
 #include "lib/monitor/monitor.h"
 #include "lib/monitor/bpf/bpf.h"
+#include "tests/arch.h"
 #include "tests/test.h"
 #include "tests/threads.h"
 #include "tests/lib/rig.h"
@@ -121,20 +122,16 @@ static void stop(pid_t tid)
 /* Turns the thread's next system call into exit(). */
 static void kill_stopped(pid_t tid)
 {
-#ifdef __x86_64__
 	int status;
 
 	assert_int_equal(ptrace(PTRACE_SYSCALL, tid, NULL, 0L), 0);
 	assert_int_equal(waitpid(tid, &status, __WALL), tid);
 	assert_true(WIFSTOPPED(status));
-	ptrace(PTRACE_POKEUSER, tid, offsetof(struct user_regs_struct, orig_rax), SYS_exit);
-	ptrace(PTRACE_POKEUSER, tid, offsetof(struct user_regs_struct, rdi), 0L);
+	assert_int_equal(change_call(tid, SYS_exit), 0);
+	assert_int_equal(change_argument(tid, 0), 0);
 	assert_int_equal(ptrace(PTRACE_CONT, tid, NULL, 0L), 0);
 	assert_int_equal(waitpid(tid, &status, __WALL), tid);
 	assert_true(WIFEXITED(status));
-#else
-	(void)tid;
-#endif
 }
 
 /* Runs in the test. Return: false = the child has ended before, with this status */
@@ -154,10 +151,8 @@ static void run(void (*job)(void), bool and_kill)
 	int status;
 	pid_t pid;
 
-#ifndef __x86_64__
-	if (and_kill)
-		TEST_SKIP("this test can kill a thread on x86-64 only");
-#endif
+	if (and_kill && !CAN_CHANGE_CALLS)
+		TEST_SKIP("on this architecture the test cannot turn a call into an exit");
 	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
 		      -1, 0);
 	assert_ptr_not_equal(shared, MAP_FAILED);

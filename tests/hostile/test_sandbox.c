@@ -60,7 +60,10 @@ static const struct {
 	CALL(bpf), CALL(clock_gettime), CALL(close), CALL(fcntl), CALL(fstat), CALL(futex),
 	CALL(getrlimit), CALL(io_uring_register), CALL(io_uring_enter), CALL(ioctl), CALL(madvise),
 	CALL(membarrier), CALL(mmap), CALL(mprotect), CALL(mremap), CALL(munmap), CALL(nanosleep),
-	CALL(openat), CALL(poll), CALL(ppoll), CALL(read), CALL(rt_sigprocmask), CALL(sched_yield),
+#ifdef SYS_poll
+	CALL(poll),
+#endif
+	CALL(openat), CALL(ppoll), CALL(read), CALL(rt_sigprocmask), CALL(sched_yield),
 	CALL(timerfd_gettime), CALL(timerfd_settime), CALL(brk), CALL(gettid), CALL(newfstatat),
 	CALL(lseek), CALL(pread64), CALL(getpid), CALL(write), CALL(set_robust_list), CALL(rseq),
 };

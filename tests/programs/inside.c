@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "checker.h"
+#include "tests/arch.h"
 
 #define STACK_BYTES	(8UL << 20)
 #define MAX_AUX		64
@@ -173,9 +174,5 @@ int main(int argc, char **argv, char **env)
 		return 99;
 	}
 	image = load(argv[1]);
-	/* rdx is 0: there is nothing to call at exit */
-	__asm__ volatile("mov %0, %%rsp\n\txor %%edx, %%edx\n\txor %%ebp, %%ebp\n\tjmp *%1"
-			 : : "r" (build_stack(&image, argv + 1, env)), "r" (image.entry)
-			 : "memory", "rdx");
-	__builtin_unreachable();
+	begin_program((void *)image.entry, build_stack(&image, argv + 1, env));
 }
