@@ -53,11 +53,33 @@ static bool has_seat(const struct clients *cs, const struct client *c)
 	       id == c->user_id;
 }
 
+void client_count_closed(struct daemon_counts *counts, struct client *c, const struct feed_view *v)
+{
+	if (c->closed || !v->closed)
+		return;
+	c->closed = true;
+	counts->closed[v->closed < NR_CLOSED ? v->closed : BPF_OPEN]++;
+}
+
+/* The last chance to see what was in this feed. */
+static void count_end(struct clients *cs, struct client *c)
+{
+	struct feed_view v;
+
+	/* It has no map if the open failed half-way. */
+	if (c->maps.user < 0 || feed_look(c->maps.user, &v))
+		return;
+	client_count_closed(&cs->counts, c, &v);
+	cs->counts.events += v.sequence;
+	c->closed = false;
+}
+
 /* Close the feed, and give the seat back. @evict: nobody else can have the seat by now. */
 static void end_seat(struct clients *cs, struct client *c, bool evict)
 {
 	if (evict)
 		progset_ask_of(cs->set, BPF_ASK_EVICT, c->seat, 0);
+	count_end(cs, c);
 	progset_clear_left(cs->set);
 	seat_close_maps(&c->maps);
 	c->maps = (struct seat_maps){ -1, -1 };
@@ -184,6 +206,7 @@ void clients_add(struct clients *cs, int conn)
 		*free_one = new;
 		return;
 	}
+	counts_refuse(&cs->counts, -EUSERS);
 	say("uid %u pid %d: refused: too many connections", new.uid, new.pid);
 	close(conn);
 }
@@ -255,6 +278,7 @@ static int serve_open(struct clients *cs, struct client *c, struct invlock_why *
 	fds[DAEMON_FD_ASK] = cs->set->ask;
 	memcpy(&fds[DAEMON_NR_FDS], cs->set->links, cs->set->nr_links * sizeof(int));
 	reply(c, &r, fds, DAEMON_NR_FDS + cs->set->nr_links);
+	cs->counts.given++;
 	close(fds[DAEMON_FD_SIT]);
 	return 0;
 
@@ -358,6 +382,7 @@ void client_serve(struct clients *cs, struct client *c)
 		err = serve(cs, c, &q, &why);
 	if (!err)
 		return;
+	counts_refuse(&cs->counts, err);
 	refuse(c, err, &why);
 	client_end(cs, c);
 }

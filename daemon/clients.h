@@ -10,6 +10,7 @@
 #define INVLOCK_DAEMON_CLIENTS_H
 
 #include <poll.h>
+#include "counts.h"
 #include "lib/monitor/bpf/progset.h"
 #include "policy.h"
 
@@ -30,11 +31,13 @@ struct client {
 	u32 user_id;		/* id of maps.user */
 	struct seat_maps maps;	/* held until the seat is cleared */
 	u64 missed;		/* runs of the set that were skipped before it came */
+	bool closed;		/* that its feed is closed was counted */
 };
 
 struct clients {
 	struct progset *set;
 	const struct policy *policy;
+	struct daemon_counts counts;
 	struct client client[NR_CLIENTS];
 };
 
@@ -51,6 +54,11 @@ void client_serve(struct clients *clients, struct client *client);
  * skipped: now and then.
  */
 void clients_look_after(struct clients *clients);
+
+/* Counts once that the feed of a client is closed, if it is. */
+struct feed_view;
+void client_count_closed(struct daemon_counts *counts, struct client *client,
+			 const struct feed_view *view);
 
 /* Is there any client to look after? */
 bool clients_are_there(const struct clients *clients);

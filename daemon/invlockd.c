@@ -20,8 +20,10 @@
 #include "lib/monitor/bpf/bpf.h"
 #include "lib/monitor/bpf/client.h"
 #include "say.h"
+#include "scrapes.h"
 
 #define ACTIVATED_FD	3	/* the first descriptor that systemd passes */
+#define METRICS_NAME	"metrics"	/* FileDescriptorName= of the socket for scrapes */
 #define LOOK_AFTER_MS	1000ULL
 
 static volatile sig_atomic_t ended;
@@ -32,15 +34,29 @@ static void end(int sig)
 	ended = 1;
 }
 
-/* Return: the socket that systemd has passed; -1 = none. */
-static int activated_socket(void)
+/* The sockets of the daemon; -1 = none. */
+struct listeners {
+	int clients, scrapes;
+};
+
+/* The sockets that systemd has passed: that for scrapes has its name, and the other one is ours. */
+static struct listeners activated_sockets(void)
 {
 	const char *pid = getenv("LISTEN_PID"), *nr = getenv("LISTEN_FDS");
+	const char *names = getenv("LISTEN_FDNAMES") ?: "";
+	struct listeners found = { -1, -1 };
 
-	if (!pid || !nr || atol(pid) != getpid() || atoi(nr) != 1)
-		return -1;
-	fcntl(ACTIVATED_FD, F_SETFD, FD_CLOEXEC);
-	return ACTIVATED_FD;
+	if (!pid || !nr || atol(pid) != getpid())
+		return found;
+	for (int fd = ACTIVATED_FD; fd < ACTIVATED_FD + atoi(nr); fd++) {
+		size_t len = strcspn(names, ":");
+		bool scrapes = len == strlen(METRICS_NAME) && !strncmp(names, METRICS_NAME, len);
+
+		fcntl(fd, F_SETFD, FD_CLOEXEC);
+		*(scrapes ? &found.scrapes : &found.clients) = fd;
+		names += len + (names[len] == ':');
+	}
+	return found;
 }
 
 /* systemd makes the folder of the socket; a daemon that is started by hand makes it itself. */
@@ -93,15 +109,16 @@ static void accept_one(struct clients *cs, int listener)
 		say("cannot accept a connection: %s", strerror(errno));
 }
 
-static void serve_until_ended(struct clients *cs, int listener)
+static void serve_until_ended(struct clients *cs, int listener, struct scrapes *scrapes)
 {
-	struct pollfd fds[NR_CLIENTS + 1];
-	int of[NR_CLIENTS + 1], nr;
+	struct pollfd fds[NR_CLIENTS + 2];
+	int of[NR_CLIENTS + 2], nr;
 	u64 looked_after = 0;
 
 	while (!ended) {
 		nr = 0;
 		fds[nr++] = (struct pollfd){ .fd = listener, .events = POLLIN };
+		fds[nr++] = (struct pollfd){ .fd = scrapes->epoll, .events = POLLIN };
 		for (int i = 0; i < NR_CLIENTS; i++) {
 			if (cs->client[i].conn < 0)
 				continue;
@@ -110,12 +127,14 @@ static void serve_until_ended(struct clients *cs, int listener)
 		}
 		if (poll(fds, nr, clients_are_there(cs) ? (int)LOOK_AFTER_MS : -1) < 0)
 			continue;
-		for (int i = 1; i < nr; i++)
+		for (int i = 2; i < nr; i++)
 			/* Serving one client may have ended another. */
 			if (fds[i].revents && cs->client[of[i]].conn == fds[i].fd)
 				client_serve(cs, &cs->client[of[i]]);
 		if (fds[0].revents)
 			accept_one(cs, listener);
+		if (fds[1].revents)
+			scrapes_serve(scrapes, cs);
 		if (port_now() - looked_after < LOOK_AFTER_MS * 1000000)
 			continue;
 		clients_look_after(cs);
@@ -123,14 +142,23 @@ static void serve_until_ended(struct clients *cs, int listener)
 	}
 }
 
-static int run(const char *path, const struct policy *policy)
+/* @metrics: where programs that scrape connect; NULL = systemd says, or nowhere */
+static int run(const char *path, const char *metrics, const struct policy *policy)
 {
 	struct invlock_why why = { "" };
 	static struct clients clients;
 	static struct progset set;
-	int listener = activated_socket();
+	static struct scrapes scrapes;
+	struct listeners passed = activated_sockets();
+	int listener = passed.clients;
 	bool own = listener < 0;
 
+	if (metrics)
+		passed.scrapes = scrapes_listen(metrics, &why);
+	if ((metrics && passed.scrapes < 0) || scrapes_open(&scrapes, passed.scrapes, &why)) {
+		say("%s", why.text);
+		return 1;
+	}
 	if (own)
 		listener = listen_at(path);
 	if (listener < 0) {
@@ -147,20 +175,23 @@ static int run(const char *path, const struct policy *policy)
 	clients_init(&clients, &set, policy);
 	say("ready, with the programs at the %s",
 	    set.header.attached == BPF_AT_FUNCTIONS ? "functions" : "tracepoints");
-	serve_until_ended(&clients, listener);
+	serve_until_ended(&clients, listener, &scrapes);
 	if (own)
 		unlink(path);
+	if (metrics)
+		unlink(metrics);
 	progset_release(&set);
 	return 0;
 }
 
 static int usage(FILE *to, int code)
 {
-	fprintf(to, "usage: invlockd [--config FILE] [--socket PATH]\n"
+	fprintf(to, "usage: invlockd [--config FILE] [--socket PATH] [--metrics PATH]\n"
 		"Gives programs without privileges the BPF monitor; see invlockd(8).\n"
 		"--config FILE   the policy; default " POLICY_FILE "\n"
 		"--socket PATH   where to listen, unless systemd passes a socket; default "
-		DAEMON_SOCKET "\n");
+		DAEMON_SOCKET "\n"
+		"--metrics PATH  answer scrapes by HTTP at this Unix socket with OpenMetrics\n");
 	return code;
 }
 
@@ -169,20 +200,23 @@ int main(int argc, char **argv)
 	static const struct option options[] = {
 		{ "config", required_argument, NULL, 'c' },
 		{ "socket", required_argument, NULL, 's' },
+		{ "metrics", required_argument, NULL, 'm' },
 		{ "help", no_argument, NULL, 'h' },
 		{ },
 	};
-	const char *config = POLICY_FILE, *path = DAEMON_SOCKET;
+	const char *config = POLICY_FILE, *path = DAEMON_SOCKET, *metrics = NULL;
 	struct sigaction at_end = { .sa_handler = end };
 	struct invlock_why why = { "" };
 	struct policy policy;
 	int o;
 
-	while ((o = getopt_long(argc, argv, "c:s:h", options, NULL)) != -1) {
+	while ((o = getopt_long(argc, argv, "c:s:m:h", options, NULL)) != -1) {
 		if (o == 'c')
 			config = optarg;
 		else if (o == 's')
 			path = optarg;
+		else if (o == 'm')
+			metrics = optarg;
 		else
 			return o == 'h' ? usage(stdout, 0) : usage(stderr, 2);
 	}
@@ -194,5 +228,5 @@ int main(int argc, char **argv)
 	}
 	sigaction(SIGTERM, &at_end, NULL);
 	sigaction(SIGINT, &at_end, NULL);
-	return run(path, &policy);
+	return run(path, metrics, &policy);
 }

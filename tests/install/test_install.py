@@ -374,9 +374,10 @@ def _completes(*words):
 
 
 def bash_completes_commands_options_and_monitors():
-    assert _completes('') >= {'doctor', 'prove', '--help', '--version'}
+    assert _completes('') >= {'doctor', 'prove', 'ps', '--help', '--version'}
     assert _completes('doc') == {'doctor'}
     assert _completes('doctor', '--') == {'--help', '--json', '--monitor'}
+    assert _completes('ps', '--') == {'--help', '--json', '--no-cost'}
     assert {'--file', '--seconds', '--threads'} <= _completes('prove', '')
     assert _completes('prove', '--monitor', 'u') == {'uffd'}
     assert _completes('prove', '--monitor', 'm') == set()
