@@ -96,6 +96,13 @@ do {									\
 	skip();								\
 } while (0)
 
+/* for tests of what the bpf monitor says: a build with -Dbpf=disabled has none */
+#ifdef WITHOUT_BPF
+#define NEEDS_BPF_IN_THIS_BUILD()	TEST_SKIP("this build has no bpf monitor")
+#else
+#define NEEDS_BPF_IN_THIS_BUILD()	do { } while (0)
+#endif
+
 /* cmocka writes each line of TAP in one call */
 static ssize_t test_write_tap(__attribute__((unused)) void *cookie, const char *text, size_t len)
 {

@@ -47,6 +47,7 @@ TEST(without_proc_and_sys_it_works_or_names_what_is_missing)
 {
 	struct place_outcome o = in_empty_root("uffd");
 
+	NEEDS_BPF_IN_THIS_BUILD();
 	assert_true(!o.err || strstr(o.why, "/proc") || o.err == -ENOSYS || o.err == -EPERM);
 	o = in_empty_root("bpf");
 	assert_true(!o.err || strstr(o.why, "/sys") || strstr(o.why, "BTF") || o.err == -EPERM);
@@ -83,6 +84,7 @@ TEST(where_bpf_is_forbidden_the_next_monitor_is_chosen)
 {
 	struct place_outcome o;
 
+	NEEDS_BPF_IN_THIS_BUILD();
 	need("uffd");
 	o = without(forbid_one, SYS_bpf, NULL);
 	assert_int_equal(o.err, 0);
@@ -165,12 +167,14 @@ static void next_monitor_is_taken(bool (*prepare)(long arg), const char *complai
 
 TEST(in_a_user_namespace_bpf_is_refused_and_the_next_monitor_is_chosen)
 {
+	NEEDS_BPF_IN_THIS_BUILD();
 	/* The process has the capabilities, but the kernel does not count those of a namespace. */
 	next_monitor_is_taken(user_namespace, "inside a user namespace");
 }
 
 TEST(without_capabilities_bpf_names_them_and_the_next_monitor_is_chosen)
 {
+	NEEDS_BPF_IN_THIS_BUILD();
 	next_monitor_is_taken(user_namespace_without_capabilities, "CAP_BPF");
 }
 

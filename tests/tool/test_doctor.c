@@ -206,6 +206,7 @@ TEST(in_a_user_namespace_capabilities_do_not_count)
 	char *line = line_with(IN_USER_NAMESPACE, "  capabilities  CAP");
 	struct json_object *o;
 
+	NEEDS_BPF_IN_THIS_BUILD();
 	if (!line)
 		TEST_SKIP("no user namespace can be entered here");
 	assert_non_null(strstr(line, "CAP_BPF no, CAP_PERFMON no, CAP_IPC_LOCK no. This"));
@@ -346,6 +347,7 @@ TEST(without_privilege_bpf_gives_its_reason_and_the_answer_is_no)
 {
 	struct json_object *o, *bpf;
 
+	NEEDS_BPF_IN_THIS_BUILD();
 	RUN(AS_NOBODY, "doctor", "--json");
 	assert_int_equal(ran.code, 1);
 	o = parse();
