@@ -11,6 +11,7 @@
 #	make lint	the checks that need no build
 #	make vm-test	the kernel module, the BPF monitor and the races in virtual
 #			machines (K=6.1, 6.12, newest, debug, kcsan or all; TORTURE=seconds)
+#	make rdma-test	the adapters for RDMA, in a virtual machine (K=6.1 or 6.12)
 #	make package-test	the Debian packages: built, installed, used and removed in
 #			roots of their own (SUITE=bookworm)
 #	make readme-test	README.md, docs/tutorial.md and docs/install-module.md, followed
@@ -31,7 +32,7 @@ TIERS	?=
 # seconds that make fuzz takes for each target
 TIME	?= 600
 
-.PHONY: all run test test-quick proof fuzz lint vm-test package-test \
+.PHONY: all run test test-quick proof fuzz lint vm-test rdma-test package-test \
 	readme-test bench bench-kernel install uninstall clean
 
 all:
@@ -65,6 +66,9 @@ lint:
 
 vm-test:
 	@tests/vm/run.sh -w all $(if $(K),-k $(K)) $(if $(TORTURE),-t $(TORTURE))
+
+rdma-test:
+	@tests/vm/run.sh -w rdma $(if $(K),-k $(K))
 
 package-test:
 	@scripts/deps.sh package

@@ -12,7 +12,7 @@ cd "$(dirname "$0")/.." || exit 1
 results=build/results
 host_tiers=(lint plain asan tsan valgrind jemalloc mimalloc tcmalloc)
 # the longest first, since two guests run at a time
-guest_tiers=(newest newest_full suites vm lockdown)
+guest_tiers=(newest newest_full suites vm rdma lockdown)
 every_tier=("${host_tiers[@]}" "${guest_tiers[@]}")
 # parts that allocate, hook or race, so that another allocator may upset them
 allocator_areas="lib bpf uffd race uring"
@@ -172,6 +172,11 @@ tier_suites()
 tier_lockdown()
 {
 	guest lockdown -w lockdown
+}
+
+tier_rdma()
+{
+	guest rdma -w rdma
 }
 
 tier_newest()

@@ -190,8 +190,8 @@ guest_pack()
 	cp "$(command -v busybox)" "$guest/bin/busybox"
 	cp "$here/init" "$guest/"
 	guest_stock_modules
-	ldd "$guest"/{tests,suites}/* "$guest/bin/invlock" 2> /dev/null |
-	grep -oE '/[^ ]+\.so[^ ]*' | sort -u |
+	find "$guest" -type f \( -perm -u+x -o -name '*.so*' \) -exec ldd {} + 2> /dev/null |
+	sed -n 's/^\t\(.* => \)\?\(\/[^ ]*\) (.*/\2/p' | sort -u |
 	while read -r library; do
 		mkdir -p "$guest$(dirname "$library")" && cp -L "$library" "$guest$library"
 	done

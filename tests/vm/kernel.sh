@@ -12,6 +12,8 @@
 #			kernel_chroot	a root with the compiler that this kernel needs; or nothing
 
 cache=${INVLOCK_CACHE:-${XDG_CACHE_HOME:-/var/cache}/invlock}/vm
+# Debian's kernel for clouds boots fastest; "" is the one that has drivers for RDMA
+flavour=cloud-
 every_kernel="6.1 6.12 newest debug kcsan"
 
 # waits until no other run of this script holds the lock of this name, and runs a command
@@ -76,8 +78,9 @@ packages_with()	# PACKAGE...
 # of those packages, the ones that belong to the kernel
 kernel_packages()
 {
-	packages_with linux-image-cloud-amd64 linux-headers-cloud-amd64 | grep '^linux-' |
-	grep -vE '^linux-(image|headers)-cloud-amd64$|^linux-compiler-|^linux-base$'
+	packages_with "linux-image-${flavour}amd64" "linux-headers-${flavour}amd64" |
+	grep '^linux-' |
+	grep -vE "^linux-(image|headers)-${flavour}amd64\$|^linux-compiler-|^linux-base\$"
 }
 
 unpack()	# DIR PACKAGE...: into DIR/root
@@ -109,15 +112,15 @@ kernel_download()	# DIR [SUITE]
 		# has both
 		mkdir -p "$new/root/"{dev,proc,tmp,usr/{bin,sbin,lib,lib64}} &&
 		for link in bin sbin lib lib64; do ln -s "usr/$link" "$new/root/$link"; done
-		mapfile -t packages < <(packages_with linux-image-cloud-amd64 \
-			linux-headers-cloud-amd64 make dash coreutils sed grep mawk findutils)
+		mapfile -t packages < <(packages_with "linux-image-${flavour}amd64" \
+			"linux-headers-${flavour}amd64" make dash coreutils sed grep mawk findutils)
 		unpack "$new" "${packages[@]}" && ln -s mawk "$new/root/usr/bin/awk" || return
 	else
 		mapfile -t packages < <(kernel_packages)
 		unpack "$new" "${packages[@]}" || return
 		# the headers' Makefiles name each other by the path of an installation
 		sed -i "s|/usr/src/|$dir/root/usr/src/|" \
-			"$new"/root/usr/src/linux-headers-*-cloud-amd64/Makefile
+			"$new/root/usr/src"/linux-headers-*-"${flavour}amd64/Makefile"
 	fi
 	rm -rf "$new/apt" "$dir" && mv "$new" "$dir"
 }
@@ -126,12 +129,13 @@ kernel_from_packages()	# NAME [SUITE]
 {
 	local dir=$cache/$1
 
+	[ -n "$flavour" ] || dir+=-generic
 	if [ ! -d "$dir/root" ]; then
 		kernel_download "$dir" "${@:2}" > "$work/fetch.log" 2>&1 ||
 			skip "cannot get the packages of kernel $1: $(tail -n 1 "$work/fetch.log")"
 	fi
 	kernel_modules=$dir/root
-	kernel_build=$(echo "$dir"/root/usr/src/linux-headers-*-cloud-amd64)
+	kernel_build=$(echo "$dir"/root/usr/src/linux-headers-*-"${flavour}amd64")
 	kernel_version=${kernel_build#*/linux-headers-}
 	kernel_image=$(find "$dir/root/boot" "$dir/root/usr/lib/modules" -name 'vmlinuz*' \
 		2> /dev/null)

@@ -9,7 +9,8 @@
 #		(KASAN, lockdep, sleeping in the wrong place, leaks); kcsan (data races); all
 #	-w	module: invlock.ko, which is the default; suites: the tests of bpf and of the
 #		races; full: the same with preempt=full, as the kernel preempts its own code;
-#		lockdown: what is said where the kernel is locked down; all
+#		lockdown: what is said where the kernel is locked down; rdma: the adapters for
+#		RDMA, on Soft RoCE; all
 #	-n	only the test programs whose name contains NAME
 #	-t	the length of each torture test
 #	-q	without the planted faults
@@ -79,11 +80,11 @@ run_all()
 	local name run name_run status lines=() red=0 green=0 runs=$what
 
 	[ "$kernel" != all ] || kernel=$every_kernel
-	[ "$what" != all ] || runs="module suites full lockdown"
+	[ "$what" != all ] || runs="module suites full lockdown rdma"
 	for name in $kernel; do
 		for run in $runs; do
-			# these kernels have no BTF, which the BPF monitor needs
-			[[ $name-$run = @(debug|kcsan)-@(suites|full|lockdown) ]] && continue
+			# these kernels have no BTF, which the BPF monitor needs, and no RDMA
+			[[ $name-$run = @(debug|kcsan)-@(suites|full|lockdown|rdma) ]] && continue
 			"$0" -k "$name" -w "$run" "${passed[@]}" | tee "$work/all"
 			status=${PIPESTATUS[0]}
 			name_run="# kernel $name, $run:"
@@ -158,6 +159,8 @@ trap 'rm -rf "$work"' EXIT
 . "$here/kernel.sh"
 # shellcheck source=tests/vm/guest.sh
 . "$here/guest.sh"
+# shellcheck source=tests/vm/rdma.sh
+. "$here/rdma.sh"
 # shellcheck source=tests/vm/packaging.sh
 . "$here/packaging.sh"
 
@@ -168,6 +171,7 @@ fi
 need_tools qemu-system-x86_64:qemu-system-x86 busybox:busybox-static cpio:cpio gcc:gcc \
 	make:make kmod:kmod xz:xz-utils
 [ -e /usr/include/cmocka.h ] || need_tools cmocka:libcmocka-dev
+[ "$what" != rdma ] || flavour=
 kernel_get "$kernel"
 qemu_get "$kernel"
 build module_build "invlock.ko for $kernel_version"
@@ -194,7 +198,12 @@ lockdown)
 	boots=(lockdown=integrity lockdown=confidentiality)
 	build guest_lockdown "the test of lockdown"
 	;;
-*) fail "what is \"$what\"? module, suites, full, lockdown or all" ;;
+rdma)
+	planted=0
+	stock_modules=$rdma_modules
+	build guest_rdma "the tests of RDMA"
+	;;
+*) fail "what is \"$what\"? module, suites, full, lockdown, rdma or all" ;;
 esac
 build guest_tool "the command"
 guest_pack
