@@ -72,6 +72,8 @@ struct invlock_cache_ops {
  * @reg_read: NULL, or as ops.reg, for a device that will only read the memory, which may then be
  *	read-only: called for a get with INVLOCK_GET_READ. What it registered is never the
  *	answer to a get without that flag. NULL: ops.reg is called for these gets, too.
+ * @reg_key: NULL, or as ops.reg, for invlock_cache_get_key(), whose key it receives. A cache that
+ *	has it may be without ops.reg: then each get needs a key.
  */
 struct invlock_cache_options {
 	size_t size;
@@ -86,6 +88,7 @@ struct invlock_cache_options {
 	uint64_t time_ns;
 	unsigned int reap_ms;
 	int (*reg_read)(void *ctx, void *addr, size_t len, uint64_t *ret_handle);
+	int (*reg_key)(void *ctx, void *addr, size_t len, uint64_t key, uint64_t *ret_handle);
 };
 
 /**
@@ -107,7 +110,7 @@ struct invlock_pin {
 /**
  * invlock_cache_open() - open a cache
  * @mm: the cache takes a reference
- * @options: must have ops.reg and ops.dereg
+ * @options: must have ops.dereg, and ops.reg or reg_key
  * @ret_cache: written on success only
  * @why: NULL, or filled with the reason of an error
  *
@@ -170,6 +173,25 @@ int invlock_cache_close(struct invlock_cache *cache);
  */
 int invlock_cache_get(struct invlock_cache *cache, const void *addr, size_t len,
 		      unsigned int flags, struct invlock_pin *ret_pin);
+
+/**
+ * invlock_cache_get_key() - the same, of the registrations that were made for one key
+ * @cache: the cache; its options have a reg_key
+ * @addr: need not be aligned
+ * @len: bytes, not 0
+ * @flags: 0, INVLOCK_GET_BYPASS or INVLOCK_GET_CACHED
+ * @key: any number; what differs between two registrations of the same memory, such as its access
+ *	rights, its protection domain or its device
+ * @ret_pin: written on success only
+ *
+ * The registration is one that reg_key() made for the same key, never another. So one cache, with
+ * one set of limits, serves all keys. All else is as for invlock_cache_get().
+ *
+ * Context: as invlock_cache_get(); a miss calls reg_key().
+ * Return: as invlock_cache_get(); -EINVAL also when the cache has no reg_key. Since: 0.1
+ */
+int invlock_cache_get_key(struct invlock_cache *cache, const void *addr, size_t len,
+			  unsigned int flags, uint64_t key, struct invlock_pin *ret_pin);
 
 /**
  * invlock_cache_put() - give a registration back, when the device is done
@@ -271,6 +293,42 @@ struct invlock_cache_stats {
  * the first version's; -EOWNERDEAD in a forked child. Since: 0.1
  */
 int invlock_cache_stats(const struct invlock_cache *cache, struct invlock_cache_stats *ret_stats);
+
+#define INVLOCK_ENTRY_DEAD	1u	/* stale, dropped or evicted; not yet deregistered */
+#define INVLOCK_ENTRY_PINNED	2u	/* in use by some thread */
+#define INVLOCK_ENTRY_READ	4u	/* registered by reg_read() */
+#define INVLOCK_ENTRY_KEYED	8u	/* registered by reg_key(), for @key */
+
+/**
+ * struct invlock_cache_entry - a registration, as invlock_cache_list() shows it
+ * @addr: its first byte
+ * @len: its bytes
+ * @handle: as reg() returned it
+ * @key: with INVLOCK_ENTRY_KEYED
+ * @flags: INVLOCK_ENTRY_*
+ */
+struct invlock_cache_entry {
+	void *addr;
+	size_t len;
+	uint64_t handle;
+	uint64_t key;
+	unsigned int flags;
+	unsigned int reserved;
+};
+
+/**
+ * invlock_cache_list() - list what is registered, to debug
+ * @cache: the cache
+ * @ret_entries: filled in no particular order
+ * @nr: how many entries there is room for; 0 = only count
+ *
+ * A registration without INVLOCK_ENTRY_DEAD may be stale all the same, if nobody has looked since.
+ * Context: takes the cache's lock for a time that grows with the number of entries.
+ * Return: the number of registrations, which may be more than @nr; -EINVAL for NULL; -EOWNERDEAD
+ * in a forked child. Since: 0.1
+ */
+int invlock_cache_list(struct invlock_cache *cache, struct invlock_cache_entry *ret_entries,
+		       unsigned int nr);
 
 #ifdef __cplusplus
 }

@@ -4,6 +4,7 @@
  *
  *	get.c		get, put
  *	open.c		open, close, drop, stats
+ *	list.c		what is registered
  *	evict.c		limits, eviction, and what happens to dead regions
  *	reap.c		when dead regions are looked for
  *	reaper.[ch]	the thread that looks for those of all caches
@@ -35,6 +36,7 @@ struct invlock_cache {
 
 	/* the rest of what is constant after open */
 	const u32 *alive;	/* the mm's: 0 in a forked child */
+	u64 *keys;		/* the pool's; NULL = the cache has no keys */
 	struct invlock_mm *mm;
 	struct invlock_cache_options options;
 	struct invlock_budget budget;

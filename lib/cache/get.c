@@ -12,6 +12,14 @@
 #define EXCLUSIVE_FLAGS	(INVLOCK_GET_BYPASS | INVLOCK_GET_CACHED)
 #define MAKE_ROOM	16	/* regions to evict when reg() or the monitor finds no room */
 
+/* what a get asks for, once it is no fast hit */
+struct wanted {
+	u64 start, end;
+	unsigned int flags;
+	enum region_sort sort;	/* of what it would register */
+	u64 key;		/* where sort is REGION_KEYED */
+};
+
 static inline void count_hit(const struct invlock_cache *cache, struct pin_thread *self)
 {
 	u64 *hits = thread_counter(self, cache->counter);
@@ -56,16 +64,16 @@ static void kill_stale(struct invlock_cache *cache, struct pin_slot *slot, struc
 	port_store_release(&slot->region, NULL);
 }
 
-/*
- * A region that covers the range and may be used as @flags allow. It is in the slot, not validated.
- */
+/* A region that will do. It is in the slot, not validated. */
 static struct region *find_any(struct invlock_cache *cache, struct pin_thread *self,
-			       struct pin_slot *slot, u64 start, u64 end, unsigned int flags)
+			       struct pin_slot *slot, const struct wanted *w)
 {
-	struct region *r = index_find(&cache->index, self, slot, start, end, INDEX_FULL);
+	bool keyed = w->sort == REGION_KEYED;
+	struct region *r = index_find(&cache->index, self, slot, w->start, w->end,
+				      keyed ? index_keyed(w->key) : INDEX_FULL, w->key);
 
-	if (!r && flags & INVLOCK_GET_READ)
-		r = index_find(&cache->index, self, slot, start, end, INDEX_READ_ONLY);
+	if (!r && w->flags & INVLOCK_GET_READ)
+		r = index_find(&cache->index, self, slot, w->start, w->end, INDEX_READ_ONLY, 0);
 	return r;
 }
 
@@ -74,11 +82,11 @@ static struct region *find_any(struct invlock_cache *cache, struct pin_thread *s
  * -EAGAIN: one region would do, but it is not known yet whether it is valid
  */
 static int find(struct invlock_cache *cache, struct pin_thread *self, struct pin_slot *slot,
-		u64 start, u64 end, unsigned int flags, struct invlock_pin *ret_pin)
+		const struct wanted *w, struct invlock_pin *ret_pin)
 {
 	struct region *r;
 
-	while ((r = find_any(cache, self, slot, start, end, flags))) {
+	while ((r = find_any(cache, self, slot, w))) {
 		switch (invlock_validate(&cache->il, &r->snap, r->start, r->end)) {
 		case INVLOCK_VALID:
 			hit(cache, self, slot, r, ret_pin);
@@ -96,10 +104,9 @@ static int find(struct invlock_cache *cache, struct pin_thread *self, struct pin
 
 /* Did another thread insert a covering region meanwhile? Locks: held */
 static bool find_twin(struct invlock_cache *cache, struct pin_thread *self,
-		      struct pin_slot *slot, u64 start, u64 end, unsigned int flags,
-		      struct invlock_pin *ret_pin)
+		      struct pin_slot *slot, const struct wanted *w, struct invlock_pin *ret_pin)
 {
-	struct region *r = find_any(cache, self, slot, start, end, flags);
+	struct region *r = find_any(cache, self, slot, w);
 
 	if (!r)
 		return false;
@@ -112,10 +119,10 @@ static bool find_twin(struct invlock_cache *cache, struct pin_thread *self,
 }
 
 /* The end of a miss: pin the registered region and put it in the index. */
-static int publish(struct invlock_cache *cache, struct region *r, unsigned int flags,
-		   u64 start, u64 end, struct invlock_pin *ret_pin)
+static int publish(struct invlock_cache *cache, struct region *r, const struct wanted *w,
+		   struct invlock_pin *ret_pin)
 {
-	bool bypass = flags & INVLOCK_GET_BYPASS;
+	bool bypass = w->flags & INVLOCK_GET_BYPASS;
 	struct pin_thread *self = thread_get();
 	/* asked after reg(), which may have called back into the cache and used the slot */
 	struct pin_slot *slot = self ? thread_slot(self) : NULL;
@@ -129,7 +136,7 @@ static int publish(struct invlock_cache *cache, struct region *r, unsigned int f
 		cache_bury(cache);
 		return -ENOMEM;
 	}
-	twin = !bypass && find_twin(cache, self, slot, start, end, flags, ret_pin);
+	twin = !bypass && find_twin(cache, self, slot, w, ret_pin);
 	if (!twin)
 		port_store_release(&slot->region, r);
 	if (twin || bypass) {
@@ -160,12 +167,24 @@ static int publish(struct invlock_cache *cache, struct region *r, unsigned int f
 static int call_reg(struct invlock_cache *cache, struct region *r)
 {
 	const struct invlock_cache_options *o = &cache->options;
+	void *addr = (void *)(unsigned long)r->start;
+	size_t len = r->end - r->start;
 	uint64_t handle = 0;
 	CALLBACK("reg");
-	int err = (port_load(&r->read_only) ? o->reg_read : o->ops.reg)(o->ctx,
-							    (void *)(unsigned long)r->start,
-							    r->end - r->start, &handle);
+	int err;
 
+	switch (port_load(&r->sort)) {
+	case REGION_READ_ONLY:
+		err = o->reg_read(o->ctx, addr, len, &handle);
+		break;
+	case REGION_KEYED:
+		err = o->reg_key(o->ctx, addr, len,
+				 port_load(region_key(cache->keys, cache->pool.regions, r)),
+				 &handle);
+		break;
+	default:
+		err = o->ops.reg(o->ctx, addr, len, &handle);
+	}
 	callback.name = NULL;
 	r->handle = handle;
 	return err > 0 ? -EIO : err;
@@ -174,15 +193,17 @@ static int call_reg(struct invlock_cache *cache, struct region *r)
 #define COLLIDED	1
 
 /* One round: register, then ask whether the map changed. Return: 0, COLLIDED, or -errno */
-static int register_once(struct invlock_cache *cache, struct invlock_section *s, bool read_only,
-			 struct region **ret_region)
+static int register_once(struct invlock_cache *cache, struct invlock_section *s,
+			 const struct wanted *w, struct region **ret_region)
 {
 	struct region *r = cache_take(cache, s->start, s->end);
 	int err;
 
 	if (!r)
 		return -ENOSPC;
-	port_store(&r->read_only, (u8)read_only);
+	port_store(&r->sort, (u8)w->sort);
+	if (w->sort == REGION_KEYED)
+		port_store(region_key(cache->keys, cache->pool.regions, r), w->key);
 	err = call_reg(cache, r);
 	if (err == -ENOMEM) {
 		/* Most likely RLIMIT_MEMLOCK is reached: free what is dead or idle. */
@@ -223,8 +244,8 @@ static int watch_range(struct invlock_cache *cache, u64 start, u64 end, struct l
 }
 
 /* The read section around reg(), for whole pages [start, end). */
-static int register_range(struct invlock_cache *cache, u64 start, u64 end, bool read_only,
-			  struct look *look, struct region **ret_region)
+static int register_range(struct invlock_cache *cache, u64 start, u64 end,
+			  const struct wanted *w, struct look *look, struct region **ret_region)
 {
 	struct invlock_section s;
 	int err;
@@ -240,7 +261,7 @@ static int register_range(struct invlock_cache *cache, u64 start, u64 end, bool 
 		err = watch_range(cache, start, end, look);
 		if (err)
 			return err;
-		err = register_once(cache, &s, read_only, ret_region);
+		err = register_once(cache, &s, w, ret_region);
 		/* after a collision cache_deregister() has unwatched it */
 		if (err < 0)
 			mm_unwatch(cache->mm, start, end);
@@ -248,29 +269,28 @@ static int register_range(struct invlock_cache *cache, u64 start, u64 end, bool 
 	return err;
 }
 
-static int miss(struct invlock_cache *cache, u64 start, u64 end, unsigned int flags,
-		struct look *look, struct invlock_pin *ret_pin)
+static int miss(struct invlock_cache *cache, const struct wanted *w, struct look *look,
+		struct invlock_pin *ret_pin)
 {
-	bool read_only = flags & INVLOCK_GET_READ && cache->options.reg_read;
 	u64 granule = cache->options.granule;
-	u64 first = start & ~(granule - 1), last = (end + granule - 1) & ~(granule - 1);
+	u64 first = w->start & ~(granule - 1), last = (w->end + granule - 1) & ~(granule - 1);
 	u64 page = page_bytes();
 	struct region *r;
 	int err;
 
 	cache_tidy(cache);
 	/* where pages are larger than FIRST_ADDRESS */
-	if (start < page)
+	if (w->start < page)
 		return -EINVAL;
-	err = register_range(cache, first ? first : page, last, read_only, look, &r);
+	err = register_range(cache, first ? first : page, last, w, look, &r);
 
 	if (err && err != -ENOSPC && granule > page) {
 		/* the rounding may have reached into memory that cannot be registered */
-		first = page_down(start);
-		last = page_up(end);
-		err = register_range(cache, first, last, read_only, look, &r);
+		first = page_down(w->start);
+		last = page_up(w->end);
+		err = register_range(cache, first, last, w, look, &r);
 	}
-	return err ? err : publish(cache, r, flags, start, end, ret_pin);
+	return err ? err : publish(cache, r, w, ret_pin);
 }
 
 static void count_refused_memory(struct invlock_cache_stats *stats, enum mapped mapped)
@@ -302,7 +322,7 @@ static void count_refused(struct invlock_cache *cache, int err, enum mapped mapp
  * budget: most likely the region is valid, and another registration is expensive. Return: 0;
  * -ENOENT if there is none; -EBUSY if the time is spent; -errno
  */
-static int get_cached(struct invlock_cache *cache, u64 start, u64 end, unsigned int flags,
+static int get_cached(struct invlock_cache *cache, const struct wanted *w,
 		      struct invlock_pin *ret_pin)
 {
 	struct pin_thread *self = thread_get();
@@ -313,12 +333,12 @@ static int get_cached(struct invlock_cache *cache, u64 start, u64 end, unsigned 
 
 	if (!slot)
 		return -ENOMEM;
-	invlock_section_init(&s, &cache->il, start, end, &cache->budget, 0);
+	invlock_section_init(&s, &cache->il, w->start, w->end, &cache->budget, 0);
 	for (;;) {
-		err = find(cache, self, slot, start, end, flags, ret_pin);
+		err = find(cache, self, slot, w, ret_pin);
 		if (err != -EAGAIN)
 			return err;
-		if (flags & INVLOCK_GET_CACHED)
+		if (w->flags & INVLOCK_GET_CACHED)
 			return -ENOENT;
 		err = invlock_section_wait(&s, waits++);
 		if (err) {
@@ -328,32 +348,52 @@ static int get_cached(struct invlock_cache *cache, u64 start, u64 end, unsigned 
 	}
 }
 
+static bool wanted_ok(const struct invlock_cache *cache, const struct wanted *w)
+{
+	unsigned int known = EXCLUSIVE_FLAGS | (w->sort == REGION_KEYED ? 0 : INVLOCK_GET_READ);
+
+	return user_range_ok(w->start, w->end) && w->end <= MAX_ADDRESS && !(w->flags & ~known) &&
+	       (w->flags & EXCLUSIVE_FLAGS) != EXCLUSIVE_FLAGS &&
+	       (w->sort == REGION_KEYED ? !!cache->options.reg_key : !!cache->options.ops.reg);
+}
+
+static int get_wanted(struct invlock_cache *cache, const struct wanted *w,
+		      struct invlock_pin *ret_pin)
+{
+	struct look look = { .mapped = MAPPED_GOOD };
+	int err = -ENOENT, old_state;
+
+	if (!wanted_ok(cache, w))
+		return -EINVAL;
+	if (!cache_alive(cache))
+		return -EOWNERDEAD;
+	if (!(w->flags & INVLOCK_GET_BYPASS))
+		err = get_cached(cache, w, ret_pin);
+	if (err != -ENOENT || w->flags & INVLOCK_GET_CACHED)
+		return err;
+	/* neither reg() nor this thread, which takes locks, may be cancelled half-way */
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old_state);
+	err = miss(cache, w, &look, ret_pin);
+	if (err)
+		count_refused(cache, err, look.mapped);
+	pthread_setcancelstate(old_state, NULL);
+	return err;
+}
+
 /* Everything but a fast hit. Never inlined, so that a fast hit need not save registers for it. */
 __attribute__((noinline))
 static int get_slow(struct invlock_cache *cache, const void *addr, size_t len,
 			 unsigned int flags, struct invlock_pin *ret_pin)
 {
-	u64 start = (unsigned long)addr, end = start + len;
-	struct look look = { .mapped = MAPPED_GOOD };
-	int err = -ENOENT, old_state;
+	struct wanted w = {
+		.start = (unsigned long)addr, .end = (unsigned long)addr + len, .flags = flags,
+	};
 
-	if (!cache || !ret_pin || !user_range_ok(start, end) || end > MAX_ADDRESS ||
-	    flags & ~(EXCLUSIVE_FLAGS | INVLOCK_GET_READ) ||
-	    (flags & EXCLUSIVE_FLAGS) == EXCLUSIVE_FLAGS)
+	if (!cache || !ret_pin)
 		return -EINVAL;
-	if (!cache_alive(cache))
-		return -EOWNERDEAD;
-	if (!(flags & INVLOCK_GET_BYPASS))
-		err = get_cached(cache, start, end, flags, ret_pin);
-	if (err != -ENOENT || flags & INVLOCK_GET_CACHED)
-		return err;
-	/* neither reg() nor this thread, which takes locks, may be cancelled half-way */
-	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old_state);
-	err = miss(cache, start, end, flags, &look, ret_pin);
-	if (err)
-		count_refused(cache, err, look.mapped);
-	pthread_setcancelstate(old_state, NULL);
-	return err;
+	if (flags & INVLOCK_GET_READ && cache->options.reg_read)
+		w.sort = REGION_READ_ONLY;
+	return get_wanted(cache, &w, ret_pin);
 }
 
 /* self->slot holds @r, and the fast check of the hit was inconclusive. */
@@ -403,7 +443,8 @@ static int get_read(struct invlock_cache *cache, const void *addr, size_t len, u
 
 	if (cache && ret_pin &&
 	    index_try_find(&cache->index, self, start, len, INDEX_READ_ONLY, &r)) {
-		if (region_hit(&cache->il, r, start, len)) {
+		if (region_hit(&cache->il, r, start, len) &&
+		    port_load(&r->sort) != REGION_KEYED) {
 			hit(cache, self, self->slot, r, ret_pin);
 			return 0;
 		}
@@ -429,6 +470,40 @@ int invlock_cache_get(struct invlock_cache *cache, const void *addr, size_t len,
 {
 	return likely(!flags) ? get(cache, addr, len, 0, ret_pin) :
 	       get_flags_slow(cache, addr, len, flags, ret_pin);
+}
+
+__attribute__((noinline))
+static int get_key_slow(struct invlock_cache *cache, const void *addr, size_t len,
+			unsigned int flags, uint64_t key, struct invlock_pin *ret_pin)
+{
+	struct wanted w = {
+		.start = (unsigned long)addr,
+		.end = (unsigned long)addr + len,
+		.flags = flags,
+		.sort = REGION_KEYED,
+		.key = key,
+	};
+
+	return cache && ret_pin ? get_wanted(cache, &w, ret_pin) : -EINVAL;
+}
+
+int invlock_cache_get_key(struct invlock_cache *cache, const void *addr, size_t len,
+			  unsigned int flags, uint64_t key, struct invlock_pin *ret_pin)
+{
+	u64 start = (unsigned long)addr;
+	struct pin_thread *self = thread_self;
+	struct region *r;
+
+	if (cache && ret_pin && !(flags & ~INVLOCK_GET_CACHED) && cache->keys &&
+	    index_try_find(&cache->index, self, start, len, index_keyed(key), &r)) {
+		if (region_hit(&cache->il, r, start, len) &&
+		    region_has_key(cache->keys, cache->index.regions, r, key)) {
+			hit(cache, self, self->slot, r, ret_pin);
+			return 0;
+		}
+		port_store_release(&self->slot->region, NULL);
+	}
+	return get_key_slow(cache, addr, len, flags, key, ret_pin);
 }
 
 /* Release: the device's work is done before the region can be reused. */

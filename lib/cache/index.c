@@ -42,9 +42,16 @@ static void unfile(struct index_table *t, u32 hash, region_id id)
 	t->nr_removed++;
 }
 
-static u32 access_of(const struct region *r)
+static u32 access_of(const struct region_pool *pool, const struct region *r)
 {
-	return port_load(&r->read_only) ? INDEX_READ_ONLY : INDEX_FULL;
+	switch (port_load(&r->sort)) {
+	case REGION_READ_ONLY:
+		return INDEX_READ_ONLY;
+	case REGION_KEYED:
+		return index_keyed(port_load(region_key(pool->keys, pool->regions, r)));
+	default:
+		return INDEX_FULL;
+	}
 }
 
 static void insert_in(struct index_table *t, const struct index *ix, struct region *r)
@@ -53,7 +60,7 @@ static void insert_in(struct index_table *t, const struct index *ix, struct regi
 	u64 last = index_block_of(r->end - 1, class);
 
 	for (u64 block = index_block_of(r->start, class); block <= last; block++)
-		file_under(t, index_hash_of(block, class) | access_of(r),
+		file_under(t, index_hash_of(block, class) ^ access_of(ix->pool, r),
 			   region_id_of(ix->pool, r));
 }
 
@@ -80,7 +87,7 @@ void index_remove(struct index *ix, struct region *r)
 	u64 last = index_block_of(r->end - 1, class);
 
 	for (u64 block = index_block_of(r->start, class); block <= last; block++)
-		unfile(ix->table, index_hash_of(block, class) | access_of(r),
+		unfile(ix->table, index_hash_of(block, class) ^ access_of(ix->pool, r),
 		       region_id_of(ix->pool, r));
 	/* relaxed: as in unfile() */
 	port_store(&r->word, &region_gone);
@@ -106,8 +113,8 @@ static void overlaps_in_block(struct index *ix, u32 hash, u64 start, u64 end,
 	u32 word;
 
 	for (; (word = port_load(&t->buckets[at])) != INDEX_EMPTY; at = index_next_bucket(t, at)) {
-		/* of either access: they share the chain */
-		struct region *r = index_named(ix, word & ~INDEX_READ_ONLY, index_tag_of(hash));
+		/* under any tag: regions of all sorts share the chain */
+		struct region *r = index_named(ix, word & INDEX_ID_MASK, 0);
 
 		if (r && r->start < end && start < r->end)
 			each(r, arg);
@@ -171,12 +178,24 @@ static const struct index_table *walk_begin(const struct index *ix, struct pin_t
 	return t;
 }
 
-static struct region *probe(const struct index *ix, const struct index_table *t,
-			    struct pin_slot *slot, u32 hash, u64 start, u64 end)
+/* Is the region, which was found under a tag for @access, of that sort? */
+static bool is_wanted(const struct region_pool *pool, const struct region *r, u32 access, u64 key)
 {
-	u32 at = index_first_bucket(t, hash);
-	u32 word;
+	if (access == INDEX_FULL)
+		return true;	/* no other sort has a tag like it */
+	if (access == INDEX_READ_ONLY)
+		return port_load(&r->sort) == REGION_READ_ONLY;
+	return region_has_key(pool->keys, pool->regions, r, key);
+}
 
+static struct region *probe(const struct index *ix, const struct index_table *t,
+			    struct pin_slot *slot, u32 hash, u64 start, u64 end, u32 access,
+			    u64 key)
+{
+	u32 word, at;
+
+	hash ^= access;
+	at = index_first_bucket(t, hash);
 	/* acquire: pairs with the releases in file_under() and index_replace() */
 	while ((word = port_load_acquire(&t->buckets[at])) != INDEX_EMPTY) {
 		struct region *r = index_named(ix, word, index_tag_of(hash));
@@ -186,7 +205,8 @@ static struct region *probe(const struct index *ix, const struct index_table *t,
 			port_light_barrier();	/* pairs with port_heavy_barrier(), pins_mark() */
 			if (port_load_acquire(&t->buckets[at]) != word)
 				continue;
-			if (r->start <= start && end <= r->end)
+			if (r->start <= start && end <= r->end &&
+			    is_wanted(ix->pool, r, access, key))
 				return r;
 		}
 		at = index_next_bucket(t, at);
@@ -195,7 +215,7 @@ static struct region *probe(const struct index *ix, const struct index_table *t,
 }
 
 struct region *index_find(const struct index *ix, struct pin_thread *self,
-			  struct pin_slot *slot, u64 start, u64 end, u32 access)
+			  struct pin_slot *slot, u64 start, u64 end, u32 access, u64 key)
 {
 	const struct index_table *t;
 	struct region *r = NULL;
@@ -209,7 +229,7 @@ struct region *index_find(const struct index *ix, struct pin_thread *self,
 			u32 class = (u32)__builtin_ctzll(classes);
 			u32 hash = index_hash_of(index_block_of(start, class), class);
 
-			r = probe(ix, t, slot, hash | access, start, end);
+			r = probe(ix, t, slot, hash, start, end, access, key);
 		}
 		/* if the table was replaced meanwhile, the region may be in the new one */
 	} while (unlikely(!r && port_load(&ix->table) != t));

@@ -5,8 +5,8 @@
  * A region of up to 2^k pages has class k and is filed under each aligned block
  * of 2^k pages that it touches: one or two. A lookup probes one block in each
  * class that is in use, of those large enough; mostly that is one probe. Regions
- * may overlap. A region that the device may only read lies in the same chain as the others, under
- * another tag: a lookup for writing meets it and passes it by, at no cost.
+ * may overlap. Regions that the device may only read, and those with a key, lie in the same chain
+ * as the others, under other tags: a lookup for another sort meets them and passes them by.
  *
  * Buckets are open-addressed words: a tag and a region_id. They are small, so that
  * of the two cache lines that a hit must read, this one is likely near. Lookups take
@@ -25,9 +25,11 @@
 /* a bucket: bits of the hash, a region_id */
 #define INDEX_ID_MASK		((1U << 25) - 1)
 #define INDEX_EMPTY		0U
-/* which regions a lookup wants, and the bit of the tag that tells them apart */
+/* which regions a lookup wants, and the bits of the tag that tell them apart */
 #define INDEX_FULL		0U		/* those that the device may read and write */
 #define INDEX_READ_ONLY		(1U << 31)	/* those that it may only read */
+#define INDEX_KEYED		(3U << 30)	/* and bits of the key: index_keyed() */
+#define INDEX_KEY_SHIFT		26		/* above the bits that choose the first bucket */
 
 struct index_table {
 	u32 bits;		/* log2 of the number of buckets */
@@ -105,13 +107,20 @@ struct index_table *index_replace(struct index *ix, struct index_table *table);
  * @slot: an empty slot of it; on success it holds the region, which is pinned
  * @start: first byte
  * @end: the byte after the last
- * @access: INDEX_FULL or INDEX_READ_ONLY: no region of the other sort is found
+ * @access: INDEX_FULL, INDEX_READ_ONLY or index_keyed(key): no region of another sort is found
+ * @key: of a keyed region; otherwise it is ignored
  *
  * Context: any, never waits. Locks: none.
  * Return: a region, not validated; NULL = none, the slot is empty. Since: 0.1
  */
 struct region *index_find(const struct index *ix, struct pin_thread *self,
-			  struct pin_slot *slot, u64 start, u64 end, u32 access);
+			  struct pin_slot *slot, u64 start, u64 end, u32 access, u64 key);
+
+/* what a lookup wants that has this key */
+static inline u32 index_keyed(u64 key)
+{
+	return INDEX_KEYED | (u32)(key * 0x9e3779b97f4a7c15ULL >> 60) << INDEX_KEY_SHIFT;
+}
 
 /* the smallest k so that 2^k pages are at least len */
 static inline u32 index_class_of(u64 len)
@@ -186,7 +195,7 @@ static inline u64 index_block_mask(const struct index *ix, u64 len)
  * @self: the calling thread's record
  * @start: first byte
  * @len: bytes; any number
- * @access: INDEX_FULL or INDEX_READ_ONLY
+ * @access: as index_find(); but the region may be of another sort, or have another key
  * @ret_region: self->slot holds it now; region_hit() decides whether it is the right one. Then @len
  *	is 1 to 2^57
  *
@@ -210,7 +219,7 @@ static inline bool index_try_find(const struct index *ix, struct pin_thread *sel
 		if (!mask)
 			return false;
 	}
-	hash = index_hash_at(start & mask) | access;
+	hash = index_hash_at(start & mask) ^ access;
 	at = index_first_bucket(t, hash);
 	/* acquire: the region was given a word; pairs with the release in file_under() */
 	while (unlikely((place = index_place(port_load_acquire(&t->buckets[at]),

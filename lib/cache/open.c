@@ -74,8 +74,9 @@ static int check_options(struct invlock_cache_options *o, const struct invlock_c
 		return explain(why, -EINVAL, "the options ask for a reaper and for none");
 	if (o->flags & ~REAPER_FLAGS)
 		return explain(why, -EINVAL, "unknown flags 0x%x in the options", o->flags);
-	if (!o->ops.reg || !o->ops.dereg)
-		return explain(why, -EINVAL, "options.ops needs both reg and dereg");
+	if (!o->ops.dereg || (!o->ops.reg && !o->reg_key))
+		return explain(why, -EINVAL, "options.ops needs both reg and dereg; with reg_key "
+			       "only dereg");
 	if (o->max_entries > MAX_ENTRIES)
 		return explain(why, -EINVAL, "max_entries is %u, the most is %u", o->max_entries,
 			       MAX_ENTRIES);
@@ -94,24 +95,40 @@ static int check_options(struct invlock_cache_options *o, const struct invlock_c
 	return 0;
 }
 
+/* address space for the largest case; pages are allocated on first use */
+static void *reserve(size_t bytes)
+{
+	void *mem = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	return mem == MAP_FAILED ? NULL : mem;
+}
+
+static size_t keys_bytes(const struct invlock_cache *cache)
+{
+	return cache->options.max_entries * sizeof(u64);
+}
+
 static int map_tables(struct invlock_cache *cache)
 {
 	struct index_table *t = mmap(NULL, index_table_bytes(FIRST_INDEX_BITS),
 				     PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	bool keyed = cache->options.reg_key;
 	void *regions;
 
 	if (t == MAP_FAILED)
 		return -errno;
 	index_table_init(t, FIRST_INDEX_BITS);
 	cache->pool_bytes = cache->options.max_entries * sizeof(struct region);
-	/* Reserve address space for the largest case; pages are allocated on first use. */
-	regions = mmap(NULL, cache->pool_bytes, PROT_READ | PROT_WRITE,
-		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (regions == MAP_FAILED) {
+	regions = reserve(cache->pool_bytes);
+	cache->keys = keyed && regions ? reserve(keys_bytes(cache)) : NULL;
+	if (!regions || (keyed && !cache->keys)) {
+		if (regions)
+			munmap(regions, cache->pool_bytes);
 		munmap(t, index_table_bytes(FIRST_INDEX_BITS));
-		return -errno;
+		return -ENOMEM;
 	}
-	region_pool_init(&cache->pool, regions, cache->options.max_entries);
+	region_pool_init(&cache->pool, regions, cache->keys, cache->options.max_entries);
 	index_init(&cache->index, t, &cache->pool);
 	return 0;
 }
@@ -126,6 +143,8 @@ static void unmap_tables(struct invlock_cache *cache)
 		munmap(t, index_table_bytes(t->bits));
 	}
 	munmap(cache->pool.regions, cache->pool_bytes);
+	if (cache->keys)
+		munmap(cache->keys, keys_bytes(cache));
 }
 
 int invlock_cache_open(struct invlock_mm *mm, const struct invlock_cache_options *options,

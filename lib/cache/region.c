@@ -12,9 +12,9 @@ bool region_hit_slow(const struct invlock *il, struct region *r, u64 start, u64 
 	       invlock_validate(il, &r->snap, r->start, r->end) == INVLOCK_VALID;
 }
 
-void region_pool_init(struct region_pool *pool, void *memory, u32 capacity)
+void region_pool_init(struct region_pool *pool, void *memory, u64 *keys, u32 capacity)
 {
-	*pool = (struct region_pool){ .regions = memory, .capacity = capacity };
+	*pool = (struct region_pool){ .regions = memory, .keys = keys, .capacity = capacity };
 }
 
 struct region *region_pool_take(struct region_pool *pool, u64 start, u64 end)

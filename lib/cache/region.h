@@ -18,6 +18,13 @@ typedef u32 region_id;
 
 enum region_state { REGION_FREE, REGION_LIVE, REGION_DEAD };
 
+/* which gets a region serves */
+enum region_sort {
+	REGION_FULL,		/* those without a key */
+	REGION_READ_ONLY,	/* of these, the ones for a device that only reads */
+	REGION_KEYED,		/* those with the key of region_key() */
+};
+
 struct region {
 	u64 start;			/* written before the region is in the index */
 	u64 end;
@@ -33,7 +40,7 @@ struct region {
 	u8 referenced;			/* set by hits, cleared by the clock's hand */
 	u8 held;			/* scratch of a pin scan; cache lock */
 	u8 alone;			/* serves one pin, never in the index; set before it */
-	u8 read_only;			/* for a device that only reads; set before word */
+	u8 sort;			/* enum region_sort; set before word */
 } __attribute__((aligned(64)));
 
 /* The value of region.word while the region is not in the index. It is never quiet. */
@@ -45,9 +52,10 @@ static inline bool region_is_filed(const struct region *r)
 	return port_load(&r->word) != &region_gone;
 }
 
-/* guarded by the cache's lock, but for regions, which is constant */
+/* guarded by the cache's lock, but for regions and keys, which are constant */
 struct region_pool {
 	struct region *regions;
+	u64 *keys;		/* of each region, by its place; NULL = no region has one */
 	u32 capacity;
 	u32 nr_used;		/* places ever taken */
 	u32 nr_live;
@@ -111,14 +119,29 @@ static inline bool region_hit(const struct invlock *il, const struct region *r, 
  */
 static inline bool region_is_writable(const struct region *r)
 {
-	return likely(!port_load(&r->read_only));
+	return likely(!port_load(&r->sort));
+}
+
+/* Beside the regions, so that a region stays one cache line. @keys, @regions: the pool's */
+static inline u64 *region_key(u64 *keys, const struct region *regions, const struct region *r)
+{
+	return &keys[r - regions];
+}
+
+/* Is it for this key? To be asked as region_is_writable(). */
+static inline bool region_has_key(u64 *keys, const struct region *regions, const struct region *r,
+				  u64 key)
+{
+	return likely(port_load(&r->sort) == REGION_KEYED) &&
+	       likely(port_load(region_key(keys, regions, r)) == key);
 }
 
 /* The slow path: also right for a region in several stripes, and after some word has moved. */
 bool region_hit_slow(const struct invlock *il, struct region *r, u64 start, u64 len);
 
 /* memory: capacity zeroed regions, 64-byte aligned */
-void region_pool_init(struct region_pool *pool, void *memory, u32 capacity);
+/* keys: NULL, or capacity words */
+void region_pool_init(struct region_pool *pool, void *memory, u64 *keys, u32 capacity);
 
 /* Return: a LIVE region that no other thread knows yet; NULL when all are taken */
 struct region *region_pool_take(struct region_pool *pool, u64 start, u64 end);

@@ -33,7 +33,7 @@ static int setup(void **state)
 	(void)state;
 	memset(regions, 0, sizeof(regions));
 	memset(&self, 0, sizeof(self));
-	region_pool_init(&pool, regions, NR);
+	region_pool_init(&pool, regions, NULL, NR);
 	index_init(&ix, new_table(4), &pool);
 	registry = (struct pin_registry){};
 	pin_thread_add(&registry, &self);
@@ -81,7 +81,7 @@ static u32 nr_named, nr_first;
 static struct region *find(u64 start, u64 end)
 {
 	struct pin_slot *slot = free_slot();
-	struct region *r = index_find(&ix, &self, slot, start, end, INDEX_FULL), *first;
+	struct region *r = index_find(&ix, &self, slot, start, end, INDEX_FULL, 0), *first;
 
 	assert_ptr_equal(slot->region, r);
 	slot->region = NULL;

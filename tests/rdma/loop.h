@@ -21,8 +21,8 @@ const char *loop_open(struct loop *loop);
 void loop_close(struct loop *loop);
 
 /*
- * IBV_WR_RDMA_WRITE from local to remote memory, IBV_WR_RDMA_READ the other way. Return: the status of
- * the completion, or -1
+ * IBV_WR_RDMA_WRITE from local to remote memory, IBV_WR_RDMA_READ the other way. Return: the status
+ * of the completion, or -1
  */
 int loop_request(struct loop *loop, enum ibv_wr_opcode opcode, const void *local, uint32_t lkey,
 		 const void *remote, uint32_t rkey, uint32_t len);

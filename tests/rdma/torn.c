@@ -11,7 +11,7 @@
 
 #define GUARD_INSTALL	102	/* MADV_GUARD_INSTALL */
 #define GUARD_REMOVE	103
-/* free() gives what is this long back to the kernel, and malloc() maps it at the same place again */
+/* free() gives what is this long back to the kernel, and malloc() maps it there again */
 #define HEAP_LEN	(1ul << 20)
 
 const char *const torn_names[TORN_NR] = {

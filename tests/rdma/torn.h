@@ -36,15 +36,15 @@ struct torn;
 struct torn *torn_open(size_t len);
 
 /*
- * Makes the change. Return: the memory, at the address where it was before; NULL if this kernel does
- * not know the change.
+ * Makes the change. Return: the memory, at the address where it was before; NULL if this kernel
+ * does not know the change.
  */
 void *torn_tear(struct torn *t, enum torn_change change);
 
 /* Return: the memory that torn_tear() will change */
 void *torn_memory(struct torn *t, enum torn_change change);
 
-/* Return: TORN_NOTHING for about half of the messages, and each other change as often as the rest */
+/* Return: TORN_NOTHING for about half of the messages, else each change as often as any other */
 enum torn_change torn_next(unsigned int *seed);
 
 struct torn_tally {

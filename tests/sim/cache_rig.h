@@ -15,6 +15,8 @@
 #define BITS		3	/* the bits of a table's size */
 #define REGIONS		3
 #define GONE		0xdeadULL
+#define KEY		1ULL
+#define OTHER_KEY	2ULL	/* under the same tag, so that it is the key that decides */
 
 static struct index *ix;
 static struct region_pool *pool;
@@ -26,7 +28,7 @@ static struct pin_chunk *chunk;
 static u32 *lock, *device, *flags;
 static u32 chained;
 
-static struct region *file_as(u32 page, u64 start, u64 end, bool read_only)
+static struct region *file_as(u32 page, u64 start, u64 end, enum region_sort sort)
 {
 	struct region *r = region_pool_take(pool, start, end);
 	struct invlock_snapshot snap;
@@ -39,19 +41,26 @@ static struct region *file_as(u32 page, u64 start, u64 end, bool read_only)
 	device[r->handle] = 1 + page;
 	SIM_CHECK(!invlock_sample(&il, r->start, r->end, &snap));
 	region_validated(r, &snap);
-	port_store(&r->read_only, (u8)read_only);
+	port_store(&r->sort, (u8)sort);
 	index_insert(ix, r, invlock_only_word(&il, start, end));
 	return r;
 }
 
 static struct region *file_range(u32 page, u64 start, u64 end)
 {
-	return file_as(page, start, end, false);
+	return file_as(page, start, end, REGION_FULL);
+}
+
+/* for page 0 */
+static void file_keyed(u64 key)
+{
+	port_store(&pool->keys[0], key);
+	file_as(0, AT(0), AT(1), REGION_KEYED);
 }
 
 static void file_read_only(u32 page)
 {
-	file_as(page, AT(page), AT(page + 1), true);
+	file_as(page, AT(page), AT(page + 1), REGION_READ_ONLY);
 }
 
 static struct region *file(u32 page)
@@ -67,7 +76,8 @@ static void make_cache(void)
 	SIM_CHECK(!invlock_feed_format(feed, bytes, 2, 0, 12));
 	SIM_CHECK(!invlock_attach(&il, feed, bytes));
 	pool = sim_alloc(sizeof(*pool));
-	region_pool_init(pool, sim_alloc(REGIONS * sizeof(struct region)), REGIONS);
+	region_pool_init(pool, sim_alloc(REGIONS * sizeof(struct region)),
+			 sim_alloc(REGIONS * sizeof(u64)), REGIONS);
 	for (u32 i = 0; i < 2; i++) {
 		tables[i] = index_table_init(sim_alloc(index_table_bytes(BITS)), BITS);
 		records[i] = sim_alloc(sizeof(*records[i]));

@@ -20,7 +20,7 @@ static void use(const struct region *r, u32 page)
 	if (knows != 1 + page)
 		sim_fail("a pinned region for page %u was taken down: the device has %u", page,
 			 knows);
-	SIM_CHECK(!port_load(&r->read_only));
+	SIM_CHECK(!port_load(&r->sort));
 }
 
 /* The fast path. Return: whether it was a hit; otherwise the slot is as empty as before */
@@ -46,7 +46,7 @@ static struct pin_slot *get_slow(struct pin_thread *self, u32 page)
 		sim_fail("no slot");
 		return NULL;
 	}
-	r = index_find(ix, self, slot, AT(page), AT(page + 1), INDEX_FULL);
+	r = index_find(ix, self, slot, AT(page), AT(page + 1), INDEX_FULL, 0);
 	if (!r) {
 		SIM_CHECK(!port_load(&slot->region));
 		sim_note("page %u: a miss", page);
@@ -101,6 +101,35 @@ static void get_and_put(struct pin_thread *self, u32 page)
 		port_store_release(&slot->region, NULL);
 }
 
+static void use_keyed(const struct region *r)
+{
+	SIM_CHECK(sim_load(&device[r->handle], sizeof(u32), SIM_RELAXED) == 1);
+	SIM_CHECK(port_load(&r->sort) == REGION_KEYED);
+	SIM_CHECK(port_load(&pool->keys[0]) == KEY);
+}
+
+/* The same for a key: on either path, and never with a region of another key. */
+static void lookup_keyed(void)
+{
+	struct pin_slot *slot = records[0]->slot;
+	struct region *r;
+	bool found;
+
+	if (index_try_find(ix, records[0], AT(0), AT(1), index_keyed(KEY), &r)) {
+		found = region_hit(&il, r, AT(0), AT(1)) &&
+			region_has_key(pool->keys, pool->regions, r, KEY);
+		if (found)
+			use_keyed(r);
+		port_store_release(&slot->region, NULL);
+		if (found)
+			return;
+	}
+	r = index_find(ix, records[0], slot, AT(0), AT(1), index_keyed(KEY), KEY);
+	if (r)
+		use_keyed(r);
+	port_store_release(&slot->region, NULL);
+}
+
 static void lookup(void) { get_and_put(records[0], 0); }
 
 /* A thread that has seen the result of a change must not hit what was there before. */
@@ -145,7 +174,7 @@ static void lookup_with_new_chunk(void)
 	}
 	chunk->next = NULL;
 	pin_chunk_add(last, chunk);
-	r = index_find(ix, records[0], &chunk->slots[0], AT(0), AT(1), INDEX_FULL);
+	r = index_find(ix, records[0], &chunk->slots[0], AT(0), AT(1), INDEX_FULL, 0);
 	if (r)
 		use(r, 0);
 	port_store_release(&chunk->slots[0].region, NULL);
@@ -200,7 +229,7 @@ static void get_hand_over_and_get(void)
 
 	get_and_hand_over();
 	slot = records[0]->slot;
-	if (pin_slot_is_free(slot) && index_find(ix, records[0], slot, AT(1), AT(2), INDEX_FULL))
+	if (pin_slot_is_free(slot) && index_find(ix, records[0], slot, AT(1), AT(2), INDEX_FULL, 0))
 		use(&pool->regions[1], 1);
 }
 
@@ -213,7 +242,7 @@ static void get_hand_over_and_get_any(void)
 	slot = pin_slot_free(records[0], &last);
 	if (slot) {
 		SIM_CHECK(!port_load(&slot->region));
-		index_find(ix, records[0], slot, AT(1), AT(2), INDEX_FULL);
+		index_find(ix, records[0], slot, AT(1), AT(2), INDEX_FULL, 0);
 	}
 }
 
@@ -223,7 +252,7 @@ static void lookup_second_half(void)
 	struct region *r;
 
 	if (!hit(records[0], AT(1) / 2, AT(1), &r))
-		r = index_find(ix, records[0], slot, AT(1) / 2, AT(1), INDEX_FULL);
+		r = index_find(ix, records[0], slot, AT(1) / 2, AT(1), INDEX_FULL, 0);
 	SIM_CHECK(r && r->end == AT(1));
 	if (r)
 		use(r, 0);
@@ -325,6 +354,17 @@ static void evict_and_refile_read_only(void)
 	bury_locked();
 	if (!pool->nr_dead)
 		file_read_only(0);
+	sim_unlock(lock);
+}
+
+/* The same, for another key. */
+static void evict_and_refile_keyed(void)
+{
+	sim_lock(lock);
+	kill_locked(0);
+	bury_locked();
+	if (!pool->nr_dead)
+		file_keyed(OTHER_KEY);
 	sim_unlock(lock);
 }
 
@@ -465,6 +505,22 @@ static void nothing_is_left(void)
 	SIM_CHECK(!pool->nr_dead);
 }
 
+/* The only region has a key. */
+static void has_key(void)
+{
+	make_cache();
+	SIM_CHECK(index_keyed(KEY) == index_keyed(OTHER_KEY));
+	kill_locked(0);
+	bury_locked();
+	file_keyed(KEY);
+}
+
+static void has_key_and_walks_already(void)
+{
+	has_key();
+	records[0]->table = tables[0];
+}
+
 #define FULLY	SIM_ALL, -1, -1
 #define BOUNDED	SIM_ALL, 3, 2	/* for the quick run */
 
@@ -484,6 +540,12 @@ const struct sim_case cache_cases[] = {
 	  nothing_is_left },
 	{ "read-only", "no lookup gives a writer a region that was refiled as read-only",
 	  FULLY, make_cache, { { "lookup", lookup }, { "evict", evict_and_refile_read_only } },
+	  nothing_is_left },
+	{ "key-short", "no fast path finds a region that was refiled for another key",
+	  FULLY, has_key_and_walks_already,
+	  { { "lookup", lookup_keyed }, { "evict", evict_and_refile_keyed } }, nothing_is_left },
+	{ "key", "no lookup finds a region that was refiled for another key",
+	  FULLY, has_key, { { "lookup", lookup_keyed }, { "evict", evict_and_refile_keyed } },
 	  nothing_is_left },
 	{ "evict-further", "a region that the slow path pinned is not deregistered",
 	  FULLY, walks_already_and_asks, { { "lookup", lookup }, { "evict", evict_0 } },

@@ -51,7 +51,7 @@ class CacheOptions(Structure):
     _fields_ = [('size', c_size_t), ('flags', c_uint), ('ops', CacheOps), ('ctx', c_void_p),
                 ('need', c_uint64), ('max_entries', c_uint), ('max_bytes', c_uint64),
                 ('granule', c_size_t), ('rounds', c_uint), ('time_ns', c_uint64),
-                ('reap_ms', c_uint), ('reg_read', REG)]
+                ('reap_ms', c_uint), ('reg_read', REG), ('reg_key', c_void_p)]
 
 
 class Pin(Structure):
