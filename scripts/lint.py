@@ -45,6 +45,10 @@ FENCE = re.compile(r'\b(__atomic_(?:thread|signal)_fence|atomic_(?:thread|signal
 INCLUDE = re.compile(r'\s*#\s*include\s*([<"])([^>"]+)[>"]')
 
 
+ARCHITECTURE = re.compile(
+    r'\s*#\s*(?:el)?if.*\b(?:__(?:x86_64|i[36]86|amd64|ILP32|aarch64|arm|riscv'
+    r'|s390x?|powerpc(?:64)?|TARGET_ARCH_\w+)(?:__)?|CONFIG_(?:X86|ARM64|RISCV|S390|PPC)\w*)\b')
+
 # What looks like the size of a page, and where it is something else, or is known.
 PAGE_NUMBER = re.compile(r'\b(?:4096|4095|0x1000|0xfff)(?:u?ll?|ull?)?\b|(?:<<|>>) ?12\b'
                          r'|PAGE_SHIFT\s+12\b', re.I)
@@ -213,6 +217,14 @@ def page_size(root, files):
                    'what else this number is')
 
 
+def architectures(root, files):
+    """only core/port_*, bpf/arch_* and tests/arch.h ask for the architecture"""
+    for path, nr, line in lines_of(files, C):
+        if ARCHITECTURE.match(line) and not path.startswith(
+                ('core/port_', 'bpf/arch_', 'tests/arch.h')):
+            yield f'{path}:{nr}: let core/port_*, bpf/arch_* or tests/arch.h provide it'
+
+
 def is_shell(path, text):
     """Whether it is a script. Files that it sources are checked as a part of it."""
     return re.match(r'#!.*\b(ba)?sh\b', text)
@@ -247,8 +259,8 @@ def cppcheck(root, files):
 
 
 CHECKS = (spdx, kernel_macro, fences, core_includes, adapter_includes, struct_names, length,
-          layout, unfinished, page_size, lint_prose.links, lint_prose.words, lint_prose.subjects,
-          shellcheck, cppcheck)
+          layout, unfinished, page_size, architectures, lint_prose.links, lint_prose.words,
+          lint_prose.subjects, shellcheck, cppcheck)
 
 
 def main():

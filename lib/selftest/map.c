@@ -8,8 +8,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "core/port_raw.h"
 #include "lib/page.h"
-#include "raw.h"
 #include "trial.h"
 
 static int unmap_by_syscall(void *addr, size_t len)

@@ -65,6 +65,11 @@ FAULTS = [
     ('page_size', 'lib/new.c', MIT + '\tmunmap(p, 4096UL);\n', 'lib/new.c:2'),
     ('page_size', 'tool/new.c', MIT + '\tn = (n + 4095) & ~0xfffULL;\n', 'tool/new.c:2'),
     ('page_size', 'tests/new.h', MIT + '#define AT(nr)\t((nr) << 12)\n', 'tests/new.h:2'),
+    ('architectures', 'lib/new.c', MIT + '#ifdef __x86_64__\n#endif\n', 'lib/new.c:2'),
+    ('architectures', 'tests/new.h', MIT + '#if 0\n#elif defined(__aarch64__)\n#endif\n',
+     'tests/new.h:3'),
+    ('architectures', 'bpf/new.h', DUAL + '#if defined(__TARGET_ARCH_x86)\n#endif\n',
+     'bpf/new.h:2'),
     ('lint_prose.links', 'docs/new.md', DOCUMENT + '[x](nowhere.md)\n', 'docs/new.md:2'),
     ('lint_prose.links', 'docs/new.md', DOCUMENT + '[x](../README.md#no-such)\n',
      'docs/new.md:2'),
@@ -96,7 +101,7 @@ def _lint(check, *planted):
 def a_good_tree_passes_every_check():
     status, said = _lint([])
     assert status == 0 and 'not ok' not in said, said
-    assert said.startswith('1..15\n'), said
+    assert said.startswith('1..16\n'), said
 
 
 def every_check_has_a_planted_fault():

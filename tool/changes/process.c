@@ -15,8 +15,8 @@
 #include <unistd.h>
 
 #include "changes.h"
+#include "core/port_raw.h"
 #include "lib/page.h"
-#include "lib/selftest/raw.h"
 #include "lib/selftest/trial.h"
 
 static pid_t wait_for(pid_t pid, int *ret_status)
@@ -114,55 +114,39 @@ static int unmap_by_vfork(void *addr, size_t len)
 	return unmap_by_child(addr, len, CLONE_VFORK);
 }
 
-#ifdef __x86_64__
-#define I386_GETPID	20
-#define I386_MUNMAP	91
-
-static int int80(int nr, unsigned long arg1, unsigned long arg2)
-{
-	int ret;
-
-	__asm__ volatile("int $0x80" : "=a"(ret) : "0"(nr), "b"(arg1), "c"(arg2)
-			 : "memory", "r8", "r9", "r10", "r11");
-	return ret;
-}
-
 static int check_int80(void *arg)
 {
 	(void)arg;
 	/* if this kernel answers with a signal, die without the message of a signal handler */
 	signal(SIGSEGV, SIG_DFL);
-	return int80(I386_GETPID, 0, 0) > 0 ? 0 : -1;
+	return raw_i386(I386_GETPID, 0, 0) > 0 ? 0 : -1;
 }
 
-/* int 0x80 is for 32-bit programs, but works in 64-bit ones, too. Its addresses have 32 bits. */
 static void unmap_by_int80(struct trial *t)
 {
 	struct other_process probe;
 	int err = -1;
 	u8 *p;
 
+	if (!RAW_HAS_I386) {
+		trial_unknown(t, "only x86-64 has this kind of system call");
+		return;
+	}
 	if (other_start(&probe, check_int80, NULL) || other_act(&probe)) {
 		trial_unknown(t, "this kernel accepts no 32-bit system calls");
 		return;
 	}
-	p = trial_map(t, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1);
+	p = trial_map(t, MAP_PRIVATE | MAP_ANONYMOUS | RAW_MAP_LOW, -1);
 	if (!p)
 		return;
 	if (trial_begin(t, p, t->len)) {
-		err = int80(I386_MUNMAP, (unsigned long)p, t->len);
+		err = raw_i386(I386_MUNMAP, (unsigned long)p, t->len);
 		errno = -err;
 		trial_end(t, err ? -1 : 0);
 	}
 	if (err)
 		munmap(p, t->len);
 }
-#else
-static void unmap_by_int80(struct trial *t)
-{
-	trial_unknown(t, "only x86-64 has this kind of system call");
-}
-#endif
 
 /* older headers than Linux 6.8 lack this */
 #define FEATURE_MOVE	(1ULL << 16)

@@ -1,9 +1,13 @@
-/* SPDX-License-Identifier: MIT */
-/* System calls without libc, errno, stack or anything else that a child would share with us. */
-#ifndef INVLOCK_LIB_SELFTEST_RAW_H
-#define INVLOCK_LIB_SELFTEST_RAW_H
+/* SPDX-License-Identifier: GPL-2.0-only OR MIT */
+/*
+ * System calls without libc, errno, stack or anything else that a child would share with us. They
+ * are not for core, but for the self-test and for `invlock doctor`.
+ */
+#ifndef INVLOCK_CORE_PORT_RAW_H
+#define INVLOCK_CORE_PORT_RAW_H
 
 #include <errno.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/syscall.h>
 
@@ -94,4 +98,34 @@ static inline long raw_clone_munmap(long flags, void *stack, struct raw_order *o
 #endif
 }
 
-#endif /* INVLOCK_LIB_SELFTEST_RAW_H */
+/*
+ * int 0x80 is for 32-bit programs, but works in 64-bit ones, too. Its addresses have 32 bits.
+ * Only x86-64 has it: elsewhere it is -ENOSYS.
+ */
+#define I386_GETPID	20
+#define I386_MUNMAP	91
+#ifdef __x86_64__
+#define RAW_HAS_I386	true
+#define RAW_MAP_LOW	MAP_32BIT
+#else
+#define RAW_HAS_I386	false
+#define RAW_MAP_LOW	0
+#endif
+
+static inline int raw_i386(int nr, unsigned long arg1, unsigned long arg2)
+{
+#ifdef __x86_64__
+	int ret;
+
+	__asm__ volatile("int $0x80" : "=a"(ret) : "0"(nr), "b"(arg1), "c"(arg2)
+			 : "memory", "r8", "r9", "r10", "r11");
+	return ret;
+#else
+	(void)nr;
+	(void)arg1;
+	(void)arg2;
+	return -ENOSYS;
+#endif
+}
+
+#endif /* INVLOCK_CORE_PORT_RAW_H */
