@@ -7,8 +7,9 @@
  *	   rounds or time is spent.
  *	2. It takes rounds with the mmap lock held for writing. munmap, mremap and mprotect have
  *	   to wait meanwhile.
- *	3. At the end of each of those rounds it looks up the pages again under the driver's lock.
- *	   There, invalidations that need no mmap lock (truncation, reclaim) have to wait, too.
+ *	3. If such a round was undone, it looks up the pages again under the driver's lock. There,
+ *	   invalidations that need no mmap lock (truncation, reclaim) have to wait, too. No more
+ *	   than MMU_INVLOCK_LOCKED_PAGES pages are looked up in this way.
  *	4. It fails with -EBUSY.
  * Every step checks before it publishes.
  *
@@ -43,7 +44,7 @@
 
 void mmu_invlock_fault_init_slow(struct mmu_invlock_fault *f)
 {
-	unsigned long start = f->range.start, end = f->range.end;
+	unsigned long start = f->start, end = f->end;
 
 	if (start >= end || (start | end) & ~PAGE_MASK)
 		f->error = -EINVAL;
@@ -75,7 +76,7 @@ static void mmu_invlock_fault_start_counting(struct mmu_invlock_fault *f)
 	if (f->counting)
 		return;
 	f->counting = true;
-	invlock_section_init(&f->section, &f->inv->il, f->range.start, f->range.end, f->budget,
+	invlock_section_init(&f->section, &f->inv->il, f->start, f->end, f->budget,
 			     INVLOCK_SECTION_INTERRUPTIBLE);
 }
 
@@ -95,7 +96,7 @@ static bool mmu_invlock_fault_go_slow(struct mmu_invlock_fault *f)
 	f->slow = true;
 	f->collisions += f->section.collisions;
 	f->waits += f->section.waits;
-	invlock_section_init(&f->section, &f->inv->il, f->range.start, f->range.end, &budget,
+	invlock_section_init(&f->section, &f->inv->il, f->start, f->end, &budget,
 			     INVLOCK_SECTION_INTERRUPTIBLE);
 	return true;
 }
@@ -108,7 +109,16 @@ static int mmu_invlock_fault_wait(struct mmu_invlock_fault *f, u32 nr_waits)
 	return err == -EBUSY && mmu_invlock_fault_go_slow(f) ? 0 : err;
 }
 
-/* Invalidations too wide for stripes do not count here: inv->wide_start and wide_end cover them. */
+static bool mmu_invlock_wide_are_elsewhere(const struct mmu_invlock *inv, unsigned long start,
+					   unsigned long end)
+{
+	for (u32 i = 0; i < MMU_INVLOCK_NR_WIDE; i++)
+		if (inv->wide[i].nr && inv->wide[i].start < end && start < inv->wide[i].end)
+			return false;
+	return true;
+}
+
+/* Invalidations that are too wide for stripes do not count here: inv->wide has them. */
 static bool mmu_invlock_stripes_are_quiet(const struct invlock *il, u64 start, u64 end)
 {
 	u64 first = start >> il->stripe_shift;
@@ -131,9 +141,8 @@ static int mmu_invlock_fault_check_quiet(const struct mmu_invlock_fault *f)
 
 	if (inv->closed || !inv->running)
 		return inv->closed;
-	if (inv->nr_wide && inv->wide_start < f->range.end && f->range.start < inv->wide_end)
-		return -EAGAIN;
-	return mmu_invlock_stripes_are_quiet(&inv->il, f->range.start, f->range.end) ? 0 : -EAGAIN;
+	return mmu_invlock_wide_are_elsewhere(inv, f->start, f->end) &&
+	       mmu_invlock_stripes_are_quiet(&inv->il, f->start, f->end) ? 0 : -EAGAIN;
 }
 
 /* Locks: not the mmap lock, which the running invalidation may hold until it ends. */
@@ -201,8 +210,6 @@ bool mmu_invlock_attempt_slow(struct mmu_invlock_fault *f)
 	/* the driver left out the commit: mmu_invlock_fault_end() drops the mmap lock */
 	if (WARN_ON_ONCE(f->state == MMU_INVLOCK_IN_FLIGHT))
 		return false;
-	might_lock_read(&f->walk.mm->mmap_lock);
-	lockdep_assert_not_held(f->inv->lock);
 	f->error = mmu_invlock_fault_attempt(f);
 	if (f->error)
 		f->state = MMU_INVLOCK_DONE;
@@ -210,26 +217,72 @@ bool mmu_invlock_attempt_slow(struct mmu_invlock_fault *f)
 }
 EXPORT_SYMBOL_GPL(mmu_invlock_attempt_slow);
 
-/* Locks: inv->lock. Return: was every page present, with the access that the driver asked for? */
-static bool mmu_invlock_fault_look_up_pages(struct mmu_invlock_fault *f)
+/*
+ * Locks: inv->lock, and the mmap lock for writing, so no mapping can change. Return: would
+ * hmm_range_fault() accept every mapping of the range?
+ */
+static bool mmu_invlock_fault_is_mapped(const struct mmu_invlock_fault *f)
 {
-	bool write = f->range.default_flags & HMM_PFN_REQ_WRITE;
-	unsigned long addr = f->range.start;
-	unsigned long *pfn = f->range.hmm_pfns;
-	struct page *page;
+	struct vm_area_struct *vma;
 
-	for (; addr < f->range.end; addr += PAGE_SIZE, pfn++) {
-		/* this call walks the page table with interrupts off and takes no sleeping lock */
-		if (get_user_pages_fast_only(addr, 1, write ? FOLL_WRITE : 0, &page) != 1)
+	for (unsigned long addr = f->start; addr < f->end; addr = vma->vm_end) {
+		vma = find_vma(f->walk.mm, addr);
+		if (!vma || addr < vma->vm_start || !(vma->vm_flags & VM_READ) ||
+		    vma->vm_flags & (VM_IO | VM_PFNMAP))
 			return false;
-		*pfn = page_to_pfn(page) | HMM_PFN_VALID | (write ? HMM_PFN_WRITE : 0);
-		/*
-		 * This is not the last reference: the page table has one, and nothing can remove
-		 * that before inv->lock drops.
-		 */
-		put_page(page);
 	}
 	return true;
+}
+
+/*
+ * Locks: inv->lock. Return: was the page present, with the access that the driver asked for? Then
+ * *pfn is what hmm_range_fault() would make of it, but the order of the mapping, which the entry
+ * may have from a walk that is stale.
+ */
+static bool mmu_invlock_fault_look_up_page(const struct mmu_invlock_fault *f, unsigned long addr,
+					   unsigned long *pfn)
+{
+	/* hmm_range_fault() leaves all other bits of an entry as they are */
+	const unsigned long found = ~HMM_PFN_FLAGS | HMM_PFN_VALID | HMM_PFN_WRITE | HMM_PFN_ERROR |
+				    0x1fUL << HMM_PFN_ORDER_SHIFT;
+	struct page *page;
+	bool write;
+
+	/* this call walks the page table with interrupts off and takes no sleeping lock */
+	write = get_user_pages_fast_only(addr, 1, FOLL_WRITE, &page) == 1;
+	if (!write && (f->range.default_flags & HMM_PFN_REQ_WRITE ||
+		       get_user_pages_fast_only(addr, 1, 0, &page) != 1))
+		return false;
+	*pfn = (*pfn & ~found) | page_to_pfn(page) | HMM_PFN_VALID | (write ? HMM_PFN_WRITE : 0);
+	/*
+	 * This is not the last reference: the page table has one, and nothing can remove that
+	 * before inv->lock drops.
+	 */
+	put_page(page);
+	return true;
+}
+
+/* Locks: inv->lock. Return: was every page looked up? */
+static bool mmu_invlock_fault_look_up_pages(struct mmu_invlock_fault *f)
+{
+	unsigned long *pfn = f->range.hmm_pfns;
+
+	for (unsigned long addr = f->start; addr < f->end; addr += PAGE_SIZE)
+		if (!mmu_invlock_fault_look_up_page(f, addr, pfn++))
+			return false;
+	return true;
+}
+
+/*
+ * Can the pages be looked up under inv->lock? get_user_pages_fast_only() walks only the page table
+ * of the current task. What an entry asked for is lost after a walk, and so is the beginning of
+ * hmm_pfns once the driver has moved the range.
+ */
+static bool mmu_invlock_fault_can_look_up(const struct mmu_invlock_fault *f)
+{
+	return f->range.hmm_pfns && !f->range.pfn_flags_mask && current->mm == f->walk.mm &&
+	       f->range.start == f->start && f->range.end == f->end &&
+	       (f->end - f->start) >> PAGE_SHIFT <= MMU_INVLOCK_LOCKED_PAGES;
 }
 
 /*
@@ -238,9 +291,8 @@ static bool mmu_invlock_fault_look_up_pages(struct mmu_invlock_fault *f)
  */
 static bool mmu_invlock_fault_walk_locked(struct mmu_invlock_fault *f)
 {
-	/* get_user_pages_fast_only() can walk the page table of the current task only */
-	f->walked_locked = f->range.hmm_pfns && current->mm == f->walk.mm &&
-			   !mmu_invlock_fault_check_quiet(f) && mmu_invlock_fault_look_up_pages(f);
+	f->walked_locked = mmu_invlock_fault_can_look_up(f) && !mmu_invlock_fault_check_quiet(f) &&
+			   mmu_invlock_fault_is_mapped(f) && mmu_invlock_fault_look_up_pages(f);
 	return f->walked_locked;
 }
 
@@ -251,10 +303,9 @@ bool mmu_invlock_commit_slow(struct mmu_invlock_fault *f, int err)
 	if (WARN_ON_ONCE(f->state != MMU_INVLOCK_IN_FLIGHT))
 		return false;
 	hlist_del(&f->in_flight);
-	if (f->slow && (!err || err == -EBUSY) && mmu_invlock_fault_walk_locked(f))
-		good = true;
-	else
-		good = !err && !f->walk.invalidate_seq;
+	good = !err && !f->walk.invalidate_seq;
+	if (!good && f->slow && (!err || err == -EBUSY))
+		good = mmu_invlock_fault_walk_locked(f);
 	f->state = MMU_INVLOCK_DONE;
 	if (err && err != -EBUSY) {
 		f->error = err;

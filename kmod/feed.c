@@ -5,6 +5,10 @@
  * Each mm has one lock, however many files are open. To mmu_invlock, this file is a driver
  * like any other, except that it has no page table to invalidate: it keeps only the feed.
  *
+ * An invalidation may run in reclaim, for somebody else, and there is no limit to how many wait for
+ * an event. So it leaves the wake-up to a worker, and asks for it only after a read() or a poll()
+ * that found nothing.
+ *
  * Lock order: mmap lock, feed->lock.
  */
 #include <linux/fs.h>
@@ -16,6 +20,7 @@
 #include <linux/uaccess.h>
 #include <linux/vmalloc.h>
 #include <linux/wait.h>
+#include <linux/workqueue.h>
 #include <invlock/dev.h>
 
 #include "compat/vm_flags.h"
@@ -28,14 +33,18 @@ struct feed_device {
 	kuid_t owner;			/* the user whose limit counts this feed */
 	spinlock_t lock;
 	u64 kinds;			/* these make an event; guarded by lock; only grows */
+	bool armed;			/* the next event wakes those who wait; guarded by lock */
 	wait_queue_head_t changed;
+	struct work_struct wake, free;	/* in invlock_feed_queue */
 };
 
 /* one open file */
 struct feed_file {
 	struct feed_device *feed;
-	u64 seen;			/* the sequence at the last read(); atomic */
+	u64 seen;			/* the sequence at the last read(); guarded by feed->lock */
 };
+
+static struct workqueue_struct *invlock_feed_queue;
 
 static const struct mmu_invlock_geometry invlock_feed_geometry = {
 	.nr_words = INVLOCK_NR_WORDS,
@@ -51,21 +60,32 @@ static bool invlock_feed_invalidate(struct mmu_invlock *inv, const struct mmu_no
 	struct feed_device *feed = container_of(inv, struct feed_device, inv);
 	bool interesting = feed->kinds >> mmu_invlock_kind(range) & 1;
 
-	/* needs no barrier: a poller queues itself before it takes the lock that is held here */
-	if (interesting && waitqueue_active(&feed->changed))
-		wake_up_interruptible(&feed->changed);
+	if (interesting && feed->armed) {
+		feed->armed = false;
+		queue_work(invlock_feed_queue, &feed->wake);
+	}
 	return interesting;
-}
-
-static void invlock_feed_release_mm(struct mmu_invlock *inv)
-{
-	wake_up_interruptible(&container_of(inv, struct feed_device, inv)->changed);
 }
 
 static const struct mmu_invlock_ops invlock_feed_inv_ops = {
 	.invalidate = invlock_feed_invalidate,
-	.release = invlock_feed_release_mm,
 };
+
+static void invlock_feed_wake(struct work_struct *work)
+{
+	wake_up_interruptible(&container_of(work, struct feed_device, wake)->changed);
+}
+
+/* This is no part of invlock_feed_free(), which must not sleep. */
+static void invlock_feed_free_later(struct work_struct *work)
+{
+	struct feed_device *feed = container_of(work, struct feed_device, free);
+
+	flush_work(&feed->wake);
+	invlock_feed_limit_uncharge(feed->owner);
+	mmu_invlock_destroy(&feed->inv);
+	kfree(feed);
+}
 
 /* Locks: the mmap lock, for writing. */
 static struct mmu_notifier *invlock_feed_alloc(struct mm_struct *mm)
@@ -81,6 +101,8 @@ static struct mmu_notifier *invlock_feed_alloc(struct mm_struct *mm)
 		goto free_feed;
 	spin_lock_init(&feed->lock);
 	init_waitqueue_head(&feed->changed);
+	INIT_WORK(&feed->wake, invlock_feed_wake);
+	INIT_WORK(&feed->free, invlock_feed_free_later);
 	feed->kinds = INVLOCK_FEED_PINNED_KINDS;
 	err = mmu_invlock_init(&feed->inv, &feed->lock, &invlock_feed_inv_ops,
 			       &invlock_feed_geometry);
@@ -99,9 +121,7 @@ static void invlock_feed_free(struct mmu_notifier *mn)
 {
 	struct feed_device *feed = container_of(mn, struct feed_device, inv.notifier);
 
-	mmu_invlock_destroy(&feed->inv);
-	invlock_feed_limit_uncharge(feed->owner);
-	kfree(feed);
+	queue_work(invlock_feed_queue, &feed->free);
 }
 
 static const struct mmu_notifier_ops invlock_feed_notifier_ops = {
@@ -140,6 +160,22 @@ static int invlock_feed_insert_pages(const struct feed_device *feed, struct vm_a
 	return err;
 }
 
+/* Only for pages that the process has discarded: the others are there from the beginning. */
+static vm_fault_t invlock_feed_fault(struct vm_fault *vmf)
+{
+	struct feed_file *ff = vmf->vma->vm_file->private_data;
+	void *feed = ff->feed->inv.il.feed;
+
+	/* the mapping is no longer than the feed */
+	vmf->page = vmalloc_to_page(feed + (vmf->pgoff << PAGE_SHIFT));
+	get_page(vmf->page);
+	return 0;
+}
+
+static const struct vm_operations_struct invlock_feed_vm_ops = {
+	.fault = invlock_feed_fault,
+};
+
 static int invlock_feed_mmap(struct file *file, struct vm_area_struct *vma)
 {
 	struct feed_file *ff = file->private_data;
@@ -150,6 +186,7 @@ static int invlock_feed_mmap(struct file *file, struct vm_area_struct *vma)
 		return -EACCES;
 	/* a forked child has another address space, so it must not inherit this feed */
 	vm_flags_mod(vma, VM_DONTCOPY | VM_DONTEXPAND | VM_DONTDUMP, VM_MAYWRITE | VM_MAYEXEC);
+	vma->vm_ops = &invlock_feed_vm_ops;
 	return invlock_feed_insert_pages(ff->feed, vma);
 }
 
@@ -184,13 +221,19 @@ static long invlock_feed_ioctl(struct file *file, unsigned int request, unsigned
 static ssize_t invlock_feed_read(struct file *file, char __user *buffer, size_t len, loff_t *offset)
 {
 	struct feed_file *ff = file->private_data;
-	u64 sequence = invlock_feed_sequence(ff->feed);
+	struct feed_device *feed = ff->feed;
+	u64 sequence;
 
-	if (!invlock_feed_is_ours(ff->feed))
+	if (!invlock_feed_is_ours(feed))
 		return -EPERM;
 	if (len != sizeof(sequence))
 		return -EINVAL;
-	WRITE_ONCE(ff->seen, sequence);
+	spin_lock(&feed->lock);
+	sequence = invlock_feed_sequence(feed);
+	ff->seen = sequence;
+	/* an edge-triggered epoll does not call poll() again before it is woken */
+	feed->armed = true;
+	spin_unlock(&feed->lock);
 	return copy_to_user(buffer, &sequence, sizeof(sequence)) ? -EFAULT : sizeof(sequence);
 }
 
@@ -198,19 +241,21 @@ static __poll_t invlock_feed_poll(struct file *file, poll_table *table)
 {
 	struct feed_file *ff = file->private_data;
 	struct feed_device *feed = ff->feed;
-	u64 sequence;
+	bool changed;
 
 	poll_wait(file, &feed->changed, table);
 	if (!invlock_feed_is_ours(feed))
 		return EPOLLERR;
 	/*
-	 * An invalidation wakes the queue and then raises the sequence, both under this lock.
-	 * With the lock held here, it has done both or neither.
+	 * An invalidation looks at armed and then raises the sequence, both under this lock. With
+	 * the lock held here, it has done neither, and will find armed, or both.
 	 */
 	spin_lock(&feed->lock);
-	sequence = invlock_feed_sequence(feed);
+	changed = invlock_feed_sequence(feed) != ff->seen;
+	if (!changed)
+		feed->armed = true;
 	spin_unlock(&feed->lock);
-	return sequence != READ_ONCE(ff->seen) ? EPOLLIN | EPOLLRDNORM : 0;
+	return changed ? EPOLLIN | EPOLLRDNORM : 0;
 }
 
 static int invlock_feed_open(struct inode *inode, struct file *file)
@@ -264,10 +309,22 @@ static struct miscdevice invlock_feed_miscdev = {
 
 int invlock_feed_init(void)
 {
-	return misc_register(&invlock_feed_miscdev);
+	int err;
+
+	invlock_feed_limit_init();
+	invlock_feed_queue = alloc_workqueue("invlock_feed", WQ_UNBOUND, 0);
+	if (!invlock_feed_queue)
+		return -ENOMEM;
+	err = misc_register(&invlock_feed_miscdev);
+	if (err)
+		destroy_workqueue(invlock_feed_queue);
+	return err;
 }
 
 void invlock_feed_exit(void)
 {
 	misc_deregister(&invlock_feed_miscdev);
+	mmu_invlock_synchronize(&invlock_feed_notifier_ops);
+	/* the last feed may be gone from the list before its worker returns */
+	destroy_workqueue(invlock_feed_queue);
 }

@@ -5,6 +5,9 @@
 
 #include <linux/uidgid.h>
 
+/* Call this before anything else, when the module is loaded. */
+void invlock_feed_limit_init(void);
+
 /* Context: never sleeps. Return: 0; -ENOSPC if the user has reached the limit; -ENOMEM. */
 int invlock_feed_limit_charge(kuid_t user);
 

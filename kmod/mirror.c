@@ -55,14 +55,8 @@ static bool invlock_mirror_invalidate(struct mmu_invlock *inv,
 	return found;
 }
 
-static void invlock_mirror_release_mm(struct mmu_invlock *inv)
-{
-	invlock_device_zap(&invlock_mirror_of(inv)->dev, 0, ULONG_MAX);
-}
-
 static const struct mmu_invlock_ops invlock_mirror_inv_ops = {
 	.invalidate = invlock_mirror_invalidate,
-	.release = invlock_mirror_release_mm,
 };
 
 /* --- fault --- */
@@ -223,4 +217,5 @@ int invlock_mirror_init(void)
 void invlock_mirror_exit(void)
 {
 	misc_deregister(&invlock_mirror_miscdev);
+	mmu_invlock_synchronize(&invlock_mirror_notifier_ops);
 }

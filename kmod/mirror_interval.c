@@ -179,9 +179,13 @@ static void invlock_interval_free(struct interval *iv)
 
 static int invlock_interval_open(struct inode *inode, struct file *file)
 {
-	struct interval *iv = kzalloc(sizeof(*iv), GFP_KERNEL_ACCOUNT);
+	struct interval *iv;
 	int err;
 
+	/* a kernel thread has none */
+	if (!current->mm)
+		return -EINVAL;
+	iv = kzalloc(sizeof(*iv), GFP_KERNEL_ACCOUNT);
 	if (!iv)
 		return -ENOMEM;
 	invlock_device_init(&iv->dev);

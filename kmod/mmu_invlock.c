@@ -7,10 +7,17 @@
  */
 #include <linux/module.h>
 #include <linux/sched.h>
+#include <linux/sched/mm.h>
 #include <linux/vmalloc.h>
+#include <linux/wait.h>
 
 #include "core/invalidate.h"
 #include "mmu_invlock.h"
+
+/* All locks from mmu_invlock_init() to mmu_invlock_destroy(), which may run in a softirq. */
+static LIST_HEAD(mmu_invlock_live);
+static DEFINE_SPINLOCK(mmu_invlock_live_lock);
+static DECLARE_WAIT_QUEUE_HEAD(mmu_invlock_destroyed);
 
 /* The faults need no ring: an invalidation finds those in flight on inv->faults. */
 static const struct mmu_invlock_geometry mmu_invlock_default_geometry = { .nr_words = 256 };
@@ -48,7 +55,14 @@ int mmu_invlock_init(struct mmu_invlock *inv, spinlock_t *lock, const struct mmu
 	INIT_HLIST_HEAD(&inv->faults);
 	inv->running = 0;
 	inv->closed = 0;
-	inv->nr_wide = 0;
+	memset(inv->wide, 0, sizeof(inv->wide));
+	spin_lock_bh(&mmu_invlock_live_lock);
+	list_add(&inv->live, &mmu_invlock_live);
+	spin_unlock_bh(&mmu_invlock_live_lock);
+	/* lockdep need not wait for the first invalidation in reclaim */
+	fs_reclaim_acquire(GFP_KERNEL);
+	might_lock(lock);
+	fs_reclaim_release(GFP_KERNEL);
 	return 0;
 }
 EXPORT_SYMBOL_GPL(mmu_invlock_init);
@@ -58,12 +72,61 @@ void mmu_invlock_destroy(struct mmu_invlock *inv)
 	WARN_ON_ONCE(!hlist_empty(&inv->faults));
 	vfree(inv->il.feed);
 	inv->il.feed = NULL;
+	spin_lock_bh(&mmu_invlock_live_lock);
+	list_del(&inv->live);
+	wake_up_all(&mmu_invlock_destroyed);
+	spin_unlock_bh(&mmu_invlock_live_lock);
 }
 EXPORT_SYMBOL_GPL(mmu_invlock_destroy);
 
+static bool mmu_invlock_all_are_destroyed(const struct mmu_notifier_ops *ops)
+{
+	struct mmu_invlock *inv;
+	bool none = true;
+
+	spin_lock_bh(&mmu_invlock_live_lock);
+	list_for_each_entry(inv, &mmu_invlock_live, live)
+		if (inv->notifier.ops == ops)
+			none = false;
+	spin_unlock_bh(&mmu_invlock_live_lock);
+	return none;
+}
+
+void mmu_invlock_synchronize(const struct mmu_notifier_ops *ops)
+{
+	wait_event(mmu_invlock_destroyed, mmu_invlock_all_are_destroyed(ops));
+	/* ->free_notifier runs with softirqs disabled, and has yet to return from the last lock */
+	synchronize_rcu();
+}
+EXPORT_SYMBOL_GPL(mmu_invlock_synchronize);
+
+static const struct mmu_notifier_ops mmu_invlock_registered_ops = { MMU_INVLOCK_NOTIFIER_OPS };
+
+int mmu_invlock_register(struct mmu_invlock *inv, struct mm_struct *mm, spinlock_t *lock,
+			 const struct mmu_invlock_ops *ops)
+{
+	int err = mmu_invlock_init(inv, lock, ops, NULL);
+
+	if (err)
+		return err;
+	inv->notifier.ops = &mmu_invlock_registered_ops;
+	err = mmu_notifier_register(&inv->notifier, mm);
+	if (err)
+		mmu_invlock_destroy(inv);
+	return err;
+}
+EXPORT_SYMBOL_GPL(mmu_invlock_register);
+
+void mmu_invlock_unregister(struct mmu_invlock *inv)
+{
+	mmu_notifier_unregister(&inv->notifier, inv->notifier.mm);
+	mmu_invlock_destroy(inv);
+}
+EXPORT_SYMBOL_GPL(mmu_invlock_unregister);
+
 struct mmu_invlock *mmu_invlock_get(const struct mmu_notifier_ops *ops, struct mm_struct *mm)
 {
-	struct mmu_notifier *mn = mmu_notifier_get(ops, mm);
+	struct mmu_notifier *mn = mm ? mmu_notifier_get(ops, mm) : ERR_PTR(-EINVAL);
 
 	return IS_ERR(mn) ? ERR_CAST(mn) : container_of(mn, struct mmu_invlock, notifier);
 }
@@ -75,7 +138,7 @@ u32 mmu_invlock_kind(const struct mmu_notifier_range *range)
 	case MMU_NOTIFY_UNMAP:
 		return INVLOCK_KIND_UNMAP;
 	case MMU_NOTIFY_CLEAR:
-		return current->reclaim_state ? INVLOCK_KIND_MIGRATE : INVLOCK_KIND_DISCARD;
+		return INVLOCK_KIND_DISCARD;
 	case MMU_NOTIFY_PROTECTION_VMA:
 	case MMU_NOTIFY_PROTECTION_PAGE:
 		return INVLOCK_KIND_PROTECT;
@@ -97,26 +160,53 @@ static void mmu_invlock_undo_fault(struct mmu_invlock_fault *f)
 	WRITE_ONCE(f->walk.invalidate_seq, 1);
 }
 
+/* An end that is not above the start stands for the end of the address space. */
+static unsigned long mmu_invlock_end_of(const struct mmu_notifier_range *range)
+{
+	return range->end > range->start ? range->end : ULONG_MAX;
+}
+
 static void mmu_invlock_undo_faults(struct mmu_invlock *inv, const struct mmu_notifier_range *range)
 {
+	unsigned long end = mmu_invlock_end_of(range);
 	struct mmu_invlock_fault *f;
 
 	hlist_for_each_entry(f, &inv->faults, in_flight)
-		if (f->range.start < range->end && range->start < f->range.end)
+		if (f->start < end && range->start < f->end)
 			mmu_invlock_undo_fault(f);
 }
 
 /*
- * A wide invalidation covers nearly every word, so the words cannot say where it is. One range
- * that encloses all running wide invalidations is kept instead.
+ * A wide invalidation covers nearly every word, so the words cannot say where it is. Its bounds are
+ * kept instead.
  */
 static void mmu_invlock_add_wide(struct mmu_invlock *inv, const struct mmu_notifier_range *range)
 {
-	unsigned long end = range->end > range->start ? range->end : ULONG_MAX;
+	unsigned long start = range->start, end = mmu_invlock_end_of(range);
+	struct mmu_invlock_wide *last = &inv->wide[MMU_INVLOCK_NR_WIDE - 1], *wide;
 
-	inv->wide_start = inv->nr_wide ? min(inv->wide_start, range->start) : range->start;
-	inv->wide_end = inv->nr_wide ? max(inv->wide_end, end) : end;
-	inv->nr_wide++;
+	for (wide = inv->wide; wide < last; wide++)
+		if (!wide->nr || (wide->start == start && wide->end == end))
+			break;
+	/* only the last one has room for different ranges */
+	wide->start = wide->nr ? min(wide->start, start) : start;
+	wide->end = wide->nr ? max(wide->end, end) : end;
+	wide->nr++;
+}
+
+/* Return: false if no such invalidation is running. */
+static bool mmu_invlock_remove_wide(struct mmu_invlock *inv, const struct mmu_notifier_range *range)
+{
+	unsigned long start = range->start, end = mmu_invlock_end_of(range);
+	struct mmu_invlock_wide *last = &inv->wide[MMU_INVLOCK_NR_WIDE - 1], *wide;
+
+	for (wide = inv->wide; wide < last; wide++)
+		if (wide->nr && wide->start == start && wide->end == end)
+			break;
+	if (!wide->nr)
+		return false;
+	wide->nr--;
+	return true;
 }
 
 /* From here on every fault fails, including those in flight. */
@@ -175,17 +265,22 @@ void mmu_invlock_inv_start(struct mmu_invlock *inv, const struct mmu_notifier_ra
 }
 EXPORT_SYMBOL_GPL(mmu_invlock_inv_start);
 
+/* Return: false if no such invalidation is running. */
+static bool mmu_invlock_end_one(struct mmu_invlock *inv, const struct mmu_notifier_range *range)
+{
+	if (invlock_is_wide(&inv->il, range->start, range->end) &&
+	    !mmu_invlock_remove_wide(inv, range))
+		return false;
+	return invlock_words_add(&inv->il, range->start, range->end, INVLOCK_END);
+}
+
 void mmu_invlock_inv_end(struct mmu_invlock *inv, const struct mmu_notifier_range *range)
 {
 	lockdep_assert_held(inv->lock);
-	if (WARN_ON_ONCE(!inv->running)) {
+	if (WARN_ON_ONCE(!inv->running || !mmu_invlock_end_one(inv, range)))
 		mmu_invlock_close(inv, -ENOTRECOVERABLE, INVLOCK_FEED_DEGRADED);
-		return;
-	}
-	inv->running--;
-	if (invlock_is_wide(&inv->il, range->start, range->end))
-		inv->nr_wide--;
-	invlock_inv_end(&inv->il, range->start, range->end);
+	else
+		inv->running--;
 }
 EXPORT_SYMBOL_GPL(mmu_invlock_inv_end);
 
@@ -221,8 +316,17 @@ void mmu_invlock_mm_release(struct mmu_notifier *mn, struct mm_struct *mm)
 {
 	struct mmu_invlock *inv = container_of(mn, struct mmu_invlock, notifier);
 
+	const struct mmu_notifier_range all = {
+		.mm = mm,
+		.end = ULONG_MAX,
+		.event = MMU_NOTIFY_RELEASE,
+	};
+
 	spin_lock(inv->lock);
-	inv->ops->release(inv);
+	if (inv->ops->release)
+		inv->ops->release(inv);
+	else
+		inv->ops->invalidate(inv, &all);
 	mmu_invlock_release(inv);
 	spin_unlock(inv->lock);
 }

@@ -57,11 +57,26 @@ struct mmu_invlock;
  * struct mmu_invlock_ops - what MMU_INVLOCK_NOTIFIER_OPS asks of the driver
  * @invalidate: drop every translation of the range. Context: the driver's lock is held; the
  *	function must not sleep, allocate or fail. Return: was there a translation?
- * @release: drop all translations, because the mm is going away. Context: as for @invalidate
+ * @release: drop all translations, because the mm is going away. Context: as for @invalidate. NULL
+ *	stands for a call of @invalidate with the whole address space and MMU_NOTIFY_RELEASE
  */
 struct mmu_invlock_ops {
 	bool (*invalidate)(struct mmu_invlock *inv, const struct mmu_notifier_range *range);
 	void (*release)(struct mmu_invlock *inv);
+};
+
+/* how many running invalidations that are too wide for stripes are told apart, and one more */
+#define MMU_INVLOCK_NR_WIDE	5
+
+/**
+ * struct mmu_invlock_wide - running invalidations that are too wide for stripes
+ * @start: the first byte that any of them covers
+ * @end: the byte after the last one that any of them covers
+ * @nr: how many they are; 0 makes @start and @end meaningless
+ */
+struct mmu_invlock_wide {
+	unsigned long start, end;
+	unsigned int nr;
 };
 
 /**
@@ -73,11 +88,11 @@ struct mmu_invlock_ops {
  * @faults: the faults in flight, which are between their attempt and their commit
  * @running: the number of running invalidations of the whole mm
  * @closed: 0, or the reason why every fault fails: -EOWNERDEAD or -ENOTRECOVERABLE
- * @nr_wide: the number of running invalidations that are too wide for stripes
- * @wide_start: the first byte that any of the wide ones covers
- * @wide_end: the byte after the last one that any of the wide ones covers
+ * @wide: the running invalidations that are too wide for stripes. Those in one element have the
+ *	same range, except in the last one, which takes those that the others have no room for
+ * @live: on the list of all locks, which mmu_invlock_synchronize() reads; guarded by its own lock
  *
- * @lock guards @faults and everything after it.
+ * @lock guards @faults and everything after it but @live.
  */
 struct mmu_invlock {
 	struct mmu_notifier notifier;
@@ -87,8 +102,8 @@ struct mmu_invlock {
 	struct hlist_head faults;
 	unsigned long running;
 	int closed;
-	unsigned int nr_wide;
-	unsigned long wide_start, wide_end;
+	struct mmu_invlock_wide wide[MMU_INVLOCK_NR_WIDE];
+	struct list_head live;
 };
 
 /**
@@ -110,6 +125,8 @@ struct mmu_invlock_geometry {
  * @geometry: NULL for the default, which has no ring
  *
  * To register a notifier again, call mmu_invlock_destroy() and then mmu_invlock_init() again.
+ * Lockdep learns here that reclaim takes @lock, so that it finds an allocation under @lock that may
+ * reclaim memory the first time that it is made.
  *
  * Context: may sleep; may be called in ->alloc_notifier. Return: 0; -ENOMEM; -EINVAL for a bad
  * geometry. Since: 0.1
@@ -128,12 +145,34 @@ int mmu_invlock_init(struct mmu_invlock *inv, spinlock_t *lock, const struct mmu
 void mmu_invlock_destroy(struct mmu_invlock *inv);
 
 /**
+ * mmu_invlock_register() - make a lock for a driver that has one for each open file or context
+ * @inv: the lock, in zeroed memory
+ * @mm: the mm, on which the caller holds a reference
+ * @lock: as for mmu_invlock_init()
+ * @ops: as for mmu_invlock_init(), but not NULL: the kernel calls MMU_INVLOCK_NOTIFIER_OPS
+ *
+ * Context: may sleep; takes the mmap lock for writing. Return: 0; -ENOMEM; -EINTR. Since: 0.1
+ */
+int mmu_invlock_register(struct mmu_invlock *inv, struct mm_struct *mm, spinlock_t *lock,
+			 const struct mmu_invlock_ops *ops);
+
+/**
+ * mmu_invlock_unregister() - end what mmu_invlock_register() began
+ * @inv: the lock; no fault is in flight
+ *
+ * Every translation is dropped first, as by mmu_invlock_release(). After this call no callback
+ * runs, so the memory of @inv may be freed. Context: may sleep. Since: 0.1
+ */
+void mmu_invlock_unregister(struct mmu_invlock *inv);
+
+/**
  * mmu_invlock_get() - get the lock of an mm, or make it
  * @ops: the driver's notifier callbacks; alloc_notifier calls mmu_invlock_init()
  * @mm: the mm, on which the caller holds a reference
  *
  * Context: may sleep; takes the mmap lock for writing. Return: a lock with one more reference, or
- * an ERR_PTR: -ENOMEM, -EINTR, or the error of alloc_notifier. Since: 0.1
+ * an ERR_PTR: -ENOMEM; -EINTR; the error of alloc_notifier; or -EINVAL if @mm is NULL, as
+ * current->mm is in a kernel thread. Since: 0.1
  */
 struct mmu_invlock *mmu_invlock_get(const struct mmu_notifier_ops *ops, struct mm_struct *mm);
 
@@ -142,13 +181,25 @@ struct mmu_invlock *mmu_invlock_get(const struct mmu_notifier_ops *ops, struct m
  * @inv: from mmu_invlock_get()
  *
  * Some time after the last reference is dropped, ->free_notifier runs. Hold a reference while a
- * fault is in flight. A module calls mmu_notifier_synchronize() before it is unloaded.
+ * fault is in flight. A module calls mmu_invlock_synchronize() before it is unloaded.
  * Context: any. Since: 0.1
  */
 static inline void mmu_invlock_put(struct mmu_invlock *inv)
 {
 	mmu_notifier_put(&inv->notifier);
 }
+
+/**
+ * mmu_invlock_synchronize() - wait until all locks of a driver are freed
+ * @ops: the driver's notifier callbacks. ->free_notifier must not sleep, or queue its work, after
+ *	it has called mmu_invlock_destroy()
+ *
+ * A module calls this when it is unloaded, after the last mmu_invlock_put() and while nobody can
+ * get another lock. mmu_notifier_synchronize() is not enough: it waits for callbacks that run on
+ * the page table, and ->free_notifier may still have to run after that on a machine with many CPUs.
+ * Context: may sleep. Since: 0.1
+ */
+void mmu_invlock_synchronize(const struct mmu_notifier_ops *ops);
 
 /**
  * mmu_invlock_inv_start() - the page table of a range is about to change
@@ -172,7 +223,8 @@ void mmu_invlock_inv_start(struct mmu_invlock *inv, const struct mmu_notifier_ra
  * @inv: the lock
  * @range: the same range as in the start
  *
- * An end without a start prints a warning, and every later fault fails.
+ * An end without a start prints a warning, and every later fault fails. It can be told where no
+ * other invalidation of that part of the address space is running.
  * Context: the driver's lock is held; never waits, allocates or fails. Since: 0.1
  */
 void mmu_invlock_inv_end(struct mmu_invlock *inv, const struct mmu_notifier_range *range);
@@ -191,11 +243,11 @@ void mmu_invlock_release(struct mmu_invlock *inv);
  * @range: the argument of the notifier's callback
  *
  * The kernel tells fewer kinds apart than a program can. The answer is UNMAP, PROTECT,
- * SOFT_DIRTY or RELEASE where the kernel says so; MIGRATE for a migration to a device and for
- * page table entries that reclaim clears; DISCARD for entries that are cleared otherwise; or
- * UNKNOWN.
+ * SOFT_DIRTY or RELEASE where the kernel says so; MIGRATE for a migration to a device; DISCARD for
+ * all other page table entries that are cleared; or UNKNOWN. Entries that reclaim clears are also
+ * a DISCARD: a shrinker may truncate a file in reclaim, and that looks the same.
  *
- * Context: the task that makes the change. Return: enum invlock_kind. Since: 0.1
+ * Context: any. Return: enum invlock_kind. Since: 0.1
  */
 u32 mmu_invlock_kind(const struct mmu_notifier_range *range);
 
@@ -218,7 +270,8 @@ enum mmu_invlock_fault_state {
 
 /**
  * struct mmu_invlock_fault - one fault: a read section around a walk of the page table
- * @range: the argument of hmm_range_fault(); the driver sets hmm_pfns and the flags
+ * @range: the argument of hmm_range_fault(); the driver sets hmm_pfns and the flags. It may move
+ *	start, end and hmm_pfns during a round, to walk the range in parts
  * @collisions: how many rounds were undone; valid after mmu_invlock_fault_end()
  * @waits: how often an attempt found the range busy; valid after mmu_invlock_fault_end()
  * @slow: was the slow path taken?
@@ -231,6 +284,7 @@ struct mmu_invlock_fault {
 	u32 waits;
 	bool slow;
 
+	unsigned long start, end;	/* what the fault covers, wherever range has moved */
 	bool walked_locked;		/* the pages were looked up under inv->lock */
 	bool mm_held;			/* mmget_not_zero() was called; mmput() is due */
 	bool counting;			/* section is initialized */
@@ -249,6 +303,8 @@ struct mmu_invlock_fault {
 };
 
 #define MMU_INVLOCK_SLOW_ROUNDS	8
+/* the slow path looks up no more pages than this under the driver's lock */
+#define MMU_INVLOCK_LOCKED_PAGES	512
 
 /* Slow paths, in fault.c. Most faults never call them. */
 void mmu_invlock_fault_init_slow(struct mmu_invlock_fault *f);
@@ -274,6 +330,8 @@ static inline void mmu_invlock_fault_init(struct mmu_invlock_fault *f, struct mm
 					  const struct invlock_budget *budget)
 {
 	f->range = (struct hmm_range){ .notifier = &f->walk, .start = start, .end = end };
+	f->start = start;
+	f->end = end;
 	f->collisions = 0;
 	f->waits = 0;
 	f->slow = false;
@@ -290,6 +348,28 @@ static inline void mmu_invlock_fault_init(struct mmu_invlock_fault *f, struct mm
 		mmu_invlock_fault_init_slow(f);
 }
 
+/**
+ * mmu_invlock_fault_init_range() - prepare the loop for the driver's own struct hmm_range
+ * @f: the fault
+ * @inv: the lock
+ * @range: its start, end, hmm_pfns, default_flags, pfn_flags_mask and dev_private_owner are copied.
+ *	Pass &f->range to hmm_range_fault(). What it finds is in the driver's own hmm_pfns
+ * @budget: as for mmu_invlock_fault_init()
+ *
+ * Context: may sleep. Since: 0.1
+ */
+static inline void mmu_invlock_fault_init_range(struct mmu_invlock_fault *f,
+						struct mmu_invlock *inv,
+						const struct hmm_range *range,
+						const struct invlock_budget *budget)
+{
+	mmu_invlock_fault_init(f, inv, range->start, range->end, budget);
+	f->range.hmm_pfns = range->hmm_pfns;
+	f->range.default_flags = range->default_flags;
+	f->range.pfn_flags_mask = range->pfn_flags_mask;
+	f->range.dev_private_owner = range->dev_private_owner;
+}
+
 /*
  * Put the fault in flight. Locks: inv->lock, and the mmap lock, which belongs to the fault from
  * here on.
@@ -299,6 +379,17 @@ static inline void mmu_invlock_fault_enter(struct mmu_invlock_fault *f)
 	WRITE_ONCE(f->walk.invalidate_seq, 0);
 	hlist_add_head(&f->in_flight, &f->inv->faults);
 	f->state = MMU_INVLOCK_IN_FLIGHT;
+}
+
+/*
+ * Tell lockdep what the loop may wait for, also when it need not wait this time: memory, the mmap
+ * lock, and invalidations, which lockdep takes for a part of reclaim.
+ */
+static __always_inline void mmu_invlock_check_context(const struct mmu_invlock_fault *f)
+{
+	might_alloc(GFP_KERNEL);
+	might_lock_read(&f->walk.mm->mmap_lock);
+	lockdep_assert_not_held(f->inv->lock);
 }
 
 /* Most faults find the mmap lock free and no invalidation running. They need only this. */
@@ -334,6 +425,7 @@ static __always_inline bool mmu_invlock_attempt(struct mmu_invlock_fault *f)
 {
 	if (f->state == MMU_INVLOCK_DONE)
 		return false;
+	mmu_invlock_check_context(f);
 	if (f->state == MMU_INVLOCK_NEW && likely(mmu_invlock_attempt_fast(f)))
 		return true;
 	return mmu_invlock_attempt_slow(f);
@@ -344,9 +436,12 @@ static __always_inline bool mmu_invlock_attempt(struct mmu_invlock_fault *f)
  * @f: the fault, for which mmu_invlock_attempt() has just returned true
  * @err: the result of the walk: 0; -EBUSY asks for another round; any other error ends the loop
  *
- * This call drops the mmap lock. In the slow path it looks up the pages once more under the
- * driver's lock, where no invalidation can start. If some page cannot be looked up that way, the
- * slow path checks the walk like any other round.
+ * This call drops the mmap lock. If an invalidation collided with a walk of the slow path, this
+ * call looks up the pages once more under the driver's lock, where no invalidation can start. It
+ * brings @f->range.hmm_pfns up to date as hmm_range_fault() would, except that it does not tell the
+ * order of a mapping. It does not do so for a range of more than MMU_INVLOCK_LOCKED_PAGES pages,
+ * for one with pfn_flags_mask, for one whose start or end the driver has moved, or if some page
+ * cannot be looked up in this way. Then the round was undone like any other.
  *
  * Context: the driver's lock is held. Return: true: publish before you drop that lock. False:
  * publish nothing and continue the loop. Since: 0.1
@@ -385,6 +480,19 @@ static inline int mmu_invlock_fault_end(struct mmu_invlock_fault *f)
 	if (unlikely(f->state != MMU_INVLOCK_DONE || f->mm_held || f->counting))
 		return mmu_invlock_fault_end_slow(f);
 	return f->error;
+}
+
+/**
+ * mmu_invlock_fault_error() - tell how the loop ended, while its locks are still held
+ * @f: the fault
+ *
+ * A driver may leave the loop by break after a commit that returned true, and need not drop its
+ * lock for that. Then it asks here, and calls mmu_invlock_fault_end() once it has dropped the lock.
+ * Context: any. Return: as mmu_invlock_fault_end(). Since: 0.1
+ */
+static inline int mmu_invlock_fault_error(const struct mmu_invlock_fault *f)
+{
+	return f->state == MMU_INVLOCK_DONE ? f->error : -EINVAL;
 }
 
 #endif /* MMU_INVLOCK_H */

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* invlock.ko: its parameters, and what happens when it is loaded and unloaded. */
-#include <linux/mmu_notifier.h>
 #include <linux/module.h>
 
 #include "feed.h"
@@ -44,8 +43,6 @@ static void __exit invlock_exit(void)
 		invlock_interval_exit();
 	invlock_mirror_exit();
 	invlock_feed_exit();
-	/* wait for the callbacks of this module that free the last locks */
-	mmu_notifier_synchronize();
 }
 
 module_init(invlock_init);

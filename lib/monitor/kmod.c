@@ -3,8 +3,8 @@
  * The kernel module's monitor: an mmu_notifier of this process writes the feed before and after
  * each change of its page tables, whatever causes the change.
  *
- * The module also sees PROTECT, MIGRATE and SOFT_DIRTY. It leaves them out of the feed, because no
- * pinned registration goes stale by them.
+ * The module also sees PROTECT, SOFT_DIRTY and some of MIGRATE. It leaves them out of the feed,
+ * because no pinned registration goes stale by them.
  */
 #include <errno.h>
 #include <fcntl.h>

@@ -178,6 +178,8 @@ build module_build "invlock.ko for $kernel_version"
 boots=("")	# options of the kernel, for each boot
 case $what in
 module)
+	# callbacks of notifiers run on every CPU then, as with many CPUs
+	kernel_options+=" srcutree.convert_to_big=1"
 	build planted_build "invlock.ko with a planted fault, for $kernel_version,"
 	build guest_programs "the guest's tests"
 	;;

@@ -138,7 +138,8 @@ TEST(a_collision_beyond_the_budget_takes_the_slow_path)
 	stats = mirror_stats(r.fd);
 	assert_int_equal(stats.slow, 1);
 	assert_int_equal(stats.collisions, 1);
-	assert_int_equal(stats.locked_walks, 1);
+	/* nothing collided with the walk of the slow path */
+	assert_int_equal(stats.locked_walks, 0);
 	close(r.fd);
 }
 

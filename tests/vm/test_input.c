@@ -413,6 +413,22 @@ static pid_t start_holder_in_time(void)
 	return holder;
 }
 
+/* as many processes of a user as a node with 64 CPUs runs, and those beside them */
+#define RANKS	100
+
+TEST(a_user_may_have_as_many_feeds_as_a_node_of_a_cluster_needs)
+{
+	pid_t holders[RANKS];
+	int err[RANKS];
+
+	for (unsigned int i = 0; i < RANKS; i++)
+		holders[i] = start_holder(&err[i]);
+	for (unsigned int i = 0; i < RANKS; i++)
+		end_holder(holders[i]);
+	for (unsigned int i = 0; i < RANKS; i++)
+		assert_int_equal(err[i], 0);
+}
+
 TEST(a_user_may_have_as_many_feeds_as_the_limit_says)
 {
 	static const char parameter[] = "/sys/module/invlock/parameters/user_feeds";
@@ -440,7 +456,7 @@ TEST(a_user_may_have_as_many_feeds_as_the_limit_says)
 	first = start_holder_in_time();
 	end_holder(first);
 	end_holder(second);
-	assert_true(write_file(parameter, "64"));
+	assert_true(write_file(parameter, "128"));
 }
 
 /* Return: 0 if every use of another process's file is refused as it should be. */

@@ -9,8 +9,8 @@
 
 #define READ_AND_CLEAR	4
 
-/* Read and clear the kernel's log: it must contain @wanted warnings of fault.c and no others. */
-static void check_warnings(unsigned int wanted)
+/* Read and clear the kernel's log: it must contain @wanted warnings of that file and no others. */
+static void check_warnings_of(const char *file, unsigned int wanted)
 {
 	static char log[1 << 20];
 	unsigned int warnings = 0;
@@ -22,11 +22,16 @@ static void check_warnings(unsigned int wanted)
 		if (!strstr(line, "WARNING:") && !strstr(line, "BUG:"))
 			continue;
 		/* some kernels print the file with its folder, others without */
-		if (!strstr(line, "fault.c:"))
+		if (!strstr(line, file))
 			fail_msg("the kernel's log has another complaint: %s", line);
 		warnings++;
 	}
 	assert_int_equal(warnings, wanted);
+}
+
+static void check_warnings(unsigned int wanted)
+{
+	check_warnings_of("fault.c:", wanted);
 }
 
 static int fault(int fd, char *p, unsigned int how)
@@ -65,6 +70,32 @@ TEST(a_loop_that_is_left_without_a_commit_warns_and_leaves_no_lock)
 TEST(a_loop_that_goes_round_without_a_commit_warns_and_leaves_no_lock)
 {
 	check_misuse(DRILL_NO_COMMIT);
+}
+
+static void check_surplus_end(size_t len, unsigned int warnings)
+{
+	char *p = map_aligned(2 * len);
+	int fd = drill_open();
+	struct drill drill = {
+		.addr = (unsigned long)p,
+		.len = len,
+		.how = DRILL_SURPLUS_END,
+	};
+
+	assert_int_equal(drill_do(fd, DRILL_FAULT, &drill), -ENOTRECOVERABLE);
+	check_warnings_of("mmu_invlock.c:", warnings);
+	close(fd);
+}
+
+TEST(an_end_without_a_start_is_found_while_others_run)
+{
+	check_surplus_end(2 * MIB, 1);
+}
+
+TEST(an_end_without_a_start_is_found_while_others_run_that_are_too_wide_for_stripes)
+{
+	/* the same line has warned, and does so only once */
+	check_surplus_end(512 * MIB, 0);
 }
 
 TEST_MAIN()

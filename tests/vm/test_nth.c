@@ -204,7 +204,7 @@ TEST(a_feed_that_could_not_be_opened_is_not_counted)
 	}
 	close_it();
 	assert_int_equal(setresuid(0, 0, 0), 0);
-	assert_true(write_file(limit, "64"));
+	assert_true(write_file(limit, "128"));
 	assert_int_equal(err, 0);
 }
 

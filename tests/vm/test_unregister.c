@@ -162,6 +162,75 @@ TEST(a_fault_elsewhere_does_not_wait_for_a_running_huge_invalidation)
 	close(fd);
 }
 
+TEST(a_fault_does_not_wait_for_a_huge_invalidation_that_has_ended)
+{
+	int fd = drill_open(), memfd = make_memfd(HUGE_LEN, 0);
+	char *other = memory_alone(memfd, HUGE_LEN), *huge;
+	struct drill_work w, f;
+
+	huge = start_held_discard_of(&w, fd, HUGE_LEN);
+	/* this one is as wide, and is not held */
+	assert_int_equal(fallocate(memfd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, HUGE_LEN),
+			 0);
+	f = fault_over(fd, other, 0);
+	f.drill.time_ns = 50000000;
+	fault(&f);
+	assert_int_equal(f.result, 0);
+	assert_int_equal(f.drill.held, 1);
+	drill_let_go(fd);
+	assert_int_equal(finish(&w), 0);
+	munmap(huge, HUGE_LEN);
+	munmap(other, HUGE_LEN);
+	close(memfd);
+	close(fd);
+}
+
+/* A fault of two pages, in each round of which the drill does something. Return: its result. */
+static int fault_with(uint64_t how)
+{
+	struct drill drill = {
+		.addr = (unsigned long)map_aligned(2 * MIB),
+		.len = 2 * PAGE,
+		.how = how,
+		.rounds = 3,
+	};
+	int fd = drill_open(), err = drill_do(fd, DRILL_FAULT, &drill);
+
+	assert_int_equal(drill.running, 0);
+	close(fd);
+	return err;
+}
+
+TEST(an_invalidation_of_what_the_driver_has_walked_before_undoes_the_fault)
+{
+	assert_int_equal(fault_with(DRILL_MOVE), -EBUSY);
+}
+
+TEST(an_invalidation_up_to_the_end_of_the_address_space_undoes_the_fault)
+{
+	assert_int_equal(fault_with(DRILL_TO_THE_END), -EBUSY);
+}
+
+TEST(a_driver_without_a_release_is_told_to_drop_everything)
+{
+	int fd = drill_open();
+	struct drill none = {};
+
+	assert_int_equal(drill_do(fd, DRILL_UNREGISTER, &none), 0);
+	assert_int_equal(none.dead, 1);
+	assert_int_equal(none.dropped, 1);
+	close(fd);
+}
+
+TEST(a_kernel_thread_cannot_open_a_device_and_does_no_harm)
+{
+	int fd = drill_open();
+	struct drill none = {};
+
+	assert_int_equal(drill_do(fd, DRILL_OPEN_IN_KERNEL, &none), -EINVAL);
+	close(fd);
+}
+
 TEST(unregistering_during_a_fault_ends_it_with_ownerdead)
 {
 	int fd = drill_open();

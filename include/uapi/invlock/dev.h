@@ -24,8 +24,8 @@
 /*
  * Every feed records these kinds, because they can remove a pinned page from the map. The kernel
  * does not tell more kinds apart. UNMAP stands for munmap, MAP_FIXED, mremap, brk and shmdt.
- * DISCARD stands for everything else that clears page table entries. If reclaim clears them, the
- * kind is MIGRATE, which is not in this list: reclaim leaves pinned pages where they are.
+ * DISCARD stands for everything else that clears page table entries. Reclaim, too, is a DISCARD: it
+ * leaves pinned pages where they are, but it looks like a shrinker that truncates a file.
  */
 #define INVLOCK_FEED_PINNED_KINDS	(1ULL << INVLOCK_KIND_UNKNOWN |	\
 					 1ULL << INVLOCK_KIND_UNMAP |	\

@@ -7,6 +7,8 @@
  * Lock order: mmap lock, drill->lock.
  */
 #include <linux/delay.h>
+#include <linux/falloc.h>
+#include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/miscdevice.h>
 #include <linux/mm.h>
@@ -14,7 +16,9 @@
 #include <linux/mutex.h>
 #include <linux/sched/mm.h>
 #include <linux/slab.h>
+#include <linux/swap.h>
 #include <linux/uaccess.h>
+#include <linux/workqueue.h>
 
 #include "drill.h"
 #include "kmod/mmu_invlock.h"
@@ -29,7 +33,7 @@ struct drill_file {
 	struct mmu_notifier idle;
 	bool idle_registered;
 	u64 hold_us, hold_start, hold_end;		/* guarded by lock */
-	u64 held, starts, atomic_starts, faults;	/* guarded by lock */
+	u64 held, starts, atomic_starts, faults, dropped;	/* guarded by lock */
 };
 
 /* Wait until the time is over, or until a DRILL_HOLD releases everything. */
@@ -73,19 +77,24 @@ static void drill_end(struct mmu_notifier *mn, const struct mmu_notifier_range *
 	spin_unlock(&d->lock);
 }
 
-static void drill_release(struct mmu_notifier *mn, struct mm_struct *mm)
+/* Only the release calls this, because start and end are the drill's own. */
+static bool drill_invalidate(struct mmu_invlock *inv, const struct mmu_notifier_range *range)
 {
-	struct drill_file *d = container_of(mn, struct drill_file, inv.notifier);
+	struct drill_file *d = container_of(inv, struct drill_file, inv);
 
-	spin_lock(&d->lock);
-	mmu_invlock_release(&d->inv);
-	spin_unlock(&d->lock);
+	d->dropped += range->event == MMU_NOTIFY_RELEASE && !range->start &&
+		      range->end == ULONG_MAX;
+	return true;
 }
+
+static const struct mmu_invlock_ops drill_inv_ops = {
+	.invalidate = drill_invalidate,
+};
 
 static const struct mmu_notifier_ops drill_ops = {
 	.invalidate_range_start = drill_start,
 	.invalidate_range_end = drill_end,
-	.release = drill_release,
+	.release = mmu_invlock_mm_release,
 };
 
 static void drill_add_faults(struct drill_file *d, int nr)
@@ -104,32 +113,60 @@ static void drill_hold_fault(struct drill_file *d, u64 us)
 		fsleep(min_t(u64, us, 1000));
 }
 
-/* Make an invalidation of the fault's range that starts and ends between attempt and commit. */
-static void drill_collide(struct drill_file *d, const struct mmu_invlock_fault *f)
+/* Make an invalidation that starts and ends between attempt and commit. */
+static void drill_collide(struct drill_file *d, const struct drill *arg)
 {
 	struct mmu_notifier_range range = {
 		.mm = d->mm,
-		.start = f->range.start,
-		.end = f->range.end,
+		.start = arg->addr,
+		.end = arg->addr + arg->len,
 		.event = MMU_NOTIFY_CLEAR,
-	};
+	}, behind = range;
 
+	if (arg->how == DRILL_MOVE)
+		range.end -= arg->len / 2;
+	if (arg->how == DRILL_TO_THE_END)
+		range.end = 0;
+	behind.start = range.end;
+	behind.end = range.end + arg->len;
 	spin_lock(&d->lock);
 	mmu_invlock_inv_start(&d->inv, &range, false);
+	if (arg->how == DRILL_SURPLUS_END)
+		mmu_invlock_inv_end(&d->inv, &behind);
 	mmu_invlock_inv_end(&d->inv, &range);
 	spin_unlock(&d->lock);
 }
 
-/* A fault that does not walk the page table, and takes as long as the test wants. */
-static int drill_fault(struct drill_file *d, struct drill *arg)
+/* What a driver does in a round. Return: its result. */
+static int drill_walk(struct drill_file *d, const struct drill *arg, struct mmu_invlock_fault *f)
+{
+	if (arg->how >= DRILL_WALK || arg->how == DRILL_COLLIDE)
+		drill_collide(d, arg);
+	if (arg->how == DRILL_MOVE)
+		f->range.start = arg->addr + arg->len / 2;
+	return arg->how == DRILL_WALK ? hmm_range_fault(&f->range) : 0;
+}
+
+/*
+ * A fault that takes as long as the test wants, with a walk of the page table only in DRILL_WALK.
+ * @pfns has room for the range then, and is NULL otherwise.
+ */
+static int drill_fault_into(struct drill_file *d, struct drill *arg, unsigned long *pfns)
 {
 	struct invlock_budget budget = { .rounds = arg->rounds, .time_ns = arg->time_ns };
+	const struct hmm_range range = {
+		.start = arg->addr,
+		.end = arg->addr + arg->len,
+		.hmm_pfns = pfns,
+		.default_flags = arg->flags,
+		.pfn_flags_mask = arg->mask,
+	};
 	struct mmu_invlock_fault f;
 	int err;
 
 	arg->rounds = 0;
 	drill_add_faults(d, 1);
-	mmu_invlock_fault_init(&f, &d->inv, arg->addr, arg->addr + arg->len, &budget);
+	mmu_invlock_fault_init_range(&f, &d->inv, &range, &budget);
 	while (mmu_invlock_attempt(&f)) {
 		arg->rounds++;
 		drill_hold_fault(d, arg->hold_us);
@@ -137,15 +174,130 @@ static int drill_fault(struct drill_file *d, struct drill *arg)
 			break;
 		if (arg->how == DRILL_NO_COMMIT)
 			continue;
-		if (arg->how == DRILL_COLLIDE)
-			drill_collide(d, &f);
+		err = drill_walk(d, arg, &f);
 		spin_lock(&d->lock);
-		mmu_invlock_commit(&f, 0);
+		mmu_invlock_commit(&f, err);
 		spin_unlock(&d->lock);
 	}
 	err = mmu_invlock_fault_end(&f);
 	drill_add_faults(d, -1);
 	return err;
+}
+
+static int drill_fault(struct drill_file *d, struct drill *arg)
+{
+	unsigned long nr = arg->len >> PAGE_SHIFT, *pfns;
+	int err;
+
+	if (arg->how != DRILL_WALK)
+		return drill_fault_into(d, arg, NULL);
+	pfns = kvmalloc_array(nr, sizeof(*pfns), GFP_KERNEL);
+	if (!pfns)
+		return -ENOMEM;
+	for (unsigned long i = 0; i < nr; i++)
+		pfns[i] = arg->pfn;
+	err = drill_fault_into(d, arg, pfns);
+	arg->pfn = HMM_PFN_FLAGS;
+	for (unsigned long i = 0; i < nr; i++)
+		arg->pfn &= pfns[i];
+	kvfree(pfns);
+	return err;
+}
+
+static int drill_reclaim_file(const struct drill *arg)
+{
+	struct reclaim_state state = {};
+	struct file *file = fget(arg->addr);
+	int err;
+
+	if (!file)
+		return -EBADF;
+	current->reclaim_state = &state;
+	err = vfs_fallocate(file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, arg->len);
+	current->reclaim_state = NULL;
+	fput(file);
+	return err;
+}
+
+struct drill_opener {
+	struct work_struct work;
+	int result;
+};
+
+static void drill_open_devices(struct work_struct *work)
+{
+	static const char *const devices[] = {
+		"/dev/invlock", "/dev/invlock_mirror", "/dev/invlock_interval",
+	};
+	struct drill_opener *opener = container_of(work, struct drill_opener, work);
+	struct file *file;
+
+	for (unsigned int i = 0; i < ARRAY_SIZE(devices) && opener->result == -EINVAL; i++) {
+		file = filp_open(devices[i], O_RDONLY, 0);
+		opener->result = PTR_ERR_OR_ZERO(file);
+		if (!IS_ERR(file))
+			filp_close(file, NULL);
+	}
+}
+
+static int drill_open_in_kernel(void)
+{
+	struct drill_opener opener = { .result = -EINVAL };
+
+	INIT_WORK_ONSTACK(&opener.work, drill_open_devices);
+	schedule_work(&opener.work);
+	flush_work(&opener.work);
+	destroy_work_on_stack(&opener.work);
+	return opener.result;
+}
+
+/* Locks that take their time to be freed, as if the machine had many CPUs. */
+struct drill_late {
+	struct mmu_invlock inv;
+	spinlock_t lock;
+};
+
+static atomic_t drill_nr_late = ATOMIC_INIT(0);
+
+static struct mmu_notifier *drill_late_alloc(struct mm_struct *mm)
+{
+	struct drill_late *late = kzalloc(sizeof(*late), GFP_KERNEL);
+
+	if (!late)
+		return ERR_PTR(-ENOMEM);
+	spin_lock_init(&late->lock);
+	if (mmu_invlock_init(&late->inv, &late->lock, NULL, NULL)) {
+		kfree(late);
+		return ERR_PTR(-ENOMEM);
+	}
+	atomic_inc(&drill_nr_late);
+	return &late->inv.notifier;
+}
+
+static void drill_late_free(struct mmu_notifier *mn)
+{
+	struct drill_late *late = container_of(mn, struct drill_late, inv.notifier);
+
+	mdelay(300);
+	mmu_invlock_destroy(&late->inv);
+	kfree(late);
+	mdelay(300);
+	atomic_dec(&drill_nr_late);
+}
+
+static const struct mmu_notifier_ops drill_late_ops = {
+	.alloc_notifier = drill_late_alloc,
+	.free_notifier = drill_late_free,
+};
+
+static int drill_make_late(void)
+{
+	struct mmu_invlock *inv = mmu_invlock_get(&drill_late_ops, current->mm);
+
+	if (IS_ERR(inv))
+		return PTR_ERR(inv);
+	mmu_invlock_put(inv);
+	return 0;
 }
 
 static int drill_unregister(struct drill_file *d)
@@ -292,6 +444,8 @@ static void drill_fill_state(struct drill_file *d, struct drill *arg)
 	arg->atomic_starts = d->atomic_starts;
 	arg->faults = d->faults;
 	arg->dead = !!(d->inv.il.feed->flags & INVLOCK_FEED_DEAD);
+	arg->dropped = d->dropped;
+	arg->late = atomic_read(&drill_nr_late);
 	spin_unlock(&d->lock);
 }
 
@@ -325,6 +479,18 @@ static long drill_ioctl(struct file *file, unsigned int request, unsigned long u
 	case DRILL_MEASURE:
 		err = drill_measure(d, &arg);
 		break;
+	case DRILL_RECLAIM_FILE:
+		err = drill_reclaim_file(&arg);
+		break;
+	case DRILL_OPEN_IN_KERNEL:
+		err = drill_open_in_kernel();
+		break;
+	case DRILL_LATE:
+		err = drill_make_late();
+		break;
+	case DRILL_SYNCHRONIZE:
+		mmu_invlock_synchronize(&drill_late_ops);
+		break;
 	default:
 		return -ENOTTY;
 	}
@@ -350,7 +516,7 @@ static int drill_open(struct inode *inode, struct file *file)
 		return -ENOMEM;
 	spin_lock_init(&d->lock);
 	mutex_init(&d->life);
-	err = mmu_invlock_init(&d->inv, &d->lock, NULL, NULL);
+	err = mmu_invlock_init(&d->inv, &d->lock, &drill_inv_ops, NULL);
 	if (err) {
 		kfree(d);
 		return err;
@@ -393,7 +559,19 @@ static struct miscdevice drill_device = {
 	.mode = 0600,
 };
 
-module_misc_device(drill_device);
+static int __init drill_init(void)
+{
+	return misc_register(&drill_device);
+}
+
+static void __exit drill_exit(void)
+{
+	misc_deregister(&drill_device);
+	mmu_invlock_synchronize(&drill_late_ops);
+}
+
+module_init(drill_init);
+module_exit(drill_exit);
 
 MODULE_DESCRIPTION("A driver that uses invlock.ko, for the tests");
 MODULE_LICENSE("GPL");

@@ -13,7 +13,7 @@
  * @hold_us: DRILL_FAULT: how long each round stays between attempt and commit, unless the
  *	notifier is unregistered earlier. DRILL_HOLD: how long each invalidation of the range
  *	stays between its start and the change, if it may sleep; 0 releases all of them
- * @how: DRILL_FAULT: 0, or one of DRILL_COLLIDE, DRILL_LEAVE and DRILL_NO_COMMIT
+ * @how: DRILL_FAULT: 0, or one of DRILL_COLLIDE to DRILL_SURPLUS_END
  * @time_ns: DRILL_FAULT: the time budget. DRILL_MEASURE: on return, the time that all attempts
  *	and commits took
  * @plain_ns: DRILL_MEASURE: on return, the same for mmu_interval_read_begin() and
@@ -26,6 +26,11 @@
  * @atomic_starts: on return: those of them that were not allowed to sleep
  * @faults: on return: the fault loops in flight
  * @dead: on return: 1 if the notifier was released
+ * @dropped: on return: how often the driver was told to drop all translations
+ * @pfn: DRILL_WALK: each entry before the walk; on return, the flags that all entries have
+ * @flags: DRILL_WALK: what the walk asks of every page, a mask of HMM_PFN_*
+ * @mask: DRILL_WALK: pfn_flags_mask
+ * @late: on return: the locks from DRILL_LATE that are not freed yet
  */
 struct drill {
 	__u64 addr;
@@ -41,6 +46,11 @@ struct drill {
 	__u64 atomic_starts;
 	__u64 faults;
 	__u64 dead;
+	__u64 dropped;
+	__u64 pfn;
+	__u64 flags;
+	__u64 mask;
+	__u64 late;
 };
 
 /* make an invalidation of the range in each round, so that each is undone and none waits */
@@ -49,6 +59,14 @@ struct drill {
 #define DRILL_LEAVE		2
 /* go round without a commit, which no driver may do */
 #define DRILL_NO_COMMIT		3
+/* walk the page table in each round, after an invalidation of the range */
+#define DRILL_WALK		4
+/* move the range to its second half in each round, and make an invalidation of the first half */
+#define DRILL_MOVE		5
+/* make an invalidation in each round that begins in the range and has the end 0 */
+#define DRILL_TO_THE_END	6
+/* while an invalidation of the range is running, end one of the memory behind it, which is not */
+#define DRILL_SURPLUS_END	7
 
 #define DRILL_FAULT		_IOWR('d', 1, struct drill)
 #define DRILL_HOLD		_IOWR('d', 2, struct drill)
@@ -57,5 +75,13 @@ struct drill {
 #define DRILL_MEASURE		_IOWR('d', 5, struct drill)
 /* unregister the notifier, and register one that does nothing but count under its lock */
 #define DRILL_IDLE		_IOWR('d', 6, struct drill)
+/* discard the first len bytes of the file addr, as a shrinker does that runs in reclaim */
+#define DRILL_RECLAIM_FILE	_IOWR('d', 7, struct drill)
+/* open each device of invlock.ko in a kernel thread; the result is the first that is not EINVAL */
+#define DRILL_OPEN_IN_KERNEL	_IOWR('d', 8, struct drill)
+/* get a lock that takes its time to be freed, and put it */
+#define DRILL_LATE		_IOWR('d', 9, struct drill)
+/* wait until all those are freed */
+#define DRILL_SYNCHRONIZE	_IOWR('d', 10, struct drill)
 
 #endif /* INVLOCK_TESTS_VM_DRILL_H */
