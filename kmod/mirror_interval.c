@@ -1,19 +1,26 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The mirror without mmu_invlock, as drivers have done it so far: an mmu_interval_notifier, a loop
- * that retries, and a timeout. It serves for comparison only, and exists only if the module is
- * loaded with interval=1.
+ * Two mirrors on an mmu_interval_notifier:
+ *
+ *	/dev/invlock_any	the example of a driver whose lock sleeps, with mmu_invlock_any.h.
+ *				invlock_any_fault() and invlock_any_invalidate() are what such a
+ *				driver needs.
+ *	/dev/invlock_interval	without mmu_invlock, as drivers have done it so far: a loop that
+ *				retries, and a timeout. It serves for comparison only.
+ *
+ * Both exist only if the module is loaded with interval=1.
  *
  * Each open file has one notifier. It watches the whole address space, or a range that the
  * program chooses with INVLOCK_MIRROR_RANGE, as drivers with on-demand registrations do.
  *
- * Lock order: gate, mmap lock, dev.table.xa_lock.
+ * Lock order: gate, mmap lock, lock (only of /dev/invlock_any), dev.table.xa_lock.
  */
 #include <linux/fs.h>
 #include <linux/miscdevice.h>
 #include <linux/mm.h>
 #include <linux/mmu_notifier.h>
 #include <linux/module.h>
+#include <linux/mutex.h>
 #include <linux/rwsem.h>
 #include <linux/sched/mm.h>
 #include <linux/slab.h>
@@ -21,6 +28,7 @@
 
 #include "mirror.h"
 #include "mirror_device.h"
+#include "mmu_invlock_any.h"
 
 /* drivers that retry like this allow a fault about this much time */
 #define TIMEOUT_NS	NSEC_PER_SEC
@@ -31,21 +39,29 @@ struct interval {
 	struct mm_struct *mm;			/* held with mmgrab() */
 	struct rw_semaphore gate;		/* held for writing to replace the notifier */
 	bool watching;				/* notifier is registered; guarded by gate */
+	const struct mmu_interval_notifier_ops *ops;
+	struct mutex lock;			/* the driver's lock of /dev/invlock_any */
 };
 
-static bool invlock_interval_invalidate(struct mmu_interval_notifier *notifier,
-					const struct mmu_notifier_range *range, unsigned long seq)
+static void invlock_interval_zap_locked(struct interval *iv, const struct mmu_notifier_range *range)
 {
-	struct interval *iv = container_of(notifier, struct interval, notifier);
 	bool found;
 
-	xa_lock(&iv->dev.table);
-	mmu_interval_set_seq(notifier, seq);
 	found = !xa_empty(&iv->dev.table) &&
 		invlock_device_zap(&iv->dev, range->start >> PAGE_SHIFT,
 				   (range->end - 1) >> PAGE_SHIFT);
 	iv->dev.stats.starts++;
 	iv->dev.stats.zapped += found;
+}
+
+static bool invlock_interval_invalidate(struct mmu_interval_notifier *notifier,
+					const struct mmu_notifier_range *range, unsigned long seq)
+{
+	struct interval *iv = container_of(notifier, struct interval, notifier);
+
+	xa_lock(&iv->dev.table);
+	mmu_interval_set_seq(notifier, seq);
+	invlock_interval_zap_locked(iv, range);
 	xa_unlock(&iv->dev.table);
 	return true;
 }
@@ -53,6 +69,81 @@ static bool invlock_interval_invalidate(struct mmu_interval_notifier *notifier,
 static const struct mmu_interval_notifier_ops invlock_interval_ops = {
 	.invalidate = invlock_interval_invalidate,
 };
+
+/* --- a driver whose lock sleeps --- */
+
+static bool invlock_any_invalidate(struct mmu_interval_notifier *notifier,
+				   const struct mmu_notifier_range *range, unsigned long seq)
+{
+	struct interval *iv = container_of(notifier, struct interval, notifier);
+
+	if (mmu_notifier_range_blockable(range))
+		mutex_lock(&iv->lock);
+	else if (!mutex_trylock(&iv->lock))
+		return false;
+	mmu_interval_set_seq(notifier, seq);
+	xa_lock(&iv->dev.table);
+	invlock_interval_zap_locked(iv, range);
+	xa_unlock(&iv->dev.table);
+	mutex_unlock(&iv->lock);
+	return true;
+}
+
+static const struct mmu_interval_notifier_ops invlock_any_ops = {
+	.invalidate = invlock_any_invalidate,
+};
+
+/* Put what was walked into the table, which takes time and may sleep. Locks: iv->lock. */
+static int invlock_any_publish(struct interval *iv, const struct hmm_range *range)
+{
+	int err;
+
+	lockdep_assert_held(&iv->lock);
+	might_sleep();
+	xa_lock(&iv->dev.table);
+	err = invlock_device_publish(&iv->dev, range);
+	xa_unlock(&iv->dev.table);
+	return err;
+}
+
+static int invlock_any_fault(struct mirror_device *dev, unsigned long start, unsigned long end,
+			     bool write, const struct invlock_budget *budget)
+{
+	struct interval *iv = container_of(dev, struct interval, dev);
+	struct mirror_fault_count count = {};
+	struct mmu_invlock_any_fault f;
+	struct hmm_range range = {
+		.notifier = &iv->notifier,
+		.start = start,
+		.end = end,
+		.default_flags = HMM_PFN_REQ_FAULT | (write ? HMM_PFN_REQ_WRITE : 0),
+	};
+	int err, publish_err = 0;
+
+	if (start < iv->notifier.interval_tree.start || end - 1 > iv->notifier.interval_tree.last)
+		return -EFAULT;
+	range.hmm_pfns = kcalloc((end - start) >> PAGE_SHIFT, sizeof(*range.hmm_pfns), GFP_KERNEL);
+	if (!range.hmm_pfns)
+		return -ENOMEM;
+	mmu_invlock_any_init(&f, &range, budget);
+	while (mmu_invlock_any_attempt(&f)) {
+		err = hmm_range_fault(&range);
+		count.walks++;
+		invlock_device_walked(dev);
+		mutex_lock(&iv->lock);
+		if (mmu_invlock_any_commit(&f, err))
+			publish_err = invlock_any_publish(iv, &range);
+		mutex_unlock(&iv->lock);
+	}
+	err = mmu_invlock_any_end(&f) ?: publish_err;
+	kfree(range.hmm_pfns);
+	count.collisions = f.collisions;
+	count.slow = f.slow;
+	invlock_device_faulted(dev, &count, err);
+	return err;
+}
+
+/* --- both --- */
 
 /* Watch another range. Locks: gate, for writing. Return: 0 or -errno. */
 static int invlock_interval_watch(struct interval *iv, unsigned long start, unsigned long len)
@@ -64,8 +155,7 @@ static int invlock_interval_watch(struct interval *iv, unsigned long start, unsi
 	xa_lock(&iv->dev.table);
 	invlock_device_zap(&iv->dev, 0, ULONG_MAX);
 	xa_unlock(&iv->dev.table);
-	err = mmu_interval_notifier_insert(&iv->notifier, iv->mm, start, len,
-					   &invlock_interval_ops);
+	err = mmu_interval_notifier_insert(&iv->notifier, iv->mm, start, len, iv->ops);
 	iv->watching = !err;
 	return err;
 }
@@ -177,7 +267,9 @@ static void invlock_interval_free(struct interval *iv)
 	kfree(iv);
 }
 
-static int invlock_interval_open(struct inode *inode, struct file *file)
+static int invlock_interval_open_as(struct inode *inode, struct file *file,
+				    const struct mmu_interval_notifier_ops *ops,
+				    typeof(invlock_any_fault) *fault)
 {
 	struct interval *iv;
 	int err;
@@ -189,8 +281,11 @@ static int invlock_interval_open(struct inode *inode, struct file *file)
 	if (!iv)
 		return -ENOMEM;
 	invlock_device_init(&iv->dev);
-	iv->dev.fault = invlock_interval_fault;
+	iv->dev.fault = fault;
+	iv->ops = ops;
 	init_rwsem(&iv->gate);
+	mutex_init(&iv->lock);
+	mmu_invlock_prime(&iv->lock);
 	iv->mm = current->mm;
 	mmgrab(iv->mm);
 	err = invlock_interval_watch(iv, 0, ULONG_MAX & PAGE_MASK);
@@ -200,6 +295,17 @@ static int invlock_interval_open(struct inode *inode, struct file *file)
 	}
 	file->private_data = iv;
 	return nonseekable_open(inode, file);
+}
+
+static int invlock_interval_open(struct inode *inode, struct file *file)
+{
+	return invlock_interval_open_as(inode, file, &invlock_interval_ops,
+					invlock_interval_fault);
+}
+
+static int invlock_any_open(struct inode *inode, struct file *file)
+{
+	return invlock_interval_open_as(inode, file, &invlock_any_ops, invlock_any_fault);
 }
 
 static int invlock_interval_close(struct inode *inode, struct file *file)
@@ -220,6 +326,14 @@ static const struct file_operations invlock_interval_fops = {
 	.compat_ioctl = compat_ptr_ioctl,
 };
 
+static const struct file_operations invlock_any_fops = {
+	.owner = THIS_MODULE,
+	.open = invlock_any_open,
+	.release = invlock_interval_close,
+	.unlocked_ioctl = invlock_interval_ioctl,
+	.compat_ioctl = compat_ptr_ioctl,
+};
+
 static struct miscdevice invlock_interval_miscdev = {
 	.minor = MISC_DYNAMIC_MINOR,
 	.name = "invlock_interval",
@@ -227,12 +341,27 @@ static struct miscdevice invlock_interval_miscdev = {
 	.mode = 0600,
 };
 
+static struct miscdevice invlock_any_miscdev = {
+	.minor = MISC_DYNAMIC_MINOR,
+	.name = "invlock_any",
+	.fops = &invlock_any_fops,
+	.mode = 0600,
+};
+
 int invlock_interval_init(void)
 {
-	return misc_register(&invlock_interval_miscdev);
+	int err = misc_register(&invlock_interval_miscdev);
+
+	if (err)
+		return err;
+	err = misc_register(&invlock_any_miscdev);
+	if (err)
+		misc_deregister(&invlock_interval_miscdev);
+	return err;
 }
 
 void invlock_interval_exit(void)
 {
+	misc_deregister(&invlock_any_miscdev);
 	misc_deregister(&invlock_interval_miscdev);
 }

@@ -59,10 +59,7 @@ int mmu_invlock_init(struct mmu_invlock *inv, spinlock_t *lock, const struct mmu
 	spin_lock_bh(&mmu_invlock_live_lock);
 	list_add(&inv->live, &mmu_invlock_live);
 	spin_unlock_bh(&mmu_invlock_live_lock);
-	/* lockdep need not wait for the first invalidation in reclaim */
-	fs_reclaim_acquire(GFP_KERNEL);
-	might_lock(lock);
-	fs_reclaim_release(GFP_KERNEL);
+	mmu_invlock_prime(lock);
 	return 0;
 }
 EXPORT_SYMBOL_GPL(mmu_invlock_init);

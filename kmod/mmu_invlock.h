@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * A driver that mirrors the page table of a process uses mmu_invlock together with struct
- * mmu_notifier, so that it never publishes a stale translation.
+ * mmu_notifier, so that it never publishes a stale translation. Its lock is a spinlock. There is
+ * mmu_invlock_any.h for a driver whose lock sleeps.
  *
  *	struct my_mirror {
  *		struct mmu_invlock inv;
@@ -52,6 +53,21 @@
 #include "core/section.h"
 
 struct mmu_invlock;
+
+/**
+ * mmu_invlock_prime() - tell lockdep that reclaim takes a driver's lock
+ * @lock: any lock that an invalidation takes
+ *
+ * Lockdep then finds an allocation under the lock that may reclaim memory the first time that it
+ * is made, and not only when reclaim meets it. mmu_invlock_init() does this; a driver that uses
+ * mmu_invlock_any.h does it when it has initialized its lock. Context: may sleep. Since: 0.1
+ */
+#define mmu_invlock_prime(lock)			\
+do {						\
+	fs_reclaim_acquire(GFP_KERNEL);		\
+	might_lock(lock);			\
+	fs_reclaim_release(GFP_KERNEL);		\
+} while (0)
 
 /**
  * struct mmu_invlock_ops - what MMU_INVLOCK_NOTIFIER_OPS asks of the driver
@@ -125,8 +141,6 @@ struct mmu_invlock_geometry {
  * @geometry: NULL for the default, which has no ring
  *
  * To register a notifier again, call mmu_invlock_destroy() and then mmu_invlock_init() again.
- * Lockdep learns here that reclaim takes @lock, so that it finds an allocation under @lock that may
- * reclaim memory the first time that it is made.
  *
  * Context: may sleep; may be called in ->alloc_notifier. Return: 0; -ENOMEM; -EINVAL for a bad
  * geometry. Since: 0.1

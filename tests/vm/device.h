@@ -19,12 +19,32 @@
 
 #define MIB	(1UL << 20)
 
+/* The tests that are called any_*, too, then run on the mirror whose lock sleeps. */
+static inline bool lock_sleeps(void)
+{
+	return !strncmp(program_invocation_short_name, "any_", 4);
+}
+
 static inline int mirror_open(void)
 {
-	int fd = open("/dev/invlock_mirror", O_RDWR | O_CLOEXEC);
+	int fd = open(lock_sleeps() ? "/dev/invlock_any" : "/dev/invlock_mirror",
+		      O_RDWR | O_CLOEXEC);
 
 	assert_true(fd >= 0);
 	return fd;
+}
+
+/* A mirror whose lock sleeps sees the whole address space: let it see this range only. */
+static inline void mirror_watch(int fd, const void *addr, size_t len)
+{
+	struct invlock_mirror_pin range = {
+		.size = sizeof(range),
+		.addr = (unsigned long)addr,
+		.len = len,
+	};
+
+	if (lock_sleeps())
+		assert_int_equal(ioctl(fd, INVLOCK_MIRROR_RANGE, &range), 0);
 }
 
 /* Return: 0 or -errno, like every function here that makes a request. */

@@ -23,6 +23,7 @@ enum contender {
 	INVLOCK,	/* /dev/invlock_mirror */
 	INTERVAL,	/* /dev/invlock_interval, which watches the reader's page */
 	INTERVAL_ALL,	/* /dev/invlock_interval, which watches the whole address space */
+	ANY,		/* /dev/invlock_any, which watches the reader's page */
 	NR_CONTENDERS
 };
 
@@ -57,7 +58,9 @@ struct progress {
 	bool stop;
 };
 
-static const char *const contender_names[] = { "invlock", "interval", "interval, whole mm" };
+static const char *const contender_names[] = {
+	"invlock", "interval", "interval, whole mm", "invlock, any lock"
+};
 
 /* Return: a page that shares neither its stripe nor its word with the @nr_taken pages so far. */
 static inline char *progress_page(const struct progress *p, unsigned int nr_taken)
@@ -87,11 +90,12 @@ static inline int progress_open(const struct progress *p)
 		.addr = (unsigned long)p->page,
 		.len = PAGE,
 	};
-	int fd = open(p->contender == INVLOCK ? "/dev/invlock_mirror" : "/dev/invlock_interval",
+	int fd = open(p->contender == INVLOCK ? "/dev/invlock_mirror" :
+		      p->contender == ANY ? "/dev/invlock_any" : "/dev/invlock_interval",
 		      O_RDWR | O_CLOEXEC);
 
 	assert_true(fd >= 0);
-	if (p->contender == INTERVAL)
+	if (p->contender == INTERVAL || p->contender == ANY)
 		assert_int_equal(ioctl(fd, INVLOCK_MIRROR_RANGE, &range), 0);
 	return fd;
 }

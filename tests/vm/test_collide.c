@@ -88,8 +88,10 @@ TEST(a_change_elsewhere_between_walk_and_commit_forces_nothing)
 {
 	char *p = page_of_a(), *other = page_of_a();
 	struct device_reader r;
+	int fd = mirror_open();
 
-	start_read(&r, mirror_open(), p, 0);
+	mirror_watch(fd, p, PAGE);
+	start_read(&r, fd, p, 0);
 	wait_for_walk(r.fd, 1);
 	for (unsigned int i = 0; i < 1000; i++) {
 		other[0] = 1;
@@ -99,7 +101,8 @@ TEST(a_change_elsewhere_between_walk_and_commit_forces_nothing)
 	assert_int_equal(r.result, 0);
 	assert_int_equal(r.byte, 'a');
 	assert_int_equal(mirror_stats(r.fd).collisions, 0);
-	assert_true(mirror_stats(r.fd).starts >= 1000);
+	if (!lock_sleeps())
+		assert_true(mirror_stats(r.fd).starts >= 1000);
 	close(r.fd);
 }
 
@@ -109,6 +112,8 @@ TEST(a_change_of_mirrored_memory_elsewhere_forces_nothing)
 	int fd = mirror_open();
 	struct device_reader r;
 
+	if (lock_sleeps())
+		TEST_SKIP("this mirror sees one range, and all of it");
 	set_delay_ms(0);
 	assert_int_equal(mirror_read(fd, other, &byte, 1), 0);
 	set_delay_ms(DELAY_MS);

@@ -152,10 +152,11 @@ static int fault_for_ever(void *arg)
 	return 0;
 }
 
-static void check_that_a_faulting_task_can_be_killed(enum storm storm, unsigned int hold_us)
+static void check_that_a_faulting_task_can_be_killed(enum contender contender, enum storm storm,
+						     unsigned int hold_us)
 {
 	struct progress p = {
-		.contender = INVLOCK, .storm = storm, .hold_us = hold_us,
+		.contender = contender, .storm = storm, .hold_us = hold_us,
 		.max_ms = FOR_EVER, .rounds = ~0U, .time_ns = AN_HOUR_NS,
 	};
 	struct progress of_the_reader;
@@ -183,9 +184,25 @@ static void check_that_a_faulting_task_can_be_killed(enum storm storm, unsigned 
 
 TEST(a_task_that_faults_in_a_storm_can_be_killed)
 {
-	check_that_a_faulting_task_can_be_killed(STORM_SAME, 20000);
-	check_that_a_faulting_task_can_be_killed(STORM_SAME, 0);
-	check_that_a_faulting_task_can_be_killed(STORM_HUGE, 20000);
+	check_that_a_faulting_task_can_be_killed(INVLOCK, STORM_SAME, 20000);
+	check_that_a_faulting_task_can_be_killed(INVLOCK, STORM_SAME, 0);
+	check_that_a_faulting_task_can_be_killed(INVLOCK, STORM_HUGE, 20000);
+}
+
+TEST(a_task_whose_lock_sleeps_costs_no_more_rounds_than_the_budget)
+{
+	struct progress p = {
+		.contender = ANY, .storm = STORM_SAME,
+		.faults = 20, .max_ms = 60000, .rounds = ROUNDS, .time_ns = 200000000,
+	};
+
+	run_bounded(&p);
+	assert_true(p.stats.collisions > 0);
+}
+
+TEST(a_task_whose_lock_sleeps_can_be_killed_in_a_storm)
+{
+	check_that_a_faulting_task_can_be_killed(ANY, STORM_SAME, 0);
 }
 
 TEST_MAIN(.setup = open_drill, .teardown = close_drill)

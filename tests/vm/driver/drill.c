@@ -131,8 +131,10 @@ static void drill_collide(struct drill_file *d, const struct drill *arg)
 	behind.end = range.end + arg->len;
 	spin_lock(&d->lock);
 	mmu_invlock_inv_start(&d->inv, &range, false);
-	if (arg->how == DRILL_SURPLUS_END)
+	if (arg->how == DRILL_SURPLUS_END) {
+		mmu_invlock_inv_start(&d->inv, &range, false);
 		mmu_invlock_inv_end(&d->inv, &behind);
+	}
 	mmu_invlock_inv_end(&d->inv, &range);
 	spin_unlock(&d->lock);
 }

@@ -65,7 +65,7 @@ struct drill {
 #define DRILL_MOVE		5
 /* make an invalidation in each round that begins in the range and has the end 0 */
 #define DRILL_TO_THE_END	6
-/* while an invalidation of the range is running, end one of the memory behind it, which is not */
+/* start two invalidations of the range, and end one, and one of the memory behind the range */
 #define DRILL_SURPLUS_END	7
 
 #define DRILL_FAULT		_IOWR('d', 1, struct drill)
