@@ -10,7 +10,8 @@
 #	-w	module: invlock.ko, which is the default; suites: the tests of bpf and of the
 #		races; full: the same with preempt=full, as the kernel preempts its own code;
 #		lockdown: what is said where the kernel is locked down; rdma: the adapters for
-#		RDMA, on Soft RoCE; all
+#		RDMA, on Soft RoCE; hmm: the kernel's own test of a driver, converted to
+#		invlock and not; all
 #	-n	only the test programs whose name contains NAME
 #	-t	the length of each torture test
 #	-q	without the planted faults
@@ -80,11 +81,12 @@ run_all()
 	local name run name_run status lines=() red=0 green=0 runs=$what
 
 	[ "$kernel" != all ] || kernel=$every_kernel
-	[ "$what" != all ] || runs="module suites full lockdown rdma"
+	[ "$what" != all ] || runs="module hmm suites full lockdown rdma"
 	for name in $kernel; do
 		for run in $runs; do
-			# these kernels have no BTF, which the BPF monitor needs, and no RDMA
-			[[ $name-$run = @(debug|kcsan)-@(suites|full|lockdown|rdma) ]] && continue
+			# these have no BTF, which the BPF monitor needs, no RDMA, and no sources
+			[[ $name-$run = @(debug|kcsan)-@(hmm|suites|full|lockdown|rdma) ]] &&
+				continue
 			"$0" -k "$name" -w "$run" "${passed[@]}" | tee "$work/all"
 			status=${PIPESTATUS[0]}
 			name_run="# kernel $name, $run:"
@@ -163,6 +165,8 @@ trap 'rm -rf "$work"' EXIT
 . "$here/rdma.sh"
 # shellcheck source=tests/vm/packaging.sh
 . "$here/packaging.sh"
+# shellcheck source=tests/vm/hmm.sh
+. "$here/hmm.sh"
 
 if [ "$kernel" = all ] || [ "$what" = all ]; then
 	run_all
@@ -205,7 +209,11 @@ rdma)
 	stock_modules=$rdma_modules
 	build guest_rdma "the tests of RDMA"
 	;;
-*) fail "what is \"$what\"? module, suites, full, lockdown, rdma or all" ;;
+hmm)
+	planted=0
+	build hmm_build "test_hmm"
+	;;
+*) fail "what is \"$what\"? module, suites, full, lockdown, rdma, hmm or all" ;;
 esac
 build guest_tool "the command"
 guest_pack
@@ -221,7 +229,8 @@ for options in "${boots[@]}"; do
 		[ $clean -eq 0 ] || fail "the guest did not end well"
 		exit 0
 	fi
-	tee -a "$work/all" < "$work/tap" | grep -v '^1\.\.'
+	if [ "$what" = hmm ]; then hmm_compare "$work/tap"; else cat "$work/tap"; fi |
+	tee -a "$work/all" | grep -v '^1\.\.'
 done
 [ -n "$only" ] || [ "$what" != module ] || packaging | tee -a "$work/all" | grep -v '^1\.\.'
 [ $clean -eq 0 ] || last_words

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//
+// Converts the fault loop of a driver to mmu_invlock_any.h, whose lock may be of any kind. The driver
+// keeps its notifiers, its callbacks and its lock. What goes away is the deadline, the label to
+// retry, and all that can be wrong about them.
+//
+//	spatch --sp-file any.cocci --in-place FILE
+
+@loop@
+typedef u64;
+identifier out, m, timeout, ret;
+struct hmm_range *r;
+expression T, L, M;
+@@
+	struct mm_struct *m = M;
++	struct mmu_invlock_any_fault f;
+	...
+-	unsigned long timeout = T;
+	...
++	mmu_invlock_any_init(&f, r, NULL);
+	while (
+-		true
++		mmu_invlock_any_attempt(&f)
+		) {
+-		if (time_after(jiffies, timeout)) {
+-			ret = -EBUSY;
+-			goto out;
+-		}
+-		r->notifier_seq = mmu_interval_read_begin(r->notifier);
+-		mmap_read_lock(m);
+		ret = hmm_range_fault(r);
+-		mmap_read_unlock(m);
+-		if (ret) {
+-			if (ret == -EBUSY)
+-				continue;
+-			goto out;
+-		}
+		mutex_lock(L);
+		if (
+-			mmu_interval_read_retry(r->notifier, r->notifier_seq)
++			!mmu_invlock_any_commit(&f, ret)
+			) {
+			mutex_unlock(L);
+			continue;
+		}
+		break;
+	}
+
+@@
+identifier loop.out, loop.ret;
+statement body;
+@@
+	while (mmu_invlock_any_attempt(&f))
+		body
++	ret = mmu_invlock_any_error(&f);
++	if (ret)
++		goto out;
+	...
+out:
++	mmu_invlock_any_end(&f);
+	...
+	return ret;
+
+@@
+identifier loop.m, fn;
+expression M;
+@@
+fn(...)
+{
+-	struct mm_struct *m = M;
+	... when != m
+}
+
+@depends on loop@
+@@
+#include <linux/mmu_notifier.h>
++#include "kmod/mmu_invlock_any.h"
