@@ -132,6 +132,7 @@ bool __tsan_atomic##bits##_compare_exchange_strong(volatile type *p, type *old, 
 }
 
 ATOMIC(8, u8)
+ATOMIC(16, unsigned short)
 ATOMIC(32, u32)
 ATOMIC(64, unsigned long)
 

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "cache_internal.h"
+#include "lib/probes.h"
 #include "thread.h"
 
 #define BATCH		32	/* regions that one scan of the pins decides about */
@@ -82,11 +83,14 @@ void callback_did_not_return(const char *name)
 
 void cache_deregister(struct invlock_cache *cache, struct region *r)
 {
+	u64 began = PROBE_IS_TRACED(dereg) ? port_now() : 0;
 	CALLBACK("dereg");
 
 	cache->options.ops.dereg(cache->options.ctx, (void *)(unsigned long)r->start,
 				 r->end - r->start, r->handle);
 	callback.name = NULL;
+	if (PROBE_IS_TRACED(dereg))
+		PROBE(dereg, cache, r->start, r->end - r->start, began ? port_now() - began : 0);
 	mm_unwatch(cache->mm, r->start, r->end);
 }
 
@@ -172,6 +176,7 @@ static u32 kill_stale_from(struct invlock_cache *cache, u32 at, u32 nr)
 		if (!region_is_filed(r) ||
 		    invlock_validate(&cache->il, &r->snap, r->start, r->end) != INVLOCK_STALE)
 			continue;
+		PROBE(stale, cache, r->start, r->end - r->start);
 		cache_kill_locked(cache, r);
 		cache->stats.stale++;
 	}
@@ -219,6 +224,7 @@ static u32 evict_batch(struct invlock_cache *cache, u32 nr_wanted, u32 size)
 		/* in a small cache the clock may have named a region twice */
 		if (batch[i]->held || port_load(&batch[i]->state) != REGION_LIVE)
 			continue;
+		PROBE(evict, cache, batch[i]->start, batch[i]->end - batch[i]->start);
 		cache_kill_locked(cache, batch[i]);
 		nr_evicted++;
 	}

@@ -5,6 +5,7 @@
 
 #include "cache_internal.h"
 #include "lib/monitor/look.h"
+#include "lib/probes.h"
 #include "thread.h"
 
 #define MAX_ADDRESS	(1ULL << 57)	/* on every machine user addresses are below this */
@@ -57,6 +58,7 @@ static void kill_stale(struct invlock_cache *cache, struct pin_slot *slot, struc
 {
 	cache_lock(cache);
 	if (region_is_filed(r)) {
+		PROBE(stale, cache, r->start, r->end - r->start);
 		cache_kill_locked(cache, r);
 		cache->stats.stale++;
 	}
@@ -169,7 +171,7 @@ static int call_reg(struct invlock_cache *cache, struct region *r)
 	const struct invlock_cache_options *o = &cache->options;
 	void *addr = (void *)(unsigned long)r->start;
 	size_t len = r->end - r->start;
-	uint64_t handle = 0;
+	uint64_t handle = 0, began = PROBE_IS_TRACED(reg) ? port_now() : 0;
 	CALLBACK("reg");
 	int err;
 
@@ -187,7 +189,10 @@ static int call_reg(struct invlock_cache *cache, struct region *r)
 	}
 	callback.name = NULL;
 	r->handle = handle;
-	return err > 0 ? -EIO : err;
+	err = err > 0 ? -EIO : err;
+	if (PROBE_IS_TRACED(reg))
+		PROBE(reg, cache, r->start, len, err, began ? port_now() - began : 0);
+	return err;
 }
 
 #define COLLIDED	1
@@ -278,6 +283,7 @@ static int miss(struct invlock_cache *cache, const struct wanted *w, struct look
 	struct region *r;
 	int err;
 
+	PROBE(miss, cache, w->start, w->end - w->start, w->flags);
 	cache_tidy(cache);
 	/* where pages are larger than FIRST_ADDRESS */
 	if (w->start < page)
@@ -302,8 +308,10 @@ static void count_refused_memory(struct invlock_cache_stats *stats, enum mapped 
 	stats->refused_foreign += mapped == MAPPED_FOREIGN;
 }
 
-static void count_refused(struct invlock_cache *cache, int err, enum mapped mapped)
+static void count_refused(struct invlock_cache *cache, const struct wanted *w, int err,
+			  enum mapped mapped)
 {
+	PROBE(refused, cache, w->start, w->end - w->start, err);
 	cache_lock(cache);
 	cache->stats.refused++;
 	if (err == -EMEDIUMTYPE)
@@ -342,7 +350,7 @@ static int get_cached(struct invlock_cache *cache, const struct wanted *w,
 			return -ENOENT;
 		err = invlock_section_wait(&s, waits++);
 		if (err) {
-			count_refused(cache, err, MAPPED_GOOD);
+			count_refused(cache, w, err, MAPPED_GOOD);
 			return err;
 		}
 	}
@@ -375,7 +383,7 @@ static int get_wanted(struct invlock_cache *cache, const struct wanted *w,
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old_state);
 	err = miss(cache, w, &look, ret_pin);
 	if (err)
-		count_refused(cache, err, look.mapped);
+		count_refused(cache, w, err, look.mapped);
 	pthread_setcancelstate(old_state, NULL);
 	return err;
 }

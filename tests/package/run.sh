@@ -10,6 +10,7 @@
 
 build_packages=build-essential,debhelper,dh-dkms,dkms,dh-python,fakeroot,lintian,meson,ninja-build
 build_packages+=,pkgconf,clang,bpftool,libbpf-dev,liburing-dev,libjson-c-dev,python3
+build_packages+=,systemtap-sdt-dev
 
 packages_build()
 {
