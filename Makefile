@@ -98,4 +98,4 @@ uninstall:
 	@$(if $(DESTDIR),:,PATH=$$PATH:/usr/sbin:/sbin ldconfig 2>/dev/null || :)
 
 clean:
-	rm -rf build build-asan build-tsan build-fuzz
+	rm -rf build build-arm64 build-asan build-tsan build-fuzz

@@ -12,7 +12,7 @@ cd "$(dirname "$0")/.." || exit 1
 results=build/results
 host_tiers=(lint plain asan tsan valgrind jemalloc mimalloc tcmalloc)
 # the longest first, since two guests run at a time
-guest_tiers=(newest newest_full suites vm rdma lockdown)
+guest_tiers=(newest newest_full suites vm arm64 rdma lockdown)
 every_tier=("${host_tiers[@]}" "${guest_tiers[@]}")
 # parts that allocate, hook or race, so that another allocator may upset them
 allocator_areas="lib bpf uffd race uring"
@@ -177,6 +177,11 @@ tier_lockdown()
 tier_rdma()
 {
 	guest rdma -w rdma
+}
+
+tier_arm64()
+{
+	guest arm64 -k arm64 -w short
 }
 
 tier_newest()

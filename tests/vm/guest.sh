@@ -19,8 +19,9 @@ module_build()
 	cp -a "$root"/{core,include,kmod} "$work/src/" &&
 	cp -a "$here/driver" "$work/src/tests/vm/" && kbuild kmod &&
 	kbuild tests/vm/driver KBUILD_EXTRA_SYMBOLS="$work/src/kmod/Module.symvers" &&
-	cp "$work"/src/{kmod/invlock,tests/vm/driver/drill,tests/vm/driver/vm_exit}.ko \
-		"$work/guest/modules/"
+	cp "$work"/src/{kmod/invlock,tests/vm/driver/drill}.ko "$work/guest/modules/" || return
+	# only an x86 guest can choose QEMU's exit status
+	is_arm64 || cp "$work/src/tests/vm/driver/vm_exit.ko" "$work/guest/modules/"
 }
 
 # Prints the faults of this run, one per line: NAME HOW TEST [WORDS]. HOW is "guest" if TEST must
@@ -57,7 +58,13 @@ planted_build()
 
 compile()
 {
-	gcc -std=gnu11 -D_GNU_SOURCE -O2 -Wall -Wextra -Werror -Wno-sign-compare \
+	local gcc=(gcc)
+
+	# this compiler does not look into the folders of a root by itself
+	! is_arm64 || gcc=(aarch64-linux-gnu-gcc --sysroot="$sysroot"
+		-isystem "$sysroot/usr/include" -isystem "$sysroot/usr/include/aarch64-linux-gnu"
+		"-L$sysroot/usr/lib/aarch64-linux-gnu")
+	"${gcc[@]}" -std=gnu11 -D_GNU_SOURCE -O2 -Wall -Wextra -Werror -Wno-sign-compare \
 		-Wno-missing-field-initializers -pthread \
 		-I"$root" -I"$root/include" -I"$root/include/uapi" "$@"
 }
@@ -105,6 +112,7 @@ guest_programs()
 		compile -o "$work/guest/bench/$(basename "$source" .c)" "$source" \
 			"$root/bench/bench.c" "$work/libguest.a" -lcmocka || return
 	done
+	! is_arm64 || return 0
 	# without this program the test that runs it is skipped, and says so
 	gcc -m32 -O2 -Wall -Wextra -Werror -ffreestanding -fno-stack-protector -nostdlib -static \
 		-I"$root/include/uapi" -idirafter "/usr/include/$(gcc -print-multiarch)" \
@@ -114,9 +122,17 @@ guest_programs()
 # builds targets as for users, with every monitor
 built()	# TARGET...
 {
+	local options=() cross=$cache/arm64-libraries/cross.ini
+
 	build=${INVLOCK_BUILD:-$root/build}
+	if is_arm64; then
+		build=${INVLOCK_BUILD:-$root/build-arm64}
+		cross_file > "$cross"
+		# an option for the first time alone
+		[ -e "$build/build.ninja" ] || options=(-- --cross-file "$cross")
+	fi
 	alone apt "$root/scripts/deps.sh" build test &&
-	alone build "$root/scripts/build.sh" "$build" "$@"
+	alone build "$root/scripts/build.sh" "$build" "$@" "${options[@]}"
 }
 
 guest_tool()
@@ -146,13 +162,33 @@ guest_suites()
 		[ "$name" = test_storm ] || programs+=("tests/uring/test_uring_${name#test_}")
 	done
 	mkdir -p "$work"/guest/{bin,suites} && built tests/bpf/hold_bpf "${programs[@]}" &&
-	cp "$build/tests/bpf/hold_bpf" "$(command -v chrt)" "$work/guest/bin/" || return
+	cp "$build/tests/bpf/hold_bpf" "$(tool_of_guest chrt)" "$work/guest/bin/" || return
 	for program in "${programs[@]}"; do
 		name=${program##*/}
 		cp "$build/$program" "$work/guest/suites/${name#test_}" || return
 	done
 	compile -o "$work/guest/suites/tool" "$here/suite_tool.c" "$here/tool_rig.c" \
 		"$root/tests/tool/rig.c" -ljson-c -lcmocka
+}
+
+# prints where a program of this name is that runs in the guest
+tool_of_guest()	# NAME
+{
+	if is_arm64; then
+		echo "$sysroot/usr/bin/$1"
+	else
+		command -v "$1"
+	fi
+}
+
+# prints the libraries that the programs in its input need, each as the guest has it
+libraries()
+{
+	if is_arm64; then
+		arm64_libraries
+	else
+		xargs -0 ldd 2> /dev/null | sed -n 's/^\t\(.* => \)\?\(\/[^ ]*\) (.*/\2/p' | sort -u
+	fi
 }
 
 guest_lockdown()
@@ -189,13 +225,15 @@ guest_pack()
 	local guest=$work/guest library
 
 	mkdir -p "$guest"/{bin,dev,modules,proc,sys,tmp,var/tmp}
-	cp "$(command -v busybox)" "$guest/bin/busybox"
+	cp "$(tool_of_guest busybox)" "$guest/bin/busybox"
 	cp "$here/init" "$guest/"
 	guest_stock_modules
-	find "$guest" -type f \( -perm -u+x -o -name '*.so*' \) -exec ldd {} + 2> /dev/null |
-	sed -n 's/^\t\(.* => \)\?\(\/[^ ]*\) (.*/\2/p' | sort -u |
+	find "$guest" -type f \( -perm -u+x -o -name '*.so*' \) -print0 | libraries |
 	while read -r library; do
-		mkdir -p "$guest$(dirname "$library")" && cp -L "$library" "$guest$library"
+		mkdir -p "$guest$(dirname "$library")" &&
+		cp -L "${sysroot-}$library" "$guest$library"
 	done
+	# the loader of an arm64 program has this name
+	! is_arm64 || ln -s usr/lib/aarch64-linux-gnu "$guest/lib"
 	(cd "$guest" && find . | cpio --quiet -o -H newc -R 0:0) | gzip -1 > "$work/initrd"
 }

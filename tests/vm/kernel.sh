@@ -12,9 +12,10 @@
 #			kernel_chroot	a root with the compiler that this kernel needs; or nothing
 
 cache=${INVLOCK_CACHE:-${XDG_CACHE_HOME:-/var/cache}/invlock}/vm
-# Debian's kernel for clouds boots fastest; "" is the one that has drivers for RDMA
-flavour=cloud-
+# Debian's kernel for clouds boots fastest; amd64 is the one that has drivers for RDMA
+flavour=cloud-amd64
 every_kernel="6.1 6.12 newest debug kcsan"
+arm64_kernels="arm64 arm64-6.12 arm64-16k"
 
 # waits until no other run of this script holds the lock of this name, and runs a command
 alone()	# LOCK COMMAND...
@@ -44,8 +45,10 @@ apt_install()	# PACKAGE...
 
 # runs apt-get update with settings of its own: as if nothing were installed here, for a suite that
 # this machine does not use, from the mirror that it does use
-private_apt()	# DIR SUITE
+private_apt()	# DIR SUITE [ARCHITECTURE]
 {
+	local architecture=${3:-$(dpkg --print-architecture)}
+
 	mkdir -p "$1"/{lists/partial,archives/partial,sources,empty}
 	"$here/mirror.py" bookworm "$2" > "$1/sources/debian.sources" || return
 	: > "$1/status"
@@ -59,6 +62,8 @@ private_apt()	# DIR SUITE
 	Dir::Cache::archives "$1/archives";
 	Dir::Cache::pkgcache "";
 	Dir::Cache::srcpkgcache "";
+	APT::Architecture "$architecture";
+	APT::Architectures { "$architecture"; "$(dpkg --print-architecture)"; };
 	Acquire::Languages "none";
 	Acquire::Check-Valid-Until "false";
 	APT::Default-Release "$2";
@@ -78,9 +83,8 @@ packages_with()	# PACKAGE...
 # of those packages, the ones that belong to the kernel
 kernel_packages()
 {
-	packages_with "linux-image-${flavour}amd64" "linux-headers-${flavour}amd64" |
-	grep '^linux-' |
-	grep -vE "^linux-(image|headers)-${flavour}amd64\$|^linux-compiler-|^linux-base\$"
+	packages_with "linux-image-$flavour" "linux-headers-$flavour" | grep '^linux-' |
+	grep -vE "^linux-(image|headers)-$flavour\$|^linux-(compiler|libc)-|^linux-base\$"
 }
 
 unpack()	# DIR PACKAGE...: into DIR/root
@@ -112,15 +116,15 @@ kernel_download()	# DIR [SUITE]
 		# has both
 		mkdir -p "$new/root/"{dev,proc,tmp,usr/{bin,sbin,lib,lib64}} &&
 		for link in bin sbin lib lib64; do ln -s "usr/$link" "$new/root/$link"; done
-		mapfile -t packages < <(packages_with "linux-image-${flavour}amd64" \
-			"linux-headers-${flavour}amd64" make dash coreutils sed grep mawk findutils)
+		mapfile -t packages < <(packages_with "linux-image-$flavour" \
+			"linux-headers-$flavour" make dash coreutils sed grep mawk findutils)
 		unpack "$new" "${packages[@]}" && ln -s mawk "$new/root/usr/bin/awk" || return
 	else
 		mapfile -t packages < <(kernel_packages)
 		unpack "$new" "${packages[@]}" || return
 		# the headers' Makefiles name each other by the path of an installation
 		sed -i "s|/usr/src/|$dir/root/usr/src/|" \
-			"$new/root/usr/src"/linux-headers-*-"${flavour}amd64/Makefile"
+			"$new/root/usr/src"/linux-headers-*-"$flavour/Makefile"
 	fi
 	rm -rf "$new/apt" "$dir" && mv "$new" "$dir"
 }
@@ -129,13 +133,13 @@ kernel_from_packages()	# NAME [SUITE]
 {
 	local dir=$cache/$1
 
-	[ -n "$flavour" ] || dir+=-generic
+	[ "$flavour" != amd64 ] || dir+=-generic
 	if [ ! -d "$dir/root" ]; then
 		kernel_download "$dir" "${@:2}" > "$work/fetch.log" 2>&1 ||
 			skip "cannot get the packages of kernel $1: $(tail -n 1 "$work/fetch.log")"
 	fi
 	kernel_modules=$dir/root
-	kernel_build=$(echo "$dir"/root/usr/src/linux-headers-*-"${flavour}amd64")
+	kernel_build=$(echo "$dir"/root/usr/src/linux-headers-*-"$flavour")
 	kernel_version=${kernel_build#*/linux-headers-}
 	kernel_image=$(find "$dir/root/boot" "$dir/root/usr/lib/modules" -name 'vmlinuz*' \
 		2> /dev/null)
@@ -215,7 +219,10 @@ kernel_get()	# NAME
 	6.12) kernel_from_packages "$1" bookworm-backports ;;
 	newest|7.*) kernel_from_sid "$1" ;;
 	debug|kcsan) kernel_from_source "$1" ;;
-	*) fail "there is no kernel \"$1\" here: $every_kernel are known" ;;
+	arm64) flavour=cloud-arm64 kernel_from_arm64 "$1" bookworm ;;
+	arm64-6.12) flavour=cloud-arm64 kernel_from_arm64 "$1" bookworm-backports ;;
+	arm64-16k) flavour=arm64-16k kernel_from_arm64 "$1" bookworm-backports ;;
+	*) fail "there is no kernel \"$1\" here: $every_kernel $arm64_kernels are known" ;;
 	esac
 	flock -u "$lock"
 }
@@ -228,6 +235,10 @@ qemu_get()	# NAME: sets qemu, the command and its first arguments
 	local dir=$cache/qemu lib
 
 	qemu=(qemu-system-x86_64)
+	if is_arm64; then
+		qemu=(qemu-system-aarch64)
+		return
+	fi
 	[[ "$1" = @(newest|7.*) ]] || return
 	[ "$(qemu_version)" -lt 801 ] || return
 	exec {lock}> "$cache/lock"
@@ -262,6 +273,10 @@ qemu_download()	# DIR
 # runs make with the kernel's own compiler; $work has the same path in that root
 kernel_make()	# ARGUMENT...
 {
+	if is_arm64; then
+		make -s -C "$kernel_build" ARCH=arm64 CROSS_COMPILE=aarch64-linux-gnu- "$@"
+		return
+	fi
 	if [ -z "$kernel_chroot" ]; then
 		make -s -C "$kernel_build" "$@"
 		return

@@ -6,12 +6,14 @@
 #
 #   tests/vm/run.sh [-k KERNEL] [-w WHAT] [-n NAME] [-t SECONDS] [-q] [-b] [-c]
 #	-k	6.1, which is the default; 6.12; newest, which is what Debian sid has; debug
-#		(KASAN, lockdep, sleeping in the wrong place, leaks); kcsan (data races); all
+#		(KASAN, lockdep, sleeping in the wrong place, leaks); kcsan (data races); all of
+#		these; arm64, which is 6.1; arm64-6.12; arm64-16k, which is 6.12 with larger pages
 #	-w	module: invlock.ko, which is the default; suites: the tests of bpf and of the
 #		races; full: the same with preempt=full, as the kernel preempts its own code;
 #		lockdown: what is said where the kernel is locked down; rdma: the adapters for
 #		RDMA, on Soft RoCE; hmm: the kernel's own test of a driver, converted to
-#		invlock and not; all
+#		invlock and not; all of these; short: a part of module and suites, for machines
+#		that are emulated slowly
 #	-n	only the test programs whose name contains NAME
 #	-t	the length of each torture test
 #	-q	without the planted faults
@@ -87,6 +89,8 @@ run_all()
 			# these have no BTF, which the BPF monitor needs, no RDMA, and no sources
 			[[ $name-$run = @(debug|kcsan)-@(hmm|suites|full|lockdown|rdma) ]] &&
 				continue
+			# these depend on options and packages of x86
+			[[ $name-$run = arm64*-@(hmm|full|lockdown|rdma) ]] && continue
 			"$0" -k "$name" -w "$run" "${passed[@]}" | tee "$work/all"
 			status=${PIPESTATUS[0]}
 			name_run="# kernel $name, $run:"
@@ -106,24 +110,39 @@ run_all()
 # the guest's last command makes QEMU return this; after a panic or a reset it returns 0
 end_status=33
 
+# sets what QEMU must be told of the machine, and of the console of its kernel
+choose_machine()
+{
+	if is_arm64; then
+		machine+=" -M virt -device pci-serial,chardev=results"
+		machine+=" -chardev file,id=results,path=$work/results -serial file:$work/console"
+		cpu=max,pauth-impdef=on
+		kernel_options+=" console=ttyAMA0 results=ttyS0"
+		# this machine has no device that lets the guest choose the status
+		end_status=0
+		return
+	fi
+	machine+=" -serial file:$work/console -serial file:$work/results"
+	machine+=" -device isa-debug-exit,iobase=0xf4,iosize=0x04"
+	# cx16=off: QEMU 7.2 with CX16 crashes newer kernels at random; no_timer_check: on a busy
+	# machine the emulated timer comes too late for the kernel's check of it, which then panics
+	cpu=max,cx16=off
+	kernel_options+=" console=ttyS0 results=ttyS1 no_timer_check"
+}
+
 # Return: 0 = the guest itself said that all is well, and QEMU ended with the status for that
 boot()	# OPTION...
 {
 	local status
 
-	# cx16=off: QEMU 7.2 with CX16 crashes newer kernels at random; no_timer_check: on a busy
-	# machine the emulated timer comes too late for the kernel's check of it, which then panics
 	# shellcheck disable=SC2086 # each word is an option
-	timeout -k 5 3600 "${qemu[@]}" $machine -cpu max,cx16=off -m 1G \
+	timeout -k 5 3600 "${qemu[@]}" $machine -cpu $cpu -m 1G \
 		-object memory-backend-ram,id=m0,size=512M \
 		-object memory-backend-ram,id=m1,size=512M \
 		-numa node,nodeid=0,memdev=m0,cpus=0 -numa node,nodeid=1,memdev=m1,cpus=1 \
 		-nodefaults -no-user-config -display none -no-reboot \
-		-serial "file:$work/console" -serial "file:$work/results" \
-		-device isa-debug-exit,iobase=0xf4,iosize=0x04 \
 		-kernel "$kernel_image" -initrd "$work/initrd" \
-		-append "console=ttyS0 panic=-1 oops=panic loglevel=4 no_timer_check \
-			$kernel_options $*" < /dev/null
+		-append "panic=-1 oops=panic loglevel=4 $kernel_options $*" < /dev/null
 	status=$?
 	tr -d '\r' < "$work/results" > "$work/tap"
 	[ $status -eq $end_status ] && [ "$(tail -n 1 "$work/tap")" = "# guest: clean" ]
@@ -167,6 +186,8 @@ trap 'rm -rf "$work"' EXIT
 . "$here/packaging.sh"
 # shellcheck source=tests/vm/hmm.sh
 . "$here/hmm.sh"
+# shellcheck source=tests/vm/arm64.sh
+. "$here/arm64.sh"
 
 if [ "$kernel" = all ] || [ "$what" = all ]; then
 	run_all
@@ -175,9 +196,12 @@ fi
 need_tools qemu-system-x86_64:qemu-system-x86 busybox:busybox-static cpio:cpio gcc:gcc \
 	make:make kmod:kmod xz:xz-utils
 [ -e /usr/include/cmocka.h ] || need_tools cmocka:libcmocka-dev
-[ "$what" != rdma ] || flavour=
+[ "$what" != rdma ] || flavour=amd64
+# shellcheck disable=SC2086 # each word is a pair
+! is_arm64 || need_tools $arm64_tools
 kernel_get "$kernel"
 qemu_get "$kernel"
+choose_machine
 build module_build "invlock.ko for $kernel_version"
 boots=("")	# options of the kernel, for each boot
 case $what in
@@ -189,8 +213,15 @@ module)
 	;;
 suites)
 	planted=0
-	kernel_options+=" $dax_options"
+	is_arm64 || kernel_options+=" $dax_options"
 	build guest_suites "the suites"
+	;;
+short)
+	planted=0
+	build guest_programs "the guest's tests"
+	build guest_suites "the suites"
+	printf '%s\n' tool kinds life bpf_calls bpf_corners bpf_files bpf_late bpf_life \
+		bpf_mapping bpf_net bpf_shared race > "$work/guest/short"
 	;;
 full)
 	planted=0
@@ -213,7 +244,7 @@ hmm)
 	planted=0
 	build hmm_build "test_hmm"
 	;;
-*) fail "what is \"$what\"? module, suites, full, lockdown, rdma, hmm or all" ;;
+*) fail "what is \"$what\"? module, suites, full, lockdown, rdma, hmm, short or all" ;;
 esac
 build guest_tool "the command"
 guest_pack
@@ -232,7 +263,8 @@ for options in "${boots[@]}"; do
 	if [ "$what" = hmm ]; then hmm_compare "$work/tap"; else cat "$work/tap"; fi |
 	tee -a "$work/all" | grep -v '^1\.\.'
 done
-[ -n "$only" ] || [ "$what" != module ] || packaging | tee -a "$work/all" | grep -v '^1\.\.'
+[ -n "$only" ] || [ "$what" != module ] || is_arm64 ||
+	packaging | tee -a "$work/all" | grep -v '^1\.\.'
 [ $clean -eq 0 ] || last_words
 if [ $planted = 1 ]; then
 	while read -r name how test words; do

@@ -23,4 +23,9 @@ TEST(prove_with_bpf_and_the_soft_device_shows_the_same)
 	check_prove("bpf", "soft");
 }
 
+TEST(prove_with_uffd_and_the_soft_device_shows_the_same)
+{
+	check_prove("uffd", "soft");
+}
+
 TEST_MAIN()
