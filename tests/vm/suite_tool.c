@@ -25,6 +25,7 @@ TEST(prove_with_bpf_and_the_soft_device_shows_the_same)
 
 TEST(prove_with_uffd_and_the_soft_device_shows_the_same)
 {
+	need_monitor("uffd");
 	check_prove("uffd", "soft");
 }
 

@@ -49,6 +49,18 @@ void check_doctor(const char *monitor)
 	json_object_put(o);
 }
 
+void need_monitor(const char *monitor)
+{
+	struct json_object *o, *m;
+
+	RUN(TOOL, "invlock", "doctor", "--json", "--monitor", (char *)monitor);
+	o = answer();
+	m = json_object_array_get_idx(member(o, "monitors"), 0);
+	if (strcmp(json_object_get_string(member(m, "usable")), "true"))
+		TEST_SKIP("%s", json_object_get_string(member(m, "reason")));
+	json_object_put(o);
+}
+
 void check_chosen(const char *monitor)
 {
 	struct json_object *o;

@@ -8,6 +8,9 @@
 /* `invlock doctor` must find that this monitor passes its self-test. */
 void check_doctor(const char *monitor);
 
+/* Skip the test, with doctor's reason, if this monitor cannot be used on this kernel. */
+void need_monitor(const char *monitor);
+
 /* `invlock doctor` must choose this monitor. */
 void check_chosen(const char *monitor);
 
