@@ -213,6 +213,10 @@ module)
 	;;
 suites)
 	planted=0
+	# an NVMe device, which the tests of io_uring write
+	truncate -s 16M "$work/disk"
+	machine+=" -drive if=none,id=disk,format=raw,file=$work/disk"
+	machine+=" -device nvme,serial=invlock,drive=disk"
 	is_arm64 || kernel_options+=" $dax_options"
 	build guest_suites "the suites"
 	;;
