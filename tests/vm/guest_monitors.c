@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * The library that these tests link has only the kmod monitor. The command has all monitors;
- * test_tool.c runs it.
+ * The library that these tests link has only the kmod monitor: lib/monitor/without_bpf.c stands for
+ * two others. The command has all monitors; test_tool.c runs it.
  */
 #include <errno.h>
 
@@ -13,6 +13,4 @@ static int not_here(struct invlock_mm *mm, struct invlock_why *why)
 	return explain(why, -EOPNOTSUPP, "this monitor is not built for the guest");
 }
 
-const struct monitor monitor_bpf = { .name = "bpf", .seen = ~0ULL, .open = not_here };
-const struct monitor monitor_daemon = { .name = "daemon", .seen = ~0ULL, .open = not_here };
 const struct monitor monitor_uffd = { .name = "uffd", .seen = ~0ULL, .open = not_here };
