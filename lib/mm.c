@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "log.h"
 #include "mm.h"
 #include "lib/monitor/monitor.h"
 #include "options.h"
@@ -239,14 +240,49 @@ static int open_first(const struct invlock_mm_options *options, const char *only
 	return err;
 }
 
+/* @choice: the sentences of the monitors that were passed over; empty if there were none */
+static void tell_opened(const struct invlock_mm *mm, const char *choice)
+{
+	size_t len = strlen(choice);
+	struct invlock_why how = { "" };
+
+	if (!log_is_set())
+		return;
+	if (mm->monitor->describe)
+		mm->monitor->describe(mm, &how);
+	/* a list of which no item came */
+	if (len > 2 && !strcmp(choice + len - 2, "; "))
+		len -= 2;
+	log_event(INVLOCK_LOG_OPENED, "monitor %s is open%s%s%s%.*s%s", mm->monitor->name,
+		  how.text[0] ? ": " : "", how.text, len ? " (why this one: " : "", (int)len,
+		  choice, len ? ")" : "");
+}
+
+void mm_tell_if_closed(struct invlock_mm *mm)
+{
+	u64 flags = port_load(&mm->il.feed->flags);
+	struct invlock_why how = { "" };
+
+	if (likely(!(flags & (INVLOCK_FEED_DEAD | INVLOCK_FEED_DEGRADED))) || !log_is_set() ||
+	    !mm_alive(mm) || port_cmpxchg(&mm->told_closed, 0u, 1u))
+		return;
+	if (mm->monitor->describe)
+		mm->monitor->describe(mm, &how);
+	log_event(INVLOCK_LOG_CLOSED, "the feed of monitor %s is closed, so that nothing is valid "
+		  "any more until the program opens the mm anew%s%s", mm->monitor->name,
+		  how.text[0] ? ": " : "", how.text);
+}
+
 int invlock_mm_open(const struct invlock_mm_options *options, struct invlock_mm **ret_mm,
 		    struct invlock_why *why)
 {
 	struct invlock_mm_options o = { .size = sizeof(o) };
+	struct invlock_why nobodys = { "" };
 	int err = 0, old_state;
 
-	if (why)
-		why->text[0] = '\0';
+	/* what was passed over is logged, also if the caller does not want to know */
+	why = why ?: &nobodys;
+	why->text[0] = '\0';
 	if (!ret_mm)
 		return explain(why, -EINVAL, "no place for the result: ret_mm is NULL");
 	if (options)
@@ -264,8 +300,10 @@ int invlock_mm_open(const struct invlock_mm_options *options, struct invlock_mm 
 			  open_first(&o, monitor_in_environment(), ret_mm, why);
 	mm_unlock();
 	pthread_setcancelstate(old_state, NULL);
-	if (!err && why)
+	if (!err) {
+		tell_opened(*ret_mm, o.monitor ? "" : why->text);
 		why->text[0] = '\0';
+	}
 	return err;
 }
 
@@ -304,6 +342,7 @@ int invlock_mm_info(const struct invlock_mm *mm, struct invlock_mm_info *ret_inf
 	if (!mm_alive(mm))
 		return -EOWNERDEAD;
 	mm_note_missed(mm);
+	mm_tell_if_closed((struct invlock_mm *)mm);
 	feed = mm->il.feed;
 	info = (struct invlock_mm_info){
 		.monitor = mm->monitor->name,

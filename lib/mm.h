@@ -21,6 +21,7 @@ struct invlock_mm {
 	 */
 	u32 *alive;
 	unsigned int users;	/* guarded by mm_lock() */
+	u32 told_closed;	/* 1: it was logged that the feed is closed; by compare-exchange */
 };
 
 /*
@@ -77,6 +78,9 @@ void mm_unwatch(struct invlock_mm *mm, u64 start, u64 end);
 
 /* Give back to the kernel what it watches in a range and nobody needs: monitor.h, @release. */
 void mm_release(struct invlock_mm *mm, u64 start, u64 end);
+
+/* Logs, once, that the feed is closed, if it is. Locks: none. Context: any, mostly a load. */
+void mm_tell_if_closed(struct invlock_mm *mm);
 
 /* let the monitor find out whether it missed something; see struct monitor */
 void mm_note_missed(const struct invlock_mm *mm);

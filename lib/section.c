@@ -76,8 +76,12 @@ bool invlock_read_attempt(struct invlock_read *rd)
 {
 	struct read *r = read_of(rd);
 
-	if (!can_go_on(r) || !invlock_attempt(&r->section))
+	if (!can_go_on(r))
 		return false;
+	if (!invlock_attempt(&r->section)) {
+		mm_tell_if_closed(r->mm);
+		return false;
+	}
 	/* After each sample: a mapping that has replaced another one is not watched yet. */
 	return likely(r->unwatched) || watch_again(r);
 }

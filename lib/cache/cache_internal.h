@@ -46,6 +46,8 @@ struct invlock_cache {
 	struct own_timer timer;	/* time to reap, where there is no reaper */
 	bool active;		/* there are regions, and the reaper or the timer knows */
 	bool kicked;		/* the reaper is to look at once */
+	/* masks of enum trouble: what came up, and what was logged; written under lock */
+	u32 troubles, told;
 	u64 reap_at;		/* when it is to look, at the latest */
 
 	struct invlock_cache *reap_next;	/* the reaper's list and lock */
@@ -58,6 +60,22 @@ struct invlock_cache {
 	u32 sweep_at;		/* where the next miss validates some of them */
 	u32 nr_left;		/* dead regions that were pinned when the last ones were buried */
 };
+
+/* What a cache finds out under its lock, and cache_tell() logs. */
+enum trouble {
+	TROUBLE_BARRIER	= 1,	/* the kernel refuses the heavy barrier */
+	TROUBLE_TIMER	= 2,	/* the program has closed the timer */
+	TROUBLE_INDEX	= 4,	/* no memory for a larger index */
+};
+
+/* Locks: held */
+static inline void cache_has_trouble(struct invlock_cache *cache, enum trouble trouble)
+{
+	port_store(&cache->troubles, port_load(&cache->troubles) | trouble);
+}
+
+/* Logs what troubles the cache, once each, and that its feed is closed. Locks: none */
+void cache_tell(struct invlock_cache *cache);
 
 /* A callback of the program that is running; its name is NULL when it has returned. */
 struct callback {

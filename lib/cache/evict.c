@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "cache_internal.h"
+#include "lib/log.h"
 #include "lib/probes.h"
 #include "thread.h"
 
@@ -17,9 +18,12 @@
  * After this, other threads see what we have unlinked, or we see their pins of it. Return: false if
  * the barrier could not be issued.
  */
-static bool barrier(void)
+static bool barrier(struct invlock_cache *cache)
 {
-	return pins_alone(thread_registry, thread_self) || port_heavy_barrier();
+	if (pins_alone(thread_registry, thread_self) || port_heavy_barrier())
+		return true;
+	cache_has_trouble(cache, TROUBLE_BARRIER);
+	return false;
 }
 
 /*
@@ -29,21 +33,22 @@ static bool mark_held(struct invlock_cache *cache, struct region **batch, u32 nr
 {
 	for (u32 i = 0; i < nr; i++)
 		batch[i]->held = false;
-	if (!barrier())
+	if (!barrier(cache))
 		return false;
 	pins_mark(thread_registry, &cache->pool);
 	return true;
 }
 
 /* Finds out which of the dead regions are not in use. Locks: held */
-static void sort_dead(struct region_pool *pool)
+static void sort_dead(struct invlock_cache *cache)
 {
+	struct region_pool *pool = &cache->pool;
 	region_id *link = &pool->dead;
 
 	for (region_id id = pool->dead; id; id = region_at(pool, id)->next)
 		region_at(pool, id)->held = false;
 	/* They were unlinked before, so a thread that still uses one has a pin of it by now. */
-	if (!pool->dead || !barrier())
+	if (!pool->dead || !barrier(cache))
 		return;
 	pins_mark(thread_registry, pool);
 	while (*link) {
@@ -61,12 +66,13 @@ static void sort_dead(struct region_pool *pool)
 }
 
 /* Takes up to BATCH regions that are dead and not in use. Locks: held */
-static u32 take_unused(struct region_pool *pool, struct region **batch)
+static u32 take_unused(struct invlock_cache *cache, struct region **batch)
 {
+	struct region_pool *pool = &cache->pool;
 	u32 nr = 0;
 
 	if (!pool->unused)
-		sort_dead(pool);
+		sort_dead(cache);
 	while (pool->unused && nr < BATCH) {
 		batch[nr] = region_at(pool, pool->unused);
 		pool->unused = batch[nr++]->next;
@@ -103,7 +109,7 @@ static void free_tables(struct invlock_cache *cache)
 		struct index_table *t = *link;
 
 		/* An idle thread may stay in a table for long: look before spending a barrier. */
-		if (pins_walk_table(thread_registry, t) || !barrier() ||
+		if (pins_walk_table(thread_registry, t) || !barrier(cache) ||
 		    pins_walk_table(thread_registry, t)) {
 			link = &t->retired;
 			continue;
@@ -121,7 +127,7 @@ int cache_bury(struct invlock_cache *cache)
 
 	do {
 		cache_lock(cache);
-		nr = take_unused(&cache->pool, batch);
+		nr = take_unused(cache, batch);
 		cache_unlock(cache);
 
 		/* no other thread knows these regions now: call the user without the lock */
@@ -138,7 +144,32 @@ int cache_bury(struct invlock_cache *cache)
 		cache_unlock(cache);
 		total += nr;
 	} while (nr == BATCH);
+	cache_tell(cache);
 	return total;
+}
+
+void cache_tell(struct invlock_cache *cache)
+{
+	u32 new;
+
+	mm_tell_if_closed(cache->mm);
+	if (likely(port_load(&cache->troubles) == port_load(&cache->told)) || !log_is_set())
+		return;
+	cache_lock(cache);
+	new = cache->troubles & ~cache->told;
+	port_store(&cache->told, cache->troubles);
+	cache_unlock(cache);
+	if (new & TROUBLE_BARRIER)
+		log_event(INVLOCK_LOG_KEPT, "dead registrations cannot be deregistered, nor idle "
+			  "ones evicted, while other threads use the cache: the kernel refuses "
+			  "membarrier()");
+	if (new & TROUBLE_TIMER)
+		log_event(INVLOCK_LOG_KEPT, "dead registrations are deregistered by gets that "
+			  "register alone: the program has closed the descriptor that says when to "
+			  "reap");
+	if (new & TROUBLE_INDEX)
+		log_event(INVLOCK_LOG_SLOWER, "no memory is left for a larger index of the cache: "
+			  "new registrations serve a single pin each");
 }
 
 void cache_kill_locked(struct invlock_cache *cache, struct region *r)
@@ -309,8 +340,10 @@ static bool grow_index(struct invlock_cache *cache)
 	struct index_table *t = mmap(NULL, index_table_bytes(bits), PROT_READ | PROT_WRITE,
 				     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
-	if (t == MAP_FAILED)
+	if (t == MAP_FAILED) {
+		cache_has_trouble(cache, TROUBLE_INDEX);
 		return false;
+	}
 	t = index_replace(ix, index_table_init(t, bits));
 	give_memory_back(t);
 	t->retired = cache->retired;

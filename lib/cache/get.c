@@ -377,6 +377,8 @@ static int get_wanted(struct invlock_cache *cache, const struct wanted *w,
 		return -EOWNERDEAD;
 	if (!(w->flags & INVLOCK_GET_BYPASS))
 		err = get_cached(cache, w, ret_pin);
+	if (err && err != -ENOENT)
+		cache_tell(cache);
 	if (err != -ENOENT || w->flags & INVLOCK_GET_CACHED)
 		return err;
 	/* neither reg() nor this thread, which takes locks, may be cancelled half-way */
@@ -385,6 +387,8 @@ static int get_wanted(struct invlock_cache *cache, const struct wanted *w,
 	if (err)
 		count_refused(cache, w, err, look.mapped);
 	pthread_setcancelstate(old_state, NULL);
+	if (unlikely(err))
+		cache_tell(cache);
 	return err;
 }
 

@@ -67,6 +67,9 @@ void cache_set_active_locked(struct invlock_cache *cache)
 	else if (own_timer_set(&cache->timer, active ? cache->timer.interval :
 			       (struct timespec){}))
 		port_store(&cache->active, active);
+	/* the program has closed its descriptor */
+	if (!has_reaper(cache) && port_load(&cache->timer.fd) < 0)
+		cache_has_trouble(cache, TROUBLE_TIMER);
 }
 
 void cache_kick(struct invlock_cache *cache)

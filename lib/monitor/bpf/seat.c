@@ -13,6 +13,7 @@
 #include "guard.h"
 #include "iter.h"
 #include "keep.h"
+#include "lib/log.h"
 #include "lib/monitor/monitor.h"
 #include "lib/page.h"
 #include "bpf.h"
@@ -282,6 +283,7 @@ static void find_unknown_files(const struct invlock_mm *mm)
 	/* Acquire: the scan comes after this load. */
 	u64 nr = port_load_acquire(&state->nr_unknown);
 	struct invlock_why why;
+	bool in_vain = false;
 	int old_state;
 
 	if (likely(nr == port_load(&state->nr_found)) || port_load(&data->scans_in_vain))
@@ -289,8 +291,11 @@ static void find_unknown_files(const struct invlock_mm *mm)
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old_state);
 	/* Where bpf() is forbidden no scan can be reported: events of all files go on to count. */
 	if (scan_files(mm, &why) || progset_ask(&data->set, BPF_ASK_NOTE_FOUND, nr) < 0)
-		port_store(&data->scans_in_vain, !!data->daemon);
+		in_vain = !!data->daemon;
 	pthread_setcancelstate(old_state, NULL);
+	if (in_vain && !port_cmpxchg(&data->scans_in_vain, 0u, 1u))
+		log_event(INVLOCK_LOG_SLOWER, "the mapped files cannot be listed again, as the "
+			  "daemon or bpf() is gone: events of any file count for all memory");
 }
 
 /*
