@@ -307,7 +307,7 @@ static struct miscdevice invlock_feed_miscdev = {
 	.mode = 0444,
 };
 
-int invlock_feed_init(void)
+int __init invlock_feed_init(void)
 {
 	int err;
 
@@ -321,7 +321,7 @@ int invlock_feed_init(void)
 	return err;
 }
 
-void invlock_feed_exit(void)
+void __exit invlock_feed_exit(void)
 {
 	misc_deregister(&invlock_feed_miscdev);
 	mmu_invlock_synchronize(&invlock_feed_notifier_ops);

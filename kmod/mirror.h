@@ -7,7 +7,7 @@ extern unsigned int invlock_mirror_delay_us;	/* the module parameter delay_us */
 int invlock_mirror_init(void);
 void invlock_mirror_exit(void);
 
-/* In mirror_interval.c: the same device without mmu_invlock, for comparison. */
+/* In mirror_interval.c: the same device on mmu_interval_notifier, with mmu_invlock and without. */
 int invlock_interval_init(void);
 void invlock_interval_exit(void);
 

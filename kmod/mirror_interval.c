@@ -8,8 +8,6 @@
  *	/dev/invlock_interval	without mmu_invlock, as drivers have done it so far: a loop that
  *				retries, and a timeout. It serves for comparison only.
  *
- * Both exist only if the module is loaded with interval=1.
- *
  * Each open file has one notifier. It watches the whole address space, or a range that the
  * program chooses with INVLOCK_MIRROR_RANGE, as drivers with on-demand registrations do.
  *

@@ -174,7 +174,7 @@ static inline void set_delay_ms(unsigned int ms)
 	char text[16];
 
 	snprintf(text, sizeof(text), "%u", ms * 1000);
-	assert_true(write_file("/sys/module/invlock/parameters/delay_us", text));
+	assert_true(write_file("/sys/module/invlock_test/parameters/delay_us", text));
 }
 
 /* Is a fault planted in the loaded module? init says which. */

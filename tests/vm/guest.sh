@@ -19,7 +19,8 @@ module_build()
 	cp -a "$root"/{core,include,kmod} "$work/src/" &&
 	cp -a "$here/driver" "$work/src/tests/vm/" && kbuild kmod &&
 	kbuild tests/vm/driver KBUILD_EXTRA_SYMBOLS="$work/src/kmod/Module.symvers" &&
-	cp "$work"/src/{kmod/invlock,tests/vm/driver/drill}.ko "$work/guest/modules/" || return
+	cp "$work"/src/{kmod/invlock,kmod/invlock_test,tests/vm/driver/drill}.ko \
+		"$work/guest/modules/" || return
 	# only an x86 guest can choose QEMU's exit status
 	is_arm64 || cp "$work/src/tests/vm/driver/vm_exit.ko" "$work/guest/modules/"
 }
@@ -52,7 +53,9 @@ planted_build()
 	for name in $(cut -d ' ' -f 1 "$work/guest/planted" | sort -u); do
 		"$root/tests/plant.py" copy "$here/planted" "$name" "$root" "$work/src" \
 			core include kmod && kbuild kmod &&
-		cp "$work/src/kmod/invlock.ko" "$work/guest/modules/invlock-$name.ko" || return
+		cp "$work/src/kmod/invlock.ko" "$work/guest/modules/invlock-$name.ko" &&
+		cp "$work/src/kmod/invlock_test.ko" \
+			"$work/guest/modules/invlock_test-$name.ko" || return
 	done
 }
 

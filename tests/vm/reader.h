@@ -7,12 +7,15 @@
 
 #include <pthread.h>
 
+#include "core/port.h"
+
 struct device_reader {
 	pthread_t thread;
 	int fd;
 	struct invlock_mirror_access access;
 	char byte;
 	int result;
+	bool done;		/* the rest is set; atomic */
 };
 
 static inline void *read_once(void *arg)
@@ -20,6 +23,7 @@ static inline void *read_once(void *arg)
 	struct device_reader *r = arg;
 
 	r->result = mirror_do(r->fd, &r->access);
+	port_store_release(&r->done, true);
 	return NULL;
 }
 

@@ -7,10 +7,13 @@
 
 #define DELAY_MS	200
 
-/* Wait until walk number @n is done. Its commit comes DELAY_MS later. */
-static void wait_for_walk(int fd, unsigned int n)
+/*
+ * Wait until walk number @n of the device is done. Its commit comes DELAY_MS later. A device that
+ * does not check may be done with everything before that.
+ */
+static void wait_for_walk(struct device_reader *r, unsigned int n)
 {
-	while (mirror_stats(fd).walks < n)
+	while (mirror_stats(r->fd).walks < n && !port_load_acquire(&r->done))
 		sleep_ms(1);
 }
 
@@ -60,7 +63,7 @@ TEST(a_discard_between_walk_and_commit_forces_one_retry)
 	struct device_reader r;
 
 	start_read(&r, mirror_open(), p, 0);
-	wait_for_walk(r.fd, 1);
+	wait_for_walk(&r, 1);
 	assert_int_equal(madvise(p, PAGE, MADV_DONTNEED), 0);
 	p[0] = 'b';
 	check_collided_once(&r);
@@ -74,7 +77,7 @@ TEST(a_truncation_between_walk_and_commit_forces_one_retry)
 
 	p[0] = 'a';
 	start_read(&r, mirror_open(), p, 0);
-	wait_for_walk(r.fd, 1);
+	wait_for_walk(&r, 1);
 	/* truncation takes no mmap lock */
 	assert_int_equal(ftruncate(memfd, 0), 0);
 	assert_int_equal(ftruncate(memfd, PAGE), 0);
@@ -92,7 +95,7 @@ TEST(a_change_elsewhere_between_walk_and_commit_forces_nothing)
 
 	mirror_watch(fd, p, PAGE);
 	start_read(&r, fd, p, 0);
-	wait_for_walk(r.fd, 1);
+	wait_for_walk(&r, 1);
 	for (unsigned int i = 0; i < 1000; i++) {
 		other[0] = 1;
 		assert_int_equal(madvise(other, PAGE, MADV_DONTNEED), 0);
@@ -118,7 +121,7 @@ TEST(a_change_of_mirrored_memory_elsewhere_forces_nothing)
 	assert_int_equal(mirror_read(fd, other, &byte, 1), 0);
 	set_delay_ms(DELAY_MS);
 	start_read(&r, fd, p, 0);
-	wait_for_walk(fd, 2);
+	wait_for_walk(&r, 2);
 	assert_int_equal(madvise(other, PAGE, MADV_DONTNEED), 0);
 	finish_read(&r);
 	assert_int_equal(r.byte, 'a');
@@ -134,7 +137,7 @@ TEST(a_collision_beyond_the_budget_takes_the_slow_path)
 	struct device_reader r;
 
 	start_read(&r, mirror_open(), p, 1);
-	wait_for_walk(r.fd, 1);
+	wait_for_walk(&r, 1);
 	assert_int_equal(madvise(p, PAGE, MADV_DONTNEED), 0);
 	p[0] = 'b';
 	finish_read(&r);
@@ -157,7 +160,7 @@ TEST(the_slow_path_checks_too)
 	p[0] = 'a';
 	start_read(&r, mirror_open(), p, 1);
 	for (unsigned int walk = 1; walk <= 2; walk++) {
-		wait_for_walk(r.fd, walk);
+		wait_for_walk(&r, walk);
 		/* the second walk holds the mmap lock for writing, but truncation takes none */
 		assert_int_equal(ftruncate(memfd, 0), 0);
 		assert_int_equal(ftruncate(memfd, PAGE), 0);

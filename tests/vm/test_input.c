@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * Bad input: each mistake has one errno. The module is loaded with interval=1, so that the requests
- * that both mirrors share are tried on both. test_feed.c and test_mirror.c try what belongs to one
- * device only.
+ * Bad input: each mistake has one errno. The requests that two mirrors share are tried on both.
+ * test_feed.c and test_mirror.c try what belongs to one device only.
  */
 #include "device.h"
 

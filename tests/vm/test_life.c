@@ -111,7 +111,7 @@ TEST(the_module_stays_while_it_is_in_use)
 	int fd = mirror_open();
 
 	/* rmmod fails */
-	assert_int_not_equal(system("/bin/busybox rmmod invlock 2>/dev/null"), 0);
+	assert_int_not_equal(system("/bin/busybox rmmod invlock_test 2>/dev/null"), 0);
 	close(fd);
 }
 

@@ -2,7 +2,7 @@
 /*
  * For each system call that allocates, the first, the second, ... of its allocations fails. The
  * call must report that, work the next time, and leave no memory behind. Needs a kernel that can
- * make allocations fail, such as K=debug. The module is loaded with interval=1.
+ * make allocations fail, such as K=debug.
  */
 #include "device.h"
 

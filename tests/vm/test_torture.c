@@ -47,7 +47,7 @@ static unsigned int endure(const struct torture_storm *storms, unsigned int nr,
 	unsigned int unable;
 	uint64_t added = 0, lost;
 
-	assert_true(write_file("/sys/module/invlock/parameters/delay_us", window_us()));
+	assert_true(write_file("/sys/module/invlock_test/parameters/delay_us", window_us()));
 	assert_true(torture_map(results, make_memfd(REGION, MFD_CLOEXEC)));
 	torture.fd = mirror_open();
 	unable = torture_run(storms, nr, seconds);

@@ -76,7 +76,7 @@ static pid_t begin_life(void (*end)(void), unsigned int ms)
 
 	memset(results, 0, sizeof(*results));
 	memfd = make_memfd(REGION, MFD_CLOEXEC);
-	assert_true(write_file("/sys/module/invlock/parameters/delay_us", "500"));
+	assert_true(write_file("/sys/module/invlock_test/parameters/delay_us", "500"));
 	assert_int_equal(pipe(pipefd), 0);
 	child = fork();
 	if (!child)
@@ -87,17 +87,25 @@ static pid_t begin_life(void (*end)(void), unsigned int ms)
 	return child;
 }
 
-/* Unload the module as soon as the last file is closed, and load it again. */
-static void reload_module(void)
+/* Unload a module as soon as the last file is closed. */
+static void unload(const char *name)
 {
-	char command[64];
-
-	while (syscall(SYS_delete_module, "invlock", O_NONBLOCK)) {
+	while (syscall(SYS_delete_module, name, O_NONBLOCK)) {
 		assert_int_equal(errno, EAGAIN);
 		sched_yield();
 	}
-	/* init names the file of the module that was loaded for this test */
-	snprintf(command, sizeof(command), "insmod %s", getenv("module"));
+}
+
+/* Unload both modules, and load them again. */
+static void reload_modules(void)
+{
+	char command[128];
+
+	unload("invlock_test");
+	unload("invlock");
+	/* init names the files of the modules that were loaded for this test */
+	snprintf(command, sizeof(command), "insmod %s && insmod %s", getenv("module"),
+		 getenv("mirrors"));
 	assert_int_equal(system(command), 0);
 }
 
@@ -107,7 +115,7 @@ static int judge(pid_t child)
 	int status;
 	uint64_t lost, stale = 0, wrong = 0;
 
-	reload_module();
+	reload_modules();
 	assert_int_equal(waitpid(child, &status, 0), child);
 	torture.results = results;
 	torture.shared = map_fd(memfd, REGION, MAP_SHARED);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: (GPL-2.0-only WITH Linux-syscall-note) OR MIT */
 /*
- * The devices of invlock.ko. invlock.ko(4) explains them.
+ * The devices of invlock.ko and, below the first, of invlock_test.ko. invlock.ko(4) explains them.
  *
  *	/dev/invlock		gives a process the feed of its own address space. mmap() it
  *				shared and read-only, from offset 0. A read() of 8 bytes returns
@@ -8,7 +8,8 @@
  *	/dev/invlock_mirror	a device in software with a page table of its own, which mirrors
  *				the memory of the process that opened it
  *	/dev/invlock_interval	the same device, built on the kernel's mmu_interval_notifier, for
- *				comparison. It exists if the module was loaded with interval=1.
+ *				comparison
+ *	/dev/invlock_any	the same device once more, with a lock that sleeps
  *
  * Every struct begins with its size. A request with a wrong size, or with a reserved field that is
  * not zero, fails with -EINVAL. An unknown request fails with -ENOTTY. A process that did not open
@@ -145,7 +146,7 @@ struct invlock_mirror_stats {
 #define INVLOCK_MIRROR_ACCESS	_IOW('v', 0x40, struct invlock_mirror_access)
 #define INVLOCK_MIRROR_PIN	_IOW('v', 0x41, struct invlock_mirror_pin)
 #define INVLOCK_MIRROR_STATS	_IOWR('v', 0x42, struct invlock_mirror_stats)
-/* only for /dev/invlock_interval: watch this range only; its len must not be 0 */
+/* only for /dev/invlock_interval and /dev/invlock_any: watch this range only, whose len is not 0 */
 #define INVLOCK_MIRROR_RANGE	_IOW('v', 0x43, struct invlock_mirror_pin)
 
 #endif /* _INVLOCK_DEV_H */

@@ -77,7 +77,7 @@ struct drill {
 #define DRILL_IDLE		_IOWR('d', 6, struct drill)
 /* discard the first len bytes of the file addr, as a shrinker does that runs in reclaim */
 #define DRILL_RECLAIM_FILE	_IOWR('d', 7, struct drill)
-/* open each device of invlock.ko in a kernel thread; the result is the first that is not EINVAL */
+/* open all devices in a kernel thread; the result is the first one that is not EINVAL */
 #define DRILL_OPEN_IN_KERNEL	_IOWR('d', 8, struct drill)
 /* get a lock that takes its time to be freed, and put it */
 #define DRILL_LATE		_IOWR('d', 9, struct drill)
