@@ -71,6 +71,55 @@ fn(...)
 	... when != m
 }
 
+// --- a loop by a label, whose caller gets the lock, as in umem_odp.c ---
+
+@label@
+identifier again, out, seq, timeout, ret, r;
+expression N, M, L, T;
+@@
++	struct mmu_invlock_any_fault f;
+	struct hmm_range r = {};
+	...
+-	unsigned long timeout;
+	...
+-	timeout = T;
+-again:
+-	seq = r.notifier_seq = mmu_interval_read_begin(N);
+-	mmap_read_lock(M);
+-	ret = hmm_range_fault(&r);
+-	mmap_read_unlock(M);
+-	if (unlikely(ret)) {
+-		if (ret == -EBUSY && !time_after(jiffies, timeout))
+-			goto again;
+-		goto out;
+-	}
++	mmu_invlock_any_init(&f, &r, NULL);
++	while (mmu_invlock_any_attempt(&f)) {
++		ret = hmm_range_fault(&r);
++		mutex_lock(L);
++		if (mmu_invlock_any_commit(&f, ret))
++			break;
++		mutex_unlock(L);
++	}
++	ret = mmu_invlock_any_error(&f);
++	if (ret)
++		goto out;
+	...
+-	mutex_lock(L);
+-	if (mmu_interval_read_retry(N, seq)) {
+-		mutex_unlock(L);
+-		goto again;
+-	}
+	...
+out:
++	mmu_invlock_any_end(&f);
+	...
+
+@depends on label@
+@@
+#include <linux/hmm.h>
++#include "kmod/mmu_invlock_any.h"
+
 @depends on loop@
 @@
 #include <linux/mmu_notifier.h>
