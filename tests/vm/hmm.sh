@@ -24,11 +24,16 @@ hmm_source()	# NAME SUITE
 	elif ! apt-cache show "linux-source-$1" > /dev/null 2>&1; then
 		apt-get -qq update || return
 	fi
-	unpack "$dir.new" "linux-source-$version" &&
+	# the headers for programs, which this machine may have of an older kernel
+	unpack "$dir.new" "linux-source-$version" linux-libc-dev &&
+	cp -a "$dir.new/root/usr/include" "$dir.new/headers" || return
+	# older kernels lack some of these files, which tar calls an error
 	tar -C "$dir.new" -xf "$dir.new/root/usr/src/linux-source-$version.tar.xz" \
 		--strip-components=1 --wildcards '*/lib/test_hmm*' '*/mm/gup_test.h' \
-		'*/tools/testing/selftests/*.h' '*/hmm-tests.c' \
-		'*/infiniband/core/*.h' '*/infiniband/core/umem_odp.c' &&
+		'*/tools/testing/selftests/*.h' '*/hmm-tests.c' '*/selftests/mm/vm_util.c' \
+		'*/selftests/mm/hugepage_settings.c' \
+		'*/infiniband/core/*.h' '*/infiniband/core/umem_odp.c'
+	[ -n "$(find "$dir.new" -name hmm-tests.c)" ] && [ -e "$dir.new/lib/test_hmm.c" ] &&
 	rm -rf "$dir.new/root" "$dir.new/apt" && mv "$dir.new" "$dir"
 }
 
@@ -78,9 +83,25 @@ odp_compiles()	# SOURCE
 	kernel_make M="$dir" umem_odp.o
 }
 
+# builds the kernel's tests, with those files beside them that they use on this kernel
+hmm_tests()	# SOURCE
+{
+	local dir=$work/hmm headers=$1/headers parts=()
+
+	mkdir -p "$work/guest/bin" "$dir/mm" && cp "$1"/tools/testing/selftests/*.h "$dir/" &&
+	cp "$1"/tools/testing/selftests/{vm,mm}/* "$dir/mm/" 2> /dev/null
+	# on older kernels a test that failed would otherwise come back to its end for ever
+	sed -i '/^FIXTURE_TEARDOWN/,/^}/s/ASSERT_/EXPECT_/' "$dir/mm/hmm-tests.c" || return
+	! grep -q '"hugepage_settings.h"' "$dir/mm/hmm-tests.c" ||
+		parts=("$dir"/mm/{hugepage_settings,vm_util}.c)
+	gcc -O2 -w -D_GNU_SOURCE -I"$1" -I"$1/lib" -I"$dir" -I"$dir/mm" -isystem "$headers" \
+		-isystem "$headers/x86_64-linux-gnu" -o "$work/guest/bin/hmm_tests" \
+		"$dir/mm/hmm-tests.c" "${parts[@]}" -lpthread
+}
+
 hmm_build()
 {
-	local name source=$cache/convert-$kernel tests
+	local name source=$cache/convert-$kernel
 
 	need_tools spatch:coccinelle
 	hmm_source "$kernel" || return
@@ -89,14 +110,7 @@ hmm_build()
 		hmm_driver "$source" "$name" || return
 	done
 	odp_compiles "$source" || return
-	tests=$(find "$source" -name hmm-tests.c)
-	mkdir -p "$work/guest/bin" "$work/hmm/selftests" "$work/hmm/selftests/mm" &&
-	cp "$source"/tools/testing/selftests/*.h "$work/hmm/selftests/" &&
-	cp "$tests" "$work/hmm/selftests/mm/" || return
-	# on older kernels a test that failed would otherwise come back to its end for ever
-	sed -i '/^FIXTURE_TEARDOWN/,/^}/s/ASSERT_/EXPECT_/' "$work/hmm/selftests/mm/hmm-tests.c"
-	gcc -O2 -w -D_GNU_SOURCE -I"$source" -I"$source/lib" -I"$work/hmm" \
-		-o "$work/guest/bin/hmm_tests" "$work/hmm/selftests/mm/hmm-tests.c" -lpthread
+	hmm_tests "$source"
 }
 
 # Prints one test for each of the kernel's: does every driver have the same result?
