@@ -199,8 +199,7 @@ TEST(pageout_is_seen)
 
 	begin();
 	assert_int_equal(madvise(p, LEN, MADV_PAGEOUT), 0);
-	/* 6.1 does not set reclaim_state for this, so the kind is DISCARD there */
-	expect_each_page(p, LEN, INVLOCK_KIND_MIGRATE, INVLOCK_KIND_DISCARD);
+	expect_each_page(p, LEN, INVLOCK_KIND_DISCARD, INVLOCK_KIND_DISCARD);
 }
 
 TEST(pageout_for_another_process_is_seen)
@@ -224,8 +223,7 @@ TEST(pageout_for_another_process_is_seen)
 	assert_int_equal(waitpid(child, &status, 0), child);
 	assert_int_equal(status, 0);
 	/* some pages are still on a list of this CPU, where the other process cannot find them */
-	assert_true(seen_within(range.iov_base, MIB, INVLOCK_KIND_MIGRATE) ||
-		    seen_within(range.iov_base, MIB, INVLOCK_KIND_DISCARD));
+	assert_true(seen_within(range.iov_base, MIB, INVLOCK_KIND_DISCARD));
 	assert_true(feed_is_quiet(&feed));
 	close(pipefd[0]);
 	close(pipefd[1]);

@@ -43,7 +43,7 @@ TEST(reclaim_by_a_memory_cgroup_is_seen)
 	begin();
 	write_file(CGROUP "/memory.reclaim", "3M");
 	assert_true(write_file("/sys/fs/cgroup/cgroup.procs", text));
-	assert_true(seen_within(p, 4 * MIB, INVLOCK_KIND_MIGRATE));
+	assert_true(seen_within(p, 4 * MIB, INVLOCK_KIND_DISCARD));
 	assert_true(feed_is_quiet(&feed));
 	rmdir(CGROUP);
 }
@@ -105,7 +105,7 @@ TEST(reclaim_by_kswapd_is_seen)
 	assert_true(write_file("/proc/sys/vm/swappiness", "200"));
 	begin();
 	child = fill_memory();
-	found = becomes_seen(p, 4 * MIB, INVLOCK_KIND_MIGRATE, NULL);
+	found = becomes_seen(p, 4 * MIB, INVLOCK_KIND_DISCARD, NULL);
 	kill(child, SIGKILL);
 	assert_int_equal(waitpid(child, NULL, 0), child);
 	assert_true(write_file("/proc/sys/vm/min_free_kbytes", reserve));
