@@ -11,7 +11,7 @@
 #include <linux/types.h>
 
 struct mirror_pins {
-	struct mutex lock;
+	struct mutex lock;	/* guards nr, pages and addr */
 	struct mm_struct *mm;	/* held with mmgrab(); its locked_vm counts the pages */
 	struct page **pages;	/* the pinned pages; guarded by lock */
 	unsigned long nr;	/* how many pages; guarded by lock */

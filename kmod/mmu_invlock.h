@@ -113,7 +113,7 @@ struct mmu_invlock_wide {
 struct mmu_invlock {
 	struct mmu_notifier notifier;
 	struct invlock il;
-	spinlock_t *lock;
+	spinlock_t *lock;		/* guards the driver's table, too */
 	const struct mmu_invlock_ops *ops;
 	struct hlist_head faults;
 	unsigned long running;
