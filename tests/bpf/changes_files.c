@@ -9,8 +9,9 @@
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include "changes.h"
+#include "tests/huge.h"
 
-#define HUGE		(2UL << 20)
+#define HUGE		huge_page_bytes()
 #define RWF_UNCACHED	0x80	/* RWF_DONTCACHE: drop the pages afterwards */
 
 /* ---- files ---- */

@@ -22,7 +22,7 @@
 #include "lib/monitor/bpf/progset.h"
 
 #define STRIPE		(1UL << INVLOCK_STRIPE_SHIFT)
-#define GROUP_PAGES	16
+#define GROUP_PAGES	8
 #define GROUP		(GROUP_PAGES * PAGE)
 
 /*

@@ -22,6 +22,7 @@
 #include "tool/changes/changes.h"
 #include "nothing.h"
 #include "rig.h"
+#include "tests/huge.h"
 
 #ifndef MADV_COLD
 #define MADV_COLD	20
@@ -236,7 +237,7 @@ TEST(a_copy_in_front_of_the_new_end_stays_valid)
 	close_net(0);
 }
 
-#define HUGE_PAGE	(2UL << 20)
+#define HUGE_PAGE	huge_page_bytes()
 
 TEST(copies_of_huge_pages_that_a_truncation_drops_go_stale)
 {

@@ -5,8 +5,9 @@
 #include <sys/ioctl.h>
 
 #include "rig.h"
+#include "tests/huge.h"
 
-#define HUGE	(2UL << 20)
+#define HUGE	huge_page_bytes()
 
 static int watch(struct rig *rig, const void *p, size_t bytes)
 {

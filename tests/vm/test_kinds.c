@@ -4,6 +4,7 @@
  * expects an event of the right kind and range in the feed, and the end of the invalidation.
  */
 #include "kinds.h"
+#include "tests/huge.h"
 
 #include <signal.h>
 #include <sys/syscall.h>
@@ -353,18 +354,19 @@ TEST(a_page_whose_memory_fails_is_seen)
 
 TEST(hugetlb_munmap_is_seen)
 {
+	size_t huge = huge_page_bytes();
 	char *p;
 
 	if (!write_file("/proc/sys/vm/nr_hugepages", "2"))
 		TEST_SKIP("this kernel has no hugetlb");
-	p = mmap(NULL, 2 * MIB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB,
+	p = mmap(NULL, huge, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB,
 		 -1, 0);
 	if (p == MAP_FAILED)
 		TEST_SKIP("no huge page is free");
 	p[0] = 1;
 	begin();
-	assert_int_equal(munmap(p, 2 * MIB), 0);
-	expect_exactly(p, 2 * MIB, INVLOCK_KIND_UNMAP);
+	assert_int_equal(munmap(p, huge), 0);
+	expect_exactly(p, huge, INVLOCK_KIND_UNMAP);
 	assert_true(write_file("/proc/sys/vm/nr_hugepages", "0"));
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 /* The mirror device with every sort of memory, and the requests that it refuses. */
 #include "device.h"
+#include "tests/huge.h"
 
 #include <sys/wait.h>
 
@@ -63,16 +64,17 @@ TEST(a_huge_page_is_mirrored_both_ways)
 
 TEST(hugetlb_memory_is_mirrored_both_ways)
 {
+	size_t huge = huge_page_bytes();
 	void *p;
 
 	if (!write_file("/proc/sys/vm/nr_hugepages", "4"))
 		TEST_SKIP("this kernel has no hugetlb");
-	p = mmap(NULL, 2 * MIB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB,
+	p = mmap(NULL, huge, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB,
 		 -1, 0);
 	if (p == MAP_FAILED)
 		TEST_SKIP("no huge page is free");
-	check_both_ways(p, 2 * MIB);
-	munmap(p, 2 * MIB);
+	check_both_ways(p, huge);
+	munmap(p, huge);
 	assert_true(write_file("/proc/sys/vm/nr_hugepages", "0"));
 }
 
