@@ -5,7 +5,7 @@
 
 # stock modules, loaded with whatever they depend on: for swap, for memory that passes for
 # persistent, on which a file system with DAX can be made, and for a disk in memory
-stock_modules="lzo-rle zram nd_e820 nd_pmem brd"
+stock_modules="lzo-rle zram nd_e820 nd_pmem brd ext4"
 
 # builds in a copy, so that the source tree stays clean
 kbuild()	# FOLDER OPTION...
