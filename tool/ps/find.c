@@ -71,9 +71,14 @@ const char *ps_state(const struct ps_feed *f, const char **ret_reason)
 
 static void set_view(struct ps_feed *f, const struct feed_view *v)
 {
+	struct ps_process *p = &f->process;
+
 	f->looked = true;
 	f->view = *v;
 	f->age = v->since ? port_now() - v->since : 0;
+	/* A process that was started after its feed was opened has only the same number. */
+	if (f->age && p->started && p->started > ps_boot_time() - f->age)
+		*p = (struct ps_process){ .pid = p->pid, .uid = -1 };
 }
 
 static int add_seat(struct ps_report *r, const struct set_view *set, const struct seat_view *seat)
@@ -128,9 +133,9 @@ static int add_client(const struct daemon_feed *feed, void *arg)
 	if (ps_pids_are_the_kernels())
 		ps_look_at_process(&f->process, feed->pid);
 	f->process.pid = feed->pid;
-	f->process.uid = feed->uid;
 	if (!feed->err)
 		set_view(f, &feed->view);
+	f->process.uid = feed->uid;
 	return 0;
 }
 
