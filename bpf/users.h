@@ -314,12 +314,15 @@ __noinline int claim_seat(u64 mm, u32 tgid)
 {
 	struct bpf_set *set = get_set();
 	int seat = find_seat(BPF_SEAT_FREE, BPF_SEAT_TAKEN, tgid), err;
-	u32 at = seat & (BPF_NR_USERS - 1);
+	u32 at;
 
 	if (!set)
 		return -EINVAL;
 	if (seat < 0)
 		return seat;
+	/* A compiler that knows what find_seat() returns drops the mask; the verifier needs it. */
+	barrier_var(seat);
+	at = seat & (BPF_NR_USERS - 1);
 	err = seat_mm(at, mm);
 	if (!err)
 		return at;

@@ -78,7 +78,10 @@ do {									\
 
 #define port_cmpxchg(p, old, new)	__sync_val_compare_and_swap(p, old, new)
 
+/* libbpf has them, too, since 1.6 */
+#ifndef likely
 #define likely(x)	__builtin_expect(!!(x), 1)
 #define unlikely(x)	__builtin_expect(!!(x), 0)
+#endif
 
 #endif /* INVLOCK_CORE_PORT_BPF_H */

@@ -33,6 +33,7 @@
 #include <string.h>
 #include <unistd.h>
 #include <cmocka.h>
+#undef stop	/* a macro of cmocka 2, and a good name for a variable */
 
 #include "page.h"
 

@@ -9,7 +9,7 @@
 #include <bpf/libbpf.h>
 #include <unistd.h>
 
-static inline int load_nothing(enum bpf_prog_type type, const struct bpf_prog_load_opts *opts)
+static inline int load_nothing(enum bpf_prog_type type, struct bpf_prog_load_opts *opts)
 {
 	static const struct bpf_insn insns[] = {
 		{ .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0 },

@@ -124,6 +124,7 @@ TEST(after_free_and_malloc_data_goes_to_the_new_memory)
 {
 	unsigned int nr_same = 0;
 	struct rig rig;
+	uintptr_t was;
 	int way;
 
 	RIG_OPEN(&rig, "bpf", 0, NULL);
@@ -132,9 +133,10 @@ TEST(after_free_and_malloc_data_goes_to_the_new_memory)
 
 		assert_int_equal(read_one(&rig, rig.fd, page_in(old), LEN / 2, 0, &way), LEN / 2);
 		assert_int_equal(way, INVLOCK_URING_FIXED);
+		was = (uintptr_t)old;
 		free(old);
 		new = malloc(LEN);
-		nr_same += (uintptr_t)new == (uintptr_t)old;
+		nr_same += (uintptr_t)new == was;
 		memset(new, 0xee, LEN);
 		assert_int_equal(read_one(&rig, rig.fd, page_in(new), LEN / 2, MIB, &way), LEN / 2);
 		assert_true(holds(page_in(new), MIB, LEN / 2));
