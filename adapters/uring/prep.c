@@ -12,6 +12,7 @@
  *	RLIMIT_MEMLOCK		for 1, 2, 4, ... MEMLOCK_SKIP_MAX registrations
  */
 #include <errno.h>
+#include <string.h>
 
 #include "share.h"
 
@@ -310,6 +311,18 @@ int invlock_uring_prep_send_zc(struct invlock_uring *uring, struct io_uring_sqe 
 	return way;
 }
 
+/*
+ * A program that keeps its own ring may give an entry that was used before. Since liburing 2.9 only
+ * io_uring_get_sqe() clears it.
+ */
+static void clear(struct io_uring_sqe *sqe)
+{
+	__u64 data = sqe->user_data;
+
+	memset(sqe, 0, sizeof(*sqe));
+	sqe->user_data = data;
+}
+
 int invlock_uring_prep_cmd(struct invlock_uring *uring, struct io_uring_sqe *sqe, int fd,
 			   unsigned int cmd_op, const void *buf, size_t len,
 			   struct invlock_uring_op *op)
@@ -323,6 +336,7 @@ int invlock_uring_prep_cmd(struct invlock_uring *uring, struct io_uring_sqe *sqe
 	      choose(uring, buf, len, &op->pin);
 	if (way < 0)
 		return way;
+	clear(sqe);
 	io_uring_prep_rw(IORING_OP_URING_CMD, sqe, fd, NULL, 0, cmd_op);
 	if (op_begins(uring, way, op) == INVLOCK_URING_FIXED) {
 		sqe->rw_flags = IORING_URING_CMD_FIXED;	/* as uring_cmd_flags, which is newer */
