@@ -17,6 +17,8 @@
 #			roots of their own (SUITE=bookworm)
 #	make readme-test	README.md, docs/tutorial.md and docs/install-module.md, followed
 #			word for word in clean roots (SUITE=bookworm)
+#	make test-in	make run, then TIERS of the tests, in a root of another Debian
+#			(SUITE=trixie or sid; TIERS=plain)
 #	make bench	the measurements
 #	make bench-kernel	the kernel's, in a virtual machine (K=6.1 or 6.12), as JSON
 #	make install	DESTDIR= and PREFIX= as usual; runs ldconfig, or says why it cannot
@@ -34,7 +36,7 @@ TIERS	?=
 TIME	?= 600
 
 .PHONY: all run test test-quick proof fuzz lint vm-test rdma-test package-test \
-	readme-test bench bench-kernel install uninstall clean
+	readme-test test-in bench bench-kernel install uninstall clean
 
 all:
 	@scripts/deps.sh build
@@ -78,6 +80,11 @@ package-test:
 readme-test:
 	@scripts/deps.sh package
 	@tests/package/readme.sh $(if $(SUITE),-s $(SUITE))
+
+test-in:
+	@scripts/deps.sh package
+	@TIERS="$(TIERS)" tests/package/within.sh -s $(or $(SUITE),trixie)
+	@scripts/tally.py build/results/$(or $(SUITE),trixie)-*
 
 bench:
 	@scripts/deps.sh build bench

@@ -10,17 +10,18 @@ set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 
 results=build/results
-host_tiers=(lint plain asan tsan valgrind jemalloc mimalloc tcmalloc)
+host_tiers=(lint plain asan tsan valgrind jemalloc mimalloc tcmalloc trixie cross)
 # the longest first, since two guests run at a time
 guest_tiers=(newest newest_full suites vm arm64 rdma lockdown)
 every_tier=("${host_tiers[@]}" "${guest_tiers[@]}")
 # parts that allocate, hook or race, so that another allocator may upset them
 allocator_areas="lib bpf uffd race uring"
 
-# the quick tests that are compiled programs, by folder of tests/, as names for `meson test`
+# the quick tests that are compiled programs, by folder of tests/, as names for `meson test`; or,
+# with a third argument, as targets of the build
 programs_of()
 {
-	local dir=$1 areas=$2
+	local dir=$1 areas=$2 targets=${3:-}
 
 	meson introspect --tests "$dir" | python3 -c '
 import json, os, sys
@@ -30,8 +31,8 @@ for test in json.load(sys.stdin):
     program = "/build" in test["cmd"][0]
     quick = any(s.endswith(":quick") for s in test["suite"])
     if program and quick and (not areas or folder in areas):
-        print(test["name"])
-' "$areas"
+        print(os.path.relpath(test["cmd"][0], sys.argv[2]) if sys.argv[3] else test["name"])
+' "$areas" "$(realpath "$dir")" "$targets"
 }
 
 build()
@@ -82,6 +83,26 @@ tier_proof()
 tier_quick()
 {
 	build build && meson_test quick build --suite quick
+}
+
+# What tells most about another system, in the shortest time: tests/package/within.sh runs it.
+tier_brief()
+{
+	local areas="core lib uffd bpf" targets
+
+	scripts/build.sh build build.ninja -- -Dtests=enabled &&
+	mapfile -t targets < <(programs_of build "$areas" targets) &&
+	scripts/build.sh build "${targets[@]}" && some_tests brief build "$areas"
+}
+
+tier_trixie()
+{
+	tests/package/within.sh -s trixie >"$results/trixie.tap"
+}
+
+tier_cross()
+{
+	tests/package/cross.sh >"$results/cross.tap"
 }
 
 tier_lint()
@@ -197,21 +218,25 @@ tier_newest_full()
 # A tier that leaves no results counts as one failure, with the end of its log.
 run_tier()
 {
-	local tier=$1 start=$SECONDS result
+	local tier=$1 start=$SECONDS files
 
 	: >"$results/$tier.log"
 	"tier_$tier" >"$results/$tier.log" 2>&1
-	result=$(result_of "$tier")
-	echo "$tier: $(scripts/tally.py "$result" | tail -n 1) ($((SECONDS - start)) s)"
-	[ -s "$result" ] || tail -n 30 "$results/$tier.log"
+	mapfile -t files < <(results_of "$tier")
+	echo "$tier: $(scripts/tally.py "${files[@]}" | tail -n 1) ($((SECONDS - start)) s)"
+	[ -s "${files[0]}" ] || tail -n 30 "$results/$tier.log"
 }
 
-result_of()
+# the files that a tier has left: TIER.json or TIER.tap, and of what ran in another root TIER-*
+results_of()
 {
-	if [ -e "$results/$1.json" ]; then
-		echo "$results/$1.json"
-	else
+	local files
+
+	mapfile -t files < <(compgen -G "$results/$1.[jt][sa]*"; compgen -G "$results/$1-*")
+	if [ ${#files[@]} = 0 ]; then
 		echo "$results/$1.tap"
+	else
+		printf '%s\n' "${files[@]}"
 	fi
 }
 
@@ -252,7 +277,7 @@ main()
 	mkdir -p "$results"
 	run_tiers "${tiers[@]}"
 	for tier in "${tiers[@]}"; do
-		files+=("$(result_of "$tier")")
+		mapfile -t -O ${#files[@]} files < <(results_of "$tier")
 	done
 	scripts/tally.py "${files[@]}"
 }

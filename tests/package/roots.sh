@@ -47,7 +47,7 @@ work=$(mktemp -d)
 trap 'umount -l "$work"/*/merged "$work" 2> /dev/null; rm -rf "$work"' EXIT
 mount -t tmpfs -o size=4g tmpfs "$work" || exit 1
 
-# base_root NAME PACKAGES - make the root $suite-NAME unless it is there
+# base_root NAME PACKAGES [ARCHITECTURES] - make the root $suite-NAME unless it is there
 base_root()
 {
 	local dir=$cache/$suite-$1
@@ -59,6 +59,7 @@ base_root()
 		"$root/tests/vm/mirror.py" "$suite" > "$work/mirror.sources" &&
 		mmdebstrap --quiet --variant=minbase --include="$2" \
 			--aptopt='APT::Install-Recommends "false"' \
+			--architectures="${3:-amd64}" \
 			"$suite" "$dir.new" "$work/mirror.sources" && mv "$dir.new" "$dir"
 	) 9> "$cache/lock"
 }
