@@ -45,8 +45,8 @@ static inline int arm(struct bpf_set *set, u32 index, u64 mm)
 	 * Either net_gather() finds us, or we find that the kernel has counted the removal.
 	 */
 	if (set->header.net) {
-		user_doubts(u, 1);
-		user_doubts(u, 0);
+		seat_doubts(index, 1);
+		seat_doubts(index, 0);
 	}
 	return 0;
 }

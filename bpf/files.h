@@ -230,10 +230,11 @@ static inline bool part_of_file(struct bpf_user *u, u64 mapping, u64 first, u64 
 }
 
 /*
- * A page leaves a file, for one user. A global function takes no pointer to a folio, only a number.
+ * A page leaves a file, for one seat. A global function takes no pointer to a folio, only a number.
  */
-__noinline int user_loses_page(struct bpf_user *u, u64 mapping, u64 folio_at)
+__noinline int seat_loses_page(u32 seat, u64 mapping, u64 folio_at)
 {
+	struct bpf_user *u = armed_at(seat);
 	struct folio *folio = (void *)folio_at;
 	u64 nr = folio_pages(folio);
 	struct file_part part;
@@ -250,8 +251,9 @@ __noinline int user_loses_page(struct bpf_user *u, u64 mapping, u64 folio_at)
  * A file is freed. Its entry stays for the next file that gets the same address, and says that the
  * next file is mapped nowhere yet.
  */
-__noinline int user_loses_file(struct bpf_user *u, u64 mapping)
+__noinline int seat_loses_file(u32 seat, u64 mapping)
 {
+	struct bpf_user *u = armed_at(seat);
 	struct bpf_file *f;
 
 	if (!u || !port_load(&u->state.watching))
@@ -265,17 +267,19 @@ __noinline int user_loses_file(struct bpf_user *u, u64 mapping)
 	return 0;
 }
 
+VISITOR(lose_page, seat_loses_page(seat, v->a, v->b))
+VISITOR(lose_file, seat_loses_file(seat, v->a))
+
 /* A page leaves a file that is being freed, as is the case for most pages that leave a file. */
 static __noinline int file_goes(struct bpf_set *set, u64 mapping)
 {
 	u64 bit, *word = filter_of(set, mapping, &bit);
+	struct visit v = { .a = mapping };
 
 	/* No watched process has ever mapped this file. */
 	if (!(port_load(word) & bit))
 		return 0;
-	for (u32 i = 0; i < BPF_NR_USERS; i++)
-		if (port_load(&set->mm[i]))
-			user_loses_file(user_at(i), mapping);
+	visit(lose_file, &v);
 	return 0;
 }
 
@@ -284,6 +288,7 @@ int BPF_PROG(page_leaves, struct folio *folio)
 {
 	struct address_space *mapping = folio->mapping;
 	u64 at = number_of(mapping);
+	struct visit v = {};
 	struct bpf_set *set;
 
 	/*
@@ -297,9 +302,9 @@ int BPF_PROG(page_leaves, struct folio *folio)
 		return 0;
 	if (mapping->flags >> bpf_core_enum_value(enum mapping_flags, AS_EXITING) & 1)
 		return file_goes(set, at);
-	for (u32 i = 0; i < BPF_NR_USERS; i++)
-		if (port_load(&set->mm[i]))
-			user_loses_page(user_at(i), at, number_of(folio));
+	v.a = at;
+	v.b = number_of(folio);
+	visit(lose_page, &v);
 	return 0;
 }
 

@@ -151,8 +151,9 @@ static inline u64 sum_from(const struct bpf_guard_cpu *c)
  * were skipped so far are known to lie in windows, so a feed that has just been armed need not have
  * counted them.
  */
-__noinline int feed_raise(struct bpf_user *u, u32 cpu, u64 skipped)
+__noinline int seat_raise(u32 seat, u32 cpu, u64 skipped)
 {
+	struct bpf_user *u = armed_at(seat);
 	struct invlock_blind *w;
 	struct invlock il;
 
@@ -170,8 +171,9 @@ __noinline int feed_raise(struct bpf_user *u, u32 cpu, u64 skipped)
  * No run was inside while the window of the CPU was @window. Return: -EAGAIN = another preemption
  * has come since, and this feed stays blind.
  */
-__noinline int feed_close_window(struct bpf_user *u, u32 cpu, u64 window, u64 skipped)
+__noinline int seat_close_window(u32 seat, u32 cpu, u64 window, u64 skipped)
 {
+	struct bpf_user *u = armed_at(seat);
 	struct bpf_guard *g = get_guard();
 	struct invlock_blind_seen seen;
 	struct invlock_blind *w;
@@ -204,16 +206,19 @@ static inline void violated(struct bpf_guard *g, u64 nr)
 	close_set(BPF_CLOSED_GUARD);
 }
 
+VISITOR(raise_group, seat_raise(seat, v->a, v->b))
+VISITOR(close_window_group, seat_close_window(seat, v->a, v->b, v->c))
+
 /* A task leaves the CPU and may be inside one of our programs. Locks: interrupts are off. */
 __noinline int open_window(u64 offset)
 {
 	u64 skipped = runs_skipped(offset, ANY_ROLE);
 	struct bpf_guard *g = get_guard();
-	struct bpf_set *set = get_set();
 	u32 cpu = this_cpu();
+	struct visit v = { .a = cpu, .b = skipped };
 	struct bpf_guard_cpu *c;
 
-	if (!g || !set)
+	if (!g)
 		return 0;
 	c = &g->cpu[cpu];
 	if (!c->window) {
@@ -227,35 +232,33 @@ __noinline int open_window(u64 offset)
 	port_store(&c->window, ++c->newest);
 	/* A full barrier: a user that arms meanwhile finds this window, or we find the user. */
 	port_fetch_add(&g->nr_windows, 1);
-	for (u32 i = 0; i < BPF_NR_USERS; i++)
-		if (port_load(&set->mm[i]))
-			feed_raise(user_at(i), cpu, skipped);
+	visit(raise_group, &v);
 	return 0;
 }
 
 /*
  * No run is inside. @window is the CPU's window, loaded before the runs inside were counted;
  * @skipped is the number of all runs skipped so far. The windows of the users are closed first: a
- * user that arms after this loop still finds the window of the CPU.
+ * user that arms after this visit still finds the window of the CPU.
  */
 __noinline int close_window(u64 window, u64 skipped)
 {
 	struct bpf_guard *g = get_guard();
-	struct bpf_set *set = get_set();
 	u32 cpu = this_cpu();
+	struct visit v = { .a = cpu, .b = window, .c = skipped };
 	struct bpf_guard_cpu *c;
 	u64 ns, nr, settled;
 
-	if (!g || !set)
+	if (!g)
 		return 0;
 	c = &g->cpu[cpu];
 	ns = bpf_ktime_get_ns() - c->since;
 	nr = skipped - sum_from(c);
 	if (nr && runs_skipped(this_offset(), BPF_ROLE_NET) != c->from[BPF_ROLE_NET])
 		net_settle();
-	for (u32 i = 0; i < BPF_NR_USERS; i++)
-		if (port_load(&set->mm[i]) && feed_close_window(user_at(i), cpu, window, skipped))
-			return 0;
+	visit(close_window_group, &v);
+	if (v.stopped)
+		return 0;
 	/*
 	 * Store this before the exchange: right after it, the next window may open. Never store an
 	 * older number: a look() that was preempted here may come late.
@@ -275,19 +278,28 @@ __noinline int close_window(u64 window, u64 skipped)
 	return 0;
 }
 
+__noinline int seat_is_left(u32 seat, u64 mm, u32 tgid)
+{
+	struct bpf_set *set = get_set();
+
+	seat &= BPF_NR_USERS - 1;
+	if (set && set->seat[seat].tgid == tgid && set->seat[seat].mm &&
+	    set->seat[seat].mm != mm)
+		leave_seat(seat, tgid);
+	return 0;
+}
+
+VISITOR(leave_stray_group, seat_is_left(seat, v->a, v->b))
+
 /*
  * A process that has exited, or has another mm by now, still holds its seat. This function is
  * global for the verifier: see feed.h.
  */
 __noinline int leave_stray(u64 mm, u32 tgid)
 {
-	struct bpf_set *set = get_set();
+	struct visit v = { .a = mm, .b = tgid };
 
-	if (!set)
-		return 0;
-	for (u32 i = 0; i < BPF_NR_USERS; i++)
-		if (set->seat[i].tgid == tgid && set->seat[i].mm && set->seat[i].mm != mm)
-			leave_seat(i, tgid);
+	visit(leave_stray_group, &v);
 	return 0;
 }
 

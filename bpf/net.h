@@ -197,8 +197,9 @@ __noinline int net_leave(struct bpf_user *u, u64 owner, u32 in)
  * file may look unmapped because its mapping was taken out of the tree for a moment (files.h): the
  * removal is then caught when it gathers.
  */
-__noinline int user_unmaps(struct bpf_user *u, u64 mapping, u64 first, u64 nr, u32 what)
+__noinline int seat_unmaps(u32 seat, u64 mapping, u64 first, u64 nr, u32 what)
 {
+	struct bpf_user *u = armed_at(seat);
 	struct address_space *file = (struct address_space *)mapping;
 	struct file_part part;
 
@@ -210,27 +211,27 @@ __noinline int user_unmaps(struct bpf_user *u, u64 mapping, u64 first, u64 nr, u
 	return 0;
 }
 
+__noinline int seat_unmapped(u32 seat, u64 owner, u32 in)
+{
+	return net_leave(armed_at(seat), owner, in);
+}
+
+VISITOR(unmap_group, seat_unmaps(seat, v->a, v->b, v->c, v->d))
+VISITOR(unmapped_group, seat_unmapped(seat, v->a, v->b))
+
 static inline int unmap_begins(struct address_space *mapping, u64 first, u64 nr, u32 what)
 {
-	struct bpf_set *set = get_set();
+	struct visit v = { .a = number_of(mapping), .b = first, .c = nr, .d = what };
 
-	if (!set)
-		return 0;
-	for (u32 i = 0; i < BPF_NR_USERS; i++)
-		if (port_load(&set->mm[i]))
-			user_unmaps(user_at(i), number_of(mapping), first, nr, what);
+	visit(unmap_group, &v);
 	return 0;
 }
 
 static inline int unmap_ends(u32 in)
 {
-	struct bpf_set *set = get_set();
+	struct visit v = { .a = this_thread(), .b = in };
 
-	if (!set)
-		return 0;
-	for (u32 i = 0; i < BPF_NR_USERS; i++)
-		if (port_load(&set->mm[i]))
-			net_leave(user_at(i), this_thread(), in);
+	visit(unmapped_group, &v);
 	return 0;
 }
 

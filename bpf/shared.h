@@ -10,8 +10,12 @@
 #include <invlock/feed.h>
 #include <linux/types.h>
 
-/* Processes that one set of programs can watch at once; a power of two. */
-#define BPF_NR_USERS		64
+/* Processes that one set of programs can watch at once; a power of two, and a multiple of 64. */
+#define BPF_NR_USERS		1024
+/* Their seats are visited in groups, of which most are empty. */
+#define BPF_NR_GROUPS		(BPF_NR_USERS / 64)
+/* Places to look for an mm: many more, so that each is close to its home; a power of two. */
+#define BPF_NR_PLACES		(4 * BPF_NR_USERS)
 /* Calls of one process that may run at once; a power of two. */
 #define BPF_NR_CALLS		16384
 /* Files of one process that were mapped at or since the open of the monitor; a power of two. */
@@ -132,7 +136,8 @@ struct bpf_set {
 	__u64 closed;		/* not 0: calls may go unseen, so every feed is closed */
 	__u64 loader;		/* tgid of the process that loaded the set; see BPF_ASK_LOADED */
 	__u64 reach;		/* exclusive bound on the distance of a place from its home */
-	struct bpf_place place[BPF_NR_USERS] __attribute__((aligned(64)));
+	struct bpf_place place[BPF_NR_PLACES] __attribute__((aligned(64)));
+	__u64 held[BPF_NR_GROUPS];	/* a bit for each seat; 0 = its state is FREE */
 	__u64 mm[BPF_NR_USERS];		/* armed mms, by seat */
 	struct bpf_seat seat[BPF_NR_USERS];
 	__u64 filter[BPF_FILTER_WORDS];	/* bit set: a file with this hash may be in a table */

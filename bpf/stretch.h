@@ -159,8 +159,10 @@ static inline void doubt_ends(struct bpf_user *u)
 }
 
 /* @begins: 1 = mark everything; 0 = end that, if no removal is under way. */
-__noinline int user_doubts(struct bpf_user *u, u32 begins)
+__noinline int seat_doubts(u32 seat, u32 begins)
 {
+	struct bpf_user *u = armed_at(seat);
+
 	if (!u || !port_load(&u->state.watching))
 		return 0;
 	if (begins)
@@ -170,11 +172,13 @@ __noinline int user_doubts(struct bpf_user *u, u32 begins)
 	return 0;
 }
 
-static inline void all_doubt(struct bpf_set *set, u32 begins)
+VISITOR(doubt_group, seat_doubts(seat, v->a))
+
+static inline void all_doubt(u32 begins)
 {
-	for (u32 i = 0; i < BPF_NR_USERS; i++)
-		if (port_load(&set->mm[i]))
-			user_doubts(user_at(i), begins);
+	struct visit v = { .a = begins };
+
+	visit(doubt_group, &v);
 }
 
 static inline void count_gather(struct bpf_user *u, u64 in, u64 nr)
@@ -234,10 +238,16 @@ static __noinline void end_own(struct bpf_user *u, u32 tid, u64 in)
  * A thread has exited: what is still marked for it, ends. The guard may have made a second entry
  * for its call: see mend().
  */
-__noinline int user_loses_thread(struct bpf_user *u, u32 tid)
+__noinline int seat_loses_thread(u32 seat, u32 tid, u32 tgid)
 {
+	struct bpf_set *set = get_set();
+	struct bpf_user *u;
 	struct bpf_call *s;
 
+	seat &= BPF_NR_USERS - 1;
+	if (!set || (set->seat[seat].tgid != tgid && !(guarded && port_load(&set->mm[seat]))))
+		return 0;
+	u = user_at(seat);
 	if (!u || !port_load(&u->state.watching))
 		return 0;
 	for (u32 i = 0; i < 2; i++) {
@@ -251,6 +261,8 @@ __noinline int user_loses_thread(struct bpf_user *u, u32 tid)
 	return 0;
 }
 
+VISITOR(lose_thread_group, seat_loses_thread(seat, v->a, v->b))
+
 /*
  * A thread that exits is in no call. If the exit of its last call was not seen, nothing else would
  * end what that call has marked. The thread has no mm any more, and the process that shares its mm
@@ -258,13 +270,9 @@ __noinline int user_loses_thread(struct bpf_user *u, u32 tid)
  */
 static inline void lose_thread(u32 tgid, u32 tid)
 {
-	struct bpf_set *set = get_set();
+	struct visit v = { .a = tid, .b = tgid };
 
-	if (!set)
-		return;
-	for (u32 i = 0; i < BPF_NR_USERS; i++)
-		if (set->seat[i].tgid == tgid || (guarded && port_load(&set->mm[i])))
-			user_loses_thread(user_at(i), tid);
+	visit(lose_thread_group, &v);
 }
 
 static long settle_stretch(u32 i, u64 *unused)
@@ -302,14 +310,11 @@ static long settle_stretch(u32 i, u64 *unused)
  */
 __noinline int net_settle(void)
 {
-	struct bpf_set *set = get_set();
 	u64 unused = 0;
 
-	if (!set)
-		return 0;
-	all_doubt(set, 1);
+	all_doubt(1);
 	bpf_loop(BPF_NR_STRETCHES, settle_stretch, &unused, 0);
-	all_doubt(set, 0);
+	all_doubt(0);
 	return 0;
 }
 

@@ -51,9 +51,10 @@ __noinline int user_has_request(struct bpf_user *u, u64 req)
 	return u && find_request(u, req);
 }
 
-/* Return: 1 = the request was this user's; 0 = it was not. */
-__noinline int user_ends_request(struct bpf_user *u, u64 req)
+/* Return: 1 = the request was this seat's; 0 = it was not. */
+__noinline int seat_ends_request(u32 seat, u64 req)
 {
+	struct bpf_user *u = armed_at(seat);
 	struct bpf_request *r = u ? find_request(u, req) : NULL;
 
 	if (!r)
@@ -65,20 +66,18 @@ __noinline int user_ends_request(struct bpf_user *u, u64 req)
 	return 1;
 }
 
+VISITOR(end_request, seat_ends_request(seat, v->a))
+
 /*
  * Return: 0 = no present user saw the start of this request, so the caller must still mark its end.
  */
 static __noinline int request_end(u64 req)
 {
-	struct bpf_set *set = get_set();
+	struct visit v = { .a = req };
 
-	if (!set)
-		return 0;
 	/* A request may end on a thread of any mm, or on a thread without an mm. */
-	for (u32 i = 0; i < BPF_NR_USERS; i++)
-		if (port_load(&set->mm[i]) && user_ends_request(user_at(i), req))
-			return 1;
-	return 0;
+	visit(end_request, &v);
+	return v.stopped;
 }
 
 /* Return: an entry for a request; NULL = too many requests run. */
@@ -212,8 +211,9 @@ static long overflow_hits(u32 i, struct overflow *o)
 	return 1;
 }
 
-__noinline int user_overflows(struct bpf_user *u, u64 ring, u64 user_data)
+__noinline int seat_overflows(u32 seat, u64 ring, u64 user_data)
 {
+	struct bpf_user *u = armed_at(seat);
 	struct overflow o = { .u = u, .ring = ring, .user_data = user_data };
 
 	if (!u || !port_load(&u->state.nr_requests))
@@ -224,16 +224,14 @@ __noinline int user_overflows(struct bpf_user *u, u64 ring, u64 user_data)
 	return 0;
 }
 
+VISITOR(overflow_group, seat_overflows(seat, v->a, v->b))
+
 SEC("?raw_tp/io_uring_cqe_overflow")
 int completion_overflows(struct bpf_raw_tracepoint_args *ctx)
 {
-	struct bpf_set *set = get_set();
+	struct visit v = { .a = ctx->args[0], .b = ctx->args[1] };
 
-	if (!set)
-		return 0;
-	for (u32 i = 0; i < BPF_NR_USERS; i++)
-		if (port_load(&set->mm[i]))
-			user_overflows(user_at(i), ctx->args[0], ctx->args[1]);
+	visit(overflow_group, &v);
 	return 0;
 }
 

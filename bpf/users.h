@@ -91,11 +91,52 @@ static inline struct bpf_tables *tables_at(u32 index)
 	return map ? bpf_map_lookup_elem(map, &zero) : NULL;
 }
 
+/* Return: the user of a seat that is armed; NULL = it is not. */
+static inline struct bpf_user *armed_at(u32 index)
+{
+	struct bpf_set *set = get_set();
+
+	index &= BPF_NR_USERS - 1;
+	return set && port_load(&set->mm[index]) ? user_at(index) : NULL;
+}
+
 /* Return: the tables of a user that is watched; NULL = its seat is being cleared. */
 static inline struct bpf_tables *tables_of(const struct bpf_user *u)
 {
 	return tables_at(u->state.index);
 }
+
+/*
+ * What is done for each seat that is held. VISITOR() makes a function that does it for the seats of
+ * one group, and visit() calls that for all groups. The verifier, which follows every turn of a
+ * plain loop, has 64 to follow, and a group of which no seat is held costs one call. @what is an
+ * expression of seat and v; if it is not 0 the visit ends.
+ */
+struct visit {
+	u64 a, b, c, d;
+	u64 stopped;	/* not 0: what was done for some seat has ended the visit */
+};
+
+#define VISITOR(name, what)							\
+static long name(u32 group, struct visit *v)					\
+{										\
+	struct bpf_set *set = get_set();					\
+	u64 held;								\
+										\
+	group &= BPF_NR_GROUPS - 1;						\
+	held = set ? port_load(&set->held[group]) : 0;				\
+	for (u32 i = 0; i < 64 && held; i++, held >>= 1) {			\
+		u32 seat = group * 64 + i;					\
+										\
+		if (held & 1 && (what)) {					\
+			v->stopped = 1;						\
+			return 1;						\
+		}								\
+	}									\
+	return 0;								\
+}
+
+#define visit(visitor, v)	bpf_loop(BPF_NR_GROUPS, visitor, v, 0)
 
 /*
  * The verifier distinguishes numbers from pointers: a pointer that was negated is a number to it.
@@ -113,10 +154,13 @@ static inline u64 mm_of(struct task_struct *task)
 	return number_of(task->mm);
 }
 
+/* No mm is further from its home. */
+#define PLACE_PROBES	64
+
 /* Return: the place at which the search for the seat of an mm begins. */
 static inline u32 home_of(u64 mm)
 {
-	return (u32)(mm * 0x9e3779b97f4a7c15ULL >> 40) & (BPF_NR_USERS - 1);
+	return (u32)(mm * 0x9e3779b97f4a7c15ULL >> 40) & (BPF_NR_PLACES - 1);
 }
 
 /* Return: the seat of an mm; -1 = none. This function is global for the verifier: see feed.h. */
@@ -129,8 +173,8 @@ __noinline int seat_of(u64 mm)
 	if (!set || !mm)
 		return -1;
 	reach = port_load(&set->reach);
-	for (u32 i = 0; i < BPF_NR_USERS && i < reach; i++) {
-		struct bpf_place *p = &set->place[(home + i) & (BPF_NR_USERS - 1)];
+	for (u32 i = 0; i < PLACE_PROBES && i < reach; i++) {
+		struct bpf_place *p = &set->place[(home + i) & (BPF_NR_PLACES - 1)];
 
 		if (port_load(&p->mm) == mm)
 			return (int)port_load(&p->seat) - 1;
@@ -177,7 +221,7 @@ static inline void grow(u64 *what, u64 to, u64 furthest)
 		port_store(what, furthest);
 }
 
-/* Let programs find the seat of an mm. There are as many places as seats. */
+/* Let programs find the seat of an mm. At most every fourth place is taken. */
 __noinline int take_place(u64 mm, u32 index)
 {
 	struct bpf_set *set = get_set();
@@ -186,14 +230,14 @@ __noinline int take_place(u64 mm, u32 index)
 	if (!set)
 		return -EINVAL;
 	index &= BPF_NR_USERS - 1;
-	for (u32 i = 0; i < BPF_NR_USERS; i++) {
-		u32 at = (home + i) & (BPF_NR_USERS - 1);
+	for (u32 i = 0; i < PLACE_PROBES; i++) {
+		u32 at = (home + i) & (BPF_NR_PLACES - 1);
 		struct bpf_place *p = &set->place[at];
 
 		if (port_load(&p->seat) || port_cmpxchg(&p->seat, 0, (u64)index + 1))
 			continue;
 		port_store(&set->seat[index].place, (u64)at + 1);
-		grow(&set->reach, i + 1, BPF_NR_USERS);
+		grow(&set->reach, i + 1, PLACE_PROBES);
 		port_store_release(&p->mm, mm);
 		return 0;
 	}
@@ -203,7 +247,7 @@ __noinline int take_place(u64 mm, u32 index)
 static inline void give_place(struct bpf_set *set, u32 index)
 {
 	u64 place = port_load(&set->seat[index].place);
-	struct bpf_place *p = &set->place[(place - 1) & (BPF_NR_USERS - 1)];
+	struct bpf_place *p = &set->place[(place - 1) & (BPF_NR_PLACES - 1)];
 
 	/* The thread that takes the number away gives the place back: see take_reserved(). */
 	if (!place || port_cmpxchg(&set->seat[index].place, place, 0) != place)
@@ -216,8 +260,10 @@ static inline void vacate(struct bpf_set *set, u32 index, u32 state)
 {
 	port_store(&set->seat[index].mm, 0);
 	port_store(&set->seat[index].tgid, 0);
-	if (state == BPF_SEAT_FREE)
+	if (state == BPF_SEAT_FREE) {
 		port_store(&set->seat[index].leaving, 0);
+		port_fetch_and(&set->held[index / 64], ~(1ULL << index % 64));
+	}
 	port_store_release(&set->seat[index].state, state);
 }
 
@@ -258,22 +304,34 @@ __noinline int leave_seat(u32 index, u32 tgid)
 	return 1;
 }
 
-/* A process has died or has replaced its mm: leave all its seats. */
-static inline void leave_all(u32 tgid)
+__noinline int seat_loses_process(u32 index, u32 tgid)
 {
 	struct bpf_set *set = get_set();
 
-	if (!set)
-		return;
-	for (u32 i = 0; i < BPF_NR_USERS; i++)
-		if (set->seat[i].tgid == tgid)
-			leave_seat(i, tgid);
+	index &= BPF_NR_USERS - 1;
+	if (set && set->seat[index].tgid == tgid)
+		leave_seat(index, tgid);
+	return 0;
+}
+
+VISITOR(leave_group, seat_loses_process(seat, v->a))
+
+/* A process has died or has replaced its mm: leave all its seats. */
+static inline void leave_all(u32 tgid)
+{
+	struct visit v = { .a = tgid };
+
+	visit(leave_group, &v);
 }
 
 static inline long take_seat(struct bpf_set *set, u32 index, u32 from, u32 to, u32 tgid)
 {
-	if (port_cmpxchg(&set->seat[index].state, from, to) != from)
+	if (port_load(&set->seat[index].state) != from ||
+	    port_cmpxchg(&set->seat[index].state, from, to) != from)
 		return -1;
+	/* before anything is written there that another program looks for */
+	if (from == BPF_SEAT_FREE)
+		port_fetch_or(&set->held[index / 64], 1ULL << index % 64);
 	port_store(&set->seat[index].tgid, tgid);
 	return index;
 }
@@ -291,9 +349,20 @@ __noinline int find_seat(u32 from, u32 to, u32 tgid)
 	return -ENOSPC;
 }
 
+__noinline int is_seat_of(u32 index, u64 mm, u32 other_than)
+{
+	struct bpf_set *set = get_set();
+
+	index &= BPF_NR_USERS - 1;
+	return set && index != other_than && port_load(&set->seat[index].mm) == mm;
+}
+
+VISITOR(find_second, is_seat_of(seat, v->a, v->b))
+
 /* The caller has taken this seat. Return: 0; -EEXIST = this mm has another seat. */
 __noinline int seat_mm(u32 index, u64 mm)
 {
+	struct visit v = { .a = mm, .b = index & (BPF_NR_USERS - 1) };
 	struct bpf_set *set = get_set();
 
 	if (!set)
@@ -304,10 +373,8 @@ __noinline int seat_mm(u32 index, u64 mm)
 	 * other.
 	 */
 	port_cmpxchg(&set->seat[index].mm, 0, mm);
-	for (u32 i = 0; i < BPF_NR_USERS; i++)
-		if (i != index && port_load(&set->seat[i].mm) == mm)
-			return -EEXIST;
-	return 0;
+	visit(find_second, &v);
+	return v.stopped ? -EEXIST : 0;
 }
 
 __noinline int claim_seat(u64 mm, u32 tgid)
@@ -349,21 +416,28 @@ __noinline int evict(u32 index)
 	return leave_seat(index, set->seat[index].tgid) ? 0 : -ENOENT;
 }
 
+__noinline int seat_closes(u32 index, u32 why)
+{
+	struct bpf_user *u = user_at(index);
+
+	if (u && port_load(&u->state.watching))
+		feed_close(u, why);
+	return 0;
+}
+
+VISITOR(close_group, seat_closes(seat, v->a))
+
 /* Close every feed of the set: from here on, calls may go unseen. */
 __noinline int close_set(u32 why)
 {
+	struct visit v = { .a = why };
 	struct bpf_set *set = get_set();
 
 	if (!set)
 		return 0;
 	/* A full barrier: pairs with the full barrier in arm(). */
 	port_fetch_add(&set->closed, 1);
-	for (u32 i = 0; i < BPF_NR_USERS; i++) {
-		struct bpf_user *u = user_at(i);
-
-		if (u && port_load(&u->state.watching))
-			feed_close(u, why);
-	}
+	visit(close_group, &v);
 	return 0;
 }
 

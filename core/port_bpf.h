@@ -36,6 +36,7 @@ typedef _Bool bool;
 #define port_store_release(p, v)	port_store(p, v)
 #define port_fetch_add(p, v)		__sync_fetch_and_add(p, v)
 #define port_fetch_or(p, v)		__sync_fetch_and_or(p, v)
+#define port_fetch_and(p, v)		__sync_fetch_and_and(p, v)
 #define port_full_barrier()		((void)0)	/* only ever follows an atomic operation */
 
 /*
@@ -52,6 +53,7 @@ typedef _Bool bool;
 })
 #define port_fetch_add(p, v)		port_used(__sync_fetch_and_add(p, v))
 #define port_fetch_or(p, v)		port_used(__sync_fetch_and_or(p, v))
+#define port_fetch_and(p, v)		port_used(__sync_fetch_and_and(p, v))
 
 static inline void port_full_barrier(void)
 {

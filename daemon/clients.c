@@ -27,12 +27,16 @@ void clients_init(struct clients *cs, struct progset *set, const struct policy *
 
 /* ---- seats ---- */
 
-static unsigned int count_seats(const struct clients *cs, uid_t uid)
+/* Return: the seats of all users; those of one go to ret_own. */
+static unsigned int count_seats(const struct clients *cs, uid_t uid, unsigned int *ret_own)
 {
 	unsigned int nr = 0;
 
-	for (int i = 0; i < NR_CLIENTS; i++)
-		nr += cs->client[i].seat >= 0 && cs->client[i].uid == uid;
+	*ret_own = 0;
+	for (int i = 0; i < NR_CLIENTS; i++) {
+		nr += cs->client[i].seat >= 0;
+		*ret_own += cs->client[i].seat >= 0 && cs->client[i].uid == uid;
+	}
 	return nr;
 }
 
@@ -215,7 +219,7 @@ void clients_add(struct clients *cs, int conn)
 
 static int check_open(struct clients *cs, const struct client *c, struct invlock_why *why)
 {
-	unsigned int seats;
+	unsigned int seats, own;
 
 	if (c->seat >= 0)
 		return explain(why, -EBUSY, "this connection has a seat already");
@@ -224,10 +228,13 @@ static int check_open(struct clients *cs, const struct client *c, struct invlock
 			       POLICY_FILE, c->uid);
 	/* Seats that were left count no more. */
 	clients_look_after(cs);
-	seats = count_seats(cs, c->uid);
-	if (seats >= cs->policy->feeds_per_user)
+	seats = count_seats(cs, c->uid, &own);
+	if (own >= cs->policy->feeds_per_user)
 		return explain(why, -EDQUOT, "uid %u has %u feeds, which is all that the policy "
-			       "gives a user (feeds_per_user in " POLICY_FILE ")", c->uid, seats);
+			       "gives a user (feeds_per_user in " POLICY_FILE ")", c->uid, own);
+	if (seats >= cs->policy->feeds)
+		return explain(why, -EDQUOT, "the users have %u feeds, which is all that the "
+			       "policy gives this machine (feeds in " POLICY_FILE ")", seats);
 	return 0;
 }
 

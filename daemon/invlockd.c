@@ -142,6 +142,20 @@ static void serve_until_ended(struct clients *cs, int listener, struct scrapes *
 	}
 }
 
+/*
+ * Each client takes some descriptors. And what is on its way to clients that do not read counts as
+ * well, for all of them together.
+ */
+static void raise_limits(void)
+{
+	struct rlimit files;
+
+	if (getrlimit(RLIMIT_NOFILE, &files))
+		return;
+	files.rlim_cur = files.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &files);
+}
+
 /* @metrics: where programs that scrape connect; NULL = systemd says, or nowhere */
 static int run(const char *path, const char *metrics, const struct policy *policy)
 {
@@ -228,5 +242,6 @@ int main(int argc, char **argv)
 	}
 	sigaction(SIGTERM, &at_end, NULL);
 	sigaction(SIGINT, &at_end, NULL);
+	raise_limits();
 	return run(path, metrics, &policy);
 }

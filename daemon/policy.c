@@ -12,6 +12,7 @@
 #include "lib/explain.h"
 
 #define FEEDS_PER_USER	16
+#define FEEDS		256
 
 /* Return: the whole word as a number; -1 = it is none. */
 static long number(const char *word)
@@ -48,15 +49,25 @@ static int add_group(struct policy *p, const char *word, struct invlock_why *why
 	return 0;
 }
 
-static int set_feeds(struct policy *p, const char *word, struct invlock_why *why)
+static int read_feeds(unsigned int *ret_nr, const char *word, struct invlock_why *why)
 {
 	long n = number(word);
 
 	if (n < 1 || n > BPF_NR_USERS)
 		return explain(why, -EINVAL, "\"%.60s\" is no number from 1 to %d", word,
 			       BPF_NR_USERS);
-	p->feeds_per_user = n;
+	*ret_nr = n;
 	return 0;
+}
+
+static int set_feeds_per_user(struct policy *p, const char *word, struct invlock_why *why)
+{
+	return read_feeds(&p->feeds_per_user, word, why);
+}
+
+static int set_feeds(struct policy *p, const char *word, struct invlock_why *why)
+{
+	return read_feeds(&p->feeds, word, why);
 }
 
 /* key = word word ... */
@@ -66,7 +77,8 @@ static int read_line(struct policy *p, char *line, struct invlock_why *why)
 		const char *key;
 		int (*add)(struct policy *p, const char *word, struct invlock_why *why);
 	} keys[] = {
-		{ "users", add_user }, { "groups", add_group }, { "feeds_per_user", set_feeds },
+		{ "users", add_user }, { "groups", add_group },
+		{ "feeds_per_user", set_feeds_per_user }, { "feeds", set_feeds },
 	};
 	char *rest, *key, *word;
 	int err = 0;
@@ -85,8 +97,8 @@ static int read_line(struct policy *p, char *line, struct invlock_why *why)
 			err = keys[i].add(p, word, why);
 		return err;
 	}
-	return explain(why, -EINVAL, "there is no setting \"%.60s\"; there are users, groups and "
-		       "feeds_per_user", key);
+	return explain(why, -EINVAL, "there is no setting \"%.60s\"; there are users, groups, "
+		       "feeds_per_user and feeds", key);
 }
 
 int policy_read(struct policy *p, const char *path, struct invlock_why *why)
@@ -96,7 +108,7 @@ int policy_read(struct policy *p, const char *path, struct invlock_why *why)
 	char line[1024];
 	int err = 0;
 
-	*p = (struct policy){ .feeds_per_user = FEEDS_PER_USER };
+	*p = (struct policy){ .feeds_per_user = FEEDS_PER_USER, .feeds = FEEDS };
 	if (!f)
 		return errno == ENOENT ? 0 : explain(why, -errno, "%s: %s", path, strerror(errno));
 	while (!err && fgets(line, sizeof(line), f)) {

@@ -16,6 +16,7 @@ struct policy {
 	gid_t groups[POLICY_ROOM];
 	unsigned int nr_users, nr_groups;	/* both 0: everybody may */
 	unsigned int feeds_per_user;
+	unsigned int feeds;			/* of all users together */
 };
 
 /**

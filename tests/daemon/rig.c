@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include <bpf/bpf.h>
+#include <dirent.h>
 #include <fcntl.h>
 #include <grp.h>
 #include <signal.h>
@@ -168,6 +169,21 @@ void daemon_programs(struct programs *ret)
 		fclose(f);
 	}
 	assert_true(ret->nr > 10);
+}
+
+unsigned int daemon_files(void)
+{
+	unsigned int nr = 0;
+	char path[64];
+	DIR *dir;
+
+	snprintf(path, sizeof(path), "/proc/%d/fd", daemon_pid);
+	dir = opendir(path);
+	assert_non_null(dir);
+	while (readdir(dir))
+		nr++;
+	closedir(dir);
+	return nr;
 }
 
 static unsigned int count_programs(const struct programs *p)

@@ -25,6 +25,9 @@ int daemon_gone(void **state);
 /* Has the daemon said this? Waits for it for a while. */
 bool daemon_said(const char *text);
 
+/* How many descriptors does it have open? */
+unsigned int daemon_files(void);
+
 /* The programs of the daemon's set. */
 struct programs {
 	u32 id[256];

@@ -40,33 +40,6 @@ TEST(a_process_without_privileges_is_watched_exactly)
 	daemon_end(0);
 }
 
-TEST(many_clients_at_once_and_in_a_row_each_see_their_own_changes_alone)
-{
-	unsigned int at_once = how_many("INVLOCK_DAEMON_CLIENTS", 12);
-	unsigned int rounds = how_many("INVLOCK_DAEMON_ROUNDS", 3);
-	struct other o[BPF_NR_USERS];
-	int before[BPF_NR_USERS];
-
-	at_once = at_once < BPF_NR_USERS ? at_once : BPF_NR_USERS;
-	daemon_start("feeds_per_user = 64");
-	for (unsigned int r = 0; r < rounds; r++) {
-		for (unsigned int i = 0; i < at_once; i++) {
-			other_start(&o[i], become_nobody);
-			tell(&o[i], OPEN);
-		}
-		for (unsigned int i = 0; i < at_once; i++)
-			assert_int_equal(hear(&o[i]), 0);
-		for (unsigned int i = 0; i < at_once; i++)
-			before[i] = other_do(&o[i], COUNT);
-		assert_int_equal(other_do(&o[r % at_once], CHANGE), 0);
-		for (unsigned int i = 0; i < at_once; i++)
-			assert_int_equal(other_do(&o[i], COUNT) == before[i], i != r % at_once);
-		for (unsigned int i = 0; i < at_once; i++)
-			other_end(&o[i], i % 2 ? SIGKILL : 0);
-	}
-	daemon_end(0);
-}
-
 /* What is wrong with the descriptors that the monitor of this process holds? 0 = nothing. */
 static int check_descriptors(void)
 {
@@ -422,6 +395,23 @@ TEST(a_user_gets_no_more_feeds_than_the_policy_says_and_others_get_theirs)
 	assert_int_equal(other_do(&o[2], CHANGE), 0);
 	assert_int_equal(other_do(&o[1], CHANGE), 0);
 	others_end(&o[1], 3);
+	daemon_end(0);
+}
+
+TEST(all_users_together_get_no_more_feeds_than_the_policy_says)
+{
+	struct other o[3];
+
+	daemon_start("feeds = 2\n");
+	for (int i = 0; i < 3; i++) {
+		other_start(&o[i], i ? become_nobody : NULL);
+		assert_int_equal(other_do(&o[i], OPEN), i < 2 ? 0 : EDQUOT);
+	}
+	assert_true(daemon_said("(feeds in"));
+	other_end(&o[0], 0);
+	assert_int_equal(other_do(&o[2], OPEN), 0);
+	assert_int_equal(other_do(&o[2], CHANGE), 0);
+	others_end(&o[1], 2);
 	daemon_end(0);
 }
 
