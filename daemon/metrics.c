@@ -113,7 +113,7 @@ static void put_feeds(FILE *page, struct clients *cs)
 	put_by(page, "invlock_feeds", "state", "unknown", now.unknown);
 	put_users(page, cs);
 	begin(page, "invlock_feeds_most", "gauge", "Feeds that there can be at once.");
-	put(page, "invlock_feeds_most", BPF_NR_USERS);
+	put(page, "invlock_feeds_most", cs->policy->feeds);
 	begin(page, "invlock_user_feeds_most", "gauge", "Feeds that one user can have at once.");
 	put(page, "invlock_user_feeds_most", cs->policy->feeds_per_user);
 	begin(page, "invlock_feeds_given", "counter", "Feeds that were given to clients.");

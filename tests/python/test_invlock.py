@@ -344,3 +344,33 @@ def test_every_public_function_says_its_types():
                 bare.append(f'{name}.{function.__name__}')
     assert not bare
     assert os.path.exists(os.path.join(os.path.dirname(invlock.__file__), 'py.typed'))
+
+
+def test_an_mm_that_is_closed_inside_of_a_change_is_closed_when_the_change_has_ended(pages):
+    registered = []
+    with invlock.MM('manual') as mm, invlock.Cache(mm, lambda *_: registered.append(1) or 0,
+                                                   lambda *_: None) as cache:
+        with mm.changing(pages):
+            with mm.changing(pages):
+                mm.close()
+                assert not mm.alive
+        # The range is quiet again: the cache, which has a reference of its own, can register it.
+        with cache.get(pages):
+            assert registered
+        with pytest.raises(ValueError, match='closed'):
+            with mm.changing(pages):
+                pass
+
+
+def test_a_pin_that_is_held_at_the_end_of_the_program_is_put():
+    program = """if True:
+        import invlock
+        mm = invlock.MM('manual')
+        cache = invlock.Cache(mm, lambda *_: 7, lambda *a: print('undone', a[2], flush=True))
+        memory = bytearray(4096)
+        pin = cache.get(memory)
+    """
+    path = os.path.dirname(os.path.dirname(invlock.__file__))
+    done = subprocess.run([sys.executable, '-c', program], env=dict(os.environ, PYTHONPATH=path),
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert (done.returncode, done.stdout) == (0, 'undone 7\n')

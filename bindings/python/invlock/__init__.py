@@ -66,8 +66,28 @@ class Info(NamedTuple):
     caught: int
 
 
-Stats = NamedTuple('Stats', [(name, int) for name, _ in _c.CacheStats._fields_[1:]])
-Stats.__doc__ = 'struct invlock_cache_stats: what happened, by cause.'
+class Stats(NamedTuple):
+    """struct invlock_cache_stats: what happened, by cause."""
+    entries: int
+    dead: int
+    bytes: int
+    hits: int
+    misses: int
+    bypassed: int
+    stale: int
+    collided: int
+    evicted: int
+    refused: int
+    refused_full: int
+    refused_busy: int
+    refused_reg: int
+    reg_calls: int
+    dereg_calls: int
+    refused_memory: int
+    refused_private: int
+    refused_shared: int
+    refused_dax: int
+    refused_foreign: int
 
 
 def version() -> str:
@@ -156,12 +176,37 @@ class MM(_Owner):
         _check(_c.lib.invlock_mm_open(ctypes.byref(options), ctypes.byref(opened),
                                       ctypes.byref(why)), why.text.decode(errors='replace'))
         super().__init__(opened.value or 0)
+        # a change that was reported as begun must be reported as ended: until then C's mm is needed
+        self._lock = threading.Lock()
+        self._changes = 0
+        self._to_close: Optional[int] = None
 
     def close(self) -> None:
-        """Drop the reference. A cache keeps one of its own."""
-        handle, self._handle = self._handle, None
+        """Drop the reference. A cache keeps one of its own, and so does a block of changing()."""
+        with self._lock:
+            handle, self._handle = self._handle, None
+            if handle is not None and self._changes:
+                self._to_close, handle = handle, None
         if handle is not None:
             _c.lib.invlock_mm_close(handle)
+
+    def _change_begins(self, view: _View) -> int:
+        with self._lock:
+            handle = self._open()
+            _check(_c.lib.invlock_manual_start(handle, view.addr, view.length),
+                   'only an mm of the monitor "manual" is told of changes')
+            self._changes += 1
+        return handle
+
+    def _change_ends(self, handle: int, view: _View) -> None:
+        _c.lib.invlock_manual_end(handle, view.addr, view.length)
+        with self._lock:
+            self._changes -= 1
+            to_close = None
+            if not self._changes:
+                to_close, self._to_close = self._to_close, None
+        if to_close is not None:
+            _c.lib.invlock_mm_close(to_close)
 
     @property
     def alive(self) -> bool:
@@ -189,12 +234,11 @@ class MM(_Owner):
     def changing(self, memory: Any) -> Iterator[None]:
         """Report that memory changes in this block. The monitor has to be "manual"."""
         with _View(memory) as view:
-            _check(_c.lib.invlock_manual_start(self._open(), view.addr, view.length),
-                   'only an mm of the monitor "manual" is told of changes')
+            handle = self._change_begins(view)
             try:
                 yield
             finally:
-                _c.lib.invlock_manual_end(self._open(), view.addr, view.length)
+                self._change_ends(handle, view)
 
 
 class Pin(_Owner):
@@ -206,6 +250,7 @@ class Pin(_Owner):
         self.addr: int = pin.addr or 0
         self.length: int = pin.len
         self.handle: int = pin.handle
+        cache._pins.add(self)
 
     def put(self) -> None:
         """Say that the device is done. A second call does nothing."""
@@ -276,7 +321,7 @@ class Cache(_Owner):
                  granule: int = 0, rounds: int = 0, time_ns: int = 0, reap_ms: int = 0) -> None:
         # kept for as long as C may call them
         self._ops = _c.CacheOps(_reg_for_c(reg), _dereg_for_c(dereg))
-        self._reg_read = _reg_for_c(reg_read) if reg_read else _c.REG()
+        self._reg_read = _reg_for_c(reg_read) if reg_read else _c.REG(0)
         options = _c.CacheOptions(
             ctypes.sizeof(_c.CacheOptions), _c.CACHE_REAPER if reaper else _c.CACHE_NO_REAPER,
             self._ops, None, need, max_entries, max_bytes, granule, rounds, time_ns, reap_ms,
@@ -285,6 +330,7 @@ class Cache(_Owner):
         _check(_c.lib.invlock_cache_open(mm._open(), ctypes.byref(options), ctypes.byref(opened),
                                          ctypes.byref(why)), why.text.decode(errors='replace'))
         super().__init__(opened.value or 0)
+        self._pins: weakref.WeakSet[Pin] = weakref.WeakSet()
         _open_caches.add(self)
 
     def close(self) -> None:
@@ -385,7 +431,10 @@ class Section(_Owner):
 
 @atexit.register
 def _close_all() -> None:
-    # the library's thread must not call into an interpreter that is gone
+    # The library's thread must not call into an interpreter that is gone. A pin that is still held
+    # would keep its cache open.
     for cache in list(_open_caches):
+        for pin in list(cache._pins):
+            pin.put()
         with contextlib.suppress(OSError):
             cache.close()
