@@ -62,6 +62,28 @@ TEST(a_daemon_that_is_started_anew_serves_new_clients_beside_the_old_ones)
 	assert_true(programs_go(&programs));
 }
 
+/* As an upgrade of the package does, which stops the old daemon and starts the new one. */
+TEST(a_daemon_that_is_replaced_again_and_again_leaves_its_clients_exact)
+{
+	struct other o[4];
+
+	for (int i = 0; i < 4; i++) {
+		daemon_start("");
+		other_start(&o[i], become_nobody);
+		assert_int_equal(other_do(&o[i], OPEN), 0);
+		for (int j = 0; j <= i; j++)
+			assert_int_equal(other_do(&o[j], CHANGE), 0);
+		if (i < 3)
+			daemon_end(0);
+		for (int j = 0; j <= i; j++)
+			assert_int_equal(other_do(&o[j], CHANGE), 0);
+	}
+	others_end(o, 4);
+	daemon_programs(&programs);
+	daemon_end(0);
+	assert_true(programs_go(&programs));
+}
+
 /* systemd holds the socket, and starts the daemon again. */
 TEST(a_client_that_connects_while_the_daemon_restarts_waits_for_it)
 {
