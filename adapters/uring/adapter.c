@@ -1,14 +1,12 @@
 // SPDX-License-Identifier: MIT
 /* The io_uring adapter: open, close, stats. */
 #include <errno.h>
-#include <linux/capability.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "adapters/common.h"
+#include "adapters/memlock.h"
 #include "share.h"
 
 #define DEFAULT_SLOTS	1024u
@@ -41,28 +39,13 @@ const char *invlock_uring_way_name(unsigned int way)
 	return way < INVLOCK_URING_NR_WAYS ? way_names[way] : "unknown";
 }
 
-/* may this process lock more than RLIMIT_MEMLOCK? */
-static bool may_lock_all(void)
-{
-	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
-	struct __user_cap_data_struct caps[_LINUX_CAPABILITY_U32S_3] = {};
-
-	if (syscall(SYS_capget, &header, caps))
-		return false;
-	return caps[CAP_TO_INDEX(CAP_IPC_LOCK)].effective & CAP_TO_MASK(CAP_IPC_LOCK);
-}
-
 /* If the program names no limit, RLIMIT_MEMLOCK is the limit. */
 static void limit_by_memlock(struct invlock_uring *uring)
 {
-	struct rlimit limit;
-
-	if (uring->max_bytes || may_lock_all() || getrlimit(RLIMIT_MEMLOCK, &limit) ||
-	    limit.rlim_cur == RLIM_INFINITY)
+	if (uring->max_bytes)
 		return;
-	/* 0 would mean no limit */
-	uring->max_bytes = limit.rlim_cur ? limit.rlim_cur : 1;
-	uring->max_is_memlock = true;
+	uring->max_bytes = memlock_limit();
+	uring->max_is_memlock = uring->max_bytes;
 }
 
 static int check_options(const struct invlock_uring_options *options,

@@ -18,6 +18,7 @@ ROOT, BUILD = sys.argv[1:3]
 WORK = tempfile.mkdtemp(prefix='invlock-install-')
 DEST = os.path.join(WORK, 'dest')
 WARN = ['-Wall', '-Wextra', '-Wpedantic', '-Werror']
+ADAPTERS = ['uring', 'verbs', 'ucx']
 NO_MONITOR = 'monitor'      # an example's message begins so if this machine has none
 
 
@@ -68,7 +69,12 @@ def _exports(library, *options):
 
 
 def _library_headers():
-    return [h for h in _headers() if os.path.basename(h) != 'uring.h']
+    return [h for h in _headers() if os.path.basename(h)[:-2] not in ADAPTERS]
+
+
+def _adapters():
+    """Those that were built: each has a header of its name."""
+    return [a for a in ADAPTERS if glob.glob(f'{DEST}/**/invlock/{a}.h', recursive=True)]
 
 
 def _compile(source, *options, packages=('invlock',)):
@@ -105,33 +111,46 @@ def the_static_library_shows_every_public_function_and_nothing_else():
     assert shown == _declared(_library_headers()), shown ^ _declared(_library_headers())
 
 
-def the_adapter_shows_every_function_of_its_header_and_nothing_else():
-    shown = _exports(_one('**/libinvlock-uring.so'), '-D')
-    assert shown == _declared([_one('**/invlock/uring.h')]), shown
+def each_adapter_shows_every_function_of_its_header_and_nothing_else():
+    for name in _adapters():
+        shown = _exports(_one(f'**/libinvlock-{name}.so'), '-D')
+        assert shown == _declared([_one(f'**/invlock/{name}.h')]), shown
+
+
+def the_plug_in_for_libfabric_shows_what_libfabric_looks_for_and_nothing_else():
+    if not glob.glob(f'{DEST}/**/libinvlock-fi.so', recursive=True):
+        raise tap.Skip('the plug-in is not built: libfabric is missing')
+    plugin = _one('**/invlock/libfabric/libinvlock-fi.so')
+    assert _exports(plugin, '-D') == {'fi_prov_ini'}
+    assert 'NODELETE' in _run('readelf', '-dW', plugin)
 
 
 def the_symbols_files_of_the_packages_name_every_function():
     for library, headers in (('libinvlock', _library_headers()),
-                             ('libinvlock-uring', [_one('**/invlock/uring.h')])):
+                             *((f'libinvlock-{a}', [_one(f'**/invlock/{a}.h')])
+                               for a in _adapters())):
         with open(f'{ROOT}/debian/{library}0.symbols', encoding='utf-8') as f:
             named = set(re.findall(r'^ (invlock_\w+)@', f.read(), flags=re.M))
         assert named == _declared(headers), named ^ _declared(headers)
 
 
 def the_libraries_carry_their_names_and_stay_loaded():
-    for name in 'invlock', 'invlock-uring':
+    for name in 'invlock', *(f'invlock-{a}' for a in _adapters()):
         dynamic = _run('readelf', '-dW', _one(f'**/lib{name}.so'))
         assert f'soname: [lib{name}.so.0]' in dynamic, dynamic
     assert 'NODELETE' in _run('readelf', '-dW', _one('**/libinvlock.so'))
 
 
 def the_library_needs_no_adapter():
-    assert 'uring' not in _run('readelf', '-dW', _one('**/libinvlock.so'))
+    dynamic = _run('readelf', '-dW', _one('**/libinvlock.so'))
+    assert not [name for name in ADAPTERS if name in dynamic], dynamic
 
 
 def each_header_compiles_alone_as_c():
     for header in _headers():
-        _run('cc', *WARN, '-std=c11', '-fsyntax-only', '-x', 'c', header,
+        # verbs.h of libibverbs does not pass -Wpedantic
+        warn = [w for w in WARN if w != '-Wpedantic'] if header.endswith('verbs.h') else WARN
+        _run('cc', *warn, '-std=c11', '-fsyntax-only', '-x', 'c', header,
              *_pkg_config('--cflags', 'invlock'))
 
 
@@ -142,8 +161,9 @@ def each_header_compiles_alone_as_cpp():
         source = os.path.join(WORK, 'header.cpp')
         with open(source, 'w') as f:
             f.write(f'#include <invlock/{os.path.basename(header)}>\nint main() {{}}\n')
-        # liburing.h itself does not pass -Wpedantic
-        warn = [w for w in WARN if w != '-Wpedantic'] if 'uring' in header else WARN
+        # what adapters include does not pass -Wpedantic
+        adapter = os.path.basename(header)[:-2] in ADAPTERS
+        warn = [w for w in WARN if w != '-Wpedantic'] if adapter else WARN
         _run('g++', *warn, '-fsyntax-only', source, *_pkg_config('--cflags', 'invlock'))
 
 
@@ -220,8 +240,11 @@ def the_example_of_a_pool_of_readers_is_wrong_if_changes_are_not_reported():
 def each_example_of_the_manual_pages_compiles_and_runs():
     for source in sorted(glob.glob(f'{ROOT}/docs/man/examples/*.c')):
         with open(source, encoding='utf-8') as f:
-            uring = '<invlock/uring.h>' in f.read()
-        program = _compile(source, '-pthread', packages=['invlock-uring' if uring else 'invlock'])
+            used = re.findall('<invlock/(' + '|'.join(ADAPTERS) + r')\.h>', f.read())
+        if used and used[0] not in _adapters():
+            continue
+        package = f'invlock-{used[0]}' if used else 'invlock'
+        program = _compile(source, '-pthread', packages=[package])
         # which reads a device: that one names it
         if source.endswith('/nvme.c'):
             continue
@@ -284,7 +307,7 @@ def everything_that_names_the_version_says_the_same():
         assert f'PACKAGE_VERSION="{version}"' in f.read()
     with open(f'{ROOT}/debian/changelog', encoding='utf-8') as f:
         assert f.readline().startswith(f'invlock ({version}) ')
-    for name in 'invlock', 'invlock-uring':
+    for name in 'invlock', *(f'invlock-{a}' for a in _adapters()):
         assert _pkg_config('--modversion', name) == [version]
         assert _one(f'**/lib{name}.so.{version}')
     said = _run_example(_compile(f'{ROOT}/docs/man/examples/version.c'))

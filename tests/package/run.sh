@@ -11,6 +11,7 @@
 build_packages=build-essential,debhelper,dh-dkms,dkms,dh-python,fakeroot,lintian,meson,ninja-build
 build_packages+=,pkgconf,clang,bpftool,libbpf-dev,liburing-dev,libjson-c-dev,python3
 build_packages+=,systemtap-sdt-dev
+build_packages+=,libibverbs-dev,libfabric-dev,libucx-dev
 
 packages_build()
 {

@@ -1,0 +1,317 @@
+// SPDX-License-Identifier: MIT
+/* What libfabric asks at each use of a cached registration, and the reaper. */
+#include "monitor.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <rdma/fi_errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "records.h"
+
+#define REAP_NS		50000000
+#define DOOMED		64	/* ranges that the reaper has dropped at once */
+#define SAMPLES		8	/* that a thread keeps for its next registrations */
+#define SAMPLE_NS	10000000
+
+static struct invlock_mm *mm;		/* constant while libfabric uses the monitor */
+static unsigned int opening;		/* how often the mm was opened */
+static bool unsubscribes;		/* constant: libfabric tells what it drops, since 2.1 */
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;	/* guards the rest */
+static pthread_cond_t wake = PTHREAD_COND_INITIALIZER;
+static struct records records;
+static pthread_t reaper;
+static bool reaping;
+static struct {
+	unsigned long lookups, hits, stale, first, unknown, subscribed, sampled, notified;
+} count;
+
+/* A sample that this thread took when a lookup of the range was refused. */
+struct fi_sample {
+	bool taken;
+	unsigned int opening;	/* of the mm; a sample of an earlier one is nothing */
+	uintptr_t addr;
+	size_t len;
+	struct invlock_read read;
+};
+
+static __thread struct fi_sample samples[SAMPLES];
+static __thread unsigned int next_sample;
+
+static bool is_taken(const struct fi_sample *s)
+{
+	return s->taken && s->opening == opening;
+}
+
+static bool sample_range(struct invlock_read *read, const void *addr, size_t len)
+{
+	struct invlock_read_budget budget = { .rounds = 1, .time_ns = SAMPLE_NS };
+
+	invlock_read_init(read, mm, addr, len, &budget, 0);
+	if (invlock_read_attempt(read) && invlock_read_commit(read))
+		return true;
+	invlock_read_end(read);
+	return false;
+}
+
+static void take_sample(const void *addr, size_t len)
+{
+	struct fi_sample *s = NULL;
+
+	for (int i = 0; i < SAMPLES && !s; i++)
+		if (is_taken(&samples[i]) && samples[i].addr == (uintptr_t)addr &&
+		    samples[i].len == len)
+			s = &samples[i];
+	if (!s)
+		s = &samples[next_sample++ % SAMPLES];
+	if (is_taken(s))
+		invlock_read_end(&s->read);
+	s->opening = opening;
+	s->addr = (uintptr_t)addr;
+	s->len = len;
+	s->taken = sample_range(&s->read, addr, len);
+}
+
+/* Gives the record a sample that is older than the registration, if this thread has one. */
+static bool use_sample(struct fi_record *r)
+{
+	for (int i = 0; i < SAMPLES; i++) {
+		struct fi_sample *s = &samples[i];
+
+		if (!is_taken(s) || s->addr > r->addr || r->addr + r->len > s->addr + s->len ||
+		    !invlock_read_valid(&s->read))
+			continue;
+		r->read = s->read;	/* moved, not copied: it is ended once */
+		s->taken = false;
+		return true;
+	}
+	return false;
+}
+
+static int subscribe(__attribute__((unused)) struct fid_mem_monitor *monitor, const void *addr,
+		     size_t len)
+{
+	struct fi_record *r;
+
+	pthread_mutex_lock(&lock);
+	count.subscribed++;
+	r = records_find(&records, addr, len);
+	if (!r) {
+		r = records_add(&records, addr, len);
+		if (!r) {
+			pthread_mutex_unlock(&lock);
+			return -FI_ENOMEM;
+		}
+		r->known = use_sample(r);
+		/* too late to trust the range, but early enough to tell later that it is stale */
+		r->sampled = r->known || sample_range(&r->read, addr, len);
+		count.sampled += r->known;
+	}
+	/*
+	 * Otherwise the new registration is later than those before it: if the record is good, it
+	 * is good for the new one as well.
+	 */
+	r->nr++;
+	r->nr_since++;
+	if (records.nr > RECORDS_MAX)
+		pthread_cond_signal(&wake);
+	pthread_mutex_unlock(&lock);
+	return 0;
+}
+
+/* Locks: held */
+static void drop_locked(struct fi_record *r)
+{
+	if (r && !--r->nr)
+		records_remove(&records, r);
+}
+
+static void unsubscribe(__attribute__((unused)) struct fid_mem_monitor *monitor, const void *addr,
+			size_t len)
+{
+	pthread_mutex_lock(&lock);
+	drop_locked(records_find(&records, addr, len));
+	pthread_mutex_unlock(&lock);
+}
+
+/* libfabric drops the one registration that it asked for. Locks: held */
+static void refuse_locked(struct fi_record *r)
+{
+	if (!r) {
+		count.unknown++;
+		return;
+	}
+	if (r->known)
+		count.stale++;
+	else
+		count.first++;
+	if (r->nr > 1) {
+		/* the others may be as old, and it would not say whether it asks for them */
+		r->doomed = true;
+		pthread_cond_signal(&wake);
+	}
+	if (!unsubscribes)
+		drop_locked(r);
+}
+
+static bool valid(__attribute__((unused)) struct fid_mem_monitor *monitor, const void *addr,
+		  size_t len)
+{
+	struct fi_record *r;
+	bool good;
+
+	pthread_mutex_lock(&lock);
+	r = records_find(&records, addr, len);
+	good = r && record_is_good(r);
+	count.lookups++;
+	count.hits += good;
+	if (!good)
+		refuse_locked(r);
+	pthread_mutex_unlock(&lock);
+	if (!good)
+		take_sample(addr, len);
+	return good;
+}
+
+/* Makes all caches drop the ranges, without a lock. */
+static void drop_everywhere(const struct fi_record *doomed, unsigned int nr)
+{
+	for (unsigned int i = 0; i < nr; i++)
+		ofi_monitor.import_ops->notify(&ofi_monitor, (void *)doomed[i].addr,
+					       doomed[i].len);
+	pthread_mutex_lock(&lock);
+	count.notified += nr;
+	for (unsigned int i = 0; i < nr; i++) {
+		struct fi_record *r = records_find(&records, (void *)doomed[i].addr, doomed[i].len);
+
+		/*
+		 * A registration that came since may have come before notify() or after it. Its
+		 * record must stay, and refuse: a new record would vouch for it.
+		 */
+		if (!r || !r->doomed || unsubscribes)
+			continue;
+		r->nr = r->nr_since;
+		if (!r->nr)
+			records_remove(&records, r);
+	}
+	pthread_mutex_unlock(&lock);
+}
+
+/* Registrations that nobody asks for again would stay pinned for ever. */
+static void *reap(__attribute__((unused)) void *arg)
+{
+	static struct fi_record doomed[DOOMED];
+	struct timespec until;
+	unsigned int nr;
+
+	pthread_mutex_lock(&lock);
+	while (reaping) {
+		clock_gettime(CLOCK_REALTIME, &until);
+		until.tv_nsec += REAP_NS;
+		if (until.tv_nsec >= 1000000000) {
+			until.tv_nsec -= 1000000000;
+			until.tv_sec++;
+		}
+		pthread_cond_timedwait(&wake, &lock, &until);
+		nr = reaping ? records_doom(&records, doomed, DOOMED) : 0;
+		pthread_mutex_unlock(&lock);
+		drop_everywhere(doomed, nr);
+		pthread_mutex_lock(&lock);
+	}
+	pthread_mutex_unlock(&lock);
+	return NULL;
+}
+
+/* The program's signals are not for this thread. */
+static int start_reaper(void)
+{
+	sigset_t all, old;
+	int err;
+
+	sigfillset(&all);
+	reaping = true;
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	err = pthread_create(&reaper, NULL, reap, NULL);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	reaping = !err;
+	return err;
+}
+
+/* An error lets libfabric go on without a cache. */
+static int start(__attribute__((unused)) struct fid_mem_monitor *monitor)
+{
+	struct invlock_mm_options options = {
+		.size = sizeof(options), .need = INVLOCK_KINDS_DEFAULT,
+	};
+	static bool said;
+	struct invlock_why why;
+	int err;
+
+	unsubscribes = FI_VERSION_GE(fi_version(), FI_VERSION(2, 1));
+	err = invlock_mm_open(&options, &mm, &why);
+	if (!err && start_reaper()) {
+		invlock_mm_close(mm);
+		err = -EAGAIN;
+		snprintf(why.text, sizeof(why.text), "cannot start a thread");
+	}
+	opening++;
+	if (!err)
+		return 0;
+	mm = NULL;
+	if (!said)
+		fprintf(stderr, "invlock: libfabric registers memory for each use, without a "
+			"cache: %s\n", why.text);
+	said = true;
+	return -FI_ENOSYS;
+}
+
+static void print_counts(void)
+{
+	if (getenv("INVLOCK_STATS"))
+		fprintf(stderr, "invlock: libfabric, process %d: %lu lookups, %lu hits, %lu stale, "
+			"%lu first, %lu unknown; %lu registrations, %lu sampled before; %lu "
+			"dropped while idle\n", getpid(), count.lookups, count.hits, count.stale,
+			count.first, count.unknown, count.subscribed, count.sampled,
+			count.notified);
+}
+
+static void stop(__attribute__((unused)) struct fid_mem_monitor *monitor)
+{
+	pthread_mutex_lock(&lock);
+	reaping = false;
+	pthread_cond_signal(&wake);
+	pthread_mutex_unlock(&lock);
+	pthread_join(reaper, NULL);
+	print_counts();
+	for (size_t i = 0; i < RECORDS_BUCKETS; i++)
+		while (records.table[i])
+			records_remove(&records, records.table[i]);
+	invlock_mm_close(mm);
+	mm = NULL;
+}
+
+/* A program that ends without closing anything is counted, too. */
+__attribute__((destructor)) static void at_exit(void)
+{
+	if (mm)
+		print_counts();
+}
+
+static struct fi_ops_mem_monitor operations = {
+	.size = sizeof(operations),
+	.start = start,
+	.stop = stop,
+	.subscribe = subscribe,
+	.unsubscribe = unsubscribe,
+	.valid = valid,
+};
+
+struct fid_mem_monitor ofi_monitor = {
+	.fid.fclass = FI_CLASS_MEM_MONITOR,
+	.export_ops = &operations,
+};

@@ -1,0 +1,280 @@
+// SPDX-License-Identifier: MIT
+/*
+ * The monitor for libfabric, called as libfabric calls it, with real changes of real memory. A
+ * registration of this fake is the version that the memory had when it was made.
+ */
+#include <pthread.h>
+#include <rdma/fi_errno.h>
+#include <stdatomic.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <invlock/mm.h>
+
+#include "adapters/ofi/monitor.h"
+#include "tests/test.h"
+
+#define DOMAINS	3
+#define RANGES	8
+#define LEN	(4 * PAGE)
+
+static uint32_t version_of_libfabric;
+
+uint32_t fi_version(void)
+{
+	return version_of_libfabric;
+}
+
+static struct {
+	bool cached;
+	unsigned int version;
+} domains[DOMAINS][RANGES];		/* guarded by lock, as libfabric's caches are */
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static char *mem;
+static unsigned int versions[RANGES];	/* of the memory; changed by the test's thread */
+static unsigned int nr_hits, nr_registered, nr_stale, nr_dropped;
+static bool change_before_subscribe;
+
+#define OPS	(ofi_monitor.export_ops)
+
+static void *at(int range)
+{
+	return mem + range * LEN;
+}
+
+static bool unsubscribes(void)
+{
+	return FI_VERSION_GE(version_of_libfabric, FI_VERSION(2, 1));
+}
+
+/* Locks: held */
+static void drop(int domain, int range)
+{
+	if (!domains[domain][range].cached)
+		return;
+	domains[domain][range].cached = false;
+	nr_dropped++;
+	if (unsubscribes())
+		OPS->unsubscribe(&ofi_monitor, at(range), LEN);
+}
+
+static void notify(__attribute__((unused)) struct fid_mem_monitor *monitor, const void *addr,
+		   __attribute__((unused)) size_t len)
+{
+	pthread_mutex_lock(&lock);
+	for (int domain = 0; domain < DOMAINS; domain++)
+		for (int range = 0; range < RANGES; range++)
+			if (at(range) == addr)
+				drop(domain, range);
+	pthread_mutex_unlock(&lock);
+}
+
+static struct fi_ops_mem_notify notify_ops = { .size = sizeof(notify_ops), .notify = notify };
+
+static void change(int range)
+{
+	assert_int_equal(madvise(at(range), LEN, MADV_DONTNEED), 0);
+	versions[range]++;
+}
+
+/* what libfabric does for a message */
+static void use(int domain, int range)
+{
+	pthread_mutex_lock(&lock);
+	if (domains[domain][range].cached && OPS->valid(&ofi_monitor, at(range), LEN)) {
+		nr_hits++;
+		nr_stale += domains[domain][range].version != versions[range];
+		pthread_mutex_unlock(&lock);
+		return;
+	}
+	drop(domain, range);
+	nr_registered++;
+	domains[domain][range].cached = true;
+	domains[domain][range].version = versions[range];
+	if (change_before_subscribe)
+		change(range);
+	assert_int_equal(OPS->subscribe(&ofi_monitor, at(range), LEN), 0);
+	pthread_mutex_unlock(&lock);
+}
+
+static void start(uint32_t version)
+{
+	version_of_libfabric = version;
+	memset(domains, 0, sizeof(domains));
+	nr_hits = nr_registered = nr_stale = nr_dropped = 0;
+	change_before_subscribe = false;
+	ofi_monitor.import_ops = &notify_ops;
+	mem = mmap(NULL, RANGES * LEN, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (OPS->start(&ofi_monitor))
+		TEST_SKIP("no monitor here sees every change, as stderr says");
+}
+
+static void stop(void)
+{
+	OPS->stop(&ofi_monitor);
+	munmap(mem, RANGES * LEN);
+}
+
+static const uint32_t all_versions[] = { FI_VERSION(1, 17), FI_VERSION(2, 1) };
+#define for_each_version(v)						\
+	for (int v = 0; v < (int)(sizeof(all_versions) / sizeof(*all_versions)); v++)
+
+static void sleep_a_little(void)
+{
+	nanosleep(&(struct timespec){ .tv_nsec = 20000000 }, NULL);
+}
+
+TEST(a_range_is_registered_twice_and_then_hit_until_it_changes)
+{
+	for_each_version(v) {
+		start(all_versions[v]);
+		for (int i = 0; i < 10; i++)
+			use(0, 0);
+		assert_int_equal(nr_registered, 2);
+		assert_int_equal(nr_hits, 8);
+		change(0);
+		use(0, 0);
+		assert_int_equal(nr_registered, 3);
+		use(0, 0);
+		assert_int_equal(nr_hits, 9);
+		assert_int_equal(nr_stale, 0);
+		stop();
+	}
+}
+
+TEST(a_change_between_registration_and_subscribe_is_not_missed)
+{
+	for_each_version(v) {
+		start(all_versions[v]);
+		change_before_subscribe = true;
+		for (int i = 0; i < 50; i++)
+			use(0, i % RANGES);
+		change_before_subscribe = false;
+		for (int i = 0; i < 50; i++)
+			use(0, i % RANGES);
+		assert_int_equal(nr_stale, 0);
+		assert_true(nr_hits > 0);
+		stop();
+	}
+}
+
+TEST(several_domains_with_the_same_range_are_never_stale_and_come_to_hits)
+{
+	for_each_version(v) {
+		unsigned int seed = 1;
+
+		start(all_versions[v]);
+		for (int i = 0; i < 3000; i++) {
+			int range = rand_r(&seed) % RANGES;
+
+			if (rand_r(&seed) % 20 == 0)
+				change(range);
+			use(rand_r(&seed) % DOMAINS, range);
+			if (i % 100 == 0)
+				sleep_a_little();
+		}
+		assert_int_equal(nr_stale, 0);
+		assert_true(nr_hits > 100);
+		stop();
+	}
+}
+
+TEST(evictions_that_nobody_tells_of_do_no_harm)
+{
+	unsigned int seed = 1;
+
+	start(FI_VERSION(1, 17));
+	for (int i = 0; i < 3000; i++) {
+		int domain = rand_r(&seed) % DOMAINS, range = rand_r(&seed) % RANGES;
+
+		if (rand_r(&seed) % 20 == 0)
+			change(range);
+		use(domain, range);
+		if (rand_r(&seed) % 4)
+			continue;
+		pthread_mutex_lock(&lock);
+		drop(domain, range);
+		pthread_mutex_unlock(&lock);
+	}
+	assert_int_equal(nr_stale, 0);
+	stop();
+}
+
+/* Every test waits for this as long as it takes: the runner's own limit ends it. */
+TEST(what_is_stale_and_not_asked_for_again_is_dropped)
+{
+	for_each_version(v) {
+		bool cached = true;
+
+		start(all_versions[v]);
+		for (int i = 0; i < 2 * RANGES; i++)
+			use(0, i % RANGES);
+		use(1, 0);
+		change(0);
+		change(3);
+		while (cached) {
+			sleep_a_little();
+			pthread_mutex_lock(&lock);
+			cached = domains[0][0].cached || domains[1][0].cached ||
+				 domains[0][3].cached;
+			pthread_mutex_unlock(&lock);
+		}
+		pthread_mutex_lock(&lock);
+		assert_true(domains[0][1].cached);
+		pthread_mutex_unlock(&lock);
+		stop();
+	}
+}
+
+static atomic_bool over;
+
+static void *use_one_domain(void *arg)
+{
+	unsigned int seed = (unsigned int)(uintptr_t)arg;
+
+	while (!atomic_load(&over))
+		use((int)(uintptr_t)arg - 1, rand_r(&seed) % RANGES);
+	return NULL;
+}
+
+/* Here the map changes only under the lock, so that the fake knows the version at each hit. */
+TEST(threads_with_a_domain_each_are_never_stale)
+{
+	for_each_version(v) {
+		pthread_t threads[DOMAINS];
+
+		start(all_versions[v]);
+		atomic_store(&over, false);
+		for (uintptr_t i = 0; i < DOMAINS; i++)
+			assert_int_equal(pthread_create(&threads[i], NULL, use_one_domain,
+							(void *)(i + 1)), 0);
+		for (int i = 0; i < 100; i++) {
+			pthread_mutex_lock(&lock);
+			change(i % RANGES);
+			pthread_mutex_unlock(&lock);
+			nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
+		}
+		atomic_store(&over, true);
+		for (int i = 0; i < DOMAINS; i++)
+			pthread_join(threads[i], NULL);
+		assert_int_equal(nr_stale, 0);
+		assert_true(nr_hits > 0);
+		stop();
+	}
+}
+
+/* Keeps what the monitor has loaded, so that opening it again is quick. */
+static int hold_monitor(void **state)
+{
+	struct invlock_mm_options options = {
+		.size = sizeof(options), .need = INVLOCK_KINDS_DEFAULT,
+	};
+	static struct invlock_mm *held;
+
+	(void)state;
+	/* without a monitor the tests are skipped */
+	(void)!invlock_mm_open(&options, &held, NULL);
+	return 0;
+}
+
+TEST_MAIN(.before_all = hold_monitor)
