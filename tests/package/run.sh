@@ -13,13 +13,33 @@ build_packages+=,pkgconf,clang,bpftool,libbpf-dev,liburing-dev,libjson-c-dev,pyt
 build_packages+=,systemtap-sdt-dev
 build_packages+=,libibverbs-dev,libfabric-dev,libucx-dev
 
+copy_source()	# FOLDER
+{
+	mkdir -p "$work/build/merged$1" &&
+	(cd "$root" && tar -c --exclude=./build* --exclude=./.git .) |
+		tar -x -C "$work/build/merged$1"
+}
+
 packages_build()
 {
-	mkdir -p "$work/build/merged/src/invlock" &&
-	(cd "$root" && tar -c --exclude=./build* --exclude=./.git .) |
-		tar -x -C "$work/build/merged/src/invlock" &&
+	copy_source /src/invlock &&
 	inside build sh -c 'cd /src/invlock &&
 		DPKG_GENSYMBOLS_CHECK_LEVEL=4 dpkg-buildpackage -us -uc -j2'
+}
+
+# Another folder, another user's umask and language, another number of jobs.
+second_build_is_the_same()
+{
+	local deb nr=0
+
+	copy_source /var/tmp/another/longer/folder &&
+	inside build sh -c 'cd /var/tmp/another/longer/folder && umask 027 &&
+		LC_ALL=C TZ=Pacific/Auckland dpkg-buildpackage -b -us -uc -j1' || return
+	for deb in "$work"/build/merged/src/*.deb; do
+		cmp "$deb" "$work/build/merged/var/tmp/another/longer/$(basename "$deb")" || return
+		nr=$((nr + 1))
+	done
+	[ $nr -ge 7 ] && ! grep -rl /src/invlock/ "$work"/build/merged/src/invlock/debian/*/usr
 }
 
 lintian_is_content()
@@ -114,6 +134,55 @@ python_uses_the_library()
 				assert pin.handle == 7'
 }
 
+# An upgrade, while a program uses the daemon that it replaces. dpkg sees a higher version.
+upgrade_leaves_a_running_client_exact()
+{
+	# shellcheck disable=SC2016
+	inside clean sh -ec '
+		cd /tmp
+		dpkg-deb -R /debs/invlockd_*.deb new
+		sed -i "s/^Version:.*/&+newer/" new/DEBIAN/control
+		dpkg-deb -b new newer.deb
+		await() {
+			while ! grep -q ready $1; do
+				kill -0 $2 || { cat $1; exec grep "not permitted\|no BTF" $1; }
+				sleep 0.1
+			done
+		}
+		invlockd 2> said & daemon=$!
+		await said $daemon
+		setpriv --reuid 65534 --regid 65534 --clear-groups env HOME=/tmp TMPDIR=/var/tmp \
+			INVLOCK_MONITOR=daemon invlock prove --seconds 20 --device soft & client=$!
+		sleep 5
+		dpkg -i newer.deb
+		kill $daemon && wait $daemon
+		invlockd 2> said.new & daemon=$!
+		await said.new $daemon
+		setpriv --reuid 65534 --regid 65534 --clear-groups env HOME=/tmp TMPDIR=/var/tmp \
+			INVLOCK_MONITOR=daemon invlock prove --seconds 2 --device soft
+		wait $client
+		kill $daemon && wait $daemon && rmdir /run/invlock
+		dpkg-query -W invlockd | grep newer'
+}
+
+# The names of what a spec needs are those of Fedora, which rpmbuild cannot look up here.
+rpms_build()
+{
+	local version
+
+	version=$(sed -n 's/^Version: *//p' "$root/rpm/invlock.spec") &&
+	copy_source "/var/tmp/rpm/invlock-$version" &&
+	inside build sh -ec "cd /var/tmp/rpm
+		mkdir -p /root/rpmbuild/SOURCES
+		tar -czf /root/rpmbuild/SOURCES/invlock-$version.tar.gz invlock-$version
+		rpmbuild -bb --nodeps invlock-$version/rpm/invlock.spec
+		cd /root/rpmbuild/RPMS/*/
+		for part in '' -uring -devel -tools; do
+			rpm -qpl invlock\$part-$version-1.*.rpm | grep -q invlock
+		done
+		rpm -qpl invlockd-$version-1.*.rpm | grep sbin/invlockd"
+}
+
 # The real-time kernel has other locks.
 dkms_builds_the_module()
 {
@@ -155,14 +224,23 @@ packages_build > "$work/log" 2>&1 || bail_out "the packages do not build"
 mkdir "$work/clean/merged/debs" && cp "$work"/build/merged/src/*.deb "$work/clean/merged/debs/"
 
 echo "TAP version 13"
-echo "1..8"
+echo "1..11"
 try "lintian finds nothing" lintian_is_content
 try "what was built is hardened" build_is_hardened
+try "a second build, in another folder, makes the same packages" second_build_is_the_same
+inside build apt-get -qq update > "$work/log" 2>&1
+if inside build apt-get -qq -y install --no-install-recommends rpm > "$work/log" 2>&1; then
+	try "rpmbuild builds RPM packages of the spec" rpms_build
+else
+	nr=$((nr + 1))
+	echo "ok $nr - rpmbuild builds RPM packages of the spec # SKIP $suite has no rpm to install"
+fi
 inside clean apt-get -qq update > "$work/log" 2>&1
 try "the command proves it as an ordinary user" eval \
 	"install libinvlock0 libinvlock-uring0 invlock-tools && tools_prove_as_an_ordinary_user"
 try "the daemon proves it to an ordinary user" eval \
 	"install invlockd && daemon_proves_to_an_ordinary_user"
+try "an upgrade leaves a running client exact" upgrade_leaves_a_running_client_exact
 try "the example of the README compiles and runs" readme_example_runs
 try "Python uses the library" python_uses_the_library
 try "DKMS builds the module for the kernels of the suite, without a warning" dkms_builds_the_module
