@@ -164,6 +164,7 @@ int choose_plain(const struct invlock_uring *uring, int way)
 }
 
 /* Look for a hit before all other checks: memory that is never registered is never found. */
+INVLOCK_ONLY_ADDRESS(2)
 static inline int choose_pin(struct invlock_uring *uring, const void *addr, size_t len, bool dense,
 			     struct invlock_pin *pin)
 {
@@ -173,7 +174,7 @@ static inline int choose_pin(struct invlock_uring *uring, const void *addr, size
 	       choose_slow(uring, (unsigned long)addr, len, err, dense, pin);
 }
 
-__attribute__((noinline))
+__attribute__((noinline)) INVLOCK_ONLY_ADDRESS(2)
 static int choose_shared(struct invlock_uring *uring, const void *addr, size_t len, bool dense,
 			 struct invlock_pin *pin)
 {

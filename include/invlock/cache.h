@@ -172,7 +172,8 @@ int invlock_cache_close(struct invlock_cache *cache);
  * error: use the memory unregistered. Since: 0.1
  */
 int invlock_cache_get(struct invlock_cache *cache, const void *addr, size_t len,
-		      unsigned int flags, struct invlock_pin *ret_pin);
+		      unsigned int flags, struct invlock_pin *ret_pin)
+	INVLOCK_ONLY_ADDRESS(2);
 
 /**
  * invlock_cache_get_key() - the same, of the registrations that were made for one key
@@ -191,7 +192,8 @@ int invlock_cache_get(struct invlock_cache *cache, const void *addr, size_t len,
  * Return: as invlock_cache_get(); -EINVAL also when the cache has no reg_key. Since: 0.1
  */
 int invlock_cache_get_key(struct invlock_cache *cache, const void *addr, size_t len,
-			  unsigned int flags, uint64_t key, struct invlock_pin *ret_pin);
+			  unsigned int flags, uint64_t key, struct invlock_pin *ret_pin)
+	INVLOCK_ONLY_ADDRESS(2);
 
 /**
  * invlock_cache_put() - give a registration back, when the device is done
@@ -213,7 +215,8 @@ int invlock_cache_put(struct invlock_pin *pin);
  * Context: may sleep, calls dereg(). Return: the number of entries dropped; -EINVAL for a
  * bad range; -EOWNERDEAD in a forked child. Since: 0.1
  */
-int invlock_cache_drop(struct invlock_cache *cache, const void *addr, size_t len);
+int invlock_cache_drop(struct invlock_cache *cache, const void *addr, size_t len)
+	INVLOCK_ONLY_ADDRESS(2);
 
 /**
  * invlock_cache_reap() - deregister what is dead and not in use

@@ -25,7 +25,8 @@ extern "C" {
  * Return: 0; -EINVAL for NULL or an mm of another monitor; -EOWNERDEAD in a forked
  * child. Since: 0.1
  */
-int invlock_manual_start(struct invlock_mm *mm, const void *addr, size_t len);
+int invlock_manual_start(struct invlock_mm *mm, const void *addr, size_t len)
+	INVLOCK_ONLY_ADDRESS(2);
 
 /**
  * invlock_manual_end() - report that a range has changed
@@ -37,7 +38,8 @@ int invlock_manual_start(struct invlock_mm *mm, const void *addr, size_t len);
  * the end of another start, so the caller has to pair them correctly.
  * Since: 0.1
  */
-int invlock_manual_end(struct invlock_mm *mm, const void *addr, size_t len);
+int invlock_manual_end(struct invlock_mm *mm, const void *addr, size_t len)
+	INVLOCK_ONLY_ADDRESS(2);
 
 #ifdef __cplusplus
 }

@@ -151,7 +151,8 @@ int invlock_mm_info(const struct invlock_mm *mm, struct invlock_mm_info *ret_inf
  * -EOWNERDEAD in a forked child; other errors of the monitor. Since: 0.1
  */
 int invlock_mm_explain(struct invlock_mm *mm, const void *addr, size_t len,
-		       struct invlock_why *why);
+		       struct invlock_why *why)
+	INVLOCK_ONLY_ADDRESS(2);
 
 #ifdef __cplusplus
 }

@@ -64,7 +64,8 @@ struct invlock_read_budget {
  * Context: any. Since: 0.1
  */
 void invlock_read_init(struct invlock_read *rd, struct invlock_mm *mm, const void *addr,
-		       size_t len, const struct invlock_read_budget *budget, unsigned int flags);
+		       size_t len, const struct invlock_read_budget *budget, unsigned int flags)
+	INVLOCK_ONLY_ADDRESS(3);
 
 /**
  * invlock_read_attempt() - wait until the range is quiet, sample, look, and have it watched

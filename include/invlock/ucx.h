@@ -23,6 +23,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <invlock/version.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -40,7 +41,8 @@ extern "C" {
  * Return: 0; -errno, as invlock_cache_get(), if nobody can say whether the memory has changed.
  * UCX has forgotten it then, so the operation may go on. Since: 0.1
  */
-int invlock_ucx_check(const void *addr, size_t len);
+int invlock_ucx_check(const void *addr, size_t len)
+	INVLOCK_ONLY_ADDRESS(1);
 
 /**
  * struct invlock_ucx_stats - what the checks found

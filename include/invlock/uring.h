@@ -351,7 +351,8 @@ int invlock_uring_prep_sendmsg_zc(struct invlock_uring *uring, struct io_uring_s
  */
 int invlock_uring_prep_cmd(struct invlock_uring *uring, struct io_uring_sqe *sqe, int fd,
 			   unsigned int cmd_op, const void *buf, size_t len,
-			   struct invlock_uring_op *op);
+			   struct invlock_uring_op *op)
+	INVLOCK_ONLY_ADDRESS(5);
 
 /**
  * invlock_uring_begin() - decide how a request goes, and leave its preparation to the program
@@ -366,7 +367,8 @@ int invlock_uring_prep_cmd(struct invlock_uring *uring, struct io_uring_sqe *sqe
  * Context, return: as for invlock_uring_prep_read(). Since: 0.1
  */
 int invlock_uring_begin(struct invlock_uring *uring, const void *buf, size_t len,
-			struct invlock_uring_op *op);
+			struct invlock_uring_op *op)
+	INVLOCK_ONLY_ADDRESS(2);
 
 /**
  * invlock_uring_file_align() - ask what fixed requests on a file ask of their memory

@@ -137,7 +137,8 @@ int invlock_verbs_close(struct invlock_verbs *verbs);
  * Since: 0.1
  */
 int invlock_verbs_get(struct invlock_verbs *verbs, struct ibv_pd *pd, const void *addr, size_t len,
-		      unsigned int access, struct invlock_verbs_pin *ret_pin);
+		      unsigned int access, struct invlock_verbs_pin *ret_pin)
+	INVLOCK_ONLY_ADDRESS(3);
 
 /**
  * invlock_verbs_put() - give a region back, when the device and all peers are done with it
@@ -159,7 +160,8 @@ int invlock_verbs_put(struct invlock_verbs_pin *pin);
  * Context: may sleep. Return: @err; -EINVAL for NULL. Since: 0.1
  */
 int invlock_verbs_explain(struct invlock_verbs *verbs, const void *addr, size_t len,
-			  unsigned int access, int err, struct invlock_why *why);
+			  unsigned int access, int err, struct invlock_why *why)
+	INVLOCK_ONLY_ADDRESS(2);
 
 /**
  * invlock_verbs_remove_pd() - forget a protection domain, which is about to be freed

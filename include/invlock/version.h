@@ -44,6 +44,18 @@ const char *invlock_version(void);
  */
 unsigned int invlock_version_number(void);
 
+/*
+ * Argument @nr of a function is the address of memory that the function does not read. Without this
+ * gcc warns that memory from malloc(), which a device is to fill, may be used uninitialized.
+ */
+#define INVLOCK_ONLY_ADDRESS(nr)
+#ifdef __has_attribute
+#if __has_attribute(access)
+#undef INVLOCK_ONLY_ADDRESS
+#define INVLOCK_ONLY_ADDRESS(nr)	__attribute__((access(none, nr)))
+#endif
+#endif
+
 #ifdef __cplusplus
 }
 #endif

@@ -393,7 +393,7 @@ static int get_wanted(struct invlock_cache *cache, const struct wanted *w,
 }
 
 /* Everything but a fast hit. Never inlined, so that a fast hit need not save registers for it. */
-__attribute__((noinline))
+__attribute__((noinline)) INVLOCK_ONLY_ADDRESS(2)
 static int get_slow(struct invlock_cache *cache, const void *addr, size_t len,
 			 unsigned int flags, struct invlock_pin *ret_pin)
 {
@@ -409,7 +409,7 @@ static int get_slow(struct invlock_cache *cache, const void *addr, size_t len,
 }
 
 /* self->slot holds @r, and the fast check of the hit was inconclusive. */
-__attribute__((noinline))
+__attribute__((noinline)) INVLOCK_ONLY_ADDRESS(2)
 static int hit_slow(struct invlock_cache *cache, const void *addr, size_t len,
 		       unsigned int flags, struct invlock_pin *ret_pin, struct region *r)
 {
@@ -466,7 +466,7 @@ static int get_read(struct invlock_cache *cache, const void *addr, size_t len, u
 }
 
 /* Out of line, so that the path without flags spills no registers. */
-__attribute__((noinline))
+__attribute__((noinline)) INVLOCK_ONLY_ADDRESS(2)
 static int get_flags_slow(struct invlock_cache *cache, const void *addr, size_t len,
 			  unsigned int flags, struct invlock_pin *ret_pin)
 {
@@ -484,7 +484,7 @@ int invlock_cache_get(struct invlock_cache *cache, const void *addr, size_t len,
 	       get_flags_slow(cache, addr, len, flags, ret_pin);
 }
 
-__attribute__((noinline))
+__attribute__((noinline)) INVLOCK_ONLY_ADDRESS(2)
 static int get_key_slow(struct invlock_cache *cache, const void *addr, size_t len,
 			unsigned int flags, uint64_t key, struct invlock_pin *ret_pin)
 {

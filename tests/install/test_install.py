@@ -167,6 +167,15 @@ def each_header_compiles_alone_as_cpp():
         _run('g++', *warn, '-fsyntax-only', source, *_pkg_config('--cflags', 'invlock'))
 
 
+def memory_that_a_device_will_fill_is_passed_without_a_warning():
+    source = os.path.join(WORK, 'fill.c')
+    with open(source, 'w') as f:
+        f.write('#include <invlock/cache.h>\n#include <stdlib.h>\n'
+                'int main(void)\n{\n\tstruct invlock_pin pin;\n'
+                '\treturn invlock_cache_get(NULL, malloc(64), 64, 0, &pin) != -22;\n}\n')
+    _run_example(_compile(source))
+
+
 def the_example_of_a_cache_sees_new_memory():
     program = _compile(f'{ROOT}/examples/cache.c')
     said = _run_example(program)

@@ -23,6 +23,7 @@ int main(void)
 		fprintf(stderr, "%s\n", why.text);
 		return 1;
 	}
+	printf("opened\n");
 	invlock_mm_close(mm);
 	return 0;
 }
