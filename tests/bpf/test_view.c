@@ -12,13 +12,29 @@ static void look(void)
 	assert_int_equal(sets_look(&view), 0);
 }
 
+/* The loader of the set that the others join, if one was there before; 0 = they load their own. */
+static u64 loader_before;
+
 static void open_others(struct other *o, int nr)
 {
 	monitor_open(&other_mm);	/* may skip */
 	monitor_close(&other_mm);
+	sets_view_free(&view);
 	if (sets_look(&view) == -EPERM)
 		TEST_SKIP("without CAP_SYS_ADMIN nobody sees the sets");
+	loader_before = 0;
+	/* another program of this build may hold its set just now */
+	for (unsigned int i = 0; i < view.nr; i++)
+		if (view.sets[i].known)
+			loader_before = view.sets[i].loader;
 	others_open(o, nr);
+}
+
+/* The first of these processes has loaded the set, or the one whose set was there before. */
+static void check_loader(const struct set_view *set, const struct other *o)
+{
+	if (set->loader != loader_before)
+		assert_int_equal(set->loader, o[0].pid);
 }
 
 static int gone(void **state)
@@ -56,8 +72,7 @@ TEST(each_seat_says_who_has_it_since_when_and_how_many_events_it_has_seen)
 		set = set_of(o[i].pid, &seat);
 		assert_non_null(set);
 		assert_true(set->known);
-		/* the first one has loaded the set */
-		assert_int_equal(set->loader, o[0].pid);
+		check_loader(set, o);
 		assert_int_equal(set->uid, 0);
 		assert_false(set->closed);
 		assert_int_equal(set->nr_programs, set->header.nr_programs);
@@ -88,7 +103,7 @@ TEST(a_process_that_has_ended_has_no_seat)
 	assert_null(set_of(o[0].pid, &seat));
 	assert_non_null(set_of(o[1].pid, &seat));
 	/* It is still known who has loaded the set. */
-	assert_int_equal(set_of(o[1].pid, &seat)->loader, o[0].pid);
+	check_loader(set_of(o[1].pid, &seat), o);
 	other_end(&o[1], 0);
 }
 
