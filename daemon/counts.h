@@ -9,7 +9,7 @@
 /* Why a request or a connection was refused. */
 enum refusal {
 	REFUSED_POLICY,		/* this user gets no feed */
-	REFUSED_QUOTA,		/* this user has as many feeds as it may */
+	REFUSED_QUOTA,		/* this user, or all together, have as many feeds as they may */
 	REFUSED_SEATS,		/* all seats are taken */
 	REFUSED_CONNECTIONS,	/* too many connections that ask for nothing */
 	REFUSED_VERSION,	/* the client is of another version */

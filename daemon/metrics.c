@@ -124,7 +124,8 @@ static void put_feeds(FILE *page, struct clients *cs)
 	      "feeds that clients have now; each made everything stale.");
 	put(page, "invlock_changes_lost", now.lost);
 	begin(page, "invlock_feeds_closed", "counter", "Feeds that were closed, by the reason; "
-	      "gone is the end of a client, all others are worth a look.");
+	      "gone is the end of a client, evicted that of its connection, and all others are "
+	      "worth a look.");
 	for (unsigned int why = BPF_CLOSED_GONE; why < NR_CLOSED; why++)
 		put_by(page, "invlock_feeds_closed_total", "reason", feed_closed_word(why),
 		       counts->closed[why]);

@@ -81,7 +81,10 @@ struct mmu_invlock_ops {
 	void (*release)(struct mmu_invlock *inv);
 };
 
-/* how many running invalidations that are too wide for stripes are told apart, and one more */
+/*
+ * Running invalidations that are too wide for stripes are told apart by their ranges: all but one
+ * of these elements have one range each, and the last one has all other ranges.
+ */
 #define MMU_INVLOCK_NR_WIDE	5
 
 /**
@@ -237,7 +240,7 @@ void mmu_invlock_inv_start(struct mmu_invlock *inv, const struct mmu_notifier_ra
  * @inv: the lock
  * @range: the same range as in the start
  *
- * An end without a start prints a warning, and every later fault fails. It can be told where no
+ * An end without a start prints a warning, and every later fault fails. It is noticed only while no
  * other invalidation of that part of the address space is running.
  * Context: the driver's lock is held; never waits, allocates or fails. Since: 0.1
  */

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The ranges that libfabric's caches hold, each with a sample that its registrations are later
- * than.
+ * The ranges that libfabric's caches hold. Each has a sample that was taken before its
+ * registrations were made.
  *
  * Several caches may hold the same range, one for each domain, and libfabric does not say which of
  * them it asks for. So there is one record for a range, and it is good only while all registrations
- * of the range are. When one of several is found to be stale, the record stays doubtful, and every
- * use is refused, until the reaper has made all caches drop the range.
+ * of the range are. When one of several is found to be stale, the record is doomed: every use is
+ * refused until the reaper has made all caches drop the range.
  */
 #ifndef INVLOCK_OFI_RECORDS_H
 #define INVLOCK_OFI_RECORDS_H
@@ -26,7 +26,7 @@ struct fi_record {
 	unsigned int nr;	/* subscriptions; without unsubscribe() some may be over */
 	unsigned int nr_since;	/* of these, the ones since the reaper took up the range */
 	bool sampled;		/* read is a sample: if it is stale, some registration is */
-	bool known;		/* all registrations are later than it: if it is valid, all are */
+	bool known;		/* all registrations are later than read: if it is valid, all are */
 	bool doomed;		/* the reaper is about to make the caches drop the range */
 	struct invlock_read read;
 };

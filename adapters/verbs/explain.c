@@ -15,7 +15,7 @@ int verbs_check_access(unsigned int access, struct invlock_why *why)
 {
 	if (access & IBV_ACCESS_ON_DEMAND)
 		return explain(why, -EINVAL, "IBV_ACCESS_ON_DEMAND: the kernel itself keeps such a "
-			       "region right when memory changes: register it once, without a "
+			       "region valid when memory changes: register it once, without a "
 			       "cache");
 	if (access & IBV_ACCESS_MW_BIND)
 		return explain(why, -EINVAL, "IBV_ACCESS_MW_BIND: a memory window would outlive "

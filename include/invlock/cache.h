@@ -176,7 +176,7 @@ int invlock_cache_get(struct invlock_cache *cache, const void *addr, size_t len,
 	INVLOCK_ONLY_ADDRESS(2);
 
 /**
- * invlock_cache_get_key() - the same, of the registrations that were made for one key
+ * invlock_cache_get_key() - get a registration that was made for a key
  * @cache: the cache; its options have a reg_key
  * @addr: need not be aligned
  * @len: bytes, not 0

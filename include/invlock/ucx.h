@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The adapter for UCX: operations never use a registration of memory that is no longer there.
+ * With the adapter for UCX, operations never use a registration of memory that is no longer there.
  *
  * UCX keeps registrations, and finds out by hooks in libc when memory goes away. It misses what
  * does not pass through these hooks: system calls that are made directly, mremap onto memory, a
@@ -14,9 +14,9 @@
  * A program that cannot be changed preloads libinvlock-ucx-preload.so, which makes this call at the
  * head of each function of UCP that takes memory of the program.
  *
- * What is exact: each operation that was checked, if the memory map does not change between the
- * check and the end of the operation. What is not: memory that a peer reaches by an rkey, of
- * which no call of this process tells; it is checked when it is registered with ucp_mem_map().
+ * Each operation that was checked is exact, if the memory map does not change between the check and
+ * the end of the operation. Memory that a peer reaches by an rkey is not exact, because no call of
+ * this process tells of its use. It is checked when it is registered with ucp_mem_map().
  */
 #ifndef INVLOCK_UCX_H
 #define INVLOCK_UCX_H
@@ -34,12 +34,13 @@ extern "C" {
  * @addr: the memory of the operation that follows
  * @len: bytes; 0 is nothing
  *
- * The first call opens the monitor, as invlock_mm_open() does without options. If that fails,
- * this is said once on stderr, and UCX is told to forget in each call: that is slow, and right.
+ * The first call opens the monitor, as invlock_mm_open() does without options. If that fails, a
+ * sentence on stderr says so once, and each call tells UCX to forget. That is slow, but no stale
+ * registration is used.
  *
  * Context: on any thread that may call UCX; a hit takes no lock. Not from a callback of UCX.
- * Return: 0; -errno, as invlock_cache_get(), if nobody can say whether the memory has changed.
- * UCX has forgotten it then, so the operation may go on. Since: 0.1
+ * Return: 0; -errno, as invlock_cache_get(), if it is unknown whether the memory has changed. UCX
+ * has been told to forget then, so the operation may go on. Since: 0.1
  */
 int invlock_ucx_check(const void *addr, size_t len)
 	INVLOCK_ONLY_ADDRESS(1);
@@ -48,8 +49,8 @@ int invlock_ucx_check(const void *addr, size_t len)
  * struct invlock_ucx_stats - what the checks found
  * @size: sizeof(struct invlock_ucx_stats), set by the caller
  * @checks: calls of invlock_ucx_check() with memory
- * @forgotten: of these, how often UCX was told to forget
- * @unknown: of these, because nobody could say
+ * @forgotten: how often UCX was told to forget
+ * @unknown: of these, how often because it was unknown whether the memory had changed
  */
 struct invlock_ucx_stats {
 	size_t size;

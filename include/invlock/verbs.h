@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The adapter for RDMA verbs: memory regions of any memory, kept as long as they are right.
+ * The adapter for RDMA verbs makes memory regions of any memory, and keeps them as long as they are
+ * valid.
  *
  *	struct invlock_verbs_pin pin;
  *
@@ -21,19 +22,21 @@
  * cache.
  *
  * What is not for a cache is refused with -EINVAL, and invlock_verbs_explain() says why: regions
- * with IBV_ACCESS_ON_DEMAND, which the kernel itself keeps right; memory windows, which would
+ * with IBV_ACCESS_ON_DEMAND, which the kernel itself keeps valid; memory windows, which would
  * outlive the region under them; and IBV_ACCESS_ZERO_BASED. On iWARP, memory that an RDMA read is
  * to fill needs IBV_ACCESS_REMOTE_WRITE.
  *
  * Before a program frees a protection domain it calls invlock_verbs_remove_pd(). If it does not,
- * and regions of the domain are kept, ibv_dealloc_pd() fails with EBUSY and nothing is lost; if
- * none is kept, the adapter would go on with a domain that is no more. When a device goes away
- * (IBV_EVENT_DEVICE_FATAL), registrations fail with what the driver says, mostly -EIO, hits go on,
- * and requests end with errors: the program removes the device's domains here, as it destroys its
- * queue pairs.
+ * and regions of the domain are kept, ibv_dealloc_pd() fails with EBUSY and nothing is lost. If
+ * none is kept, ibv_dealloc_pd() succeeds, and the adapter would use a domain that no longer
+ * exists.
  *
- * A forked child has none of it: each call answers -EOWNERDEAD there, and the parent's regions stay
- * right, since Linux 5.12 also without ibv_fork_init().
+ * When a device goes away (IBV_EVENT_DEVICE_FATAL), registrations fail with what the driver says,
+ * mostly -EIO, hits go on, and requests end with errors. The program then removes the domains of
+ * the device with invlock_verbs_remove_pd(), as it destroys its queue pairs.
+ *
+ * A forked child cannot use the adapter: each call but the close answers -EOWNERDEAD there. The
+ * parent's regions stay valid; before Linux 5.12 that takes ibv_fork_init().
  */
 #ifndef INVLOCK_VERBS_H
 #define INVLOCK_VERBS_H
@@ -80,9 +83,9 @@ struct invlock_verbs_options {
 
 /**
  * struct invlock_verbs_pin - a memory region in use
- * @addr: its first byte
+ * @addr: the first byte of the region
  * @len: its bytes
- * @mr: the region; not to be deregistered
+ * @mr: the region, which only the adapter deregisters
  * @lkey: mr->lkey
  * @rkey: mr->rkey
  * Others: private. A pin may be copied, but is put once.
@@ -122,7 +125,7 @@ int invlock_verbs_open(struct invlock_mm *mm, const struct invlock_verbs_options
 int invlock_verbs_close(struct invlock_verbs *verbs);
 
 /**
- * invlock_verbs_get() - get a region that is right and covers [addr, addr + len)
+ * invlock_verbs_get() - get a valid region that covers [addr, addr + len)
  * @verbs: the adapter
  * @pd: the protection domain; the adapter knows it from its first get on
  * @addr: need not be aligned

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //
 // Converts the fault loop of a driver to mmu_invlock_any.h, whose lock may be of any kind. The driver
-// keeps its notifiers, its callbacks and its lock. What goes away is the deadline, the label to
-// retry, and all that can be wrong about them.
+// keeps its notifiers, its callbacks and its lock. The patch removes the deadline, and the label and
+// the jumps by which the driver retries.
 //
 //	spatch --sp-file any.cocci --in-place FILE
 

@@ -20,8 +20,8 @@ struct S {
 	...
 };
 
-// --- a notifier for the time of one walk, beside the context's own: not needed any more.
-//     Before the context's rules: its callback would match them, too. ---
+// --- a notifier for the time of one walk, beside the context's own, which is not needed any more.
+//     These rules come before those for the context, which would match its callback, too. ---
 
 @temp@
 identifier T, N, C, ctx.S;
@@ -111,7 +111,7 @@ static bool fn(
 	return true;
 }
 
-// what was ignored did not interest
+// a change that the driver ignored is not interesting
 @@
 identifier callback.fn, callback.range;
 @@

@@ -6,7 +6,7 @@
 # The root (roots.sh) has Debian's cross compilers and the libraries of each architecture. In it the
 # library, the io_uring adapter and the command are built without bpf; any warning is an error.
 # Under user emulation the tests of core and lib run, on one machine of each byte order: what they
-# say goes to build/results/cross-*.json. At last the library is built with musl. No kernel of these
+# say goes to build/results/cross-*.json. Then the library is built with musl. No kernel of these
 # machines runs, and emulation on x86-64 hides what a weaker memory order would show.
 # shellcheck source=tests/package/roots.sh
 . "$(dirname "$0")/roots.sh"

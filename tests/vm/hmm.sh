@@ -4,8 +4,9 @@
 # The kernel's own tests of a driver that mirrors a page table: lib/test_hmm.c and hmm-tests.c from
 # Debian's linux-source for the kernel that boots. The driver is built three times: as it is,
 # converted by kmod/convert/spinlock.cocci, and converted by kmod/convert/any.cocci. All three must
-# give the same results. A fourth one, which drops no translation, must not. The on-demand
-# registrations of RDMA, umem_odp.c, are converted and compiled. Nothing of it is kept.
+# give the same results. A fourth driver, which is converted and then drops no translation, must
+# not. The on-demand registrations of RDMA, umem_odp.c, are converted and compiled. The kernel's
+# sources stay in the cache, and nothing that is built of them does.
 
 hmm_drivers="plain spinlock any"
 
@@ -69,7 +70,7 @@ hmm_driver()	# SOURCE NAME
 	cp "$dir/test_hmm_$2.ko" "$work/guest/modules/"
 }
 
-# The variable of the sequence is left over: nobody knows what else it is good for.
+# A variable for the sequence is left over: the patch cannot tell whether it has another use.
 odp_compiles()	# SOURCE
 {
 	local dir=$work/src/odp

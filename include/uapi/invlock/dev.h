@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: (GPL-2.0-only WITH Linux-syscall-note) OR MIT */
 /*
- * The devices of invlock.ko and, below the first, of invlock_test.ko. invlock.ko(4) explains them.
+ * The devices of invlock.ko, which has the first one, and of invlock_test.ko, which has the others.
+ * invlock.ko(4) explains them.
  *
  *	/dev/invlock		gives a process the feed of its own address space. mmap() it
  *				shared and read-only, from offset 0. A read() of 8 bytes returns
