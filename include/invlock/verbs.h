@@ -17,9 +17,10 @@
  * never serves another domain or other rights.
  *
  * A pin is for remote use, too: as long as it is held, the region is not deregistered, and a peer
- * may use its rkey. After the last put the rkey may become invalid at any time. If the program
- * changes the memory map under a pin, peers still reach the old pages, as they would without a
- * cache.
+ * may use its rkey. After the last put the rkey may become invalid at any time, or work for long:
+ * to take a peer's access away, call invlock_cache_drop() for the range after the put. If the
+ * program changes the memory map under a pin, peers still reach the old pages, as they would
+ * without a cache.
  *
  * What is not for a cache is refused with -EINVAL, and invlock_verbs_explain() says why: regions
  * with IBV_ACCESS_ON_DEMAND, which the kernel itself keeps valid; memory windows, which would
