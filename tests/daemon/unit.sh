@@ -5,7 +5,7 @@
 set -uo pipefail
 service=$1
 socket=$2
-daemon=$3
+daemon=$(realpath "$3")
 # tenths of systemd's points: what is left is explained in the unit, or is what the daemon is for
 most=12
 

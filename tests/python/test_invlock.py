@@ -38,6 +38,24 @@ def test_an_mm_says_what_watches_and_is_closed_at_the_end_of_its_block(mm):
         other.info()
 
 
+def test_a_key_has_registrations_of_its_own_and_they_are_listed(mm, pages):
+    made = []
+
+    def reg_key(addr, length, key):
+        made.append((addr, length, key))
+        return 100 + len(made)
+
+    with invlock.Cache(mm, lambda addr, length: 1, lambda *_: None, reg_key=reg_key) as cache:
+        with cache.get(pages, key=7) as seven, cache.get(pages, key=8) as eight:
+            assert (seven.handle, eight.handle) == (101, 102)
+            with cache.get(pages) as plain, cache.get(pages, key=7) as again:
+                assert (plain.handle, again.handle) == (1, 101)
+        assert [key for _, _, key in made] == [7, 8]
+        entries = sorted(cache.entries(), key=lambda entry: entry.handle)
+        assert [(e.handle, e.key) for e in entries] == [(1, None), (101, 7), (102, 8)]
+        assert all(e.length == 2 * PAGE and not e.dead and not e.pinned for e in entries)
+
+
 def test_a_hit_is_the_same_registration_and_a_change_makes_another(mm, cache, device, pages):
     with cache.get(pages) as first, cache.get(pages) as second:
         assert first.handle == second.handle == 1

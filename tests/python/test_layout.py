@@ -12,11 +12,13 @@ from invlock import _c
 
 ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), '../..')
 STRUCTS = [_c.Why, _c.MmOptions, _c.MmInfo, _c.CacheOps, _c.CacheOptions, _c.Pin, _c.CacheStats,
-           _c.Read, _c.ReadBudget]
+           _c.CacheEntry, _c.Read, _c.ReadBudget]
 CONSTANTS = {
     'INVLOCK_MM_NO_SELFTEST': _c.MM_NO_SELFTEST, 'INVLOCK_CACHE_REAPER': _c.CACHE_REAPER,
     'INVLOCK_CACHE_NO_REAPER': _c.CACHE_NO_REAPER, 'INVLOCK_GET_READ': _c.GET_READ,
     'INVLOCK_GET_BYPASS': _c.GET_BYPASS, 'INVLOCK_GET_CACHED': _c.GET_CACHED,
+    'INVLOCK_ENTRY_DEAD': _c.ENTRY_DEAD, 'INVLOCK_ENTRY_PINNED': _c.ENTRY_PINNED,
+    'INVLOCK_ENTRY_READ': _c.ENTRY_READ, 'INVLOCK_ENTRY_KEYED': _c.ENTRY_KEYED,
     'INVLOCK_READ_INTERRUPTIBLE': _c.READ_INTERRUPTIBLE,
     'INVLOCK_READ_UNWATCHED': _c.READ_UNWATCHED,
     'INVLOCK_KINDS_ANON': invlock.KINDS_ANON, 'INVLOCK_KINDS_SHARED': invlock.KINDS_SHARED,
@@ -63,7 +65,7 @@ def test_a_struct_has_the_layout_of_its_header(struct, numbers):
 
 
 def test_every_flag_of_the_headers_is_here():
-    flags = set(re.findall(r'#define (INVLOCK_(?:MM|CACHE|GET|READ)_\w+)\s+\d+u', _headers()))
+    flags = set(re.findall(r'#define (INVLOCK_(?:MM|CACHE|ENTRY|GET|READ)_\w+)\s+\d+u', _headers()))
     assert flags <= set(CONSTANTS), flags - set(CONSTANTS)
 
 

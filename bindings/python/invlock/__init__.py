@@ -35,10 +35,11 @@ from typing import Any, Callable, Iterator, NamedTuple, Optional, Type, TypeVar
 from . import _c
 from ._kind import KINDS_ANON, KINDS_DEFAULT, KINDS_SHARED, KINDS_UFFD, Kind
 
-__all__ = ['KINDS_ANON', 'KINDS_DEFAULT', 'KINDS_SHARED', 'KINDS_UFFD', 'MM', 'Cache', 'Error',
-           'Info', 'Kind', 'Pin', 'Range', 'Section', 'Stats', 'version', 'version_number']
+__all__ = ['KINDS_ANON', 'KINDS_DEFAULT', 'KINDS_SHARED', 'KINDS_UFFD', 'MM', 'Cache', 'Entry',
+           'Error', 'Info', 'Kind', 'Pin', 'Range', 'Section', 'Stats', 'version', 'version_number']
 
 Reg = Callable[[int, int], int]
+RegKey = Callable[[int, int, int], int]
 Dereg = Callable[[int, int, int], None]
 _Self = TypeVar('_Self', bound='_Owner')
 
@@ -64,6 +65,25 @@ class Info(NamedTuple):
     dropped: int
     missed: int
     caught: int
+
+
+class Entry(NamedTuple):
+    """struct invlock_cache_entry: a registration."""
+    addr: int
+    length: int
+    handle: int
+    key: Optional[int]
+    dead: bool
+    pinned: bool
+    reading: bool
+
+    @classmethod
+    def of(cls, entry: _c.CacheEntry) -> Entry:
+        """As C lists it."""
+        flags = entry.flags
+        return cls(entry.addr or 0, entry.len, entry.handle,
+                   entry.key if flags & _c.ENTRY_KEYED else None, bool(flags & _c.ENTRY_DEAD),
+                   bool(flags & _c.ENTRY_PINNED), bool(flags & _c.ENTRY_READ))
 
 
 class Stats(NamedTuple):
@@ -285,21 +305,36 @@ def _errno_of(what: BaseException) -> int:
     return errno.ECANCELED
 
 
-def _reg_for_c(reg: Reg) -> Any:
-    """The function that C calls. No exception leaves it."""
-    def c_reg(_: object, addr: int, length: int, ret_handle: Any) -> int:
-        try:
-            handle = operator.index(reg(addr, length))
-            if not 0 <= handle < 1 << 64:
-                raise OverflowError(f'a handle has 64 bits, and {handle} does not fit')
-            ret_handle[0] = handle
-        except BaseException as what:   # it goes on in get()
-            _raised.set(what)
-            return -_errno_of(what)
-        _raised.set(None)
-        return 0
+def _call_reg(reg: Callable[..., int], ret_handle: Any, *arguments: int) -> int:
+    """Calls reg() for C. No exception leaves this."""
+    try:
+        handle = operator.index(reg(*arguments))
+        if not 0 <= handle < 1 << 64:
+            raise OverflowError(f'a handle has 64 bits, and {handle} does not fit')
+        ret_handle[0] = handle
+    except BaseException as what:   # it goes on in get()
+        _raised.set(what)
+        return -_errno_of(what)
+    _raised.set(None)
+    return 0
 
-    return _c.REG(c_reg)
+
+def _reg_for_c(reg: Optional[Reg]) -> Any:
+    """The function that C calls."""
+    def c_reg(_: object, addr: int, length: int, ret_handle: Any) -> int:
+        assert reg
+        return _call_reg(reg, ret_handle, addr, length)
+
+    return _c.REG(c_reg) if reg else _c.REG(0)
+
+
+def _reg_key_for_c(reg_key: Optional[RegKey]) -> Any:
+    """The function that C calls."""
+    def c_reg_key(_: object, addr: int, length: int, key: int, ret_handle: Any) -> int:
+        assert reg_key
+        return _call_reg(reg_key, ret_handle, addr, length, key)
+
+    return _c.REG_KEY(c_reg_key) if reg_key else _c.REG_KEY(0)
 
 
 def _dereg_for_c(dereg: Dereg) -> Any:
@@ -317,15 +352,16 @@ class Cache(_Owner):
     """
 
     def __init__(self, mm: MM, reg: Reg, dereg: Dereg, *, reg_read: Optional[Reg] = None,
-                 reaper: bool = True, need: int = 0, max_entries: int = 0, max_bytes: int = 0,
-                 granule: int = 0, rounds: int = 0, time_ns: int = 0, reap_ms: int = 0) -> None:
+                 reg_key: Optional[RegKey] = None, reaper: bool = True, need: int = 0,
+                 max_entries: int = 0, max_bytes: int = 0, granule: int = 0, rounds: int = 0,
+                 time_ns: int = 0, reap_ms: int = 0) -> None:
         # kept for as long as C may call them
         self._ops = _c.CacheOps(_reg_for_c(reg), _dereg_for_c(dereg))
-        self._reg_read = _reg_for_c(reg_read) if reg_read else _c.REG(0)
+        self._reg_read, self._reg_key = _reg_for_c(reg_read), _reg_key_for_c(reg_key)
         options = _c.CacheOptions(
             ctypes.sizeof(_c.CacheOptions), _c.CACHE_REAPER if reaper else _c.CACHE_NO_REAPER,
             self._ops, None, need, max_entries, max_bytes, granule, rounds, time_ns, reap_ms,
-            self._reg_read)
+            self._reg_read, self._reg_key)
         opened, why = ctypes.c_void_p(), _c.Why()
         _check(_c.lib.invlock_cache_open(mm._open(), ctypes.byref(options), ctypes.byref(opened),
                                          ctypes.byref(why)), why.text.decode(errors='replace'))
@@ -341,19 +377,24 @@ class Cache(_Owner):
             _open_caches.discard(self)
 
     def get(self, memory: Any, *, reading: bool = False, bypass: bool = False,
-            cached: bool = False) -> Pin:
+            cached: bool = False, key: Optional[int] = None) -> Pin:
         """A valid registration of this memory.
 
         reading: the device will only read the memory, which may then be read-only, as bytes are
         bypass: register for this pin alone; cached: return a hit or raise Error with ENOENT
+        key: only a registration that reg_key() has made for this number
         """
         flags = ((_c.GET_READ if reading else 0) | (_c.GET_BYPASS if bypass else 0)
                  | (_c.GET_CACHED if cached else 0))
         view, pin = _View(memory, writable=not reading), _c.Pin()
         _raised.stack.append(None)
         try:
-            err = _c.lib.invlock_cache_get(self._open(), view.addr, view.length, flags,
-                                           ctypes.byref(pin))
+            if key is None:
+                err = _c.lib.invlock_cache_get(self._open(), view.addr, view.length, flags,
+                                               ctypes.byref(pin))
+            else:
+                err = _c.lib.invlock_cache_get_key(self._open(), view.addr, view.length, flags,
+                                                   key, ctypes.byref(pin))
         finally:
             raised = _raised.stack.pop()
         if not err:
@@ -372,6 +413,17 @@ class Cache(_Owner):
     def reap(self) -> int:
         """Deregister what is dead and not in use; returns how many there were."""
         return _check(_c.lib.invlock_cache_reap(self._open()), 'this cache cannot be reaped')
+
+    def entries(self) -> list[Entry]:
+        """What is registered, in no particular order: to debug."""
+        room = 0
+        while True:
+            listed = (_c.CacheEntry * room)()
+            nr = _check(_c.lib.invlock_cache_list(self._open(), listed, room),
+                        'this cache cannot be listed')
+            if nr <= room:
+                return [Entry.of(entry) for entry in listed[:nr]]
+            room = 2 * nr
 
     def fileno(self) -> int:
         """Readable when it is time to reap() a cache without a reaper: for select, and asyncio."""

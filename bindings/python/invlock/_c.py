@@ -16,11 +16,16 @@ CACHE_NO_REAPER = 2
 GET_BYPASS = 1
 GET_CACHED = 2
 GET_READ = 4
+ENTRY_DEAD = 1
+ENTRY_PINNED = 2
+ENTRY_READ = 4
+ENTRY_KEYED = 8
 READ_INTERRUPTIBLE = 1
 READ_UNWATCHED = 2
 PYBUF_WRITABLE = 1
 
 REG = CFUNCTYPE(c_int, c_void_p, c_void_p, c_size_t, POINTER(c_uint64))
+REG_KEY = CFUNCTYPE(c_int, c_void_p, c_void_p, c_size_t, c_uint64, POINTER(c_uint64))
 DEREG = CFUNCTYPE(None, c_void_p, c_void_p, c_size_t, c_uint64)
 
 
@@ -51,7 +56,7 @@ class CacheOptions(Structure):
     _fields_ = [('size', c_size_t), ('flags', c_uint), ('ops', CacheOps), ('ctx', c_void_p),
                 ('need', c_uint64), ('max_entries', c_uint), ('max_bytes', c_uint64),
                 ('granule', c_size_t), ('rounds', c_uint), ('time_ns', c_uint64),
-                ('reap_ms', c_uint), ('reg_read', REG), ('reg_key', c_void_p)]
+                ('reap_ms', c_uint), ('reg_read', REG), ('reg_key', REG_KEY)]
 
 
 class Pin(Structure):
@@ -66,6 +71,12 @@ class CacheStats(Structure):
         'entries', 'dead', 'bytes', 'hits', 'misses', 'bypassed', 'stale', 'collided', 'evicted',
         'refused', 'refused_full', 'refused_busy', 'refused_reg', 'reg_calls', 'dereg_calls',
         'refused_memory', 'refused_private', 'refused_shared', 'refused_dax', 'refused_foreign')]
+
+
+class CacheEntry(Structure):
+    """struct invlock_cache_entry"""
+    _fields_ = [('addr', c_void_p), ('len', c_size_t), ('handle', c_uint64), ('key', c_uint64),
+                ('flags', c_uint), ('reserved', c_uint)]
 
 
 class Read(Structure):
@@ -105,6 +116,8 @@ _declare('manual_end', c_int, c_void_p, c_void_p, c_size_t)
 _declare('cache_open', c_int, c_void_p, POINTER(CacheOptions), POINTER(c_void_p), POINTER(Why))
 _declare('cache_close', c_int, c_void_p)
 _declare('cache_get', c_int, c_void_p, c_void_p, c_size_t, c_uint, POINTER(Pin))
+_declare('cache_get_key', c_int, c_void_p, c_void_p, c_size_t, c_uint, c_uint64, POINTER(Pin))
+_declare('cache_list', c_int, c_void_p, POINTER(CacheEntry), c_uint)
 _declare('cache_put', c_int, POINTER(Pin))
 _declare('cache_drop', c_int, c_void_p, c_void_p, c_size_t)
 _declare('cache_reap', c_int, c_void_p)
