@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * With the adapter for UCX, operations never use a registration of memory that is no longer there.
+ * The adapter for UCX: operations never use a registration of memory that is no longer there.
  *
  * UCX keeps registrations, and finds out by hooks in libc when memory goes away. It misses what
  * does not pass through these hooks: system calls that are made directly, mremap onto memory, a

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The adapter for RDMA verbs makes memory regions of any memory, and keeps them as long as they are
- * valid.
+ * The adapter for RDMA verbs: it keeps memory regions of any memory as long as they are valid.
  *
  *	struct invlock_verbs_pin pin;
  *
