@@ -48,7 +48,7 @@ run:
 	@$(BUILD)/tool/invlock prove $(ARGS)
 
 test:
-	@scripts/deps.sh build test lint model
+	@scripts/deps.sh build test lint model rdma
 	@scripts/test.sh all $(TIERS)
 
 test-quick:
