@@ -35,13 +35,20 @@ static unsigned int count_mappings(const char *p, size_t bytes)
 	return nr;
 }
 
-/* A mapping that merges with no other, because there is nothing on either side of it. */
+/*
+ * A mapping that merges with no other, because there is nothing on either side of it. What a
+ * sanitizer or another thread maps meanwhile goes to the highest gap: so a large one is left above,
+ * behind a page that stays.
+ */
 static char *map_alone(size_t bytes)
 {
-	char *p = mmap(NULL, bytes + 2 * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	const size_t room = bytes + 2 * PAGE, above = 64UL << 20;
+	char *p = mmap(NULL, room + PAGE + above, PROT_NONE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
 	assert_ptr_not_equal(p, MAP_FAILED);
-	munmap(p, bytes + 2 * PAGE);
+	munmap(p + room + PAGE, above);
+	munmap(p, room);
 	p = map_at(p + PAGE, bytes, MAP_FIXED_NOREPLACE);
 	assert_ptr_not_equal(p, MAP_FAILED);
 	return p;
