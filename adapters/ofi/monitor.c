@@ -238,7 +238,9 @@ static int start_reaper(void)
 	pthread_sigmask(SIG_SETMASK, &all, &old);
 	err = pthread_create(&reaper, NULL, reap, NULL);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	reaping = !err;
+	/* there is no thread that reads it */
+	if (err)
+		reaping = false;
 	return err;
 }
 

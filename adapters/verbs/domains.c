@@ -26,8 +26,10 @@ static int add_locked(struct invlock_verbs *verbs, struct ibv_pd *pd)
 {
 	int place = find(verbs, pd);
 
-	if (place < 0)
-		place = find(verbs, NULL);
+	/* another thread has added it meanwhile, and may be registering in it */
+	if (place >= 0)
+		return place;
+	place = find(verbs, NULL);
 	if (place < 0) {
 		if (verbs->nr_domains == VERBS_DOMAINS)
 			return -EMFILE;
