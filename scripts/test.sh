@@ -212,7 +212,7 @@ tier_newest()
 
 tier_newest_full()
 {
-	guest newest_full -w full -k newest
+	guest newest_full -w guard -k newest
 }
 
 # A tier that leaves no results counts as one failure, with the end of its log.

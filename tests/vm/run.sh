@@ -10,6 +10,7 @@
 #		these; arm64, which is 6.1; arm64-6.12; arm64-16k, which is 6.12 with larger pages
 #	-w	module: invlock.ko, which is the default; suites: the tests of bpf and of the
 #		races; full: the same with preempt=full, as the kernel preempts its own code;
+#		guard: those of them for which it matters that programs are preempted;
 #		lockdown: what is said where the kernel is locked down; rdma: the adapters for
 #		RDMA, on Soft RoCE; hmm: the kernel's own test of a driver, converted to
 #		invlock and not; all of these; short: a part of module and suites, for machines
@@ -227,10 +228,13 @@ short)
 	printf '%s\n' tool kinds life bpf_calls bpf_corners bpf_files bpf_late bpf_life \
 		bpf_mapping bpf_net bpf_shared race > "$work/guest/short"
 	;;
-full)
+full|guard)
 	planted=0
 	kernel_options+=" preempt=full $dax_options"
 	build guest_suites "the suites"
+	[ "$what" = full ] ||
+		printf '%s\n' bpf_{calls,changes,corners,files,functions,guard,late,mapping} \
+			bpf_{net,uring} race race_storm{,_no_guard} tool > "$work/guest/short"
 	;;
 lockdown)
 	planted=0
@@ -250,7 +254,7 @@ hmm)
 		skip "on $kernel, the kernel's own driver crashes here before it is converted"
 	build hmm_build "test_hmm"
 	;;
-*) fail "what is \"$what\"? module, suites, full, lockdown, rdma, hmm, short or all" ;;
+*) fail "what is \"$what\"? module, suites, full, lockdown, guard, rdma, hmm, short or all" ;;
 esac
 build guest_tool "the command"
 guest_pack
