@@ -255,8 +255,16 @@ static void unmap_memory(struct uffd *u, struct invlock_mm *mm)
 
 static void *run(void *arg)
 {
-	while (uffd_turn(arg, true))
+	struct uffd *u = arg;
+
+	while (uffd_turn(u, true))
 		;
+	/*
+	 * Memory that moved while stop() unregistered all of it may still be watched. Other threads
+	 * that change it must not wait any more, nor may this one, whose end gives memory back.
+	 */
+	if (port_load_acquire(&u->stop))
+		own_fd_close(&u->uffd);
 	return NULL;
 }
 
@@ -337,7 +345,8 @@ static void stop(struct uffd *u)
 			return;
 		port_wait(waits, false);
 	}
-	port_store(&u->stop, true);
+	/* release: from here on the descriptor is the thread's, which closes it */
+	port_store_release(&u->stop, true);
 	/* if the program has closed the bell, the thread looks up by itself */
 	for (u32 waits = 0; own_fd_is(&u->bell) && write(u->bell.fd, "", 1) < 0; waits++)
 		port_wait(waits, false);
