@@ -5,9 +5,10 @@
 # and have one option: [-s SUITE].
 #
 # SUITE is bookworm (Debian 12, the default) or trixie (Debian 13). A root is made once, from the
-# mirror of this machine, and kept in $INVLOCK_CACHE/package, or /var/cache/invlock/package: remove
-# it there to have it made anew. What a run writes into a root goes to an overlay that is thrown
-# away. Where this machine cannot make roots, the script ends with a skip.
+# mirror of this machine, and kept in $INVLOCK_CACHE/package, or /var/cache/invlock/package, under a
+# name that stands for the list of its packages: remove it there to have it made anew. What a run
+# writes into a root goes to an overlay that is thrown away. Where this machine cannot make roots,
+# the script ends with a skip.
 set -uo pipefail
 script=$(realpath "$0")
 root=$(realpath "$(dirname "$script")/../..")
@@ -47,10 +48,14 @@ work=$(mktemp -d)
 trap 'umount -l "$work"/*/merged "$work" 2> /dev/null; rm -rf "$work"' EXIT
 mount -t tmpfs -o size=4g tmpfs "$work" || exit 1
 
-# base_root NAME PACKAGES [ARCHITECTURES] - make the root $suite-NAME unless it is there
+declare -A base	# the folder of each root, by its name
+
+# base_root NAME PACKAGES [ARCHITECTURES] - make a root with these packages unless it is there
 base_root()
 {
-	local dir=$cache/$suite-$1
+	local dir
+	dir=$cache/$suite-$1-$(echo "$2 ${3:-}" | cksum | cut -d ' ' -f 1)
+	base[$1]=$dir
 
 	mkdir -p "$cache" && (
 		flock 9 || exit
@@ -73,7 +78,7 @@ enter_root()
 
 	mkdir -p "$work/$1"/{upper,work,merged,debs,debs-work} "$debs" &&
 	mount -t overlay overlay "$merged" -o \
-		"lowerdir=$cache/$suite-${2:-$1},upperdir=$work/$1/upper,workdir=$work/$1/work" &&
+		"lowerdir=${base[${2:-$1}]},upperdir=$work/$1/upper,workdir=$work/$1/work" &&
 	mount -t proc proc "$merged/proc" && mount --rbind /sys "$merged/sys" &&
 	mount --rbind /dev "$merged/dev" &&
 	mount -t overlay overlay "$merged/var/cache/apt/archives" -o \
