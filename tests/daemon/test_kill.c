@@ -5,11 +5,14 @@
  */
 #include <signal.h>
 #include <sys/wait.h>
+#include "lib/monitor/bpf/client.h"
 #include "rig.h"
+#include "tests/prove/rig.h"
 
 #define NR_CLIENTS	4
 
 static struct programs programs;
+static struct said said;
 
 static void start_all(struct other *o, int nr)
 {
@@ -185,6 +188,68 @@ TEST(a_daemon_that_is_killed_during_an_open_leaves_the_client_exact_or_refused)
 		other_end(&o, 0);
 		assert_true(programs_go(&programs));
 	}
+}
+
+static int is_of(const struct daemon_feed *feed, void *pid)
+{
+	return feed->pid == *(pid_t *)pid ? *(pid_t *)pid = 0, 1 : 0;
+}
+
+/* Waits until the daemon has given this process a feed. */
+static void await_feed(const struct proving *p)
+{
+	struct invlock_why why;
+	pid_t looked_for;
+
+	do {
+		assert_true(prove_goes_on(p));
+		nap_ms(1);
+		looked_for = p->pid;
+		assert_int_equal(daemon_list(is_of, &looked_for, &why), 0);
+	} while (looked_for);
+}
+
+/* The proof begins with a daemon that is killed soon. The rounds beside it have their own. */
+static void prove_beside_kills(unsigned int *round, bool kill_proof)
+{
+	static const char *const words[] = { "--seconds", "5", "--monitor", "daemon", NULL };
+	struct as nobody = { .uid = NOBODY };
+	struct programs of_proof;
+	struct proving proof;
+	char folder[64];
+
+	make_directory(folder);
+	nobody.tmpdir = folder;
+	daemon_start("");
+	daemon_programs(&of_proof);
+	prove_begin(&proof, &nobody, words);
+	await_feed(&proof);
+	nap_ms(random() % 2000);
+	daemon_end(SIGKILL);
+	do
+		kill_somebody((*round)++);
+	while (!kill_proof && prove_goes_on(&proof));
+	if (kill_proof)
+		kill(proof.pid, SIGKILL);
+	prove_end(&said, &proof, &nobody);
+	if (kill_proof)
+		expect(&said, 1000 + SIGKILL);
+	else
+		expect_proof(&said);
+	assert_true(programs_go(&of_proof));
+	remove_empty_directory(folder);
+}
+
+TEST(a_proof_beside_daemons_and_clients_that_are_killed_finds_nothing_stale)
+{
+	unsigned int rounds = how_many("INVLOCK_DAEMON_ROUNDS", 3), round = 0;
+	unsigned int seed = how_many("INVLOCK_SEED", (unsigned int)time(NULL)), nr;
+
+	print_message("# INVLOCK_SEED=%u\n", seed);
+	srandom(seed);
+	for (nr = 0; nr < 2 || round < rounds; nr++)
+		prove_beside_kills(&round, nr % 4 == 1);
+	print_message("# %u rounds beside %u proofs\n", round, nr);
 }
 
 TEST_MAIN(.teardown = daemon_gone)

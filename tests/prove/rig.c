@@ -74,25 +74,48 @@ static void listen_to(struct said *ret, int out, int err, pid_t pid, const struc
 	}
 }
 
-void prove(struct said *ret, const struct as *as, const char *const *words)
+void prove_begin(struct proving *p, const struct as *as, const char *const *words)
 {
-	int out[2], err[2], status;
-	pid_t pid;
+	int out[2], err[2];
 
-	memset(ret, 0, sizeof(*ret));
 	assert_non_null(getenv("INVLOCK_TOOL"));
 	assert_int_equal(pipe2(out, O_CLOEXEC) | pipe2(err, O_CLOEXEC), 0);
-	pid = fork();
-	assert_int_not_equal(pid, -1);
-	if (!pid)
+	p->pid = fork();
+	assert_int_not_equal(p->pid, -1);
+	if (!p->pid)
 		run(as, words, out, err);
 	close(out[1]);
 	close(err[1]);
-	listen_to(ret, out[0], err[0], pid, as);
-	close(out[0]);
-	close(err[0]);
-	assert_int_equal(waitpid(pid, &status, 0), pid);
+	p->out = out[0];
+	p->err = err[0];
+}
+
+bool prove_goes_on(const struct proving *p)
+{
+	siginfo_t info = {};
+
+	assert_int_equal(waitid(P_PID, p->pid, &info, WEXITED | WNOHANG | WNOWAIT), 0);
+	return !info.si_pid;
+}
+
+void prove_end(struct said *ret, const struct proving *p, const struct as *as)
+{
+	int status;
+
+	memset(ret, 0, sizeof(*ret));
+	listen_to(ret, p->out, p->err, p->pid, as);
+	close(p->out);
+	close(p->err);
+	assert_int_equal(waitpid(p->pid, &status, 0), p->pid);
 	ret->code = WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status);
+}
+
+void prove(struct said *ret, const struct as *as, const char *const *words)
+{
+	struct proving p;
+
+	prove_begin(&p, as, words);
+	prove_end(ret, &p, as);
 }
 
 void last_line(const struct said *said, unsigned long long *ret_invlock,

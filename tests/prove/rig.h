@@ -3,6 +3,7 @@
 #ifndef INVLOCK_TESTS_PROVE_RIG_H
 #define INVLOCK_TESTS_PROVE_RIG_H
 
+#include <stdbool.h>
 #include <sys/types.h>
 
 struct said {
@@ -24,6 +25,16 @@ struct as {
 void prove(struct said *ret, const struct as *as, const char *const *words);
 
 #define PROVE(said, as, ...) prove(said, as, (const char *const[]){ __VA_ARGS__, NULL })
+
+/* The same, while the test goes on. What the command says until prove_end() fits into a pipe. */
+struct proving {
+	pid_t pid;
+	int out, err;
+};
+
+void prove_begin(struct proving *ret, const struct as *as, const char *const *words);
+bool prove_goes_on(const struct proving *p);
+void prove_end(struct said *ret, const struct proving *p, const struct as *as);
 
 /*
  * Reads the numbers of the last line, "stale: invlock 0, naive 12". Any other last line fails the
