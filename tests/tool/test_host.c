@@ -19,6 +19,14 @@ void probe_host(struct host *host)
 	*host = made_up;
 }
 
+static struct rdma made_up_rdma;
+
+void probe_rdma(struct rdma *rdma, const struct rdma_places *where)
+{
+	(void)where;
+	*rdma = made_up_rdma;
+}
+
 void probe_monitor(struct finding *f, unsigned int nr_changes)
 {
 	(void)nr_changes;
@@ -88,6 +96,17 @@ TEST(what_is_unknown_is_called_so)
 
 	says(&host, "an unknown number in this process; how many there may be is unknown\n");
 	says(&host, "  io_uring      usable\n");
+}
+
+TEST(a_machine_without_rdma_gets_one_line)
+{
+	const struct host host = {};
+
+	made_up_rdma = (struct rdma){};
+	says(&host, "  RDMA          no device, and neither libfabric nor UCX\n");
+	made_up_rdma.ucx.found = true;
+	says(&host, "\nRDMA\n  devices       none. If");
+	says(&host, "\n  libfabric     not found by the dynamic linker\n  UCX           of unk");
 }
 
 TEST_MAIN()

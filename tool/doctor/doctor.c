@@ -194,6 +194,7 @@ static int examine(const char *name, bool json)
 	while (r->nr_changes < MAX_CHANGES && map_change_at(r->nr_changes))
 		r->nr_changes++;
 	probe_host(&r->host);
+	probe_rdma(&r->rdma, NULL);
 	while (r->nr_findings < MAX_MONITORS && (m = select_monitor(r->nr_findings, name))) {
 		r->findings[r->nr_findings].monitor = m;
 		probe_monitor(&r->findings[r->nr_findings++], r->nr_changes);

@@ -5,6 +5,7 @@
  *	doctor.c	parses the options and recommends a monitor
  *	probe.c		tries each monitor in a process of its own
  *	host.c		reads the limits and permissions of this host
+ *	rdma.c		looks for RDMA devices, libfabric and UCX
  *	text.c		prints the report for people
  *	json.c		prints the report for programs
  */
@@ -16,6 +17,7 @@
 
 #include "tool/changes/changes.h"
 #include "lib/monitor/monitor.h"
+#include "rdma.h"
 
 #define MAX_CHANGES	64
 #define MAX_MONITORS	8
@@ -51,6 +53,7 @@ struct host {
 
 struct report {
 	struct host host;
+	struct rdma rdma;
 	struct finding findings[MAX_MONITORS];
 	unsigned int nr_findings;
 	unsigned int nr_changes;

@@ -108,6 +108,51 @@ static json *host_json(const struct host *h)
 	return o;
 }
 
+static json *names(const struct name_list *list)
+{
+	json *o = json_object_new_array();
+
+	for (unsigned int i = 0; i < list->nr; i++)
+		json_object_array_add(o, json_object_new_string(list->names[i]));
+	return o;
+}
+
+/* @ours: what our part is called */
+static json *library_json(const struct rdma_library *l, const char *ours,
+			  const struct invlock_why *why)
+{
+	json *o = json_object_new_object();
+
+	add_flag(o, "found", l->found);
+	json_object_object_add(o, "version", *l->version ? json_object_new_string(l->version) :
+			       NULL);
+	add_text(o, "error", l->error);
+	json_object_object_add(o, ours, *l->loaded ? json_object_new_string(l->loaded) :
+			       *l->installed ? json_object_new_string(l->installed) : NULL);
+	add_flag(o, "loaded", *l->loaded);
+	add_text(o, "summary", why->text);
+	return o;
+}
+
+static json *rdma_json(const struct rdma *rdma)
+{
+	json *o = json_object_new_object(), *libfabric;
+	struct invlock_why why;
+
+	json_object_object_add(o, "devices", names(&rdma->devices));
+	json_object_object_add(o, "closed", names(&rdma->closed));
+	rdma_devices_text(rdma, &why);
+	add_text(o, "summary", why.text);
+	rdma_libfabric_text(rdma, &why);
+	libfabric = library_json(&rdma->libfabric, "plugin", &why);
+	json_object_object_add(libfabric, "cached", names(&rdma->libfabric.cached));
+	json_object_object_add(libfabric, "uncached", names(&rdma->libfabric.uncached));
+	json_object_object_add(o, "libfabric", libfabric);
+	rdma_ucx_text(rdma, &why);
+	json_object_object_add(o, "ucx", library_json(&rdma->ucx, "preload", &why));
+	return o;
+}
+
 int print_json(const struct report *r)
 {
 	json *o = json_object_new_object(), *list = json_object_new_array();
@@ -122,6 +167,7 @@ int print_json(const struct report *r)
 		json_object_array_add(list, change_json(r, nr));
 	json_object_object_add(o, "changes", list);
 	json_object_object_add(o, "host", host_json(&r->host));
+	json_object_object_add(o, "rdma", rdma_json(&r->rdma));
 	json_object_object_add(o, "chosen", r->chosen ?
 			       json_object_new_string(r->chosen->monitor->name) : NULL);
 	json_object_object_add(o, "with_fewer_kinds", r->with_fewer_kinds ?

@@ -243,6 +243,29 @@ static void print_host(const struct host *h)
 		  ", but without asynchronous write protection, which the uffd monitor needs");
 }
 
+static void print_rdma(const struct rdma *rdma)
+{
+	static const struct {
+		const char *label;
+		void (*text)(const struct rdma *rdma, struct invlock_why *ret_text);
+	} rows[] = {
+		{ "devices", rdma_devices_text },
+		{ "libfabric", rdma_libfabric_text },
+		{ "UCX", rdma_ucx_text },
+	};
+	struct invlock_why why;
+
+	if (!rdma_is_here(rdma)) {
+		paragraph("RDMA", "no device, and neither libfabric nor UCX");
+		return;
+	}
+	heading("RDMA");
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		rows[i].text(rdma, &why);
+		paragraph(rows[i].label, "%s", why.text);
+	}
+}
+
 void print_text(const struct report *r)
 {
 	const char *no_colour = getenv("NO_COLOR");
@@ -257,4 +280,5 @@ void print_text(const struct report *r)
 	print_table(r);
 	print_reasons(r);
 	print_host(&r->host);
+	print_rdma(&r->rdma);
 }
