@@ -230,11 +230,13 @@ static int check_open(struct clients *cs, const struct client *c, struct invlock
 	clients_look_after(cs);
 	seats = count_seats(cs, c->uid, &own);
 	if (own >= cs->policy->feeds_per_user)
-		return explain(why, -EDQUOT, "uid %u has %u feeds, which is all that the policy "
-			       "gives a user (feeds_per_user in " POLICY_FILE ")", c->uid, own);
+		return explain(why, -EDQUOT, "uid %u has %u feeds (%u MiB), which is all that the "
+			       "policy gives a user (feeds_per_user in " POLICY_FILE ")", c->uid,
+			       own, own * FEED_MIB);
 	if (seats >= cs->policy->feeds)
-		return explain(why, -EDQUOT, "the users have %u feeds, which is all that the "
-			       "policy gives this machine (feeds in " POLICY_FILE ")", seats);
+		return explain(why, -EDQUOT, "the users have %u feeds (%u MiB), which is all that "
+			       "the policy gives this machine (feeds in " POLICY_FILE ")", seats,
+			       seats * FEED_MIB);
 	return 0;
 }
 

@@ -11,6 +11,12 @@
 
 #define POLICY_ROOM	64
 
+/*
+ * The memory of a feed, in MiB, rounded up. Its maps have this size from the start, and nothing
+ * that its process does adds to it. So the number of feeds bounds the memory of a user.
+ */
+#define FEED_MIB	4
+
 struct policy {
 	uid_t users[POLICY_ROOM];
 	gid_t groups[POLICY_ROOM];

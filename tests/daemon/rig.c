@@ -186,6 +186,29 @@ unsigned int daemon_files(void)
 	return nr;
 }
 
+unsigned long daemon_map_bytes(void)
+{
+	unsigned long total = 0, bytes;
+
+	for (int fd = 0; fd < 1024; fd++) {
+		char path[64], line[128];
+		bool is_map = false;
+		FILE *f;
+
+		snprintf(path, sizeof(path), "/proc/%d/fdinfo/%d", daemon_pid, fd);
+		f = fopen(path, "re");
+		if (!f)
+			continue;
+		while (fgets(line, sizeof(line), f)) {
+			is_map |= !strncmp(line, "map_type:", 9);
+			if (is_map && sscanf(line, "memlock: %lu", &bytes) == 1)
+				total += bytes;
+		}
+		fclose(f);
+	}
+	return total;
+}
+
 static unsigned int count_programs(const struct programs *p)
 {
 	unsigned int nr = 0;

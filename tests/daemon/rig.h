@@ -28,6 +28,9 @@ bool daemon_said(const char *text);
 /* How many descriptors does it have open? */
 unsigned int daemon_files(void);
 
+/* How many bytes do the maps have that it has open? */
+unsigned long daemon_map_bytes(void);
+
 /* The programs of the daemon's set. */
 struct programs {
 	u32 id[256];

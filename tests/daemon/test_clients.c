@@ -11,6 +11,7 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
+#include "daemon/policy.h"
 #include "lib/monitor/bpf/client.h"
 #include "lib/monitor/bpf/progset.h"
 #include "rig.h"
@@ -412,6 +413,36 @@ TEST(all_users_together_get_no_more_feeds_than_the_policy_says)
 	assert_int_equal(other_do(&o[2], OPEN), 0);
 	assert_int_equal(other_do(&o[2], CHANGE), 0);
 	others_end(&o[1], 2);
+	daemon_end(0);
+}
+
+/* The documents say how much that is: docs/daemon.md, invlockd.conf and its page. */
+TEST(a_feed_takes_4_mib_from_the_start_whatever_its_process_does)
+{
+	const unsigned int nr = 3;
+	unsigned long before, feeds;
+	struct other o[3];
+	u64 give_up;
+
+	daemon_start("feeds_per_user = 2\n");
+	before = daemon_map_bytes();
+	others_open(o, nr - 1);
+	feeds = daemon_map_bytes() - before;
+	assert_int_equal(FEED_MIB, 4);
+	assert_int_equal((feeds / (nr - 1) + (1 << 20) - 1) >> 20, FEED_MIB);
+	for (int i = 0; i < 50; i++)
+		assert_int_equal(other_do(&o[0], CHANGE), 0);
+	assert_int_equal(daemon_map_bytes() - before, feeds);
+	/* So the number of feeds bounds the memory, and who is refused learns how much that is. */
+	other_start(&o[2], NULL);
+	assert_int_equal(other_do(&o[2], OPEN), EDQUOT);
+	assert_true(daemon_said("has 2 feeds (8 MiB)"));
+	assert_int_equal(daemon_map_bytes() - before, feeds);
+	others_end(o, nr);
+	give_up = port_now() + 60000000000ULL;
+	while (daemon_map_bytes() > before && port_now() < give_up)
+		nap_ms(10);
+	assert_int_equal(daemon_map_bytes(), before);
 	daemon_end(0);
 }
 
