@@ -212,7 +212,9 @@ static void await_feed(const struct proving *p)
 /* The proof begins with a daemon that is killed soon. The rounds beside it have their own. */
 static void prove_beside_kills(unsigned int *round, bool kill_proof)
 {
-	static const char *const words[] = { "--seconds", "5", "--monitor", "daemon", NULL };
+	const char *const words[] = {
+		"--monitor", "daemon", "--seconds", kill_proof ? "86400" : "5", NULL
+	};
 	struct as nobody = { .uid = NOBODY };
 	struct programs of_proof;
 	struct proving proof;
