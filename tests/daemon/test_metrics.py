@@ -15,7 +15,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), '../repo'))
 import tap
 
-DAEMON, LIBRARY = sys.argv[1:3]
+DAEMON, LIBRARY, *SOCKET_UNITS = sys.argv[1:]
 NOBODY = 65534
 PATIENCE = 60
 SAMPLE = re.compile(r'^([a-z_]+)(?:\{(.*)\})? (-?[0-9.e+-]+)$')
@@ -275,6 +275,37 @@ def the_socket_is_for_the_daemons_user_alone_and_goes_with_the_daemon():
         d.process.terminate()
         assert d.process.wait(PATIENCE) == 0
         assert not os.path.exists(d.metrics)
+
+
+def _names_of_units():
+    """By the name of the unit: what systemd calls its socket (systemd.socket(5))."""
+    names = {}
+    for path in SOCKET_UNITS:
+        with open(path, encoding='utf-8') as f:
+            name = re.search(r'^FileDescriptorName=(.*)$', f.read(), re.M)
+        names[os.path.basename(path)] = name[1] if name else os.path.basename(path)
+    return names
+
+
+def systemd_passes_the_sockets_of_both_units_in_any_order():
+    names = _names_of_units()
+    for in_turn in 1, -1:
+        with tempfile.TemporaryDirectory() as folder, \
+                socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as clients, \
+                socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as scrapes:
+            os.chmod(folder, 0o755)
+            for s, path in (clients, f'{folder}/clients'), (scrapes, f'{folder}/scrapes'):
+                s.bind(path)
+                os.chmod(path, 0o666)
+                s.listen()
+            passed = [(names['invlockd.socket'], clients),
+                      (names['invlockd-metrics.socket'], scrapes)][::in_turn]
+            with _Daemon(pass_sockets=passed, metrics=False) as d:
+                d.socket, d.metrics = f'{folder}/clients', f'{folder}/scrapes'
+                client = _Client(d)
+                assert not client.refused, client.refused
+                assert _of(_page(d), 'invlock_feeds', state='open') == 1
+                client.end()
 
 
 def systemd_may_pass_a_port_of_this_host_for_it():

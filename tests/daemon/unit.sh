@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 #
-# unit.sh SERVICE SOCKET DAEMON - what systemd says of the daemon's units; prints TAP
+# unit.sh DAEMON SERVICE SOCKET... - what systemd says of the daemon's units; prints TAP
 set -uo pipefail
-service=$1
-socket=$2
-daemon=$(realpath "$3")
+daemon=$(realpath "$1")
+service=$2
+sockets=("${@:3}")
 # tenths of systemd's points: what is left is explained in the unit, or is what the daemon is for
 most=12
 
@@ -22,15 +22,40 @@ failed=0
 
 put()	# SED...: the units, changed by that; the daemon is not installed yet
 {
-	rm -f "$units"/invlockd.*
-	cp "$socket" "$units/invlockd.socket"
-	sed -e "s|^ExecStart=.*|ExecStart=$daemon|" "$@" "$service" > "$units/invlockd.service"
+	local unit to
+
+	rm -f "$units"/*.{service,socket}
+	for unit in "$service" "${sockets[@]}"; do
+		to=$units/$(basename "$unit")
+		sed -e "s|^ExecStart=.*|ExecStart=$daemon|" "$@" "$unit" > "$to"
+	done
 }
 
 verifies()
 {
-	SYSTEMD_UNIT_PATH=$units: systemd-analyze verify --man=no "$units"/invlockd.* \
+	SYSTEMD_UNIT_PATH=$units: systemd-analyze verify --man=no "$units"/*.{service,socket} \
 		> "$said" 2>&1 && ! grep invlockd "$said"
+}
+
+# What serves clients and metrics is the same service, and it is the one that is judged below.
+sockets_start_the_service()
+{
+	local socket name
+
+	for socket in "$units"/*.socket; do
+		name=$(sed -n 's/^Service=//p' "$socket")
+		echo "$(basename "$socket") starts ${name:=$(basename "$socket" .socket).service}"
+		[ -e "$units/$name" ] || return
+	done > "$said"
+	[ -s "$said" ]
+}
+
+# Users may ask for feeds. What the metrics say of them is for root, unless somebody changes that.
+metrics_are_for_root()
+{
+	grep -l '^FileDescriptorName=metrics$' "$units"/*.socket | xargs grep '^SocketMode=' \
+		> "$said" 2>&1
+	[ "$(cat "$said")" = SocketMode=0600 ]
 }
 
 is_hardened()
@@ -58,12 +83,20 @@ wrong()
 	! "$@"
 }
 
-echo "1..4"
+echo "1..9"
 put
 try "systemd finds nothing wrong in the units" verifies
 try "the service may do hardly anything that it does not need" is_hardened
+try "each socket starts the service" sockets_start_the_service
+try "only root may connect to the metrics" metrics_are_for_root
 put -e 's/^UMask/UMusk/'
 try "a setting that does not exist is found" wrong verifies
+put -e 's/^SocketMode=0600/SocketMade=0600/'
+try "the same in a socket" wrong verifies
+put -e 's/^SocketMode=0600/SocketMode=0666/'
+try "metrics that everybody may read are found" wrong metrics_are_for_root
+put -e 's/^Service=.*/Service=invlock.service/'
+try "a socket that starts another service is found" wrong sockets_start_the_service
 put -e '/^ProtectSystem/d' -e '/^SystemCallFilter/d'
 try "a service that may do more is found" wrong is_hardened
 exit $failed
