@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: MIT
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/futex.h>
+#include <linux/userfaultfd.h>
+#include <poll.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 
@@ -105,6 +109,48 @@ void gate_open(struct gate *gate, unsigned int turn)
 {
 	__atomic_store_n(&gate->turn, turn, __ATOMIC_RELEASE);
 	syscall(SYS_futex, &gate->turn, FUTEX_WAKE, 1, NULL, NULL, 0);
+}
+
+int race_open_uffd(void)
+{
+	struct uffdio_api api = {
+		.api = UFFD_API,
+		.features = UFFD_FEATURE_EVENT_UNMAP | UFFD_FEATURE_EVENT_REMOVE,
+	};
+	int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
+
+	if (fd < 0 || ioctl(fd, UFFDIO_API, &api))
+		TEST_SKIP("there is no userfaultfd, which would hold a change in its middle");
+	return fd;
+}
+
+void race_hold_changes(int uffd, char *addr, size_t len)
+{
+	/* no page is protected, so no access waits */
+	struct uffdio_register r = {
+		.range = { (unsigned long)addr, len },
+		.mode = UFFDIO_REGISTER_MODE_WP,
+	};
+
+	if (ioctl(uffd, UFFDIO_REGISTER, &r))
+		abort();
+}
+
+void race_await_change(int uffd)
+{
+	struct pollfd event = { .fd = uffd, .events = POLLIN };
+
+	if (poll(&event, 1, -1) != 1)
+		abort();
+}
+
+void race_let_change_go(int uffd)
+{
+	struct uffd_msg msg;
+
+	race_await_change(uffd);
+	if (read(uffd, &msg, sizeof(msg)) != sizeof(msg))
+		abort();
 }
 
 void *race_map(size_t len)

@@ -13,7 +13,6 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-
 struct race {
 	struct invlock_mm *mm;
 	struct invlock_cache *cache;
@@ -45,6 +44,16 @@ struct gate {
 void gate_wait(struct gate *gate, unsigned int turn);
 void gate_open(struct gate *gate, unsigned int turn);
 
+/*
+ * A descriptor that holds changes in their middle: skips the test, with the reason, if there is
+ * none. Of memory that it holds, a munmap() has unmapped all and a discard has dropped nothing when
+ * each waits to be let go.
+ */
+int race_open_uffd(void);
+void race_hold_changes(int uffd, char *addr, size_t len);
+void race_await_change(int uffd);
+void race_let_change_go(int uffd);
+
 /* Anonymous memory at an address that the kernel chooses. */
 void *race_map(size_t len);
 
@@ -54,5 +63,8 @@ extern unsigned long race_rounds;
 enum uring_change { CHANGE_DISCARD, CHANGE_FIXED, CHANGE_REMAP };
 unsigned long uring_race(enum uring_change change, unsigned long rounds,
 			 unsigned long *ret_writes);
+
+/* The same, but each registration is made in the middle of a discard, which waits for it. */
+unsigned long uring_held_discard(unsigned long rounds, unsigned long *ret_writes);
 
 #endif /* INVLOCK_TESTS_RACE_RIG_H */

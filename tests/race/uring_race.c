@@ -11,6 +11,7 @@
 #include <liburing.h>
 #include <pthread.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "tests/test.h"
 #include "tests/race/rig.h"
@@ -75,6 +76,8 @@ static void rig_open(struct uring_rig *rig)
 	struct invlock_cache_options co = {
 		.size = sizeof(co), .ops = { buffer_reg, buffer_dereg }, .ctx = rig,
 		.max_entries = NR_SLOTS,
+		/* A get in the middle of a discard that waits for us gives up soon. */
+		.time_ns = 100000000,
 	};
 	struct race plain = {};
 	int err;
@@ -183,6 +186,21 @@ static bool write_is_stale(struct uring_rig *rig)
 	return stale;
 }
 
+static void start_thread(pthread_t *t, void *(*run)(void *), struct uring_rig *rig)
+{
+	if (pthread_create(t, NULL, run, rig))
+		abort();
+}
+
+/* Return: stale writes */
+static unsigned long end_race(struct uring_rig *rig, pthread_t t, unsigned long *ret_writes)
+{
+	pthread_join(t, NULL);
+	*ret_writes = rig->race.hits;
+	rig_close(rig);
+	return rig->race.stale;
+}
+
 unsigned long uring_race(enum uring_change change, unsigned long rounds,
 			 unsigned long *ret_writes)
 {
@@ -190,8 +208,7 @@ unsigned long uring_race(enum uring_change change, unsigned long rounds,
 	pthread_t t;
 
 	rig_open(&rig);
-	if (pthread_create(&t, NULL, register_each_turn, &rig))
-		abort();
+	start_thread(&t, register_each_turn, &rig);
 	for (unsigned int i = 0; i < rounds; i++) {
 		fill(rig.buf);
 		gate_open(&rig.gate, 3 * i + 1);
@@ -201,8 +218,43 @@ unsigned long uring_race(enum uring_change change, unsigned long rounds,
 		fill(rig.buf);
 		rig.race.stale += write_is_stale(&rig);
 	}
-	pthread_join(t, NULL);
-	*ret_writes = rig.race.hits;
-	rig_close(&rig);
-	return rig.race.stale;
+	return end_race(&rig, t, ret_writes);
+}
+
+static void *discard_each_turn(void *arg)
+{
+	struct uring_rig *rig = arg;
+
+	for (unsigned int i = 0; i < rig->rounds; i++) {
+		gate_wait(&rig->gate, 2 * i + 1);
+		madvise(rig->buf, LEN, MADV_DONTNEED);
+		gate_open(&rig->gate, 2 * i + 2);
+	}
+	return NULL;
+}
+
+unsigned long uring_held_discard(unsigned long rounds, unsigned long *ret_writes)
+{
+	struct uring_rig rig = { .rounds = rounds };
+	int uffd = race_open_uffd();
+	pthread_t t;
+
+	rig_open(&rig);
+	race_hold_changes(uffd, rig.buf, LEN);
+	start_thread(&t, discard_each_turn, &rig);
+	for (unsigned int i = 0; i < rounds; i++) {
+		struct invlock_pin pin;
+
+		fill(rig.buf);
+		gate_open(&rig.gate, 2 * i + 1);
+		race_await_change(uffd);
+		if (!invlock_cache_get(rig.race.cache, rig.buf, LEN, 0, &pin))
+			invlock_cache_put(&pin);
+		race_let_change_go(uffd);
+		gate_wait(&rig.gate, 2 * i + 2);
+		fill(rig.buf);
+		rig.race.stale += write_is_stale(&rig);
+	}
+	close(uffd);
+	return end_race(&rig, t, ret_writes);
 }
