@@ -3,8 +3,6 @@
 #include <bpf/bpf.h>
 #include <fcntl.h>
 #include <linux/audit.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/mount.h>
@@ -16,6 +14,7 @@
 #include "lib/monitor/bpf/progset.h"
 #include "rig.h"
 #include "tests/child.h"
+#include "tests/seccomp.h"
 
 /* Opens the monitor. Return: 0 or errno, with a sentence */
 static int open_own(struct invlock_why *why)
@@ -505,22 +504,6 @@ TEST(a_client_in_namespaces_of_its_own_is_watched_exactly)
 	assert_int_equal(result, 0);
 }
 
-/* As the profile of most containers does. */
-static bool forbid_bpf_and_io_uring(void)
-{
-	struct sock_filter filter[] = {
-		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_bpf, 1, 0),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_io_uring_setup, 0, 1),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-	};
-	struct sock_fprog prog = { sizeof(filter) / sizeof(*filter), filter };
-
-	return !prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) &&
-	       !prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prog);
-}
-
 static int without_calls(void)
 {
 	struct invlock_why why;
@@ -528,7 +511,8 @@ static int without_calls(void)
 	char *anon;
 
 	become_nobody();
-	if (!forbid_bpf_and_io_uring())
+	/* as the profile of most containers does */
+	if (!refuse_calls((long[]){ SYS_bpf, SYS_io_uring_setup }, 2))
 		return 77;
 	if (open_own(&why)) {
 		print_message("# %s\n", why.text);
