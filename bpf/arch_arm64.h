@@ -39,15 +39,9 @@ static inline bool has_no_result(const struct pt_regs *regs)
 
 #define TIF_32BIT		22
 
-/* arm64 numbers */
-#define NATIVE(class)	(class)
-/* arm numbers, which 32-bit programs use */
-#define COMPAT(class)	((class) << 4)
-#define NR_MASK		511
-
 /*
- * One load reads the classes for both ABIs, since most calls are in neither. CALL_FUNCTIONS lists
- * the functions of all these calls.
+ * Native are the numbers of arm64; compat are those of arm, which 32-bit programs use.
+ * CALL_FUNCTIONS lists the functions of all these calls.
  */
 static const u8 call_classes[NR_MASK + 1] = {
 	[0]	= NATIVE(CALL_IO_SETUP),
@@ -101,15 +95,6 @@ static inline bool is_call(u64 nr)
 static inline bool is_compat(struct task_struct *task)
 {
 	return task->thread_info.flags >> TIF_32BIT & 1;
-}
-
-static inline u32 class_of(u64 nr, struct task_struct *task)
-{
-	u8 both = call_classes[nr & NR_MASK];
-
-	if (!is_call(nr))
-		return CALL_NONE;
-	return is_compat(task) ? both >> 4 : both & 15;
 }
 
 /* ---- its arguments ---- */

@@ -30,15 +30,9 @@ struct pt_regs {
 #define X32_BIT			(1ULL << 30)
 #define TS_COMPAT		0x0002
 
-/* x86-64 numbers, and x32's, which have bit 30 set */
-#define NATIVE(class)	(class)
-/* i386 numbers */
-#define COMPAT(class)	((class) << 4)
-#define NR_MASK		511
-
 /*
- * One load reads the classes for both ABIs, since most calls are in neither. attach.h lists the
- * functions of all these calls.
+ * Native are the numbers of x86-64, and of x32, which have bit 30 set; compat are those of i386.
+ * CALL_FUNCTIONS lists the functions of all these calls.
  */
 static const u8 call_classes[NR_MASK + 1] = {
 	[9]	= NATIVE(CALL_MMAP),
@@ -94,16 +88,6 @@ static inline bool is_call(u64 nr)
 static inline bool is_compat(struct task_struct *task)
 {
 	return task->thread_info.status & TS_COMPAT;
-}
-
-static inline u32 class_of(u64 nr, struct task_struct *task)
-{
-	u8 both = call_classes[nr & NR_MASK];
-
-	/* x32 has numbers of its own above 511: none of these calls changes a map. */
-	if (!is_call(nr))
-		return CALL_NONE;
-	return is_compat(task) ? both >> 4 : both & 15;
 }
 
 /* ---- its arguments and its result ---- */

@@ -22,4 +22,12 @@ enum call_class {
 	CALL_PRCTL,		/* PR_SET_MM can move the heap */
 };
 
+/*
+ * A number is a call of its own in each of the two ABIs of a machine, so an entry of call_classes
+ * (bpf/arch_*.h) has two classes: one load reads both, since most calls are in neither.
+ */
+#define NATIVE(class)	(class)
+#define COMPAT(class)	((class) << 4)
+#define NR_MASK		511
+
 #endif /* INVLOCK_BPF_CALL_CLASS_H */

@@ -125,6 +125,16 @@ static inline struct bpf_call *claim_call(struct bpf_user *u, u32 tid)
 		      !port_cmpxchg(&s->owner, 0, (u64)tid)) ? s : claim_call_slow(u, t, tid);
 }
 
+static inline u32 class_of(u64 nr, struct task_struct *task)
+{
+	u8 both = call_classes[nr & NR_MASK];
+
+	/* x32 has numbers of its own above 511: none of these calls changes a map. */
+	if (!is_call(nr))
+		return CALL_NONE;
+	return is_compat(task) ? both >> 4 : both & 15;
+}
+
 /* Does this user want calls of this class to be marked? */
 static inline bool is_wanted(const struct bpf_user *u, u32 class)
 {
