@@ -27,8 +27,7 @@ void clients_init(struct clients *cs, struct progset *set, const struct policy *
 
 /* ---- seats ---- */
 
-/* Return: the seats of all users; those of one go to ret_own. */
-static unsigned int count_seats(const struct clients *cs, uid_t uid, unsigned int *ret_own)
+unsigned int clients_count_seats(const struct clients *cs, uid_t uid, unsigned int *ret_own)
 {
 	unsigned int nr = 0;
 
@@ -228,7 +227,7 @@ static int check_open(struct clients *cs, const struct client *c, struct invlock
 			       POLICY_FILE, c->uid);
 	/* Seats that were left count no more. */
 	clients_look_after(cs);
-	seats = count_seats(cs, c->uid, &own);
+	seats = clients_count_seats(cs, c->uid, &own);
 	if (own >= cs->policy->feeds_per_user)
 		return explain(why, -EDQUOT, "uid %u has %u feeds (%u MiB), which is all that the "
 			       "policy gives a user (feeds_per_user in " POLICY_FILE ")", c->uid,

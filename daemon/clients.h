@@ -60,6 +60,9 @@ struct feed_view;
 void client_count_closed(struct daemon_counts *counts, struct client *client,
 			 const struct feed_view *view);
 
+/* Return: the seats of all users; those of one go to ret_own. */
+unsigned int clients_count_seats(const struct clients *clients, uid_t uid, unsigned int *ret_own);
+
 /* Is there any client to look after? */
 bool clients_are_there(const struct clients *clients);
 

@@ -75,25 +75,29 @@ static void add_feed(struct feeds_now *now, struct daemon_counts *counts, struct
 		now->open++;
 }
 
+/* Has a client before this one a feed for the same user? */
+static bool user_came_before(const struct clients *cs, int client)
+{
+	for (int i = 0; i < client; i++)
+		if (cs->client[i].seat >= 0 && cs->client[i].uid == cs->client[client].uid)
+			return true;
+	return false;
+}
+
 /* The number of feeds of each user, in the order of the clients. */
 static void put_users(FILE *page, const struct clients *cs)
 {
 	begin(page, "invlock_user_feeds", "gauge", "Feeds that each user has.");
 	for (int i = 0; i < NR_CLIENTS; i++) {
-		const struct client *c = &cs->client[i];
-		unsigned int nr = 0;
-		char uid[16];
-		int first = -1;
+		uid_t uid = cs->client[i].uid;
+		unsigned int nr;
+		char word[16];
 
-		for (int j = 0; c->seat >= 0 && j < NR_CLIENTS; j++) {
-			if (cs->client[j].seat < 0 || cs->client[j].uid != c->uid)
-				continue;
-			first = first < 0 ? j : first;
-			nr++;
-		}
-		snprintf(uid, sizeof(uid), "%u", c->uid);
-		if (nr && first == i)
-			put_by(page, "invlock_user_feeds", "uid", uid, nr);
+		if (cs->client[i].seat < 0 || user_came_before(cs, i))
+			continue;
+		clients_count_seats(cs, uid, &nr);
+		snprintf(word, sizeof(word), "%u", uid);
+		put_by(page, "invlock_user_feeds", "uid", word, nr);
 	}
 }
 

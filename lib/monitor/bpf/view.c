@@ -103,19 +103,18 @@ int progset_count_runs(const struct progset *set, struct run_count *ret_count)
 int sets_count_runs(const struct progsets *sets, struct run_count *ret_count)
 {
 	struct run_count sum = {}, one;
-	int err = 0;
 
-	for (unsigned int i = 0; i < sets->nr && !err; i++) {
-		err = progset_count_runs(&sets->set[i], &one);
+	for (unsigned int i = 0; i < sets->nr; i++) {
+		int err = progset_count_runs(&sets->set[i], &one);
+
 		if (err)
-			break;
+			return err;
 		sum.runs += one.runs;
 		sum.ns += one.ns;
 		sum.skipped += one.skipped;
 	}
-	if (!err)
-		*ret_count = sum;
-	return err;
+	*ret_count = sum;
+	return 0;
 }
 
 static void look_at_seat(struct seat_view *v, int users)
