@@ -112,18 +112,23 @@ static inline long raw_clone_munmap(long flags, void *stack, struct raw_order *o
 #define RAW_MAP_LOW	0
 #endif
 
-static inline int raw_i386(int nr, unsigned long arg1, unsigned long arg2)
+/* Return: the result; -errno */
+static inline int raw_i386(long nr, long a, long b, long c, long d, long e, long f)
 {
 #ifdef __x86_64__
 	int ret;
 
-	__asm__ volatile("int $0x80" : "=a"(ret) : "0"(nr), "b"(arg1), "c"(arg2)
+	/*
+	 * rbp has the sixth argument. It is swapped, not pushed: below the stack lie a leaf's data.
+	 * With the &, no other argument of the same value shares its register.
+	 */
+	__asm__ volatile("xchg %[f], %%rbp\n\tint $0x80\n\txchg %[f], %%rbp"
+			 : "=a"(ret), [f] "+&r"(f)
+			 : "0"((int)nr), "b"(a), "c"(b), "d"(c), "S"(d), "D"(e)
 			 : "memory", "r8", "r9", "r10", "r11");
 	return ret;
 #else
-	(void)nr;
-	(void)arg1;
-	(void)arg2;
+	(void)nr, (void)a, (void)b, (void)c, (void)d, (void)e, (void)f;
 	return -ENOSYS;
 #endif
 }

@@ -16,21 +16,7 @@
 
 #if defined(__x86_64__)
 
-#define HAS_I386_CALLS		1
 #define CAN_CHANGE_CALLS	1
-
-/* Makes a system call as i386 programs do. Return: the result; -errno */
-static inline long int80(long nr, long a, long b, long c, long d, long e, long f)
-{
-	long ret;
-
-	/* rbp holds the sixth argument; with -fPIC the compiler may not lend rbx */
-	__asm__ volatile("push %%rbp\n\tmov %[f], %%rbp\n\tint $0x80\n\tpop %%rbp"
-			 : "=a"(ret)
-			 : "a"(nr), "b"(a), "c"(b), "d"(c), "S"(d), "D"(e), [f] "r"(f)
-			 : "memory", "r8", "r9", "r10", "r11");
-	return (int)ret;
-}
 
 /*
  * For a tracer, at the enter of a system call of a stopped thread: make it another call, or give it
@@ -62,7 +48,6 @@ static inline __attribute__((noreturn)) void begin_program(const void *entry, co
 
 #elif defined(__aarch64__)
 
-#define HAS_I386_CALLS		0
 #define CAN_CHANGE_CALLS	1
 
 static inline long change_call(pid_t tid, long nr)
@@ -99,7 +84,6 @@ static inline __attribute__((noreturn)) void begin_program(const void *entry, co
 
 #else
 
-#define HAS_I386_CALLS		0
 #define CAN_CHANGE_CALLS	0
 
 static inline long cannot_change(void)
@@ -113,18 +97,6 @@ static inline long cannot_change(void)
 #define change_result(tid, result)	((void)(tid), (void)(result), cannot_change())
 #define begin_program(entry, stack)	((void)(entry), (void)(stack), abort())
 
-#endif
-
-#if !HAS_I386_CALLS
-static inline long int80(long nr, long a, long b, long c, long d, long e, long f)
-{
-	(void)nr, (void)a, (void)b, (void)c, (void)d, (void)e, (void)f;
-	return -ENOSYS;
-}
-#endif
-
-#ifndef MAP_32BIT
-#define MAP_32BIT	0
 #endif
 
 #endif /* INVLOCK_TESTS_ARCH_H */

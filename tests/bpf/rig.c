@@ -68,7 +68,7 @@ void monitor_close(struct invlock_mm *mm)
 char *stripe_new(void)
 {
 	char *mem = mmap(NULL, 2 * STRIPE, PROT_READ | PROT_WRITE,
-			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
+			 MAP_PRIVATE | MAP_ANONYMOUS | RAW_MAP_LOW, -1, 0);
 	char *stripe;
 
 	assert_ptr_not_equal(mem, MAP_FAILED);

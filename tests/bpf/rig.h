@@ -16,6 +16,7 @@
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
+#include "core/port_raw.h"
 #include "core/read.h"
 #include "lib/monitor/monitor.h"
 #include "lib/monitor/bpf/bpf.h"

@@ -41,8 +41,8 @@ static long ok(long ret)
 }
 
 static long libc_munmap(char *v) { return munmap(v, GROUP); }
-static long raw_munmap(char *v) { return syscall(SYS_munmap, v, GROUP); }
-static long i386_munmap(char *v) { return ok(int80(91, (long)v, GROUP, 0, 0, 0, 0)); }
+static long sys_munmap(char *v) { return syscall(SYS_munmap, v, GROUP); }
+static long i386_munmap(char *v) { return ok(raw_i386(91, (long)v, GROUP, 0, 0, 0, 0)); }
 static long last_page(char *v) { return munmap(v + GROUP - PAGE, PAGE); }
 static long odd_length(char *v) { return munmap(v - PAGE, PAGE + 1); }
 
@@ -51,7 +51,7 @@ static long libc_fixed(char *v)
 	return ok((long)mmap(v, GROUP, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0));
 }
 
-static long raw_fixed(char *v)
+static long sys_fixed(char *v)
 {
 	return ok(syscall(SYS_mmap, v, GROUP, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED,
 			  -1, 0));
@@ -59,8 +59,8 @@ static long raw_fixed(char *v)
 
 static long i386_fixed(char *v)
 {
-	long ret = int80(192, (long)v, GROUP, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED,
-			 -1, 0);
+	long ret = raw_i386(192, (long)v, GROUP, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED,
+			    -1, 0);
 
 	return (unsigned int)ret == (unsigned int)(uintptr_t)v ? 0 : -1;
 }
@@ -76,7 +76,7 @@ static long i386_old_fixed(char *v)
 	vec[3] = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED;
 	vec[4] = -1;
 	vec[5] = 0;
-	return (unsigned int)int80(90, (long)vec, 0, 0, 0, 0, 0) == vec[0] ? 0 : -1;
+	return (unsigned int)raw_i386(90, (long)vec, 0, 0, 0, 0, 0) == vec[0] ? 0 : -1;
 }
 
 static long remap_away(char *v)
@@ -92,14 +92,15 @@ static long remap_leave(char *v)
 	return ok((long)mremap(v, GROUP, GROUP, MREMAP_MAYMOVE | MREMAP_DONTUNMAP, NULL));
 }
 
-static long raw_remap_away(char *v)
+static long sys_remap_away(char *v)
 {
 	return ok(syscall(SYS_mremap, v, GROUP, GROUP, MREMAP_MAYMOVE | MREMAP_FIXED, other));
 }
 
 static long i386_remap_away(char *v)
 {
-	long ret = int80(163, (long)v, GROUP, GROUP, MREMAP_MAYMOVE | MREMAP_FIXED, (long)other, 0);
+	long ret = raw_i386(163, (long)v, GROUP, GROUP, MREMAP_MAYMOVE | MREMAP_FIXED,
+			    (long)other, 0);
 
 	return (unsigned int)ret == (unsigned int)(uintptr_t)other ? 0 : -1;
 }
@@ -109,17 +110,17 @@ static long remap_onto(char *v)
 	return ok((long)mremap(other, GROUP, GROUP, MREMAP_MAYMOVE | MREMAP_FIXED, v));
 }
 
-static long raw_remap_onto(char *v)
+static long sys_remap_onto(char *v)
 {
 	return ok(syscall(SYS_mremap, other, GROUP, GROUP, MREMAP_MAYMOVE | MREMAP_FIXED, v));
 }
 
 static long dontneed(char *v) { return madvise(v, GROUP, MADV_DONTNEED); }
-static long raw_dontneed(char *v) { return syscall(SYS_madvise, v, GROUP, MADV_DONTNEED); }
+static long sys_dontneed(char *v) { return syscall(SYS_madvise, v, GROUP, MADV_DONTNEED); }
 
 static long i386_dontneed(char *v)
 {
-	return ok(int80(219, (long)v, GROUP, MADV_DONTNEED, 0, 0, 0));
+	return ok(raw_i386(219, (long)v, GROUP, MADV_DONTNEED, 0, 0, 0));
 }
 
 static long dontneed_locked(char *v) { return madvise(v, GROUP, MADV_DONTNEED_LOCKED); }
@@ -143,13 +144,13 @@ static long detach(char *v)
 	return shmdt(v);
 }
 
-static long i386_detach(char *v) { return ok(int80(398, (long)v, 0, 0, 0, 0, 0)); }
-static long i386_ipc_detach(char *v) { return ok(int80(117, 22, 0, 0, 0, (long)v, 0)); }
+static long i386_detach(char *v) { return ok(raw_i386(398, (long)v, 0, 0, 0, 0, 0)); }
+static long i386_ipc_detach(char *v) { return ok(raw_i386(117, 22, 0, 0, 0, (long)v, 0)); }
 static long attach_over(char *v) { return ok((long)shmat(shm, v, SHM_REMAP)); }
 
 static long i386_attach_over(char *v)
 {
-	return int80(397, shm, (long)v, SHM_REMAP, 0, 0, 0) == (long)v ? 0 : -1;
+	return raw_i386(397, shm, (long)v, SHM_REMAP, 0, 0, 0) == (long)v ? 0 : -1;
 }
 
 static long reorder(char *v)
@@ -188,12 +189,12 @@ static const struct way {
 	bool wide;		/* its arguments lie in memory, so everything becomes stale */
 } ways[] = {
 	{ "munmap", INVLOCK_KIND_UNMAP, libc_munmap },
-	{ "munmap, syscall()", INVLOCK_KIND_UNMAP, raw_munmap },
+	{ "munmap, syscall()", INVLOCK_KIND_UNMAP, sys_munmap },
 	{ "munmap, int 0x80", INVLOCK_KIND_UNMAP, i386_munmap, .i386 = true },
 	{ "munmap of the last page", INVLOCK_KIND_UNMAP, last_page },
 	{ "munmap of a page and one byte", INVLOCK_KIND_UNMAP, odd_length },
 	{ "MAP_FIXED", INVLOCK_KIND_FIXED, libc_fixed },
-	{ "MAP_FIXED, syscall()", INVLOCK_KIND_FIXED, raw_fixed },
+	{ "MAP_FIXED, syscall()", INVLOCK_KIND_FIXED, sys_fixed },
 	{ "MAP_FIXED, int 0x80", INVLOCK_KIND_FIXED, i386_fixed, .i386 = true },
 	{ "MAP_FIXED, old mmap, int 0x80", INVLOCK_KIND_FIXED, i386_old_fixed, other_there,
 	  .i386 = true, .wide = true },
@@ -201,12 +202,12 @@ static const struct way {
 	{ "mremap that grows and moves", INVLOCK_KIND_REMAP_FROM, remap_grow },
 	{ "mremap that shrinks", INVLOCK_KIND_REMAP_FROM, remap_shrink },
 	{ "mremap DONTUNMAP", INVLOCK_KIND_REMAP_FROM, remap_leave },
-	{ "mremap away, syscall()", INVLOCK_KIND_REMAP_FROM, raw_remap_away },
+	{ "mremap away, syscall()", INVLOCK_KIND_REMAP_FROM, sys_remap_away },
 	{ "mremap away, int 0x80", INVLOCK_KIND_REMAP_FROM, i386_remap_away, .i386 = true },
 	{ "mremap onto", INVLOCK_KIND_REMAP_TO, remap_onto, other_there },
-	{ "mremap onto, syscall()", INVLOCK_KIND_REMAP_TO, raw_remap_onto, other_there },
+	{ "mremap onto, syscall()", INVLOCK_KIND_REMAP_TO, sys_remap_onto, other_there },
 	{ "DONTNEED", INVLOCK_KIND_DISCARD, dontneed },
-	{ "DONTNEED, syscall()", INVLOCK_KIND_DISCARD, raw_dontneed },
+	{ "DONTNEED, syscall()", INVLOCK_KIND_DISCARD, sys_dontneed },
 	{ "DONTNEED, int 0x80", INVLOCK_KIND_DISCARD, i386_dontneed, .i386 = true },
 	{ "DONTNEED_LOCKED", INVLOCK_KIND_DISCARD, dontneed_locked },
 	{ "FREE", INVLOCK_KIND_FREE, free_lazily },
@@ -264,7 +265,7 @@ TEST(each_call_makes_its_own_range_stale_and_not_the_rest_of_its_stripe)
 {
 	monitor_open(&mm);
 	for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++)
-		if (HAS_I386_CALLS || !ways[i].i386)
+		if (RAW_HAS_I386 || !ways[i].i386)
 			check_way(&ways[i]);
 	monitor_close(&mm);
 	mm.data = NULL;

@@ -272,11 +272,11 @@ TEST(when_the_table_of_files_is_full_every_mapped_file_counts)
 /* i386 shmat() stores the address where our program does not look: the mapping stays unknown. */
 static void map_unseen(int shm)
 {
-	u32 *at = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT,
-		       -1, 0);
+	u32 *at = mmap(NULL, PAGE, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | RAW_MAP_LOW, -1, 0);
 
 	assert_ptr_not_equal(at, MAP_FAILED);
-	assert_int_equal(int80(117, 21 /* SHMAT */, shm, 0, (long)at, 0, 0), 0);
+	assert_int_equal(raw_i386(117, 21 /* SHMAT */, shm, 0, (long)at, 0, 0), 0);
 	unseen = (char *)(unsigned long)*at;
 	memset(unseen, 1, GROUP);
 	munmap(at, PAGE);
@@ -310,7 +310,7 @@ TEST(a_mapping_that_could_not_be_looked_up_is_found_later)
 	struct watched victim, bystander;
 	u64 before;
 
-	if (!HAS_I386_CALLS)
+	if (!RAW_HAS_I386)
 		TEST_SKIP("this architecture has no i386 calls");
 	assert_true(shm >= 0);
 	monitor_open(&mm);

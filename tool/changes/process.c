@@ -119,7 +119,7 @@ static int check_int80(void *arg)
 	(void)arg;
 	/* if this kernel answers with a signal, die without the message of a signal handler */
 	signal(SIGSEGV, SIG_DFL);
-	return raw_i386(I386_GETPID, 0, 0) > 0 ? 0 : -1;
+	return raw_i386(I386_GETPID, 0, 0, 0, 0, 0, 0) > 0 ? 0 : -1;
 }
 
 static void unmap_by_int80(struct trial *t)
@@ -140,7 +140,7 @@ static void unmap_by_int80(struct trial *t)
 	if (!p)
 		return;
 	if (trial_begin(t, p, t->len)) {
-		err = raw_i386(I386_MUNMAP, (unsigned long)p, t->len);
+		err = raw_i386(I386_MUNMAP, (long)p, t->len, 0, 0, 0, 0);
 		errno = -err;
 		trial_end(t, err ? -1 : 0);
 	}
