@@ -18,6 +18,12 @@ is_arm64()
 	[[ "$kernel" = arm64* ]]
 }
 
+# as Debian names it
+guest_architecture()
+{
+	if is_arm64; then echo arm64; else dpkg --print-architecture; fi
+}
+
 # sets sysroot, a root with the libraries of this machine's release
 sysroot_get()
 {
@@ -39,36 +45,6 @@ sysroot_download()	# DIR
 		rm -r "${new:?}/root/$dir" && ln -s "usr/$dir" "$new/root/$dir" || return
 	done
 	rm -rf "$new/apt" "$1" && mv "$new" "$1"
-}
-
-# Debian's kernel of a flavour, with headers and scripts to build modules for it here
-kernel_from_arm64()	# NAME SUITE
-{
-	local dir=$cache/$1
-
-	if [ ! -d "$dir/root" ]; then
-		arm64_download "$dir" "$2" > "$work/fetch.log" 2>&1 ||
-			skip "cannot get the packages of kernel $1: $(tail -n 1 "$work/fetch.log")"
-	fi
-	kernel_modules=$dir/root
-	kernel_build=$(echo "$dir"/root/usr/src/linux-headers-*-"$flavour")
-	kernel_version=${kernel_build#*/linux-headers-}
-	kernel_image=$dir/root/boot/vmlinuz-$kernel_version
-	sysroot_get
-}
-
-arm64_download()	# DIR SUITE
-{
-	local dir=$1 new=$1.new packages
-
-	rm -rf "$new" && mkdir -p "$new" && private_apt "$new/apt" "$2" arm64 || return
-	local -x APT_CONFIG=$new/apt/apt.conf
-	# the scripts that build modules run here
-	mapfile -t packages < <(kernel_packages | sed 's/^linux-kbuild-.*/&:amd64/')
-	unpack "$new" "${packages[@]}" || return
-	sed -i "s|/usr/src/|$dir/root/usr/src/|" \
-		"$new/root/usr/src"/linux-headers-*-"$flavour/Makefile"
-	rm -rf "$new/apt" "$dir" && mv "$new" "$dir"
 }
 
 # prints a cross file for Meson

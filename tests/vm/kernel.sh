@@ -84,7 +84,9 @@ packages_with()	# PACKAGE...
 kernel_packages()
 {
 	packages_with "linux-image-$flavour" "linux-headers-$flavour" | grep '^linux-' |
-	grep -vE "^linux-(image|headers)-$flavour\$|^linux-(compiler|libc)-|^linux-base\$"
+	grep -vE "^linux-(image|headers)-$flavour\$|^linux-(compiler|libc)-|^linux-base\$" |
+	# the scripts that build modules run here
+	if is_arm64; then sed 's/^linux-kbuild-.*/&:amd64/'; else cat; fi
 }
 
 unpack()	# DIR PACKAGE...: into DIR/root
@@ -106,7 +108,7 @@ kernel_download()	# DIR [SUITE]
 
 	rm -rf "$new" && mkdir -p "$new" || return
 	if [ -n "$suite" ]; then
-		private_apt "$new/apt" "$suite" || return
+		private_apt "$new/apt" "$suite" "$(guest_architecture)" || return
 		local -x APT_CONFIG=$new/apt/apt.conf
 	elif [ -z "$(kernel_packages)" ]; then
 		apt-get -qq update || return
@@ -219,11 +221,12 @@ kernel_get()	# NAME
 	6.12) kernel_from_packages "$1" bookworm-backports ;;
 	newest|7.*) kernel_from_sid "$1" ;;
 	debug|kcsan) kernel_from_source "$1" ;;
-	arm64) flavour=cloud-arm64 kernel_from_arm64 "$1" bookworm ;;
-	arm64-6.12) flavour=cloud-arm64 kernel_from_arm64 "$1" bookworm-backports ;;
-	arm64-16k) flavour=arm64-16k kernel_from_arm64 "$1" bookworm-backports ;;
+	arm64) flavour=cloud-arm64 kernel_from_packages "$1" bookworm ;;
+	arm64-6.12) flavour=cloud-arm64 kernel_from_packages "$1" bookworm-backports ;;
+	arm64-16k) flavour=arm64-16k kernel_from_packages "$1" bookworm-backports ;;
 	*) fail "there is no kernel \"$1\" here: $every_kernel $arm64_kernels are known" ;;
 	esac
+	! is_arm64 || sysroot_get
 	flock -u "$lock"
 }
 
