@@ -11,6 +11,7 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysinfo.h>
 #include <sys/wait.h>
 #include <linux/mempolicy.h>
 
@@ -72,40 +73,57 @@ static void read_file(const char *path, char *text, size_t len)
 	fclose(f);
 }
 
-/* Start a child that fills the memory, slowly enough for kswapd to keep up. */
+#define RESERVE		(256 * MIB)	/* a quarter of the guest's memory */
+
+/*
+ * Start a child that fills the memory down to the reserve. There it waits for kswapd, which begins
+ * above the reserve: a process that gets below reclaims by itself, or is killed in the end.
+ */
 static pid_t fill_memory(void)
 {
 	pid_t child = fork();
 
 	if (child)
 		return child;
-	write_file("/proc/self/oom_score_adj", "1000");
 	for (;;) {
-		char *p = mmap(NULL, MIB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
-			       0);
+		struct sysinfo now;
 
-		if (p == MAP_FAILED)
-			_exit(0);
-		memset(p, 1, MIB);
-		sleep_ms(1);
+		if (!sysinfo(&now) && now.freeram * now.mem_unit > RESERVE + RESERVE / 8) {
+			char *p = mmap(NULL, MIB, PROT_READ | PROT_WRITE,
+				       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+			if (p == MAP_FAILED)
+				_exit(1);
+			memset(p, 1, MIB);
+		} else {
+			sleep_ms(1);
+		}
 	}
+}
+
+static char *cold;
+
+/* The page that nobody has used for the longest time is taken first. */
+static void cool(void)
+{
+	madvise(cold, 4 * MIB, MADV_COLD);
 }
 
 TEST(reclaim_by_kswapd_is_seen)
 {
 	unsigned long stolen = vmstat("pgsteal_kswapd");
-	char reserve[32];
-	char *p = small_pages(4 * MIB);
+	char reserve[32], text[32];
 	pid_t child;
 	bool found;
 
+	cold = small_pages(4 * MIB);
 	read_file("/proc/sys/vm/min_free_kbytes", reserve, sizeof(reserve));
-	/* this is a quarter of the guest's memory, so kswapd begins long before memory runs out */
-	assert_true(write_file("/proc/sys/vm/min_free_kbytes", "262144"));
+	snprintf(text, sizeof(text), "%lu", RESERVE / 1024);
+	assert_true(write_file("/proc/sys/vm/min_free_kbytes", text));
 	assert_true(write_file("/proc/sys/vm/swappiness", "200"));
 	begin();
 	child = fill_memory();
-	found = becomes_seen(p, 4 * MIB, INVLOCK_KIND_DISCARD, NULL);
+	found = becomes_seen(cold, 4 * MIB, INVLOCK_KIND_DISCARD, cool);
 	kill(child, SIGKILL);
 	assert_int_equal(waitpid(child, NULL, 0), child);
 	assert_true(write_file("/proc/sys/vm/min_free_kbytes", reserve));
