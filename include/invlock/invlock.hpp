@@ -28,6 +28,7 @@
  * Lifetime. An mm, a cache and a pin can be moved, but not copied. A section and a change can be
  * neither. A pin, a section or a change does not outlive what it was made of; a cache may outlive
  * its mm. To destroy a cache while one of its pins is held ends the program; close() says -EBUSY.
+ * A function of the log is kept until the program ends.
  *
  * Threads, fork, ordering, and what a result means: see the C header of each object.
  * Since: 0.1
@@ -53,6 +54,7 @@
 #endif
 
 #include <invlock/cache.h>
+#include <invlock/log.hpp>
 #include <invlock/manual.h>
 #include <invlock/mm.h>
 #include <invlock/section.h>

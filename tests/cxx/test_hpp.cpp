@@ -2,6 +2,7 @@
 /* invlock.hpp: owners, spans, results, and what becomes of an exception. */
 #include <array>
 #include <atomic>
+#include <cstring>
 #include <map>
 #include <stdexcept>
 #include <string>
@@ -363,6 +364,30 @@ TEST(a_forked_child_can_let_go_of_what_it_inherited)
 	CHECK(status == 0);
 }
 
+TEST(a_log_is_told_what_was_opened_until_another_is_chosen)
+{
+	std::vector<std::string> told;
+	int nr_opened = 0;
+
+	CHECK(!invlock::log_set([&](invlock_log_event event, std::string text) {
+		nr_opened += event == INVLOCK_LOG_OPENED;
+		told.push_back(text);
+	}));
+	open_manual();
+	CHECK(nr_opened == 1 && told.size() == 1);
+	CHECK(told[0].find("manual") != std::string::npos);
+	/* an object that is not copied, and one that the program keeps */
+	auto owner = std::make_unique<int *>(&nr_opened);
+	CHECK(!invlock::log_set([owner = std::move(owner)](invlock_log_event, const char *text) {
+		**owner += 10 * !!std::strstr(text, "manual");
+	}));
+	open_manual();
+	CHECK(nr_opened == 11 && told.size() == 1);
+	CHECK(!invlock::log_set(nullptr));
+	open_manual();
+	CHECK(nr_opened == 11 && told.size() == 1);
+}
+
 #if INVLOCK_EXCEPTIONS
 
 template <typename E, typename F>
@@ -484,6 +509,16 @@ TEST(a_dereg_that_throws_ends_the_program)
 
 		cache.get(p.bytes);
 		cache.drop(p.bytes);
+	}));
+}
+
+TEST(a_log_that_throws_ends_the_program)
+{
+	CHECK(terminates([] {
+		invlock::log_set([](invlock_log_event, const char *) {
+			throw std::runtime_error("the disk is full");
+		});
+		open_manual();
 	}));
 }
 

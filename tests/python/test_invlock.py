@@ -220,6 +220,67 @@ def test_what_dereg_raises_is_reported_and_the_cache_goes_on(mm, pages, monkeypa
     assert [str(what) for what in reported] == ['the device does not let go']
 
 
+@pytest.fixture
+def told():
+    """What the log was told."""
+    told = []
+    invlock.log_set(lambda event, text: told.append((event, text)))
+    yield told
+    invlock.log_set(None)
+
+
+def test_the_log_is_told_what_was_opened_until_another_is_chosen(told):
+    invlock.MM('manual').close()
+    (event, text), = told
+    assert event is invlock.LogEvent.OPENED and 'manual' in text
+    others = []
+    invlock.log_set(lambda event, text: others.append(event))
+    invlock.MM('manual').close()
+    invlock.log_set(None)
+    invlock.MM('manual').close()
+    assert len(told) == len(others) == 1
+
+
+def test_the_log_is_told_on_the_thread_that_finds_something_out(told):
+    threads = []
+    invlock.log_set(lambda event, text: threads.append(threading.get_ident()))
+    thread = threading.Thread(target=lambda: invlock.MM('manual').close())
+    thread.start()
+    thread.join()
+    assert threads == [thread.ident]
+
+
+def test_what_the_log_raises_is_reported_and_the_open_succeeds(told, monkeypatch):
+    reported = []
+    monkeypatch.setattr(sys, 'unraisablehook', lambda what: reported.append(what.exc_value))
+
+    def log(event, text):
+        raise LookupError('the disk is full')
+
+    invlock.log_set(log)
+    with invlock.MM('manual') as mm:
+        assert mm.alive
+    assert [str(what) for what in reported] == ['the disk is full']
+
+
+def test_an_event_of_a_later_library_is_a_number(told):
+    invlock._logs[-1](None, 99, b'a sentence')
+    assert told == [(99, 'a sentence')]
+
+
+def test_a_log_ends_with_the_interpreter():
+    done = subprocess.run([sys.executable, '-c', f"""if True:
+        import atexit, sys
+        sys.path[:0] = {sys.path!r}
+        # what is registered first runs last: here the log is not called any more
+        atexit.register(lambda: invlock.MM('manual').close())
+        import invlock
+        invlock.log_set(lambda event, text: print('told'))
+        invlock.MM('manual').close()
+        """], stdout=subprocess.PIPE, text=True, check=True)
+    assert done.stdout == 'told\n'
+
+
 def test_a_thread_of_the_library_deregisters_what_is_dead(mm, device, pages):
     gone = threading.Event()
 

@@ -24,12 +24,13 @@ CONSTANTS = {
     'INVLOCK_KINDS_ANON': invlock.KINDS_ANON, 'INVLOCK_KINDS_SHARED': invlock.KINDS_SHARED,
     'INVLOCK_KINDS_DEFAULT': invlock.KINDS_DEFAULT, 'INVLOCK_KINDS_UFFD': invlock.KINDS_UFFD,
     '1ULL << INVLOCK_NR_KINDS': max(invlock.Kind) << 1,
+    **{f'INVLOCK_LOG_{event.name}': event for event in invlock.LogEvent},
     **{f'INVLOCK_BIT({kind.name})': kind for kind in invlock.Kind}}
 
 
 def _headers():
     text = ''
-    for name in 'mm', 'cache', 'section', 'manual', 'kind', 'version':
+    for name in 'mm', 'cache', 'section', 'manual', 'kind', 'log', 'version':
         with open(f'{ROOT}/include/invlock/{name}.h', encoding='utf-8') as f:
             text += re.sub(r'/\*.*?\*/', '', f.read(), flags=re.S)
     return text
@@ -47,6 +48,7 @@ def numbers(tmp_path_factory):
     subprocess.run(['cc', '-x', 'c', '-', '-o', program, f'-I{ROOT}/include',
                     f'-I{ROOT}/include/uapi'], check=True, text=True, input=f'''
         #include <invlock/cache.h>
+        #include <invlock/log.h>
         #include <invlock/section.h>
         #include <stdio.h>
         int main(void) {{ {prints} }}''')
@@ -66,7 +68,8 @@ def test_a_struct_has_the_layout_of_its_header(struct, numbers):
 
 def test_every_flag_of_the_headers_is_here():
     flags = set(re.findall(r'#define (INVLOCK_(?:MM|CACHE|ENTRY|GET|READ)_\w+)\s+\d+u', _headers()))
-    assert flags <= set(CONSTANTS), flags - set(CONSTANTS)
+    events = set(re.findall(r'(INVLOCK_LOG_\w+)\s+=', _headers()))
+    assert events and flags | events <= set(CONSTANTS), (flags | events) - set(CONSTANTS)
 
 
 def test_constants_are_those_of_the_headers(numbers):

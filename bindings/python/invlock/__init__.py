@@ -17,6 +17,8 @@ the get() that made it run, and nothing is kept; MemoryError makes room first, a
 once more. What dereg() raises is reported by sys.unraisablehook, and the registration counts as
 undone.
 
+log_set() chooses a function that is told what the library does without an error.
+
 What a result promises, and what threads and forked children may do, is in the manual pages:
 man 7 invlock. A Cache and its Pins may be used on any thread. Since: 0.1
 """
@@ -25,6 +27,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import ctypes
+import enum
 import errno
 import operator
 import threading
@@ -36,11 +39,13 @@ from . import _c
 from ._kind import KINDS_ANON, KINDS_DEFAULT, KINDS_SHARED, KINDS_UFFD, Kind
 
 __all__ = ['KINDS_ANON', 'KINDS_DEFAULT', 'KINDS_SHARED', 'KINDS_UFFD', 'MM', 'Cache', 'Entry',
-           'Error', 'Info', 'Kind', 'Pin', 'Range', 'Section', 'Stats', 'version', 'version_number']
+           'Error', 'Info', 'Kind', 'LogEvent', 'Pin', 'Range', 'Section', 'Stats', 'log_set',
+           'version', 'version_number']
 
 Reg = Callable[[int, int], int]
 RegKey = Callable[[int, int, int], int]
 Dereg = Callable[[int, int, int], None]
+Log = Callable[[int, str], None]
 _Self = TypeVar('_Self', bound='_Owner')
 
 
@@ -481,6 +486,37 @@ class Section(_Owner):
             self._view.release()
 
 
+class LogEvent(enum.IntEnum):
+    """What is logged. <invlock/log.h> explains each."""
+    OPENED = 1
+    CLOSED = 2
+    KEPT = 3
+    SLOWER = 4
+
+
+# C may still be in a function when another one is chosen, so all are kept
+_logs: list[Any] = []
+
+
+def _log_for_c(log: Log) -> Any:
+    """The function that C calls. ctypes reports an exception of log()."""
+    def c_log(_: object, event: int, text: bytes) -> None:
+        known = event in LogEvent.__members__.values()
+        log(LogEvent(event) if known else event, text.decode(errors='replace'))
+
+    return _c.LOG(c_log)
+
+
+def log_set(log: Optional[Log]) -> None:
+    """Choose what is called with a LogEvent and a sentence; None = nobody is told.
+
+    An event that a later version of the library adds is a plain number. The function is called on
+    any thread, and must not use this package. What it raises goes to sys.unraisablehook.
+    """
+    _logs.append(_log_for_c(log) if log else _c.LOG(0))
+    _check(_c.lib.invlock_log_set(_logs[-1], None), 'out of memory')
+
+
 @atexit.register
 def _close_all() -> None:
     # The library's thread must not call into an interpreter that is gone. A pin that is still held
@@ -490,3 +526,5 @@ def _close_all() -> None:
             pin.put()
         with contextlib.suppress(OSError):
             cache.close()
+    with contextlib.suppress(OSError):
+        log_set(None)

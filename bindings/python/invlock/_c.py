@@ -27,6 +27,7 @@ PYBUF_WRITABLE = 1
 REG = CFUNCTYPE(c_int, c_void_p, c_void_p, c_size_t, POINTER(c_uint64))
 REG_KEY = CFUNCTYPE(c_int, c_void_p, c_void_p, c_size_t, c_uint64, POINTER(c_uint64))
 DEREG = CFUNCTYPE(None, c_void_p, c_void_p, c_size_t, c_uint64)
+LOG = CFUNCTYPE(None, c_void_p, c_int, c_char_p)
 
 
 class Why(Structure):
@@ -123,6 +124,7 @@ _declare('cache_drop', c_int, c_void_p, c_void_p, c_size_t)
 _declare('cache_reap', c_int, c_void_p)
 _declare('cache_fd', c_int, c_void_p)
 _declare('cache_stats', c_int, c_void_p, POINTER(CacheStats))
+_declare('log_set', c_int, LOG, c_void_p)
 _declare('read_init', None, POINTER(Read), c_void_p, c_void_p, c_size_t, POINTER(ReadBudget),
          c_uint)
 _declare('read_attempt', c_bool, POINTER(Read))
