@@ -266,7 +266,7 @@ TEST(a_call_whose_enter_was_skipped_is_marked_for_as_long_as_it_runs)
 }
 
 /* The exit of its only call may be skipped. */
-static void *call_once(void *page)
+static void *discard_once(void *page)
 {
 	struct timespec nap = { .tv_nsec = 30000 };
 
@@ -276,25 +276,25 @@ static void *call_once(void *page)
 	return NULL;
 }
 
-static void call_once_in_thread(char *page)
+static void discard_once_in_thread(char *page)
 {
 	pthread_t thread;
 
-	assert_int_equal(pthread_create(&thread, NULL, call_once, page), 0);
+	assert_int_equal(pthread_create(&thread, NULL, discard_once, page), 0);
 	pthread_join(thread, NULL);
 }
 
-static int call_once_and_exit(void *page)
+static int discard_once_and_exit(void *page)
 {
-	call_once(page);
+	discard_once(page);
 	return 0;
 }
 
 /* A process of its own that shares our memory. */
-static void call_once_in_process(char *page)
+static void discard_once_in_process(char *page)
 {
 	static char stack[64 << 10] __attribute__((aligned(16)));
-	pid_t pid = clone(call_once_and_exit, stack + sizeof(stack), CLONE_VM | SIGCHLD, page);
+	pid_t pid = clone(discard_once_and_exit, stack + sizeof(stack), CLONE_VM | SIGCHLD, page);
 
 	assert_true(pid > 0);
 	assert_int_equal(waitpid(pid, NULL, 0), pid);
@@ -322,12 +322,12 @@ static void expect_nothing_marked_after(void (*call)(char *page))
 
 TEST(a_thread_that_exits_leaves_nothing_marked)
 {
-	expect_nothing_marked_after(call_once_in_thread);
+	expect_nothing_marked_after(discard_once_in_thread);
 }
 
 TEST(a_process_that_shares_the_memory_and_exits_leaves_nothing_marked)
 {
-	expect_nothing_marked_after(call_once_in_process);
+	expect_nothing_marked_after(discard_once_in_process);
 }
 
 /* Runs in a process of its own. Return: 0, or the step that failed */

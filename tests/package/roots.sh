@@ -4,11 +4,11 @@
 # Roots of Debian in which a test can do as it likes. The scripts of this folder source this file,
 # and have one option: [-s SUITE].
 #
-# SUITE is bookworm (Debian 12, the default) or trixie (Debian 13). A root is made once, from the
-# mirror of this machine, and kept in $INVLOCK_CACHE/package, or /var/cache/invlock/package, under a
-# name that stands for the list of its packages: remove it there to have it made anew. What a run
-# writes into a root goes to an overlay that is thrown away. Where this machine cannot make roots,
-# the script ends with a skip.
+# SUITE is bookworm (Debian 12, the default), trixie (Debian 13) or sid. A root is made once, from
+# the mirror of this machine, and kept in $INVLOCK_CACHE/package, or /var/cache/invlock/package,
+# under a name that stands for the list of its packages: remove it there to have it made anew. What
+# a run writes into a root goes to an overlay that is thrown away. Where this machine cannot make
+# roots, the script ends with a skip.
 set -uo pipefail
 script=$(realpath "$0")
 root=$(realpath "$(dirname "$script")/../..")
@@ -64,6 +64,7 @@ base_root()
 		"$root/tests/vm/mirror.py" "$suite" > "$work/mirror.sources" &&
 		mmdebstrap --quiet --variant=minbase --include="$2" \
 			--aptopt='APT::Install-Recommends "false"' \
+			--aptopt='Acquire::Check-Valid-Until "false"' \
 			--architectures="${3:-amd64}" \
 			"$suite" "$dir.new" "$work/mirror.sources" && mv "$dir.new" "$dir"
 	) 9> "$cache/lock"
