@@ -16,13 +16,13 @@
  *				port_serial.h has both without atomics, for a port
  *				whose writers exclude each other by a lock
  *
- * The asymmetric barrier, for the pins (lib/cache/pin.h); not needed by BPF
+ * The asymmetric barrier, for the pins (lib/cache/pin.h); not needed by BPF and the kernel
  *   port_light_barrier()	orders a store before a later load, if another
  *				thread runs port_heavy_barrier() between them
  *   port_heavy_barrier()	the expensive half; false = it could not be done, so
  *				nothing may be freed now
  *
- * Time and waiting, for the section (core/section.h); not needed by BPF
+ * Time and waiting, for the section (core/section.h); not needed by BPF and the kernel
  *   port_now()			nanoseconds of a clock that never goes back
  *   port_wait(n, killable)	the nth wait in a row: first spin, then sleep, never
  *				more than a millisecond; -EINTR when a signal came

@@ -15,26 +15,21 @@
  *
  * Lock order: mmap lock, the driver's lock.
  */
-#include <linux/module.h>
+#include <linux/export.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 
 #include "mmu_invlock_any.h"
 
 void mmu_invlock_any_init(struct mmu_invlock_any_fault *f, struct hmm_range *range,
-			  const struct invlock_budget *budget)
+			  const struct mmu_invlock_budget *budget)
 {
 	*f = (struct mmu_invlock_any_fault){
 		.range = range,
 		.notifier = range->notifier,
 		.mm = range->notifier->mm,
-		.left = {
-			.rounds = budget && budget->rounds ? budget->rounds :
-				  INVLOCK_DEFAULT_ROUNDS,
-			.time_ns = budget && budget->time_ns ? budget->time_ns :
-				   INVLOCK_DEFAULT_TIME_NS,
-		},
 	};
+	mmu_invlock_left_init(&f->left, budget);
 	if (range->start >= range->end || (range->start | range->end) & ~PAGE_MASK)
 		f->error = -EINVAL;
 	/* the current task's own mm stays as long as the task is here, so it needs no reference */
@@ -47,33 +42,35 @@ void mmu_invlock_any_init(struct mmu_invlock_any_fault *f, struct hmm_range *ran
 }
 EXPORT_SYMBOL_GPL(mmu_invlock_any_init);
 
-static bool mmu_invlock_any_is_spent(struct mmu_invlock_any_fault *f)
+/* Return: 0. In a module, nothing can end this wait but the end of the invalidations. */
+static int mmu_invlock_any_begin(struct mmu_invlock_any_fault *f)
 {
-	u64 now = ktime_get_ns();
-
-	if (!f->deadline)
-		f->deadline = now + min_t(u64, f->left.time_ns, S64_MAX);
-	return !f->left.rounds || now >= f->deadline;
+	f->seq = mmu_interval_read_begin(f->notifier);
+	return 0;
 }
 
-/* Return: 0 if another round may begin, or the error that ends the loop. */
-static int mmu_invlock_any_check(struct mmu_invlock_any_fault *f)
+/* Return: 0 with the mmap lock held, or the error that ends the loop. */
+static int mmu_invlock_any_try(struct mmu_invlock_any_fault *f)
 {
-	if (fatal_signal_pending(current))
-		return -EINTR;
-	if (!mmu_invlock_any_is_spent(f))
-		return 0;
-	if (f->slow)
-		return -EBUSY;
-	f->slow = true;
-	f->left.rounds = MMU_INVLOCK_SLOW_ROUNDS;
-	f->deadline = 0;
-	return 0;
+	int err;
+
+	do {
+		err = mmu_invlock_left_check(&f->left);
+		if (err)
+			return err;
+		mmu_invlock_left_start_clock(&f->left);
+		err = mmu_invlock_any_begin(f);
+	} while (err == -EAGAIN);
+	if (err)
+		return err;
+	/* hmm_range_fault() reads this without a lock, and then stops early */
+	f->range->notifier_seq = f->seq;
+	return f->left.slow ? mmap_write_lock_killable(f->mm) : mmap_read_lock_killable(f->mm);
 }
 
 static void mmu_invlock_any_unlock_mm(struct mmu_invlock_any_fault *f)
 {
-	if (f->slow)
+	if (f->left.slow)
 		mmap_write_unlock(f->mm);
 	else
 		mmap_read_unlock(f->mm);
@@ -86,14 +83,7 @@ bool mmu_invlock_any_attempt(struct mmu_invlock_any_fault *f)
 		return false;
 	might_alloc(GFP_KERNEL);
 	might_lock_read(&f->mm->mmap_lock);
-	f->error = mmu_invlock_any_check(f);
-	if (!f->error) {
-		f->seq = mmu_interval_read_begin(f->notifier);
-		/* hmm_range_fault() reads this without a lock, and then stops early */
-		f->range->notifier_seq = f->seq;
-		f->error = f->slow ? mmap_write_lock_killable(f->mm) :
-				     mmap_read_lock_killable(f->mm);
-	}
+	f->error = mmu_invlock_any_try(f);
 	f->state = f->error ? MMU_INVLOCK_DONE : MMU_INVLOCK_IN_FLIGHT;
 	return !f->error;
 }

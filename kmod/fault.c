@@ -35,10 +35,12 @@
  *
  * Lock order: mmap lock, inv->lock. Nobody sleeps while holding inv->lock.
  */
-#include <linux/module.h>
+#include <linux/export.h>
+#include <linux/jiffies.h>
 #include <linux/mm.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
+#include <linux/string.h>
 
 #include "mmu_invlock.h"
 
@@ -57,56 +59,55 @@ void mmu_invlock_fault_init_slow(struct mmu_invlock_fault *f)
 }
 EXPORT_SYMBOL_GPL(mmu_invlock_fault_init_slow);
 
+/* The clock starts with the first collision or wait: most loops never read it. */
+void mmu_invlock_left_start_clock(struct mmu_invlock_left *left)
+{
+	if (!left->deadline)
+		left->deadline = ktime_get_ns() + min_t(u64, left->time_ns, S64_MAX);
+}
+
+/*
+ * When the budget of the optimistic rounds is spent, the slow path begins, with
+ * MMU_INVLOCK_SLOW_ROUNDS rounds and the same time. Return: 0 if another round may begin, or the
+ * error that ends the loop.
+ */
+int mmu_invlock_left_check(struct mmu_invlock_left *left)
+{
+	/* many rounds may collide without a wait, which would look for signals */
+	if (fatal_signal_pending(current))
+		return -EINTR;
+	if (left->rounds && (!left->deadline || ktime_get_ns() < left->deadline))
+		return 0;
+	if (left->slow)
+		return -EBUSY;
+	left->slow = true;
+	left->rounds = MMU_INVLOCK_SLOW_ROUNDS;
+	left->deadline = 0;
+	return 0;
+}
+
+/* How long a wait may take. */
+long mmu_invlock_left_jiffies(const struct mmu_invlock_left *left)
+{
+	u64 now = ktime_get_ns();
+
+	if (now >= left->deadline)
+		return 1;
+	return min_t(u64, nsecs_to_jiffies64(left->deadline - now) + 1, MAX_SCHEDULE_TIMEOUT - 1);
+}
+
 static int mmu_invlock_fault_lock_mm(struct mmu_invlock_fault *f)
 {
-	return f->slow ? mmap_write_lock_killable(f->walk.mm) : mmap_read_lock_killable(f->walk.mm);
+	return f->left.slow ? mmap_write_lock_killable(f->walk.mm) :
+			      mmap_read_lock_killable(f->walk.mm);
 }
 
 static void mmu_invlock_fault_unlock_mm(struct mmu_invlock_fault *f)
 {
-	if (f->slow)
+	if (f->left.slow)
 		mmap_write_unlock(f->walk.mm);
 	else
 		mmap_read_unlock(f->walk.mm);
-}
-
-/* Start to count rounds and time, at the first wait or collision: most faults need no counts. */
-static void mmu_invlock_fault_start_counting(struct mmu_invlock_fault *f)
-{
-	if (f->counting)
-		return;
-	f->counting = true;
-	invlock_section_init(&f->section, &f->inv->il, f->start, f->end, f->budget,
-			     INVLOCK_SECTION_INTERRUPTIBLE);
-}
-
-/*
- * The optimistic budget is spent: begin the slow path, with MMU_INVLOCK_SLOW_ROUNDS rounds and the
- * same time. Return: false if this is the slow path already.
- */
-static bool mmu_invlock_fault_go_slow(struct mmu_invlock_fault *f)
-{
-	struct invlock_budget budget = {
-		.rounds = MMU_INVLOCK_SLOW_ROUNDS,
-		.time_ns = f->section.left.time_ns,
-	};
-
-	if (f->slow)
-		return false;
-	f->slow = true;
-	f->collisions += f->section.collisions;
-	f->waits += f->section.waits;
-	invlock_section_init(&f->section, &f->inv->il, f->start, f->end, &budget,
-			     INVLOCK_SECTION_INTERRUPTIBLE);
-	return true;
-}
-
-/* Return: 0 = check again; -EBUSY if both budgets are spent; -EINTR if the task was killed. */
-static int mmu_invlock_fault_wait(struct mmu_invlock_fault *f, u32 nr_waits)
-{
-	int err = invlock_section_wait(&f->section, nr_waits);
-
-	return err == -EBUSY && mmu_invlock_fault_go_slow(f) ? 0 : err;
 }
 
 static bool mmu_invlock_wide_are_elsewhere(const struct mmu_invlock *inv, unsigned long start,
@@ -119,14 +120,16 @@ static bool mmu_invlock_wide_are_elsewhere(const struct mmu_invlock *inv, unsign
 }
 
 /* Invalidations that are too wide for stripes do not count here: inv->wide has them. */
-static bool mmu_invlock_stripes_are_quiet(const struct invlock *il, u64 start, u64 end)
+static bool mmu_invlock_stripes_are_quiet(const struct mmu_invlock *inv, unsigned long start,
+					  unsigned long end)
 {
-	u64 first = start >> il->stripe_shift;
-	u64 nr = min(invlock_nr_stripes(start, end, il->stripe_shift), il->word_mask + 1ULL);
+	unsigned long first = start >> MMU_INVLOCK_STRIPE_SHIFT;
+	unsigned long last = (end - 1) >> MMU_INVLOCK_STRIPE_SHIFT;
 
-	for (u64 i = 0; i < nr; i++)
-		if (il->words[invlock_stripe_word(first + i, il->word_mask)] &
-		    INVLOCK_RUNNING_MASK)
+	if (last - first >= MMU_INVLOCK_NR_COUNTERS)
+		return !memchr_inv(inv->counters, 0, sizeof(inv->counters));
+	for (unsigned long stripe = first; stripe <= last; stripe++)
+		if (inv->counters[mmu_invlock_counter_of(stripe)])
 			return false;
 	return true;
 }
@@ -142,23 +145,36 @@ static int mmu_invlock_fault_check_quiet(const struct mmu_invlock_fault *f)
 	if (inv->closed || !inv->running)
 		return inv->closed;
 	return mmu_invlock_wide_are_elsewhere(inv, f->start, f->end) &&
-	       mmu_invlock_stripes_are_quiet(&inv->il, f->start, f->end) ? 0 : -EAGAIN;
+	       mmu_invlock_stripes_are_quiet(inv, f->start, f->end) ? 0 : -EAGAIN;
 }
 
-/* Locks: not the mmap lock, which the running invalidation may hold until it ends. */
-static int mmu_invlock_fault_wait_until_quiet(struct mmu_invlock_fault *f)
+static int mmu_invlock_fault_look(struct mmu_invlock_fault *f)
 {
-	u32 nr_waits = 0;
 	int err;
 
-	do {
-		spin_lock(f->inv->lock);
-		err = mmu_invlock_fault_check_quiet(f);
-		spin_unlock(f->inv->lock);
-		if (err == -EAGAIN)
-			err = mmu_invlock_fault_wait(f, nr_waits++) ?: -EAGAIN;
-	} while (err == -EAGAIN);
+	spin_lock(f->inv->lock);
+	err = mmu_invlock_fault_check_quiet(f);
+	spin_unlock(f->inv->lock);
 	return err;
+}
+
+/*
+ * Locks: not the mmap lock, which the running invalidation may hold until it ends. Return: as
+ * mmu_invlock_fault_check_quiet(), where -EAGAIN means that the time is spent; or -EINTR.
+ */
+static int mmu_invlock_fault_wait_until_quiet(struct mmu_invlock_fault *f)
+{
+	int err = mmu_invlock_fault_look(f);
+	long left;
+
+	if (err != -EAGAIN)
+		return err;
+	f->waits++;
+	mmu_invlock_left_start_clock(&f->left);
+	left = wait_event_killable_timeout(f->inv->quiet,
+					   (err = mmu_invlock_fault_look(f)) != -EAGAIN,
+					   mmu_invlock_left_jiffies(&f->left));
+	return left < 0 ? -EINTR : err;
 }
 
 /*
@@ -186,21 +202,13 @@ static int mmu_invlock_fault_try_enter(struct mmu_invlock_fault *f)
 /* Return: 0 if the fault is in flight now, or the error that ends the loop. */
 static int mmu_invlock_fault_attempt(struct mmu_invlock_fault *f)
 {
-	u32 nr_waits = 0;
 	int err;
 
-	mmu_invlock_fault_start_counting(f);
-	if (invlock_section_error(&f->section) && !mmu_invlock_fault_go_slow(f))
-		return invlock_section_error(&f->section);
 	do {
-		/* many rounds may collide without a wait, and only a wait looks for signals */
-		if (fatal_signal_pending(current))
-			return -EINTR;
-		err = mmu_invlock_fault_wait_until_quiet(f) ?:
+		err = mmu_invlock_left_check(&f->left) ?:
+		      mmu_invlock_fault_wait_until_quiet(f) ?:
 		      mmu_invlock_fault_lock_mm(f) ?:
 		      mmu_invlock_fault_try_enter(f);
-		if (err == -EAGAIN)
-			err = mmu_invlock_fault_wait(f, nr_waits++) ?: -EAGAIN;
 	} while (err == -EAGAIN);
 	return err;
 }
@@ -304,15 +312,16 @@ bool mmu_invlock_commit_slow(struct mmu_invlock_fault *f, int err)
 		return false;
 	hlist_del(&f->in_flight);
 	good = !err && !f->walk.invalidate_seq;
-	if (!good && f->slow && (!err || err == -EBUSY))
+	if (!good && f->left.slow && (!err || err == -EBUSY))
 		good = mmu_invlock_fault_walk_locked(f);
 	f->state = MMU_INVLOCK_DONE;
 	if (err && err != -EBUSY) {
 		f->error = err;
 	} else if (!good) {
 		f->state = MMU_INVLOCK_AGAIN;
-		mmu_invlock_fault_start_counting(f);
-		invlock_undo(&f->section);
+		f->collisions++;
+		f->left.rounds--;
+		mmu_invlock_left_start_clock(&f->left);
 	}
 	mmu_invlock_fault_unlock_mm(f);
 	return good;
@@ -330,10 +339,6 @@ int mmu_invlock_fault_end_slow(struct mmu_invlock_fault *f)
 	}
 	if (f->state != MMU_INVLOCK_DONE)
 		f->error = -EINVAL;
-	if (f->counting) {
-		f->collisions += f->section.collisions;
-		f->waits += f->section.waits;
-	}
 	if (f->mm_held)
 		mmput(f->walk.mm);
 	return f->error;

@@ -2,8 +2,8 @@
 /*
  * /dev/invlock gives a process the feed of its own address space, to be mapped read-only.
  *
- * Each mm has one lock, however many files are open. To mmu_invlock, this file is a driver
- * like any other, except that it has no page table to invalidate: it keeps only the feed.
+ * Each mm has one feed, however many files are open. mmu_invlock gives it the life of a notifier.
+ * Its callbacks are its own: it makes no fault, and only tells its readers what changes.
  *
  * An invalidation may run in reclaim, for somebody else, and there is no limit to how many wait for
  * an event. So it leaves the wake-up to a worker, and asks for it only after a read() or a poll()
@@ -23,6 +23,7 @@
 #include <linux/workqueue.h>
 #include <invlock/dev.h>
 
+#include "core/invalidate.h"
 #include "compat/vm_flags.h"
 #include "feed.h"
 #include "feed_limit.h"
@@ -30,6 +31,7 @@
 
 struct feed_device {
 	struct mmu_invlock inv;
+	struct invlock il;		/* written under lock */
 	kuid_t owner;			/* the user whose limit counts this feed */
 	spinlock_t lock;
 	u64 kinds;			/* these make an event; guarded by lock; only grows */
@@ -46,30 +48,95 @@ struct feed_file {
 
 static struct workqueue_struct *invlock_feed_queue;
 
-static const struct mmu_invlock_geometry invlock_feed_geometry = {
-	.nr_words = INVLOCK_NR_WORDS,
-	.nr_events = INVLOCK_NR_EVENTS,
-};
+/*
+ * The kernel tells fewer kinds apart than a program can. Entries that reclaim clears are a DISCARD,
+ * too: a shrinker may truncate a file in reclaim, and that looks the same.
+ */
+static u32 invlock_feed_kind(const struct mmu_notifier_range *range)
+{
+	switch (range->event) {
+	case MMU_NOTIFY_UNMAP:
+		return INVLOCK_KIND_UNMAP;
+	case MMU_NOTIFY_CLEAR:
+		return INVLOCK_KIND_DISCARD;
+	case MMU_NOTIFY_PROTECTION_VMA:
+	case MMU_NOTIFY_PROTECTION_PAGE:
+		return INVLOCK_KIND_PROTECT;
+	case MMU_NOTIFY_SOFT_DIRTY:
+		return INVLOCK_KIND_SOFT_DIRTY;
+	case MMU_NOTIFY_MIGRATE:
+		return INVLOCK_KIND_MIGRATE;
+	case MMU_NOTIFY_RELEASE:
+		return INVLOCK_KIND_RELEASE;
+	default:
+		return INVLOCK_KIND_UNKNOWN;
+	}
+}
+
+/*
+ * The same as task_pid_vnr(current), but cheaper. A task with an mm still has its pid, and the
+ * last number of the pid is the one that the task itself sees.
+ */
+static u32 invlock_feed_current_tid(void)
+{
+	const struct pid *pid = task_pid(current);
+
+	return pid->numbers[pid->level].nr;
+}
+
+/* Locks: feed->lock. */
+static void invlock_feed_wake_armed(struct feed_device *feed)
+{
+	if (feed->armed) {
+		feed->armed = false;
+		queue_work(invlock_feed_queue, &feed->wake);
+	}
+}
 
 /*
  * The kernel does not know which addresses the readers in user space care about. Only the kind of
  * a change can make it uninteresting, because then it is uninteresting to all of them.
  */
-static bool invlock_feed_invalidate(struct mmu_invlock *inv, const struct mmu_notifier_range *range)
+static int invlock_feed_range_start(struct mmu_notifier *mn,
+				    const struct mmu_notifier_range *range)
 {
-	struct feed_device *feed = container_of(inv, struct feed_device, inv);
-	bool interesting = feed->kinds >> mmu_invlock_kind(range) & 1;
+	struct feed_device *feed = container_of(mn, struct feed_device, inv.notifier);
+	u32 kind = invlock_feed_kind(range);
 
-	if (interesting && feed->armed) {
-		feed->armed = false;
-		queue_work(invlock_feed_queue, &feed->wake);
+	spin_lock(&feed->lock);
+	if (!(feed->kinds >> kind & 1)) {
+		if (unlikely(invlock_words_add(&feed->il, range->start, range->end,
+					       INVLOCK_START) >= INVLOCK_RUNNING_LIMIT))
+			invlock_close_feed(&feed->il, INVLOCK_FEED_DEGRADED);
+	} else {
+		invlock_feed_wake_armed(feed);
+		invlock_inv_start(&feed->il, range->start, range->end, kind,
+				  current->mm == mn->mm ? invlock_feed_current_tid() : 0,
+				  ktime_get_ns());
 	}
-	return interesting;
+	spin_unlock(&feed->lock);
+	return 0;
 }
 
-static const struct mmu_invlock_ops invlock_feed_inv_ops = {
-	.invalidate = invlock_feed_invalidate,
-};
+static void invlock_feed_range_end(struct mmu_notifier *mn, const struct mmu_notifier_range *range)
+{
+	struct feed_device *feed = container_of(mn, struct feed_device, inv.notifier);
+
+	spin_lock(&feed->lock);
+	if (WARN_ON_ONCE(!invlock_words_add(&feed->il, range->start, range->end, INVLOCK_END)))
+		invlock_close_feed(&feed->il, INVLOCK_FEED_DEGRADED);
+	spin_unlock(&feed->lock);
+}
+
+static void invlock_feed_mm_release(struct mmu_notifier *mn, struct mm_struct *mm)
+{
+	struct feed_device *feed = container_of(mn, struct feed_device, inv.notifier);
+
+	spin_lock(&feed->lock);
+	invlock_feed_wake_armed(feed);
+	invlock_close_feed(&feed->il, INVLOCK_FEED_DEAD);
+	spin_unlock(&feed->lock);
+}
 
 static void invlock_feed_wake(struct work_struct *work)
 {
@@ -83,8 +150,32 @@ static void invlock_feed_free_later(struct work_struct *work)
 
 	flush_work(&feed->wake);
 	invlock_feed_limit_uncharge(feed->owner);
+	vfree(feed->il.feed);
 	mmu_invlock_destroy(&feed->inv);
 	kfree(feed);
+}
+
+static int invlock_feed_make(struct invlock *il)
+{
+	u64 bytes = invlock_feed_bytes(INVLOCK_NR_WORDS, INVLOCK_NR_EVENTS);
+	void *mem;
+	int err;
+
+	/*
+	 * Processes map this memory, so it consists of whole, zeroed pages. If the cgroup is full,
+	 * the allocation fails; it must not make the OOM killer run.
+	 */
+	mem = __vmalloc(PAGE_ALIGN(bytes), GFP_KERNEL_ACCOUNT | __GFP_ZERO |
+					   __GFP_RETRY_MAYFAIL | __GFP_NOWARN);
+	if (!mem)
+		return -ENOMEM;
+	err = invlock_feed_format(mem, bytes, INVLOCK_NR_WORDS, INVLOCK_NR_EVENTS,
+				  INVLOCK_STRIPE_SHIFT);
+	if (!err)
+		err = invlock_attach(il, mem, bytes);
+	if (err)
+		vfree(mem);
+	return err;
 }
 
 /* Locks: the mmap lock, for writing. */
@@ -104,10 +195,10 @@ static struct mmu_notifier *invlock_feed_alloc(struct mm_struct *mm)
 	INIT_WORK(&feed->wake, invlock_feed_wake);
 	INIT_WORK(&feed->free, invlock_feed_free_later);
 	feed->kinds = INVLOCK_FEED_PINNED_KINDS;
-	err = mmu_invlock_init(&feed->inv, &feed->lock, &invlock_feed_inv_ops,
-			       &invlock_feed_geometry);
+	err = invlock_feed_make(&feed->il);
 	if (err)
 		goto uncharge;
+	mmu_invlock_init(&feed->inv, &feed->lock, NULL);
 	return &feed->inv.notifier;
 
 uncharge:
@@ -125,14 +216,16 @@ static void invlock_feed_free(struct mmu_notifier *mn)
 }
 
 static const struct mmu_notifier_ops invlock_feed_notifier_ops = {
-	MMU_INVLOCK_NOTIFIER_OPS,
+	.invalidate_range_start = invlock_feed_range_start,
+	.invalidate_range_end = invlock_feed_range_end,
+	.release = invlock_feed_mm_release,
 	.alloc_notifier = invlock_feed_alloc,
 	.free_notifier = invlock_feed_free,
 };
 
 static u64 invlock_feed_sequence(const struct feed_device *feed)
 {
-	return port_load_acquire(&feed->inv.il.feed->sequence);
+	return port_load_acquire(&feed->il.feed->sequence);
 }
 
 static bool invlock_feed_is_ours(const struct feed_device *feed)
@@ -146,8 +239,8 @@ static bool invlock_feed_is_ours(const struct feed_device *feed)
  */
 static int invlock_feed_insert_pages(const struct feed_device *feed, struct vm_area_struct *vma)
 {
-	unsigned long pages = PAGE_ALIGN(feed->inv.il.feed->feed_size) >> PAGE_SHIFT;
-	void *from = feed->inv.il.feed;
+	unsigned long pages = PAGE_ALIGN(feed->il.feed->feed_size) >> PAGE_SHIFT;
+	void *from = feed->il.feed;
 	int err = 0;
 
 	if (vma->vm_pgoff >= pages || vma_pages(vma) > pages - vma->vm_pgoff)
@@ -164,7 +257,7 @@ static int invlock_feed_insert_pages(const struct feed_device *feed, struct vm_a
 static vm_fault_t invlock_feed_fault(struct vm_fault *vmf)
 {
 	struct feed_file *ff = vmf->vma->vm_file->private_data;
-	void *feed = ff->feed->inv.il.feed;
+	void *feed = ff->feed->il.feed;
 
 	/* the mapping is no longer than the feed */
 	vmf->page = vmalloc_to_page(feed + (vmf->pgoff << PAGE_SHIFT));
@@ -203,7 +296,7 @@ static long invlock_feed_see_kinds(struct feed_device *feed, void __user *arg)
 	feed->kinds |= see.kinds;
 	see.kinds = feed->kinds;
 	spin_unlock(&feed->lock);
-	see.feed_size = feed->inv.il.feed->feed_size;
+	see.feed_size = feed->il.feed->feed_size;
 	return copy_to_user(arg, &see, sizeof(see)) ? -EFAULT : 0;
 }
 

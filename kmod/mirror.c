@@ -41,7 +41,7 @@ static struct mirror *invlock_mirror_of(struct mmu_invlock *inv)
 
 /* --- invalidation --- */
 
-static bool invlock_mirror_invalidate(struct mmu_invlock *inv,
+static void invlock_mirror_invalidate(struct mmu_invlock *inv,
 				      const struct mmu_notifier_range *range)
 {
 	struct mirror_device *dev = &invlock_mirror_of(inv)->dev;
@@ -52,7 +52,6 @@ static bool invlock_mirror_invalidate(struct mmu_invlock *inv,
 
 	dev->stats.starts++;
 	dev->stats.zapped += found;
-	return found;
 }
 
 static const struct mmu_invlock_ops invlock_mirror_inv_ops = {
@@ -74,7 +73,7 @@ static bool invlock_mirror_attempt(struct mmu_invlock_fault *f, struct mirror_fa
 
 /* Bring translations of [start, end) into the table. */
 static int invlock_mirror_fault(struct mirror_device *dev, unsigned long start, unsigned long end,
-				bool write, const struct invlock_budget *budget)
+				bool write, const struct mmu_invlock_budget *budget)
 {
 	struct mirror *m = container_of(dev, struct mirror, dev);
 	struct mirror_fault_count count = {};
@@ -102,7 +101,7 @@ static int invlock_mirror_fault(struct mirror_device *dev, unsigned long start, 
 
 	count.collisions = f.collisions;
 	count.waits = f.waits;
-	count.slow = f.slow;
+	count.slow = f.left.slow;
 	count.walked_locked = f.walked_locked;
 	invlock_device_faulted(dev, &count, err);
 	return err;
@@ -114,17 +113,12 @@ static int invlock_mirror_fault(struct mirror_device *dev, unsigned long start, 
 static struct mmu_notifier *invlock_mirror_alloc(struct mm_struct *mm)
 {
 	struct mirror *m = kzalloc(sizeof(*m), GFP_KERNEL_ACCOUNT);
-	int err;
 
 	if (!m)
 		return ERR_PTR(-ENOMEM);
 	invlock_device_init(&m->dev);
 	m->dev.fault = invlock_mirror_fault;
-	err = mmu_invlock_init(&m->inv, &m->dev.table.xa_lock, &invlock_mirror_inv_ops, NULL);
-	if (err) {
-		kfree(m);
-		return ERR_PTR(err);
-	}
+	mmu_invlock_init(&m->inv, &m->dev.table.xa_lock, &invlock_mirror_inv_ops);
 	return &m->inv.notifier;
 }
 

@@ -188,7 +188,7 @@ static int invlock_device_transfer_mirrored(struct mirror_device *dev,
 					    const struct invlock_mirror_access *access,
 					    u64 addr, void *buffer, size_t len)
 {
-	struct invlock_budget budget = { .rounds = access->rounds, .time_ns = access->time_ns };
+	struct mmu_invlock_budget budget = { .rounds = access->rounds, .time_ns = access->time_ns };
 	u64 start = addr & PAGE_MASK;
 	u64 end = min_t(u64, PAGE_ALIGN(access->addr + access->len),
 			start + FAULT_PAGES * PAGE_SIZE);

@@ -15,8 +15,8 @@
 #include <linux/xarray.h>
 #include <invlock/dev.h>
 
-#include "core/section.h"
 #include "mirror_pin.h"
+#include "mmu_invlock.h"
 
 /**
  * struct mirror_device - the device of one mirror, which belongs to one mm
@@ -29,7 +29,7 @@ struct mirror_device {
 	struct xarray table;
 	struct invlock_mirror_stats stats;
 	int (*fault)(struct mirror_device *dev, unsigned long start, unsigned long end, bool write,
-		     const struct invlock_budget *budget);
+		     const struct mmu_invlock_budget *budget);
 };
 
 /* What one fault adds to the statistics. */

@@ -105,7 +105,7 @@ static int invlock_any_publish(struct interval *iv, const struct hmm_range *rang
 }
 
 static int invlock_any_fault(struct mirror_device *dev, unsigned long start, unsigned long end,
-			     bool write, const struct invlock_budget *budget)
+			     bool write, const struct mmu_invlock_budget *budget)
 {
 	struct interval *iv = container_of(dev, struct interval, dev);
 	struct mirror_fault_count count = {};
@@ -136,7 +136,7 @@ static int invlock_any_fault(struct mirror_device *dev, unsigned long start, uns
 	err = mmu_invlock_any_end(&f) ?: publish_err;
 	kfree(range.hmm_pfns);
 	count.collisions = f.collisions;
-	count.slow = f.slow;
+	count.slow = f.left.slow;
 	invlock_device_faulted(dev, &count, err);
 	return err;
 }
@@ -184,7 +184,7 @@ static int invlock_interval_walk(struct interval *iv, struct hmm_range *range,
 }
 
 static int invlock_interval_fault(struct mirror_device *dev, unsigned long start, unsigned long end,
-				  bool write, const struct invlock_budget *budget)
+				  bool write, const struct mmu_invlock_budget *budget)
 {
 	struct interval *iv = container_of(dev, struct interval, dev);
 	u64 deadline = ktime_get_ns() + (budget->time_ns ?: TIMEOUT_NS);

@@ -5,13 +5,11 @@
  * Lock order: mmap lock, inv->lock. All functions here access inv->faults and the fields after it
  * under inv->lock, except for mmu_invlock_init() and mmu_invlock_destroy().
  */
-#include <linux/module.h>
+#include <linux/export.h>
 #include <linux/sched.h>
 #include <linux/sched/mm.h>
-#include <linux/vmalloc.h>
 #include <linux/wait.h>
 
-#include "core/invalidate.h"
 #include "mmu_invlock.h"
 
 /* All locks from mmu_invlock_init() to mmu_invlock_destroy(), which may run in a softirq. */
@@ -19,56 +17,27 @@ static LIST_HEAD(mmu_invlock_live);
 static DEFINE_SPINLOCK(mmu_invlock_live_lock);
 static DECLARE_WAIT_QUEUE_HEAD(mmu_invlock_destroyed);
 
-/* The faults need no ring: an invalidation finds those in flight on inv->faults. */
-static const struct mmu_invlock_geometry mmu_invlock_default_geometry = { .nr_words = 256 };
-
-int mmu_invlock_init(struct mmu_invlock *inv, spinlock_t *lock, const struct mmu_invlock_ops *ops,
-		     const struct mmu_invlock_geometry *geometry)
+void mmu_invlock_init(struct mmu_invlock *inv, spinlock_t *lock,
+		      const struct mmu_invlock_ops *ops)
 {
-	u64 bytes;
-	void *mem;
-	int err;
-
-	if (!geometry)
-		geometry = &mmu_invlock_default_geometry;
-	bytes = invlock_feed_bytes(geometry->nr_words, geometry->nr_events);
-	if (!bytes)
-		return -EINVAL;
-	/*
-	 * /dev/invlock maps this memory, so it consists of whole, zeroed pages. If the cgroup is
-	 * full, the allocation fails; it must not make the OOM killer run.
-	 */
-	mem = __vmalloc(PAGE_ALIGN(bytes), GFP_KERNEL_ACCOUNT | __GFP_ZERO |
-					   __GFP_RETRY_MAYFAIL | __GFP_NOWARN);
-	if (!mem)
-		return -ENOMEM;
-	err = invlock_feed_format(mem, bytes, geometry->nr_words, geometry->nr_events,
-				  INVLOCK_STRIPE_SHIFT);
-	if (!err)
-		err = invlock_attach(&inv->il, mem, bytes);
-	if (err) {
-		vfree(mem);
-		return err;
-	}
 	inv->lock = lock;
 	inv->ops = ops;
 	INIT_HLIST_HEAD(&inv->faults);
 	inv->running = 0;
 	inv->closed = 0;
 	memset(inv->wide, 0, sizeof(inv->wide));
+	memset(inv->counters, 0, sizeof(inv->counters));
+	init_waitqueue_head(&inv->quiet);
 	spin_lock_bh(&mmu_invlock_live_lock);
 	list_add(&inv->live, &mmu_invlock_live);
 	spin_unlock_bh(&mmu_invlock_live_lock);
 	mmu_invlock_prime(lock);
-	return 0;
 }
 EXPORT_SYMBOL_GPL(mmu_invlock_init);
 
 void mmu_invlock_destroy(struct mmu_invlock *inv)
 {
 	WARN_ON_ONCE(!hlist_empty(&inv->faults));
-	vfree(inv->il.feed);
-	inv->il.feed = NULL;
 	spin_lock_bh(&mmu_invlock_live_lock);
 	list_del(&inv->live);
 	wake_up_all(&mmu_invlock_destroyed);
@@ -102,10 +71,9 @@ static const struct mmu_notifier_ops mmu_invlock_registered_ops = { MMU_INVLOCK_
 int mmu_invlock_register(struct mmu_invlock *inv, struct mm_struct *mm, spinlock_t *lock,
 			 const struct mmu_invlock_ops *ops)
 {
-	int err = mmu_invlock_init(inv, lock, ops, NULL);
+	int err;
 
-	if (err)
-		return err;
+	mmu_invlock_init(inv, lock, ops);
 	inv->notifier.ops = &mmu_invlock_registered_ops;
 	err = mmu_notifier_register(&inv->notifier, mm);
 	if (err)
@@ -129,28 +97,6 @@ struct mmu_invlock *mmu_invlock_get(const struct mmu_notifier_ops *ops, struct m
 }
 EXPORT_SYMBOL_GPL(mmu_invlock_get);
 
-u32 mmu_invlock_kind(const struct mmu_notifier_range *range)
-{
-	switch (range->event) {
-	case MMU_NOTIFY_UNMAP:
-		return INVLOCK_KIND_UNMAP;
-	case MMU_NOTIFY_CLEAR:
-		return INVLOCK_KIND_DISCARD;
-	case MMU_NOTIFY_PROTECTION_VMA:
-	case MMU_NOTIFY_PROTECTION_PAGE:
-		return INVLOCK_KIND_PROTECT;
-	case MMU_NOTIFY_SOFT_DIRTY:
-		return INVLOCK_KIND_SOFT_DIRTY;
-	case MMU_NOTIFY_MIGRATE:
-		return INVLOCK_KIND_MIGRATE;
-	case MMU_NOTIFY_RELEASE:
-		return INVLOCK_KIND_RELEASE;
-	default:
-		return INVLOCK_KIND_UNKNOWN;
-	}
-}
-EXPORT_SYMBOL_GPL(mmu_invlock_kind);
-
 static void mmu_invlock_undo_fault(struct mmu_invlock_fault *f)
 {
 	/* hmm_range_fault() reads this, too, without the lock, and then stops early */
@@ -173,8 +119,45 @@ static void mmu_invlock_undo_faults(struct mmu_invlock *inv, const struct mmu_no
 			mmu_invlock_undo_fault(f);
 }
 
+static unsigned long mmu_invlock_nr_stripes(const struct mmu_notifier_range *range)
+{
+	return ((mmu_invlock_end_of(range) - 1) >> MMU_INVLOCK_STRIPE_SHIFT) -
+	       (range->start >> MMU_INVLOCK_STRIPE_SHIFT) + 1;
+}
+
+static bool mmu_invlock_is_wide(const struct mmu_notifier_range *range)
+{
+	return mmu_invlock_nr_stripes(range) > MMU_INVLOCK_MAX_STRIPES;
+}
+
+static u32 *mmu_invlock_counter(struct mmu_invlock *inv, unsigned long stripe)
+{
+	return &inv->counters[mmu_invlock_counter_of(stripe)];
+}
+
+static void mmu_invlock_count_start(struct mmu_invlock *inv, const struct mmu_notifier_range *range)
+{
+	unsigned long stripe = range->start >> MMU_INVLOCK_STRIPE_SHIFT;
+
+	for (unsigned long nr = mmu_invlock_nr_stripes(range); nr; nr--)
+		(*mmu_invlock_counter(inv, stripe++))++;
+}
+
+/* Return: false if no such invalidation is running. */
+static bool mmu_invlock_count_end(struct mmu_invlock *inv, const struct mmu_notifier_range *range)
+{
+	unsigned long stripe = range->start >> MMU_INVLOCK_STRIPE_SHIFT;
+
+	for (unsigned long nr = mmu_invlock_nr_stripes(range); nr; nr--, stripe++) {
+		if (!*mmu_invlock_counter(inv, stripe))
+			return false;
+		(*mmu_invlock_counter(inv, stripe))--;
+	}
+	return true;
+}
+
 /*
- * A wide invalidation covers nearly every word, so the words cannot say where it is. Its bounds are
+ * A wide invalidation covers nearly every counter, so they cannot say where it is. Its bounds are
  * kept instead.
  */
 static void mmu_invlock_add_wide(struct mmu_invlock *inv, const struct mmu_notifier_range *range)
@@ -207,7 +190,7 @@ static bool mmu_invlock_remove_wide(struct mmu_invlock *inv, const struct mmu_no
 }
 
 /* From here on every fault fails, including those in flight. */
-static void mmu_invlock_close(struct mmu_invlock *inv, int err, u64 flag)
+static void mmu_invlock_close(struct mmu_invlock *inv, int err)
 {
 	struct mmu_invlock_fault *f;
 
@@ -215,76 +198,44 @@ static void mmu_invlock_close(struct mmu_invlock *inv, int err, u64 flag)
 		mmu_invlock_undo_fault(f);
 	if (inv->closed != -EOWNERDEAD)
 		inv->closed = err;
-	invlock_close_feed(&inv->il, flag);
+	wake_up_all(&inv->quiet);
 }
 
-/*
- * The same as task_pid_vnr(current), but cheaper. A task with an mm still has its pid, and the
- * last number of the pid is the one that the task itself sees.
- */
-static u32 mmu_invlock_current_tid(void)
-{
-	const struct pid *pid = task_pid(current);
-
-	return pid->numbers[pid->level].nr;
-}
-
-static inline void mmu_invlock_record(struct mmu_invlock *inv,
-				      const struct mmu_notifier_range *range)
-{
-	u32 tid = 0;
-	u64 time = 0;
-
-	/* only events in the ring name a thread and a time */
-	if (inv->il.events) {
-		tid = current->mm == inv->notifier.mm ? mmu_invlock_current_tid() : 0;
-		time = ktime_get_ns();
-	}
-	invlock_inv_start(&inv->il, range->start, range->end, mmu_invlock_kind(range), tid, time);
-}
-
-void mmu_invlock_inv_start(struct mmu_invlock *inv, const struct mmu_notifier_range *range,
-			   bool interesting)
+void mmu_invlock_inv_start(struct mmu_invlock *inv, const struct mmu_notifier_range *range)
 {
 	lockdep_assert_held(inv->lock);
 	if (!hlist_empty(&inv->faults))
 		mmu_invlock_undo_faults(inv, range);
 	inv->running++;
-	/* so many can be running only if ends were lost, and a word cannot count more */
-	if (unlikely(inv->running >= INVLOCK_RUNNING_LIMIT) && !inv->closed)
-		mmu_invlock_close(inv, -ENOTRECOVERABLE, INVLOCK_FEED_DEGRADED);
-	if (invlock_is_wide(&inv->il, range->start, range->end))
+	if (mmu_invlock_is_wide(range))
 		mmu_invlock_add_wide(inv, range);
-	if (interesting)
-		mmu_invlock_record(inv, range);
 	else
-		invlock_words_add(&inv->il, range->start, range->end, 1);
+		mmu_invlock_count_start(inv, range);
 }
 EXPORT_SYMBOL_GPL(mmu_invlock_inv_start);
 
-/* Return: false if no such invalidation is running. */
-static bool mmu_invlock_end_one(struct mmu_invlock *inv, const struct mmu_notifier_range *range)
-{
-	if (invlock_is_wide(&inv->il, range->start, range->end) &&
-	    !mmu_invlock_remove_wide(inv, range))
-		return false;
-	return invlock_words_add(&inv->il, range->start, range->end, INVLOCK_END);
-}
-
 void mmu_invlock_inv_end(struct mmu_invlock *inv, const struct mmu_notifier_range *range)
 {
+	bool known;
+
 	lockdep_assert_held(inv->lock);
-	if (WARN_ON_ONCE(!inv->running || !mmu_invlock_end_one(inv, range)))
-		mmu_invlock_close(inv, -ENOTRECOVERABLE, INVLOCK_FEED_DEGRADED);
-	else
-		inv->running--;
+	known = mmu_invlock_is_wide(range) ? mmu_invlock_remove_wide(inv, range) :
+					     mmu_invlock_count_end(inv, range);
+	if (WARN_ON_ONCE(!known)) {
+		mmu_invlock_close(inv, -ENOTRECOVERABLE);
+		return;
+	}
+	inv->running--;
+	/* a fault queues before it looks under inv->lock: this finds it, or it looks later */
+	if (waitqueue_active(&inv->quiet))
+		wake_up_all(&inv->quiet);
 }
 EXPORT_SYMBOL_GPL(mmu_invlock_inv_end);
 
 void mmu_invlock_release(struct mmu_invlock *inv)
 {
 	lockdep_assert_held(inv->lock);
-	mmu_invlock_close(inv, -EOWNERDEAD, INVLOCK_FEED_DEAD);
+	mmu_invlock_close(inv, -EOWNERDEAD);
 }
 EXPORT_SYMBOL_GPL(mmu_invlock_release);
 
@@ -293,7 +244,8 @@ int mmu_invlock_range_start(struct mmu_notifier *mn, const struct mmu_notifier_r
 	struct mmu_invlock *inv = container_of(mn, struct mmu_invlock, notifier);
 
 	spin_lock(inv->lock);
-	mmu_invlock_inv_start(inv, range, inv->ops->invalidate(inv, range));
+	inv->ops->invalidate(inv, range);
+	mmu_invlock_inv_start(inv, range);
 	spin_unlock(inv->lock);
 	return 0;
 }

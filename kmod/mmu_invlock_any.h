@@ -51,14 +51,13 @@
 /**
  * struct mmu_invlock_any_fault - one fault: a read section around a walk of the page table
  * @collisions: how many rounds were undone
- * @slow: was the slow path taken?
- *
- * The other fields are private.
+ * @left: what is left of the budget; left.slow says whether the slow path was taken
  */
 struct mmu_invlock_any_fault {
 	u32 collisions;
-	bool slow;
+	struct mmu_invlock_left left;
 
+	/* private: */
 	bool mm_held;			/* mmget_not_zero() was called; mmput() is due */
 	enum mmu_invlock_fault_state state;
 	int error;			/* what mmu_invlock_any_end() will return */
@@ -66,8 +65,6 @@ struct mmu_invlock_any_fault {
 	struct mmu_interval_notifier *notifier;
 	struct mm_struct *mm;
 	unsigned long seq;		/* of the notifier, at the attempt */
-	struct invlock_budget left;	/* rounds that are left; the time of each path */
-	u64 deadline;			/* of this path; 0 before the first attempt */
 };
 
 /**
@@ -78,10 +75,12 @@ struct mmu_invlock_any_fault {
  * @budget: as for mmu_invlock_fault_init(). When it is spent, MMU_INVLOCK_SLOW_ROUNDS rounds
  *	follow that hold the mmap lock for writing, in the same amount of time
  *
- * mmu_invlock_any_end() reports the errors. Context: may sleep. Since: 0.1
+ * mmu_invlock_any_end() reports the errors.
+ * Context: may sleep.
+ * Since: 0.1
  */
 void mmu_invlock_any_init(struct mmu_invlock_any_fault *f, struct hmm_range *range,
-			  const struct invlock_budget *budget);
+			  const struct mmu_invlock_budget *budget);
 
 /**
  * mmu_invlock_any_attempt() - begin a round: wait until the range is quiet, take the mmap lock
@@ -92,8 +91,10 @@ void mmu_invlock_any_init(struct mmu_invlock_any_fault *f, struct hmm_range *ran
  * waits until no notifier of the mm has an invalidation. A module cannot do better, because the
  * kernel tells nobody else when the invalidation of an interval ends.
  *
- * Context: may sleep. Locks: as for mmu_invlock_attempt(). Return: true with the mmap lock held:
- * walk the page table, then call mmu_invlock_any_commit(). False: leave the loop. Since: 0.1
+ * Context: may sleep. Locks: as for mmu_invlock_attempt().
+ * Return: true with the mmap lock held: walk the page table, then call mmu_invlock_any_commit().
+ *	False: leave the loop.
+ * Since: 0.1
  */
 bool mmu_invlock_any_attempt(struct mmu_invlock_any_fault *f);
 
@@ -102,8 +103,10 @@ bool mmu_invlock_any_attempt(struct mmu_invlock_any_fault *f);
  * @f: the fault, for which mmu_invlock_any_attempt() has just returned true
  * @err: the result of the walk: 0; -EBUSY asks for another round; any other error ends the loop
  *
- * This call drops the mmap lock. Context: the driver's lock is held. Return: true: publish before
- * you drop that lock. False: publish nothing and continue the loop. Since: 0.1
+ * This call drops the mmap lock.
+ * Context: the driver's lock is held.
+ * Return: true: publish before you drop that lock. False: publish nothing and continue the loop.
+ * Since: 0.1
  */
 bool mmu_invlock_any_commit(struct mmu_invlock_any_fault *f, int err);
 
@@ -111,7 +114,9 @@ bool mmu_invlock_any_commit(struct mmu_invlock_any_fault *f, int err);
  * mmu_invlock_any_error() - tell how the loop ended
  * @f: the fault
  *
- * Context: any. Return: as mmu_invlock_fault_end(), but never -ENOTRECOVERABLE. Since: 0.1
+ * Context: any.
+ * Return: as mmu_invlock_fault_end(), but never -ENOTRECOVERABLE.
+ * Since: 0.1
  */
 static inline int mmu_invlock_any_error(const struct mmu_invlock_any_fault *f)
 {
@@ -122,8 +127,9 @@ static inline int mmu_invlock_any_error(const struct mmu_invlock_any_fault *f)
  * mmu_invlock_any_end() - release the fault and tell how the loop ended
  * @f: the fault
  *
- * Context: any; never sleeps. Locks: the driver's lock may be held. Return: as
- * mmu_invlock_any_error(). Since: 0.1
+ * Context: any; never sleeps. Locks: the driver's lock may be held.
+ * Return: as mmu_invlock_any_error().
+ * Since: 0.1
  */
 int mmu_invlock_any_end(struct mmu_invlock_any_fault *f);
 

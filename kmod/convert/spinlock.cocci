@@ -86,13 +86,16 @@ struct S {
 	...
 };
 
-// --- the callback only says whether it was interesting; its caller locks ---
+// --- the callback only drops translations; its caller locks ---
 
 @callback@
 typedef bool;
 identifier ctx.S, ctx.N, ctx.L, fn, mni, range, seq, c;
 @@
-static bool fn(
+static
+-	bool
++	void
+	fn(
 -	struct mmu_interval_notifier *mni,
 +	struct mmu_invlock *mni,
 	const struct mmu_notifier_range *range
@@ -108,10 +111,10 @@ static bool fn(
 -	mmu_interval_set_seq(mni, seq);
 	...
 -	mutex_unlock(&c->L);
-	return true;
+-	return true;
 }
 
-// a change that the driver ignored is not interesting
+// a change that the driver ignores
 @@
 identifier callback.fn, callback.range;
 @@
@@ -120,7 +123,7 @@ fn(...)
 	<...
 	if (range->event == MMU_NOTIFY_MIGRATE && ...)
 -		return true;
-+		return false;
++		return;
 	...>
 }
 

@@ -55,7 +55,7 @@ static int drill_start(struct mmu_notifier *mn, const struct mmu_notifier_range 
 	u64 hold_us = 0;
 
 	spin_lock(&d->lock);
-	mmu_invlock_inv_start(&d->inv, range, false);
+	mmu_invlock_inv_start(&d->inv, range);
 	d->starts++;
 	if (!mmu_notifier_range_blockable(range))
 		d->atomic_starts++;
@@ -78,13 +78,12 @@ static void drill_end(struct mmu_notifier *mn, const struct mmu_notifier_range *
 }
 
 /* Only the release calls this, because start and end are the drill's own. */
-static bool drill_invalidate(struct mmu_invlock *inv, const struct mmu_notifier_range *range)
+static void drill_invalidate(struct mmu_invlock *inv, const struct mmu_notifier_range *range)
 {
 	struct drill_file *d = container_of(inv, struct drill_file, inv);
 
 	d->dropped += range->event == MMU_NOTIFY_RELEASE && !range->start &&
 		      range->end == ULONG_MAX;
-	return true;
 }
 
 static const struct mmu_invlock_ops drill_inv_ops = {
@@ -130,9 +129,9 @@ static void drill_collide(struct drill_file *d, const struct drill *arg)
 	behind.start = range.end;
 	behind.end = range.end + arg->len;
 	spin_lock(&d->lock);
-	mmu_invlock_inv_start(&d->inv, &range, false);
+	mmu_invlock_inv_start(&d->inv, &range);
 	if (arg->how == DRILL_SURPLUS_END) {
-		mmu_invlock_inv_start(&d->inv, &range, false);
+		mmu_invlock_inv_start(&d->inv, &range);
 		mmu_invlock_inv_end(&d->inv, &behind);
 	}
 	mmu_invlock_inv_end(&d->inv, &range);
@@ -155,7 +154,7 @@ static int drill_walk(struct drill_file *d, const struct drill *arg, struct mmu_
  */
 static int drill_fault_into(struct drill_file *d, struct drill *arg, unsigned long *pfns)
 {
-	struct invlock_budget budget = { .rounds = arg->rounds, .time_ns = arg->time_ns };
+	struct mmu_invlock_budget budget = { .rounds = arg->rounds, .time_ns = arg->time_ns };
 	const struct hmm_range range = {
 		.start = arg->addr,
 		.end = arg->addr + arg->len,
@@ -268,10 +267,7 @@ static struct mmu_notifier *drill_late_alloc(struct mm_struct *mm)
 	if (!late)
 		return ERR_PTR(-ENOMEM);
 	spin_lock_init(&late->lock);
-	if (mmu_invlock_init(&late->inv, &late->lock, NULL, NULL)) {
-		kfree(late);
-		return ERR_PTR(-ENOMEM);
-	}
+	mmu_invlock_init(&late->inv, &late->lock, NULL);
 	atomic_inc(&drill_nr_late);
 	return &late->inv.notifier;
 }
@@ -445,7 +441,7 @@ static void drill_fill_state(struct drill_file *d, struct drill *arg)
 	arg->starts = d->starts;
 	arg->atomic_starts = d->atomic_starts;
 	arg->faults = d->faults;
-	arg->dead = !!(d->inv.il.feed->flags & INVLOCK_FEED_DEAD);
+	arg->dead = d->inv.closed == -EOWNERDEAD;
 	arg->dropped = d->dropped;
 	arg->late = atomic_read(&drill_nr_late);
 	spin_unlock(&d->lock);
@@ -518,11 +514,7 @@ static int drill_open(struct inode *inode, struct file *file)
 		return -ENOMEM;
 	spin_lock_init(&d->lock);
 	mutex_init(&d->life);
-	err = mmu_invlock_init(&d->inv, &d->lock, &drill_inv_ops, NULL);
-	if (err) {
-		kfree(d);
-		return err;
-	}
+	mmu_invlock_init(&d->inv, &d->lock, &drill_inv_ops);
 	d->mm = current->mm;
 	mmgrab(d->mm);
 	d->inv.notifier.ops = &drill_ops;
