@@ -74,6 +74,13 @@ struct invlock_cache_ops {
  *	answer to a get without that flag. NULL: ops.reg is called for these gets, too.
  * @reg_key: NULL, or as ops.reg, for invlock_cache_get_key(), whose key it receives. A cache that
  *	has it may be without ops.reg: then each get needs a key.
+ * @max_merged: 0 = registrations are not merged. Otherwise a miss registers its range together with
+ *	the registrations that overlap or adjoin it, which it replaces, as long as all of it is at
+ *	most this many bytes; at least a page. Only registrations for the same gets are merged:
+ *	never those of two keys, nor of reg_read() and reg(). A registration that is in use stays
+ *	until its pins are put. What cannot be registered in one piece is not merged. A buffer
+ *	that grows piece by piece is registered again for each piece, so the larger this is, the
+ *	more that costs.
  */
 struct invlock_cache_options {
 	size_t size;
@@ -89,6 +96,7 @@ struct invlock_cache_options {
 	unsigned int reap_ms;
 	int (*reg_read)(void *ctx, void *addr, size_t len, uint64_t *ret_handle);
 	int (*reg_key)(void *ctx, void *addr, size_t len, uint64_t key, uint64_t *ret_handle);
+	uint64_t max_merged;
 };
 
 /**
@@ -262,6 +270,7 @@ int invlock_cache_fd(const struct invlock_cache *cache);
  * @refused_foreign: of refused_memory, mappings of drivers, sockets and the kernel
  * @reg_calls: calls of reg() that succeeded
  * @dereg_calls: calls of dereg()
+ * @merged: entries that a larger one replaced: see options.max_merged
  */
 struct invlock_cache_stats {
 	size_t size;
@@ -285,6 +294,7 @@ struct invlock_cache_stats {
 	uint64_t refused_shared;
 	uint64_t refused_dax;
 	uint64_t refused_foreign;
+	uint64_t merged;
 };
 
 /**

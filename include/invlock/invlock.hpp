@@ -326,6 +326,7 @@ struct cache_options {
 	unsigned int rounds = 0;
 	std::uint64_t time_ns = 0;
 	unsigned int reap_ms = 0;
+	std::uint64_t max_merged = 0;
 };
 
 namespace detail {
@@ -461,6 +462,7 @@ public:
 		o.rounds = options.rounds;
 		o.time_ns = options.time_ns;
 		o.reap_ms = options.reap_ms;
+		o.max_merged = options.max_merged;
 		int err = invlock_cache_open(mm.get(), &o, &opened, &why);
 		if (err)
 			return detail::failed(err, why.text);

@@ -5,6 +5,7 @@
  *	get.c		get, put
  *	open.c		open, close, drop, stats
  *	list.c		what is registered
+ *	merge.c		registrations that take the place of smaller ones
  *	evict.c		limits, eviction, and what happens to dead regions
  *	reap.c		when dead regions are looked for
  *	reaper.[ch]	the thread that looks for those of all caches
@@ -131,6 +132,20 @@ void cache_evict(struct invlock_cache *cache, u32 nr);
 
 /* undo what reg() did; Locks: none */
 void cache_deregister(struct invlock_cache *cache, struct region *r);
+
+/* call @each for all filed regions that overlap [start, end); it may kill it. Locks: held */
+void cache_each_overlap_locked(struct invlock_cache *cache, u64 start, u64 end,
+			       void (*each)(struct region *r, void *arg), void *arg);
+
+/*
+ * Extends a range that is to be registered over regions that it overlaps or adjoins, as far
+ * as options.max_merged allows. @key: where @sort is REGION_KEYED. Locks: none. Return: false if
+ * the range stays as it is
+ */
+bool cache_widen(struct invlock_cache *cache, enum region_sort sort, u64 key, u64 *start, u64 *end);
+
+/* kill the regions that r, which is filed, makes superfluous. Locks: held. Return: their number */
+u32 cache_replace_locked(struct invlock_cache *cache, struct region *r, u64 key);
 
 /* is any region in use? No other call may run. */
 bool cache_is_pinned(struct invlock_cache *cache);

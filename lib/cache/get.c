@@ -128,6 +128,7 @@ static int publish(struct invlock_cache *cache, struct region *r, const struct w
 	struct pin_thread *self = thread_get();
 	/* asked after reg(), which may have called back into the cache and used the slot */
 	struct pin_slot *slot = self ? thread_slot(self) : NULL;
+	u32 replaced = 0;
 	bool twin;
 
 	cache_lock(cache);
@@ -147,6 +148,8 @@ static int publish(struct invlock_cache *cache, struct region *r, const struct w
 		/* no memory for a larger index: the region serves this pin alone */
 		cache_kill_locked(cache, r);
 		bypass = true;
+	} else {
+		replaced = cache_replace_locked(cache, r, w->key);
 	}
 	if (!twin)
 		fill_pin(cache, slot, r, ret_pin);
@@ -161,7 +164,7 @@ static int publish(struct invlock_cache *cache, struct region *r, const struct w
 		cache->stats.misses++;
 	}
 	cache_unlock(cache);
-	if (twin)
+	if (twin || replaced)
 		cache_bury(cache);
 	return 0;
 }
@@ -249,13 +252,14 @@ static int watch_range(struct invlock_cache *cache, u64 start, u64 end, struct l
 }
 
 /* The read section around reg(), for whole pages [start, end). */
-static int register_range(struct invlock_cache *cache, u64 start, u64 end,
-			  const struct wanted *w, struct look *look, struct region **ret_region)
+static int register_within(struct invlock_cache *cache, u64 start, u64 end,
+			   const struct invlock_budget *budget, const struct wanted *w,
+			   struct look *look, struct region **ret_region)
 {
 	struct invlock_section s;
 	int err;
 
-	invlock_section_init(&s, &cache->il, start, end, &cache->budget, 0);
+	invlock_section_init(&s, &cache->il, start, end, budget, 0);
 	do {
 		if (!invlock_attempt(&s))
 			return invlock_section_error(&s);
@@ -272,6 +276,22 @@ static int register_range(struct invlock_cache *cache, u64 start, u64 end,
 			mm_unwatch(cache->mm, start, end);
 	} while (err == COLLIDED);
 	return err;
+}
+
+/* The same, together with what is registered beside it, if the options want that. */
+static int register_range(struct invlock_cache *cache, u64 start, u64 end,
+			  const struct wanted *w, struct look *look, struct region **ret_region)
+{
+	/* nobody has asked for the rest: if it changes meanwhile, it is left alone */
+	const struct invlock_budget once = { .rounds = 1, .time_ns = cache->budget.time_ns };
+	struct look wider_look = *look;
+	u64 first = start, last = end;
+
+	if (!(w->flags & INVLOCK_GET_BYPASS) &&
+	    cache_widen(cache, w->sort, w->key, &first, &last) &&
+	    !register_within(cache, first, last, &once, w, &wider_look, ret_region))
+		return 0;
+	return register_within(cache, start, end, &cache->budget, w, look, ret_region);
 }
 
 static int miss(struct invlock_cache *cache, const struct wanted *w, struct look *look,

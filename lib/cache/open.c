@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 /* The life of a cache: open, drop, statistics, close. */
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -84,6 +85,9 @@ static int check_options(struct invlock_cache_options *o, const struct invlock_c
 	    o->granule > MAX_GRANULE)
 		return explain(why, -EINVAL, "granule is %zu; it must be a power of two, at least "
 			       "%lu", o->granule, page_bytes());
+	if (o->max_merged && o->max_merged < page_bytes())
+		return explain(why, -EINVAL, "max_merged is %" PRIu64 "; it must be 0, to merge "
+			       "nothing, or at least %lu", o->max_merged, page_bytes());
 	if (!o->max_entries)
 		o->max_entries = DEFAULT_MAX_ENTRIES;
 	if (!o->granule)
@@ -253,23 +257,6 @@ static void drop_region(struct region *r, void *arg)
 	d->nr++;
 }
 
-/* Locks: held */
-static void drop_overlaps(struct dropping *d, u64 start, u64 end)
-{
-	struct region_pool *pool = &d->cache->pool;
-
-	if (index_nr_probes(&d->cache->index, start, end) <= pool->nr_used) {
-		index_overlaps(&d->cache->index, start, end, drop_region, d);
-		return;
-	}
-	for (u32 i = 0; i < pool->nr_used; i++) {
-		struct region *r = &pool->regions[i];
-
-		if (region_is_filed(r) && r->start < end && start < r->end)
-			drop_region(r, d);
-	}
-}
-
 int invlock_cache_drop(struct invlock_cache *cache, const void *addr, size_t len)
 {
 	u64 start = (unsigned long)addr, end = start + len;
@@ -282,7 +269,7 @@ int invlock_cache_drop(struct invlock_cache *cache, const void *addr, size_t len
 		return -EOWNERDEAD;
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old_state);
 	cache_lock(cache);
-	drop_overlaps(&d, start, end);
+	cache_each_overlap_locked(cache, start, end, drop_region, &d);
 	cache_unlock(cache);
 	cache_bury(cache);
 	mm_release(cache->mm, start, end);

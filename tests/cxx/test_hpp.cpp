@@ -286,6 +286,22 @@ TEST(a_thread_of_the_library_calls_dereg_by_default)
 	CHECK(cache.close() == 0);
 }
 
+TEST(pieces_are_merged_if_the_cache_is_asked_to)
+{
+	pages p(2);
+	invlock::mm mm = open_manual();
+	invlock::cache_options options;
+	auto half = p.bytes.size() / 2;
+	options.max_merged = p.bytes.size();
+	auto cache = std::move(*invlock::cache::try_open(mm,
+		[](invlock::span<std::byte>) { return 1; },
+		[](invlock::span<std::byte>, std::uint64_t) {}, options));
+
+	CHECK(cache.try_get({ p.bytes.data(), half })->bytes().size() == half);
+	CHECK(cache.try_get({ p.bytes.data() + half, half })->bytes().size() == 2 * half);
+	CHECK(cache.try_stats()->merged == 1);
+}
+
 TEST(reg_can_fail_by_value)
 {
 	device d;

@@ -56,6 +56,19 @@ def test_a_key_has_registrations_of_its_own_and_they_are_listed(mm, pages):
         assert all(e.length == 2 * PAGE and not e.dead and not e.pinned for e in entries)
 
 
+def test_pieces_are_merged_if_the_cache_is_asked_to(mm, device, pages):
+    view = memoryview(pages)
+    for most, length, merged in ((0, PAGE, 0), (PAGE, PAGE, 0), (2 * PAGE, 2 * PAGE, 1)):
+        with invlock.Cache(mm, device.reg, device.dereg, max_merged=most) as cache:
+            with cache.get(view[:PAGE]):
+                pass
+            with cache.get(view[PAGE:]) as pin:
+                assert pin.length == length
+            assert cache.stats().merged == merged
+    with pytest.raises(invlock.Error, match='max_merged'):
+        invlock.Cache(mm, device.reg, device.dereg, max_merged=1)
+
+
 def test_a_hit_is_the_same_registration_and_a_change_makes_another(mm, cache, device, pages):
     with cache.get(pages) as first, cache.get(pages) as second:
         assert first.handle == second.handle == 1

@@ -113,6 +113,7 @@ class Stats(NamedTuple):
     refused_shared: int
     refused_dax: int
     refused_foreign: int
+    merged: int
 
 
 def version() -> str:
@@ -359,14 +360,14 @@ class Cache(_Owner):
     def __init__(self, mm: MM, reg: Reg, dereg: Dereg, *, reg_read: Optional[Reg] = None,
                  reg_key: Optional[RegKey] = None, reaper: bool = True, need: int = 0,
                  max_entries: int = 0, max_bytes: int = 0, granule: int = 0, rounds: int = 0,
-                 time_ns: int = 0, reap_ms: int = 0) -> None:
+                 time_ns: int = 0, reap_ms: int = 0, max_merged: int = 0) -> None:
         # kept for as long as C may call them
         self._ops = _c.CacheOps(_reg_for_c(reg), _dereg_for_c(dereg))
         self._reg_read, self._reg_key = _reg_for_c(reg_read), _reg_key_for_c(reg_key)
         options = _c.CacheOptions(
             ctypes.sizeof(_c.CacheOptions), _c.CACHE_REAPER if reaper else _c.CACHE_NO_REAPER,
             self._ops, None, need, max_entries, max_bytes, granule, rounds, time_ns, reap_ms,
-            self._reg_read, self._reg_key)
+            self._reg_read, self._reg_key, max_merged)
         opened, why = ctypes.c_void_p(), _c.Why()
         _check(_c.lib.invlock_cache_open(mm._open(), ctypes.byref(options), ctypes.byref(opened),
                                          ctypes.byref(why)), why.text.decode(errors='replace'))

@@ -57,7 +57,8 @@ class CacheOptions(Structure):
     _fields_ = [('size', c_size_t), ('flags', c_uint), ('ops', CacheOps), ('ctx', c_void_p),
                 ('need', c_uint64), ('max_entries', c_uint), ('max_bytes', c_uint64),
                 ('granule', c_size_t), ('rounds', c_uint), ('time_ns', c_uint64),
-                ('reap_ms', c_uint), ('reg_read', REG), ('reg_key', REG_KEY)]
+                ('reap_ms', c_uint), ('reg_read', REG), ('reg_key', REG_KEY),
+                ('max_merged', c_uint64)]
 
 
 class Pin(Structure):
@@ -71,7 +72,8 @@ class CacheStats(Structure):
     _fields_ = [('size', c_size_t)] + [(name, c_uint64) for name in (
         'entries', 'dead', 'bytes', 'hits', 'misses', 'bypassed', 'stale', 'collided', 'evicted',
         'refused', 'refused_full', 'refused_busy', 'refused_reg', 'reg_calls', 'dereg_calls',
-        'refused_memory', 'refused_private', 'refused_shared', 'refused_dax', 'refused_foreign')]
+        'refused_memory', 'refused_private', 'refused_shared', 'refused_dax', 'refused_foreign',
+        'merged')]
 
 
 class CacheEntry(Structure):
