@@ -51,7 +51,7 @@ static void try_all(struct place_outcome *o, const char *monitor, DIR *fds, DIR 
 		o->close = rig_try_close(&rig);
 	}
 	/* a thread that was joined disappears from /proc a moment later */
-	for (int i = 0; i < 1000 && entries(tasks) > nr_tasks; i++)
+	for (int i = 0; i < 60000 && entries(tasks) > nr_tasks; i++)
 		usleep(1000);
 	o->clean = entries(fds) <= nr_fds && entries(tasks) <= nr_tasks;
 }

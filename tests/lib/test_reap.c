@@ -101,7 +101,7 @@ TEST(all_caches_of_a_process_share_one_reaper_which_ends_with_the_last)
 	struct invlock_cache *caches[NR_CACHES];
 
 	fake_open(&fake, NULL);
-	assert_int_equal(threads_named("invlock-reaper", NULL), 0);
+	await_no_thread("invlock-reaper");
 	for (int round = 0; round < 2; round++) {
 		for (int i = 0; i < NR_CACHES; i++) {
 			assert_int_equal(invlock_cache_open(fake.mm, &by_default, &caches[i], NULL),
@@ -116,7 +116,7 @@ TEST(all_caches_of_a_process_share_one_reaper_which_ends_with_the_last)
 		wait_until_none_is_live();
 		for (int i = 0; i < NR_CACHES; i++)
 			assert_int_equal(invlock_cache_close(caches[i * 7 % NR_CACHES]), 0);
-		assert_int_equal(threads_named("invlock-reaper", NULL), 0);
+		await_no_thread("invlock-reaper");
 	}
 	fake_close(&fake);
 }
@@ -129,7 +129,7 @@ TEST(a_cache_that_wants_no_reaper_gets_a_descriptor_instead)
 
 	/* the rig opens a cache without a reaper */
 	fake_open(&fake, NULL);
-	assert_int_equal(threads_named("invlock-reaper", NULL), 0);
+	await_no_thread("invlock-reaper");
 	assert_true(invlock_cache_fd(fake.cache) >= 0);
 	assert_int_equal(invlock_cache_open(fake.mm, &o, &cache, NULL), 0);
 	assert_int_equal(invlock_cache_fd(cache), -EBADF);

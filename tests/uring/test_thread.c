@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT
 /* Rings that belong to one thread, requests of other threads, and the clearing of dead slots. */
-#include <dirent.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sys/syscall.h>
 
 #include "rig.h"
+#include "tests/threads.h"
 
 /* ---- calls on another thread; only the main thread may assert ---- */
 
@@ -147,18 +147,6 @@ TEST(a_ring_that_is_enabled_later_is_served)
 
 /* ---- the reaper ---- */
 
-static unsigned int nr_threads(void)
-{
-	DIR *dir = opendir("/proc/self/task");
-	unsigned int nr = 0;
-
-	assert_non_null(dir);
-	while (readdir(dir))
-		nr++;
-	closedir(dir);
-	return nr;
-}
-
 static const struct invlock_uring_options reaping = {
 	.size = sizeof(reaping), .flags = INVLOCK_URING_REAPER, .reap_ms = 1,
 };
@@ -204,13 +192,13 @@ TEST(nothing_has_to_be_asked_for_to_have_dead_slots_cleared)
 TEST(a_single_threaded_ring_has_no_reaper_and_clears_dead_slots_when_it_registers)
 {
 	unsigned char *buf = memory(BUF, 0), *other = memory(BUF, 0);
-	unsigned int before = nr_threads();
 	struct pollfd due = { .events = POLLIN };
 	struct rig rig;
 	int way;
 
+	await_no_thread("invlock-reaper");
 	RIG_OPEN(&rig, "manual", IORING_SETUP_SINGLE_ISSUER, &reaping);
-	assert_int_equal(nr_threads(), before);
+	assert_int_equal(threads_named("invlock-reaper", NULL), 0);
 	assert_int_equal(read_one(&rig, rig.fd, buf, BUF, 0, &way), BUF);
 	invlock_manual_start(rig.mm, buf, BUF);
 	munmap(buf, BUF);
