@@ -10,6 +10,10 @@
 
 static struct test_feed f;
 
+/* time that is never spent, however busy the machine is */
+#define LONG_NS	60000000000
+static const struct invlock_budget patient = { .rounds = 64, .time_ns = LONG_NS };
+
 TEST(a_quiet_section_runs_once)
 {
 	struct invlock_section s;
@@ -35,7 +39,7 @@ TEST(a_change_between_sample_and_commit_forces_another_round)
 	int rounds = 0;
 
 	feed_make(&f, 4096, 64);
-	invlock_section_init(&s, &f.il, 0x10000, 0x20000, NULL, 0);
+	invlock_section_init(&s, &f.il, 0x10000, 0x20000, &patient, 0);
 	while (invlock_attempt(&s)) {
 		if (rounds++ < 3)
 			feed_change(&f, 0x10000, 0x11000);
@@ -84,7 +88,7 @@ TEST(a_commit_without_an_attempt_is_an_error)
 
 TEST(a_storm_of_collisions_ends_when_the_rounds_are_spent)
 {
-	struct invlock_budget budget = { .rounds = 7 };
+	struct invlock_budget budget = { .rounds = 7, .time_ns = LONG_NS };
 	struct invlock_section s;
 	int rounds = 0;
 
@@ -148,7 +152,7 @@ TEST(a_waiter_goes_on_when_the_invalidation_ends)
 	feed_make(&f, 4096, 64);
 	invlock_inv_start(&f.il, 0x10000, 0x11000, INVLOCK_KIND_UNMAP, 0, 0);
 	assert_int_equal(pthread_create(&t, NULL, end_it, &f.il), 0);
-	invlock_section_init(&s, &f.il, 0x10000, 0x20000, NULL, 0);
+	invlock_section_init(&s, &f.il, 0x10000, 0x20000, &patient, 0);
 	assert_true(invlock_attempt(&s));
 	assert_true(invlock_commit(&s));
 	pthread_join(t, NULL);
@@ -174,7 +178,7 @@ static void alarm_every_ms(bool on)
 
 TEST(a_signal_ends_an_interruptible_wait_and_no_other)
 {
-	struct invlock_budget budget = { .time_ns = 60000000000 };
+	struct invlock_budget budget = { .time_ns = LONG_NS };
 	struct invlock_section s;
 
 	feed_make(&f, 4096, 64);
@@ -233,7 +237,7 @@ TEST(the_sample_waits_for_an_unsettled_writer)
 	feed_make(&f, 4096, 64);
 	f.il.settle = unsettled;
 	f.il.settle_arg = &turns;
-	invlock_section_init(&s, &f.il, 0x10000, 0x20000, NULL, 0);
+	invlock_section_init(&s, &f.il, 0x10000, 0x20000, &patient, 0);
 	assert_true(invlock_attempt(&s));
 	assert_int_equal(turns, -1);
 	assert_int_equal(s.waits, 5);
@@ -261,7 +265,7 @@ TEST(a_commit_waits_for_the_end_of_a_window_and_undoes_nothing)
 	u32 asked = 0, rounds = 0;
 
 	feed_make(&f, 4096, 64);
-	invlock_section_init(&s, &f.il, 0x10000, 0x20000, NULL, 0);
+	invlock_section_init(&s, &f.il, 0x10000, 0x20000, &patient, 0);
 	while (invlock_attempt(&s)) {
 		rounds++;
 		assert_int_equal(invlock_blind_start(&f.il), 1);
