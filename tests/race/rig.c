@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/futex.h>
 #include <linux/userfaultfd.h>
 #include <poll.h>
 #include <sys/ioctl.h>
@@ -11,8 +10,6 @@
 #include "tests/test.h"
 #include "tests/race/rig.h"
 #include "lib/monitor/bpf/bpf.h"
-
-#define GATE_SPINS	2000	/* how often a thread looks at a gate before it sleeps */
 
 unsigned long race_rounds = 2000;
 
@@ -92,23 +89,6 @@ void race_use(struct race *race, void *addr, size_t len)
 	if (pin.handle != __atomic_load_n((uint64_t *)pin.addr, __ATOMIC_ACQUIRE))
 		race->stale++;
 	invlock_cache_put(&pin);
-}
-
-void gate_wait(struct gate *gate, unsigned int turn)
-{
-	unsigned int now, spins = 0;
-
-	while ((now = __atomic_load_n(&gate->turn, __ATOMIC_ACQUIRE)) < turn) {
-		/* Under load the other thread may not be running: give it the CPU. */
-		if (++spins > GATE_SPINS)
-			syscall(SYS_futex, &gate->turn, FUTEX_WAIT, now, NULL, NULL, 0);
-	}
-}
-
-void gate_open(struct gate *gate, unsigned int turn)
-{
-	__atomic_store_n(&gate->turn, turn, __ATOMIC_RELEASE);
-	syscall(SYS_futex, &gate->turn, FUTEX_WAKE, 1, NULL, NULL, 0);
 }
 
 int race_open_uffd(void)

@@ -13,6 +13,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "tests/gate.h"
+
 struct race {
 	struct invlock_mm *mm;
 	struct invlock_cache *cache;
@@ -35,14 +37,6 @@ uint64_t race_number(void);
 
 /* Gets [addr, addr + len), compares the registered number with the one in memory, and puts. */
 void race_use(struct race *race, void *addr, size_t len);
-
-/* Two threads take turns: a wait ends when its turn, or a later one, has come. */
-struct gate {
-	unsigned int turn;	/* atomic */
-};
-
-void gate_wait(struct gate *gate, unsigned int turn);
-void gate_open(struct gate *gate, unsigned int turn);
 
 /*
  * A descriptor that holds changes in their middle: skips the test, with the reason, if there is

@@ -224,6 +224,43 @@ static unsigned long new_memory_seen(void)
 	return end_turns(&race, &h, t);
 }
 
+/* ---- the same, but the discard is held when its first page is new, for as long as needed ---- */
+
+/* Newer kernels leave the old page in the TLB until the discard ends, or another thread unmaps. */
+static void see_new_memory(char *addr)
+{
+	while (__atomic_load_n((uint64_t *)addr, __ATOMIC_ACQUIRE)) {
+		char *other = race_map(PAGE);
+
+		*other = 1;
+		munmap(other, PAGE);
+	}
+}
+
+static unsigned long held_in_discard(void)
+{
+	struct race race = {};
+	struct handed h = { race_map(BIG), HELD_ROUNDS };
+	int uffd = race_open_uffd();
+	pthread_t t;
+
+	t = begin_turns(&race, &h, discard_each_turn);
+	/* The first half has been dropped when the second one waits to be let go. */
+	race_hold_changes(uffd, h.addr + BIG / 2, BIG / 2);
+	for (unsigned int i = 0; i < h.rounds; i++) {
+		race_use(&race, h.addr, PAGE);
+		gate_open(&gate, 2 * i + 1);
+		race_await_change(uffd);
+		see_new_memory(h.addr);
+		write_number(h.addr);
+		race_use(&race, h.addr, PAGE);
+		race_let_change_go(uffd);
+		gate_wait(&gate, 2 * i + 2);
+	}
+	close(uffd);
+	return end_turns(&race, &h, t);
+}
+
 /* ---- another process truncates a file that we have mapped, or punches a hole into it ---- */
 
 static void punch(int fd)
@@ -378,7 +415,11 @@ TEST_PLANTED(no_check, new_memory_seen_by_another_thread_is_stale_without_the_ch
 
 TEST_PLANTED(end_only, new_memory_seen_by_another_thread_is_stale_with_the_end_only)
 {
-	assert_control_fails(new_memory_seen());
+	unsigned long stale = held_in_discard();
+
+	/* In a discard that is not held, this moment is too short to be met with certainty. */
+	print_message("# %lu of %d uses stale, as they must be\n", stale, HELD_ROUNDS);
+	assert_true(stale > 0);
 }
 
 TEST(a_hole_punched_by_another_process_is_never_stale)

@@ -367,7 +367,7 @@ TEST_PLANTED(no_guard, lookups_in_a_storm_are_stale_without_the_guard)
 	 * up for that: so there is no net here, and all calls have the same two programs.
 	 */
 	monitor_bpf_options.tracepoints = true;
-	for (int i = 0; !stale && i < 20; i++)
+	for (int i = 0; !stale && i < 60; i++)
 		stale = storm_of(8);
 	monitor_bpf_options.tracepoints = false;
 	assert_true(stale > 0);

@@ -59,11 +59,39 @@ static inline void *map_at(void *addr, size_t bytes, int flags)
 		    0);
 }
 
+/*
+ * A mapping that merges with no other, because there is nothing on either side of it. What a
+ * sanitizer or another thread maps meanwhile goes to the highest gap: so a large one is left above,
+ * behind a page that stays.
+ */
+static inline char *map_alone(size_t bytes)
+{
+	const size_t room = bytes + 2 * PAGE, above = 64UL << 20;
+	char *p = mmap(NULL, room + PAGE + above, PROT_NONE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	assert_ptr_not_equal(p, MAP_FAILED);
+	munmap(p + room + PAGE, above);
+	munmap(p, room);
+	p = map_at(p + PAGE, bytes, MAP_FIXED_NOREPLACE);
+	assert_ptr_not_equal(p, MAP_FAILED);
+	return p;
+}
+
+/* Spins, and yields when it takes long: there may be more threads than CPUs. */
+static inline void wait_a_little(u32 *nr)
+{
+	if (++*nr % 4096)
+		port_relax();
+	else
+		sched_yield();
+}
+
 /* At most one round for each collision. make() does the work of the translation; it may be NULL. */
 static inline int translate_with(struct rig *rig, void *addr, size_t bytes, struct translation *t,
 				 void (*make)(void *arg), void *arg)
 {
-	const struct invlock_budget patient = { .rounds = 1000000, .time_ns = 60000000000 };
+	const struct invlock_budget patient = { .rounds = 1000000, .time_ns = ~0ULL };
 	u64 start = (unsigned long)addr;
 	struct invlock_section s;
 	int err = 0;

@@ -13,6 +13,10 @@
 
 static struct invlock_mm *mm;
 
+/* never spent, however long the monitor's thread gets no CPU */
+#define LONG_NS	60000000000
+static const struct invlock_read_budget patient = { .rounds = 64, .time_ns = LONG_NS };
+
 static void replace(void *p)
 {
 	assert_ptr_equal(map_at(p, PAGE, MAP_FIXED), p);
@@ -40,7 +44,7 @@ TEST(a_section_watches_the_mapping_that_it_samples)
 
 	OPEN_MM();
 	p = map_at(NULL, PAGE, 0);
-	invlock_read_init(&rd, mm, p, PAGE, NULL, 0);
+	invlock_read_init(&rd, mm, p, PAGE, &patient, 0);
 	/* The mapping that exists at the init is not the one that is translated. */
 	replace(p);
 	assert_true(invlock_read_attempt(&rd));
@@ -108,6 +112,7 @@ TEST(a_cached_range_is_registered_again_after_each_change_and_only_then)
 {
 	struct invlock_cache_options o = {
 		.size = sizeof(o), .ops = { reg, dereg }, .need = monitor_uffd.seen,
+		.time_ns = LONG_NS,
 	};
 	struct invlock_cache *cache;
 	struct invlock_pin pin;
@@ -144,7 +149,7 @@ TEST(all_but_private_anonymous_memory_is_refused_so_no_more_kinds_need_be_seen)
 {
 	struct invlock_mm_options m = { .size = sizeof(m), .monitor = "uffd", .need = NEED };
 	struct invlock_cache_options o = {
-		.size = sizeof(o), .ops = { reg, dereg }, .need = NEED,
+		.size = sizeof(o), .ops = { reg, dereg }, .need = NEED, .time_ns = LONG_NS,
 	};
 	struct invlock_cache_stats stats = { .size = sizeof(stats) };
 	int fd = memfd_create("refused", MFD_CLOEXEC);
@@ -194,6 +199,7 @@ TEST(memory_that_the_programs_own_userfaultfd_watches_is_refused_and_the_other_w
 {
 	struct invlock_cache_options o = {
 		.size = sizeof(o), .ops = { reg, dereg }, .need = monitor_uffd.seen,
+		.time_ns = LONG_NS,
 	};
 	struct uffdio_api api = { .api = UFFD_API };
 	struct invlock_cache *cache;

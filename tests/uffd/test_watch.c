@@ -5,6 +5,7 @@
 #include <sys/ioctl.h>
 
 #include "rig.h"
+#include "tests/gate.h"
 #include "tests/huge.h"
 
 #define HUGE	huge_page_bytes()
@@ -33,25 +34,6 @@ static unsigned int count_mappings(const char *p, size_t bytes)
 		      start < (unsigned long)p + bytes && end > (unsigned long)p;
 	fclose(f);
 	return nr;
-}
-
-/*
- * A mapping that merges with no other, because there is nothing on either side of it. What a
- * sanitizer or another thread maps meanwhile goes to the highest gap: so a large one is left above,
- * behind a page that stays.
- */
-static char *map_alone(size_t bytes)
-{
-	const size_t room = bytes + 2 * PAGE, above = 64UL << 20;
-	char *p = mmap(NULL, room + PAGE + above, PROT_NONE,
-		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-
-	assert_ptr_not_equal(p, MAP_FAILED);
-	munmap(p + room + PAGE, above);
-	munmap(p, room);
-	p = map_at(p + PAGE, bytes, MAP_FIXED_NOREPLACE);
-	assert_ptr_not_equal(p, MAP_FAILED);
-	return p;
 }
 
 TEST(a_mapping_is_watched_as_a_whole_until_its_last_watch_is_gone)
@@ -153,7 +135,7 @@ TEST(holes_are_refused_and_nothing_stays_watched)
 	char *p;
 
 	RIG_OPEN(&rig);
-	p = map_at(NULL, 8 * PAGE, 0);
+	p = map_alone(8 * PAGE);
 	munmap(p + 3 * PAGE, PAGE);
 	munmap(p + 7 * PAGE, PAGE);
 	assert_int_equal(watch(&rig, p, 7 * PAGE), -EFAULT);
@@ -442,18 +424,17 @@ TEST(a_program_resizes_and_moves_a_mapping_of_which_a_part_is_watched)
 #define RESIZES	4000
 
 static char *to_grow;
-static u64 grows, has_grown;
+static struct gate grows, has_grown;
 
 static void *grow(void *unused)
 {
-	for (u64 round = 1; round <= RESIZES; round++) {
-		while (port_load_acquire(&grows) != round)
-			;
-		for (volatile u64 i = 0; i < round % 64 * 32; i++)
+	for (unsigned int round = 1; round <= RESIZES; round++) {
+		gate_wait(&grows, round);
+		for (volatile unsigned int i = 0; i < round % 64 * 32; i++)
 			;
 		/* It may fail while the mapping is split: then it is in one piece, too. */
 		mremap(to_grow, 16 * PAGE, 32 * PAGE, 0);
-		port_store_release(&has_grown, round);
+		gate_open(&has_grown, round);
 	}
 	return unused;
 }
@@ -469,11 +450,10 @@ TEST(a_mapping_that_grows_while_it_is_watched_stays_in_one_piece)
 	to_grow = map_alone(64 * PAGE);
 	munmap(to_grow + 16 * PAGE, 48 * PAGE);
 	assert_int_equal(pthread_create(&thread, NULL, grow, NULL), 0);
-	for (u64 round = 1; round <= RESIZES; round++) {
-		port_store_release(&grows, round);
+	for (unsigned int round = 1; round <= RESIZES; round++) {
+		gate_open(&grows, round);
 		assert_int_equal(watch(&rig, to_grow + PAGE, PAGE), 0);
-		while (port_load_acquire(&has_grown) != round)
-			sched_yield();
+		gate_wait(&has_grown, round);
 		assert_int_equal(count_mappings(to_grow, 64 * PAGE), 1);
 		unwatch(&rig, to_grow + PAGE, PAGE);
 		nr_grown += mremap(to_grow, 32 * PAGE, 16 * PAGE, 0) == to_grow;
