@@ -248,6 +248,9 @@ static void unmaps(const char *monitor, int want)
 		.need = INVLOCK_BIT(UNMAP),
 		.ops = { reg_and_unmap, fake_dereg },
 		.ctx = &fake,
+		/* A thread that starts maps memory, which could fill the hole that reg() makes. */
+		.flags = INVLOCK_CACHE_NO_REAPER,
+		.time_ns = 60000000000,	/* never spent, however late the thread of uffd runs */
 	};
 	struct invlock_why why;
 	struct invlock_pin pin;

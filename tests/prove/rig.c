@@ -57,16 +57,36 @@ static bool take(int fd, char *text, size_t size)
 	return true;
 }
 
-static void listen_to(struct said *ret, int out, int err, pid_t pid, const struct as *as)
+/* Has the run begun? From then on the command catches SIGINT. */
+static bool has_begun(pid_t pid)
+{
+	unsigned long long caught = 0;
+	char path[64], line[200];
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/status", pid);
+	f = fopen(path, "re");
+	while (f && fgets(line, sizeof(line), f))
+		sscanf(line, "SigCgt: %llx", &caught);
+	if (f)
+		fclose(f);
+	return caught >> (SIGINT - 1) & 1;
+}
+
+static void send_signal(const struct proving *p, const struct as *as)
+{
+	while (!has_begun(p->pid) && prove_goes_on(p))
+		usleep(10000);
+	usleep(as->signal_after_ms * 1000);
+	kill(p->pid, as->signal);
+}
+
+static void listen_to(struct said *ret, int out, int err)
 {
 	struct pollfd fds[2] = { { out, POLLIN, 0 }, { err, POLLIN, 0 } };
-	int timeout = as && as->signal ? (int)as->signal_after_ms : -1;
 
 	while (fds[0].fd >= 0 || fds[1].fd >= 0) {
-		if (!poll(fds, 2, timeout)) {
-			kill(pid, as->signal);
-			timeout = -1;
-		}
+		poll(fds, 2, -1);
 		if (fds[0].revents && !take(out, ret->out, sizeof(ret->out)))
 			fds[0].fd = -1;
 		if (fds[1].revents && !take(err, ret->err, sizeof(ret->err)))
@@ -103,7 +123,9 @@ void prove_end(struct said *ret, const struct proving *p, const struct as *as)
 	int status;
 
 	memset(ret, 0, sizeof(*ret));
-	listen_to(ret, p->out, p->err, p->pid, as);
+	if (as && as->signal)
+		send_signal(p, as);
+	listen_to(ret, p->out, p->err);
 	close(p->out);
 	close(p->err);
 	assert_int_equal(waitpid(p->pid, &status, 0), p->pid);

@@ -17,7 +17,7 @@ struct as {
 	uid_t uid;		/* user and group; 0 = those of the test */
 	const char *tmpdir;
 	void (*prepare)(void);	/* runs in the child before it changes its user */
-	unsigned int signal_after_ms;
+	unsigned int signal_after_ms;	/* after the run has begun */
 	int signal;
 };
 
