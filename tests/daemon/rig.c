@@ -11,7 +11,7 @@
 #include <sys/wait.h>
 #include "rig.h"
 
-#define PATIENCE_NS	60000000000ULL
+#define PATIENCE_NS	300000000000ULL	/* to load programs takes long where others load some */
 
 static char folder[64], where[80], config[80], said[80];
 static pid_t daemon_pid;

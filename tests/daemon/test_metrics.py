@@ -17,7 +17,7 @@ import tap
 
 DAEMON, LIBRARY, *SOCKET_UNITS = sys.argv[1:]
 NOBODY = 65534
-PATIENCE = 60
+PATIENCE = 300
 SAMPLE = re.compile(r'^([a-z_]+)(?:\{(.*)\})? (-?[0-9.e+-]+)$')
 LABEL = re.compile(r'([a-z_]+)="((?:[^"\\\n]|\\[\\"n])*)"(?:,|$)')
 

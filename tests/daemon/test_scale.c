@@ -50,7 +50,8 @@ TEST(many_clients_in_a_row_are_watched_exactly_and_use_up_nothing)
 		nap_ms(50);
 		after = daemon_files();
 	} while (after > before && port_now() < give_up);
-	assert_int_equal(after, before);
+	/* Before, the seat of the first one may not have been cleared yet. */
+	assert_true(after <= before);
 	daemon_end(0);
 }
 

@@ -48,7 +48,9 @@ static int open_cache(struct rig *rig, unsigned int flags, struct invlock_cache 
 	struct invlock_cache_options options = { .size = sizeof(options),
 						 .flags = flags ?: INVLOCK_CACHE_NO_REAPER,
 						 .ops = { reg, dereg }, .ctx = rig, .need = NEED,
-						 .max_entries = 64 };
+						 .max_entries = 64,
+						 /* also where a thread waits long for a CPU */
+						 .time_ns = 10000000000 };
 
 	return invlock_cache_open(rig->mm, &options, ret_cache, &rig->why);
 }

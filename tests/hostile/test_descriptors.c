@@ -18,7 +18,7 @@
 #include "tests/test.h"
 #include "tests/lib/rig.h"
 
-#define PATIENCE_S	120	/* after this time a child counts as hanging */
+#define PATIENCE_S	300	/* after this time a child counts as hanging */
 #define NR_MOST		200	/* the most descriptors that a child may have */
 #define EXIT_SKIP	77
 #define REAP_MS		1
