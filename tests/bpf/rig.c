@@ -86,43 +86,59 @@ void stripe_free(char *stripe)
 	munmap(stripe, STRIPE);
 }
 
+/* While a CPU is blind, nothing is known: return when it may see again. */
+static void nudge(const struct invlock *il)
+{
+	if (il->nudge)
+		il->nudge(il->nudge_arg);
+	nap_ms(1);
+}
+
 bool feed_quiet(const struct invlock_mm *mm)
 {
-	u64 running = port_load(&mm->il.feed->wide) & INVLOCK_RUNNING_MASK;
+	u64 running;
 
-	for (u32 i = 0; i <= mm->il.word_mask; i++)
-		running |= port_load(&mm->il.words[i]) & INVLOCK_RUNNING_MASK;
+	do {
+		while (port_load(&mm->il.feed->blind))
+			nudge(&mm->il);
+		running = port_load(&mm->il.feed->wide) & INVLOCK_RUNNING_MASK;
+		for (u32 i = 0; i <= mm->il.word_mask; i++)
+			running |= port_load(&mm->il.words[i]) & INVLOCK_RUNNING_MASK;
+		/* a window that was opened meanwhile runs, too */
+	} while (running && port_load(&mm->il.feed->blind));
 	return !running;
 }
 
-/* While a CPU is blind, nothing is known: return when it may see again. */
-static void nudge(const struct invlock_mm *mm)
+int seeing_sample(const struct invlock *il, u64 start, u64 end, struct invlock_snapshot *ret)
 {
-	if (mm->il.nudge)
-		mm->il.nudge(mm->il.nudge_arg);
-	nap_ms(1);
+	int err;
+
+	while ((err = invlock_sample(il, start, end, ret)) == -EAGAIN &&
+	       port_load(&il->feed->blind))
+		nudge(il);
+	return err;
+}
+
+enum invlock_verdict seeing_verdict(const struct invlock *il, struct invlock_snapshot *snap,
+				    u64 start, u64 end)
+{
+	enum invlock_verdict v;
+
+	while ((v = invlock_validate(il, snap, start, end)) == INVLOCK_UNSETTLED)
+		nudge(il);
+	return v;
 }
 
 void watched_sample(struct watched *w, struct invlock_mm *mm, char *at)
 {
-	int err;
-
 	w->mm = mm;
 	w->at = at;
-	while ((err = invlock_sample(&mm->il, (u64)at, (u64)at + GROUP, &w->snap)) == -EAGAIN &&
-	       port_load(&mm->il.feed->blind))
-		nudge(mm);
-	assert_int_equal(err, 0);
+	assert_int_equal(seeing_sample(&mm->il, (u64)at, (u64)at + GROUP, &w->snap), 0);
 }
 
 enum invlock_verdict watched_verdict(struct watched *w)
 {
-	enum invlock_verdict v;
-
-	while ((v = invlock_validate(&w->mm->il, &w->snap, (u64)w->at, (u64)w->at + GROUP)) ==
-	       INVLOCK_UNSETTLED)
-		nudge(w->mm);
-	return v;
+	return seeing_verdict(&w->mm->il, &w->snap, (u64)w->at, (u64)w->at + GROUP);
 }
 
 const struct invlock_event *last_event(const struct invlock_mm *mm, u32 kind, const char *at)

@@ -43,8 +43,13 @@ extern bool rig_expects_caught;
 char *stripe_new(void);
 void stripe_free(char *stripe);
 
-/* Whether no invalidation is running on any word. */
+/* Whether no invalidation is running on any word. Waits while a CPU is blind. */
 bool feed_quiet(const struct invlock_mm *mm);
+
+/* What core says of a range. Both wait while a CPU is blind. */
+int seeing_sample(const struct invlock *il, u64 start, u64 end, struct invlock_snapshot *ret);
+enum invlock_verdict seeing_verdict(const struct invlock *il, struct invlock_snapshot *snap,
+				    u64 start, u64 end);
 
 struct watched {
 	struct invlock_mm *mm;
@@ -52,7 +57,7 @@ struct watched {
 	struct invlock_snapshot snap;
 };
 
-/* Both wait while a CPU is blind. */
+/* Both wait as well. */
 void watched_sample(struct watched *w, struct invlock_mm *mm, char *at);
 enum invlock_verdict watched_verdict(struct watched *w);
 

@@ -314,12 +314,12 @@ static enum outcome try(const struct way *way, const struct invlock *il)
 	 * While a mapping is not known, the event of any file counts everywhere. Look it up first.
 	 */
 	assert_int_equal(monitor_bpf_note_missed(&mm), 0);
-	assert_int_equal(invlock_sample(il, (u64)page, (u64)page + PAGE, &snap), 0);
+	assert_int_equal(seeing_sample(il, (u64)page, (u64)page + PAGE, &snap), 0);
 	pin_page();
 	before = frame(page);
 	assert_true(before);
 	ret = way->change();
-	verdict = invlock_validate(il, &snap, (u64)page, (u64)page + PAGE);
+	verdict = seeing_verdict(il, &snap, (u64)page, (u64)page + PAGE);
 	/* Make the kernel read the page in again, by a way that fails instead of raising SIGBUS. */
 	process_vm_readv(getpid(), &to, 1, &from, 1, 0);
 	after = frame(page);

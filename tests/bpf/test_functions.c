@@ -19,6 +19,7 @@
 #define FTRACE		"/proc/sys/kernel/ftrace_enabled"
 #define THREADS		8
 #define STORM_MS	3000
+#define STORM_CALLS	1000	/* a storm goes on until there were so many */
 
 static struct invlock_mm mm;
 
@@ -54,7 +55,7 @@ static void *discard(void *calls)
 	sched_setaffinity(0, sizeof(first), &first);
 	while (!over) {
 		madvise(page, PAGE, MADV_DONTNEED);
-		++*(u64 *)calls;
+		port_fetch_add((u64 *)calls, 1);
 	}
 	munmap(page, PAGE);
 	return NULL;
@@ -64,18 +65,18 @@ static void *discard(void *calls)
 static u64 storm(const struct invlock_mm *m, u64 *ret_calls)
 {
 	pthread_t threads[THREADS];
-	u64 calls[THREADS] = {}, before = skipped(m), after;
+	u64 calls = 0, before = skipped(m), after;
 
 	over = false;
 	for (int i = 0; i < THREADS; i++)
-		assert_int_equal(pthread_create(&threads[i], NULL, discard, &calls[i]), 0);
-	nap_ms(STORM_MS);
+		assert_int_equal(pthread_create(&threads[i], NULL, discard, &calls), 0);
+	do
+		nap_ms(STORM_MS);
+	while (port_load(&calls) <= STORM_CALLS);
 	over = true;
-	*ret_calls = 0;
-	for (int i = 0; i < THREADS; i++) {
+	for (int i = 0; i < THREADS; i++)
 		pthread_join(threads[i], NULL);
-		*ret_calls += calls[i];
-	}
+	*ret_calls = calls;
 	after = skipped(m);
 	print_message("# %llu calls, %llu runs were skipped\n",
 		      (unsigned long long)*ret_calls, (unsigned long long)(after - before));
@@ -100,7 +101,7 @@ TEST(threads_that_share_a_cpu_are_never_skipped)
 
 	need_choice();
 	assert_int_equal(storm(&mm, &calls), 0);
-	assert_true(calls > 1000);
+	assert_true(calls > STORM_CALLS);
 	expect_open(&mm);
 }
 
@@ -203,7 +204,7 @@ TEST(the_feed_stays_open_when_the_kernel_begins_to_preempt_itself)
 	assert_int_equal(head.guard, BPF_GUARD_ON);
 	set_preemption("full");
 	storm(&mm, &calls);
-	assert_true(calls > 1000);
+	assert_true(calls > STORM_CALLS);
 	assert_int_equal(times_closed(&mm), 0);
 	assert_false(closed(&mm));
 	set_preemption("voluntary");

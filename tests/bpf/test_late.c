@@ -152,7 +152,7 @@ TEST(more_calls_at_once_than_there_are_slots_degrade_the_feed)
 	monitor_bpf_options.nr_calls = 1;
 	monitor_open(&mm);
 	monitor_bpf_options.nr_calls = BPF_NR_CALLS;
-	assert_int_equal(invlock_sample(&mm.il, (u64)stripe, (u64)stripe + PAGE, &snap), 0);
+	assert_int_equal(seeing_sample(&mm.il, (u64)stripe, (u64)stripe + PAGE, &snap), 0);
 	stuck_start(&s);
 	munmap(stripe, PAGE);
 	assert_int_equal(invlock_validate(&mm.il, &snap, (u64)stripe, (u64)stripe + PAGE),
@@ -163,6 +163,23 @@ TEST(more_calls_at_once_than_there_are_slots_degrade_the_feed)
 	stuck_end(&s);
 	stripe_free(stripe);
 	monitor_close(&mm);
+}
+
+/*
+ * A thread that gets no CPU for long is stuck in its call: then the open fails, rightly. Try again.
+ */
+static void open_in_storm(void)
+{
+	struct invlock_why why = {};
+	int err;
+
+	memset(&mm, 0, sizeof(mm));
+	mm.monitor = &monitor_bpf;
+	do {
+		err = monitor_bpf.open(&mm, &why);
+	} while (err == -EBUSY);
+	if (err)
+		fail_msg("open: %d: %s", err, why.text);
 }
 
 static void *spin_after_munmap(void *arg)
@@ -179,9 +196,11 @@ TEST(threads_that_spin_after_an_earlier_call_do_not_hold_up_the_open)
 	pthread_t spinner[2];
 
 	__atomic_store_n(&stop, 0, __ATOMIC_RELAXED);
+	monitor_open(&mm);	/* may skip */
+	monitor_close(&mm);
 	for (int i = 0; i < 2; i++)
 		start_thread(&spinner[i], spin_after_munmap, stripe + i * PAGE);
-	monitor_open(&mm);
+	open_in_storm();
 	__atomic_store_n(&stop, 1, __ATOMIC_RELAXED);
 	for (int i = 0; i < 2; i++)
 		pthread_join(spinner[i], NULL);
@@ -229,25 +248,9 @@ static void *huge_storm(void *arg)
 	return NULL;
 }
 
-/*
- * A thread that gets no CPU for long is stuck in its call: then the open fails, rightly. Try again.
- */
-static void open_in_storm(void)
-{
-	struct invlock_why why = {};
-	int err;
-
-	memset(&mm, 0, sizeof(mm));
-	mm.monitor = &monitor_bpf;
-	do {
-		err = monitor_bpf.open(&mm, &why);
-	} while (err == -EBUSY);
-	if (err)
-		fail_msg("open: %d: %s", err, why.text);
-}
-
 TEST(opening_in_a_storm_of_huge_unmaps_leaves_no_word_running)
 {
+	struct bpf_set_header head;
 	pthread_t storm[2];
 
 	monitor_open(&mm);	/* may skip */
@@ -266,7 +269,10 @@ TEST(opening_in_a_storm_of_huge_unmaps_leaves_no_word_running)
 	for (int i = 0; i < 2; i++)
 		pthread_join(storm[i], NULL);
 	assert_true(feed_quiet(&mm));
-	assert_int_equal(mm.il.feed->lost + mm.il.feed->missed, 0);
+	/* where the kernel preempts programs, runs of one thread may be skipped for another */
+	monitor_bpf_set(&mm, &head);
+	if (head.guard != BPF_GUARD_ON)
+		assert_int_equal(mm.il.feed->lost + mm.il.feed->missed, 0);
 	monitor_close(&mm);
 }
 
@@ -301,9 +307,11 @@ TEST(every_call_of_two_thousand_threads_is_seen_or_counted_as_skipped)
 	u64 before;
 
 	pthread_barrier_init(&together, NULL, MANY + 1);
+	monitor_open(&mm);	/* may skip */
+	monitor_close(&mm);
 	for (int i = 0; i < MANY; i++)
 		start_thread(&threads[i], unmap_together, NULL);
-	monitor_open(&mm);
+	open_in_storm();
 	before = seen_or_skipped();
 	pthread_barrier_wait(&together);
 	for (int i = 0; i < MANY; i++)

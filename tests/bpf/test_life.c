@@ -460,7 +460,7 @@ TEST(exec_ends_the_feed)
 	skip_unless_allowed();
 	subject_start(&s, 0, exec_and_wait);
 	kill(s.pid, SIGCONT);
-	for (int i = 0; i < 10000 && !port_load(&s.il.feed->flags); i++)
+	for (int i = 0; i < 60000 && !port_load(&s.il.feed->flags); i++)
 		nap_ms(1);
 	expect_dead(&s);
 	kill(s.pid, SIGKILL);

@@ -95,7 +95,8 @@ TEST(a_turn_is_one_processs_until_it_ends_it_or_dies)
 		_exit(0);
 	}
 	turn_end(turn);
-	turn = turn_take(0);
+	/* another process may take a turn at any time, and gives it back */
+	turn = turn_take(TURN_WAIT_NS);
 	assert_true(turn >= 0);
 	kill(pid, SIGKILL);
 	waitpid(pid, &status, 0);
@@ -103,10 +104,10 @@ TEST(a_turn_is_one_processs_until_it_ends_it_or_dies)
 	/* and one that dies in its turn gives it back */
 	pid = fork();
 	if (!pid)
-		_exit(turn_take(0) < 0);
+		_exit(turn_take(TURN_WAIT_NS) < 0);
 	waitpid(pid, &status, 0);
 	assert_int_equal(status, 0);
-	turn = turn_take(0);
+	turn = turn_take(TURN_WAIT_NS);
 	assert_true(turn >= 0);
 	turn_end(turn);
 }

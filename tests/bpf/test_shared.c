@@ -45,7 +45,7 @@ static unsigned int count_programs(struct bpf_set *ret_head, int *ret_users)
 /* The kernel frees programs a little later, so it waits for the number. */
 static void expect_programs(unsigned int sets)
 {
-	u64 give_up = port_now() + 20000000000ULL;
+	u64 give_up = port_now() + 120000000000ULL;
 	struct bpf_set head = {};
 	unsigned int nr;
 
