@@ -284,7 +284,7 @@ static void open_and_use(struct life *l)
 		.need = INVLOCK_BIT(UNMAP),
 		.max_entries = is_manual() ? NR_PAGES : MAX_ENTRIES_FEW,
 		.reap_ms = 10,
-		/* Without a fault everything must succeed, also where a thread waits long for a CPU. */
+		/* Without a fault all must succeed, also where a thread waits long for a CPU. */
 		.time_ns = l->fault ? 0 : 60000000000,
 	};
 	struct invlock_why why;

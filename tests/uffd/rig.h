@@ -81,7 +81,7 @@ static inline char *map_alone(size_t bytes)
 /* Spins, and yields when it takes long: there may be more threads than CPUs. */
 static inline void wait_a_little(u32 *nr)
 {
-	if (++*nr % 4096)
+	if (++*nr % 5000)
 		port_relax();
 	else
 		sched_yield();

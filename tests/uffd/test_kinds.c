@@ -288,7 +288,7 @@ static int try(struct rig *rig, const struct way *way)
 	drop(rig, &t);
 	drop(rig, &beside);
 	munmap(other, PAGE);
-	/* What is left at p stays: somebody else may have mapped memory where the change left a hole. */
+	/* What is left at p stays: a hole there may be somebody else's memory by now. */
 	if (fd >= 0)
 		close(fd);
 	fd = -1;

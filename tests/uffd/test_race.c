@@ -350,8 +350,11 @@ static u32 discard_while_translating(u32 nr)
 			fail_if(true);
 		gate_open(&race.gate, turn);
 		/* wait until the discard is marked, looking at a different moment in each round */
-		for (u32 n = turn % 128; is_valid(&rig, &old) && port_load(&race.gate.turn) == turn; n++)
+		for (u32 n = turn % 128; is_valid(&rig, &old); n++) {
+			if (port_load(&race.gate.turn) != turn)
+				break;
 			port_wait(n, false);
+		}
 		if (translate_with(&rig, race.p, PAGE, &new, pin_page, race.p))
 			fail_if(true);
 		gate_wait(&race.gate, turn + 1);
