@@ -16,11 +16,13 @@
 #include "say.h"
 
 #define NR_GROUPS	256
+#define NO_SPARE	((struct spare){ .seat = -1, .maps = { -1, -1 } })
 
 void clients_init(struct clients *cs, struct progset *set, const struct policy *policy)
 {
 	cs->set = set;
 	cs->policy = policy;
+	cs->spare = NO_SPARE;
 	for (int i = 0; i < NR_CLIENTS; i++)
 		cs->client[i] = (struct client){ .conn = -1, .seat = -1, .maps = { -1, -1 } };
 }
@@ -39,12 +41,54 @@ unsigned int clients_count_seats(const struct clients *cs, uid_t uid, unsigned i
 	return nr;
 }
 
-bool clients_are_there(const struct clients *cs)
+bool clients_need_care(const struct clients *cs)
 {
+	if (cs->spare.seat < 0)
+		return true;
 	for (int i = 0; i < NR_CLIENTS; i++)
 		if (cs->client[i].conn >= 0)
 			return true;
 	return false;
+}
+
+/* Put the maps of the spare into its seat, which is reserved for it. Return: 0 or -errno. */
+static int fill_spare(struct clients *cs, struct spare *s, struct invlock_why *why)
+{
+	struct bpf_map_info info = {};
+	u32 size = sizeof(info);
+	int err = seat_make_maps(&s->maps, s->seat, why);
+
+	if (err)
+		return err;
+	err = bpf_obj_get_info_by_fd(s->maps.user, &info, &size);
+	s->user_id = info.id;
+	if (!err)
+		err = progset_put_maps(cs->set, s->seat, &s->maps);
+	if (err)
+		return explain(why, err, "cannot put a feed into its seat: %s", strerror(-err));
+	return 0;
+}
+
+/* Return: 0 or -errno. */
+static int make_spare(struct clients *cs, struct invlock_why *why)
+{
+	struct spare *s = &cs->spare;
+	int err;
+
+	if (s->seat >= 0)
+		return 0;
+	s->seat = progset_ask_of(cs->set, BPF_ASK_RESERVE, 0, 0);
+	if (s->seat < 0)
+		return explain(why, s->seat, "all %d seats are taken", BPF_NR_USERS);
+	err = fill_spare(cs, s, why);
+	if (!err)
+		return 0;
+	/* It is reserved, although its maps may not be there yet. */
+	progset_ask_of(cs->set, BPF_ASK_EVICT, s->seat, 0);
+	progset_clear_left(cs->set);
+	seat_close_maps(&s->maps);
+	*s = NO_SPARE;
+	return err;
 }
 
 /* Are the maps of this client still in its seat? */
@@ -69,8 +113,7 @@ static void count_end(struct clients *cs, struct client *c)
 {
 	struct feed_view v;
 
-	/* It has no map if the open failed half-way. */
-	if (c->maps.user < 0 || feed_look(c->maps.user, &v))
+	if (feed_look(c->maps.user, &v))
 		return;
 	client_count_closed(&cs->counts, c, &v);
 	cs->counts.events += v.sequence;
@@ -118,6 +161,8 @@ static void note_missed(struct clients *cs)
 
 void clients_look_after(struct clients *cs)
 {
+	struct invlock_why why;
+
 	progset_clear_left(cs->set);
 	for (int i = 0; i < NR_CLIENTS; i++) {
 		struct client *c = &cs->client[i];
@@ -131,6 +176,7 @@ void clients_look_after(struct clients *cs)
 		}
 	}
 	note_missed(cs);
+	make_spare(cs, &why);
 }
 
 /* ---- connections ---- */
@@ -239,28 +285,20 @@ static int check_open(struct clients *cs, const struct client *c, struct invlock
 	return 0;
 }
 
-/* Reserve a seat for this client, and put its maps there. */
-static int make_seat(struct clients *cs, struct client *c, struct invlock_why *why)
+/* Give the spare to this client. */
+static int take_spare(struct clients *cs, struct client *c, struct invlock_why *why)
 {
-	struct bpf_map_info info = {};
-	u32 size = sizeof(info);
-	int seat = progset_ask_of(cs->set, BPF_ASK_RESERVE, 0, 0), err;
+	int err = make_spare(cs, why);
 
-	if (seat < 0)
-		return explain(why, seat, "all %d seats are taken", BPF_NR_USERS);
-	c->seat = seat;
-	err = seat_make_maps(&c->maps, seat, why);
 	if (err)
 		return err;
-	err = bpf_obj_get_info_by_fd(c->maps.user, &info, &size);
-	if (!err) {
-		c->user_id = info.id;
-		err = progset_missed(cs->set, &c->missed);
-	}
-	if (!err)
-		err = progset_put_maps(cs->set, seat, &c->maps);
+	err = progset_missed(cs->set, &c->missed);
 	if (err)
-		return explain(why, err, "cannot put a feed into its seat: %s", strerror(-err));
+		return explain(why, err, "cannot count what was missed: %s", strerror(-err));
+	c->seat = cs->spare.seat;
+	c->user_id = cs->spare.user_id;
+	c->maps = cs->spare.maps;
+	cs->spare = NO_SPARE;
 	return 0;
 }
 
@@ -272,15 +310,16 @@ static int serve_open(struct clients *cs, struct client *c, struct invlock_why *
 
 	if (err)
 		return err;
-	err = make_seat(cs, c, why);
+	err = take_spare(cs, c, why);
 	if (err)
-		goto undo;
+		return err;
 	info.map.map_fd = c->maps.user;
 	fds[DAEMON_FD_SIT] = iter_open(cs->set->sit_by_reading, &info);
 	if (fds[DAEMON_FD_SIT] < 0) {
 		err = explain(why, fds[DAEMON_FD_SIT], "cannot make an iterator: %s",
 			      strerror(-fds[DAEMON_FD_SIT]));
-		goto undo;
+		end_seat(cs, c, true);
+		return err;
 	}
 	fds[DAEMON_FD_USER] = c->maps.user;
 	fds[DAEMON_FD_ASK] = cs->set->ask;
@@ -289,12 +328,6 @@ static int serve_open(struct clients *cs, struct client *c, struct invlock_why *
 	cs->counts.given++;
 	close(fds[DAEMON_FD_SIT]);
 	return 0;
-
-undo:
-	/* It is reserved for this client, although its maps may not be there yet. */
-	if (c->seat >= 0)
-		end_seat(cs, c, true);
-	return err;
 }
 
 static int serve_armed(struct clients *cs, struct client *c, struct invlock_why *why)

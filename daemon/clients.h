@@ -34,10 +34,21 @@ struct client {
 	bool closed;		/* that its feed is closed was counted */
 };
 
+/*
+ * A seat that is reserved for the next client. To put maps there waits twice for the kernel's RCU,
+ * some 10 ms each time, and nobody should have to wait for that.
+ */
+struct spare {
+	int seat;		/* -1 = none: the next client waits */
+	u32 user_id;
+	struct seat_maps maps;
+};
+
 struct clients {
 	struct progset *set;
 	const struct policy *policy;
 	struct daemon_counts counts;
+	struct spare spare;
 	struct client client[NR_CLIENTS];
 };
 
@@ -50,8 +61,8 @@ void clients_add(struct clients *clients, int conn);
 void client_serve(struct clients *clients, struct client *client);
 
 /*
- * Clear the seats that were left, end connections that want none, and count what the kernel
- * skipped: now and then.
+ * Clear the seats that were left, end connections that want none, count what the kernel skipped,
+ * and make a seat ready for the next client: now and then, and first before any client comes.
  */
 void clients_look_after(struct clients *clients);
 
@@ -63,7 +74,7 @@ void client_count_closed(struct daemon_counts *counts, struct client *client,
 /* Return: the seats of all users; those of one go to ret_own. */
 unsigned int clients_count_seats(const struct clients *clients, uid_t uid, unsigned int *ret_own);
 
-/* Is there any client to look after? */
-bool clients_are_there(const struct clients *clients);
+/* Is there any client to look after, or a seat to be made ready for one? */
+bool clients_need_care(const struct clients *clients);
 
 #endif /* INVLOCK_DAEMON_CLIENTS_H */

@@ -116,6 +116,8 @@ static void serve_until_ended(struct clients *cs, int listener, struct scrapes *
 	u64 looked_after = 0;
 
 	while (!ended) {
+		bool care = clients_need_care(cs);
+
 		nr = 0;
 		fds[nr++] = (struct pollfd){ .fd = listener, .events = POLLIN };
 		fds[nr++] = (struct pollfd){ .fd = scrapes->epoll, .events = POLLIN };
@@ -125,7 +127,7 @@ static void serve_until_ended(struct clients *cs, int listener, struct scrapes *
 			of[nr] = i;
 			fds[nr++] = (struct pollfd){ cs->client[i].conn, POLLIN, 0 };
 		}
-		if (poll(fds, nr, clients_are_there(cs) ? (int)LOOK_AFTER_MS : -1) < 0)
+		if (poll(fds, nr, care ? (int)LOOK_AFTER_MS : -1) < 0)
 			continue;
 		for (int i = 2; i < nr; i++)
 			/* Serving one client may have ended another. */
@@ -135,6 +137,9 @@ static void serve_until_ended(struct clients *cs, int listener, struct scrapes *
 			accept_one(cs, listener);
 		if (fds[1].revents)
 			scrapes_serve(scrapes, cs);
+		/* The first client after a long sleep must not wait for what can be done later. */
+		if (!care)
+			looked_after = port_now();
 		if (port_now() - looked_after < LOOK_AFTER_MS * 1000000)
 			continue;
 		clients_look_after(cs);
@@ -187,6 +192,7 @@ static int run(const char *path, const char *metrics, const struct policy *polic
 	}
 	set.keeps_maps = true;
 	clients_init(&clients, &set, policy);
+	clients_look_after(&clients);
 	say("ready, with the programs at the %s",
 	    set.header.attached == BPF_AT_FUNCTIONS ? "functions" : "tracepoints");
 	serve_until_ended(&clients, listener, &scrapes);

@@ -186,13 +186,14 @@ unsigned int daemon_files(void)
 	return nr;
 }
 
-unsigned long daemon_map_bytes(void)
+static struct maps count_maps(void)
 {
-	unsigned long total = 0, bytes;
+	struct maps maps = {};
 
 	for (int fd = 0; fd < 1024; fd++) {
 		char path[64], line[128];
 		bool is_map = false;
+		unsigned long bytes;
 		FILE *f;
 
 		snprintf(path, sizeof(path), "/proc/%d/fdinfo/%d", daemon_pid, fd);
@@ -201,12 +202,27 @@ unsigned long daemon_map_bytes(void)
 			continue;
 		while (fgets(line, sizeof(line), f)) {
 			is_map |= !strncmp(line, "map_type:", 9);
-			if (is_map && sscanf(line, "memlock: %lu", &bytes) == 1)
-				total += bytes;
+			if (!is_map || sscanf(line, "memlock: %lu", &bytes) != 1)
+				continue;
+			maps.nr++;
+			maps.bytes += bytes;
 		}
 		fclose(f);
 	}
-	return total;
+	return maps;
+}
+
+struct maps daemon_maps(unsigned int nr)
+{
+	u64 give_up = port_now() + PATIENCE_NS;
+	struct maps maps = count_maps();
+
+	while (nr && maps.nr != nr) {
+		assert_true(port_now() < give_up);
+		nap_ms(10);
+		maps = count_maps();
+	}
+	return maps;
 }
 
 static unsigned int count_programs(const struct programs *p)

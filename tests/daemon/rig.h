@@ -28,8 +28,13 @@ bool daemon_said(const char *text);
 /* How many descriptors does it have open? */
 unsigned int daemon_files(void);
 
-/* How many bytes do the maps have that it has open? */
-unsigned long daemon_map_bytes(void);
+/* The maps that it has open. Waits until there are as many; 0: looks at once. */
+struct maps {
+	unsigned int nr;
+	unsigned long bytes;
+};
+
+struct maps daemon_maps(unsigned int nr);
 
 /* The programs of the daemon's set. */
 struct programs {

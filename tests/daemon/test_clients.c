@@ -419,30 +419,49 @@ TEST(all_users_together_get_no_more_feeds_than_the_policy_says)
 /* The documents say how much that is: docs/daemon.md, invlockd.conf and its page. */
 TEST(a_feed_takes_4_mib_from_the_start_whatever_its_process_does)
 {
-	const unsigned int nr = 3;
-	unsigned long before, feeds;
+	const unsigned int maps_of_feed = 2;
+	struct maps before;
+	unsigned long one;
 	struct other o[3];
-	u64 give_up;
 
 	daemon_start("feeds_per_user = 2\n");
-	before = daemon_map_bytes();
-	others_open(o, nr - 1);
-	feeds = daemon_map_bytes() - before;
+	before = daemon_maps(0);
+	others_open(&o[0], 1);
+	/* The next seat is made ready a moment later. */
+	one = daemon_maps(before.nr + maps_of_feed).bytes - before.bytes;
 	assert_int_equal(FEED_MIB, 4);
-	assert_int_equal((feeds / (nr - 1) + (1 << 20) - 1) >> 20, FEED_MIB);
+	assert_int_equal((one + (1 << 20) - 1) >> 20, FEED_MIB);
+	others_open(&o[1], 1);
+	assert_int_equal(daemon_maps(before.nr + 2 * maps_of_feed).bytes, before.bytes + 2 * one);
 	for (int i = 0; i < 50; i++)
 		assert_int_equal(other_do(&o[0], CHANGE), 0);
-	assert_int_equal(daemon_map_bytes() - before, feeds);
 	/* So the number of feeds bounds the memory, and who is refused learns how much that is. */
 	other_start(&o[2], NULL);
 	assert_int_equal(other_do(&o[2], OPEN), EDQUOT);
 	assert_true(daemon_said("has 2 feeds (8 MiB)"));
-	assert_int_equal(daemon_map_bytes() - before, feeds);
-	others_end(o, nr);
-	give_up = port_now() + 60000000000ULL;
-	while (daemon_map_bytes() > before && port_now() < give_up)
-		nap_ms(10);
-	assert_int_equal(daemon_map_bytes(), before);
+	assert_int_equal(daemon_maps(0).bytes, before.bytes + 2 * one);
+	others_end(o, 3);
+	assert_int_equal(daemon_maps(before.nr).bytes, before.bytes);
+	daemon_end(0);
+}
+
+/* A map that is made now has a higher number than one that was there before. */
+TEST(a_client_gets_a_seat_that_was_ready_before_it_came)
+{
+	struct bpf_map_info now = {}, given = {};
+	u32 size = sizeof(now);
+	int fds[DAEMON_NR_FDS], conn, map;
+
+	daemon_start("");
+	map = bpf_map_create(BPF_MAP_TYPE_ARRAY, "now", sizeof(u32), sizeof(u32), 1, NULL);
+	assert_true(map >= 0);
+	assert_int_equal(bpf_obj_get_info_by_fd(map, &now, &size), 0);
+	conn = daemon_connection();
+	ask_for_seat(conn, fds);
+	assert_int_equal(bpf_obj_get_info_by_fd(fds[DAEMON_FD_USER], &given, &size), 0);
+	assert_true(given.id < now.id);
+	close(conn);
+	close(map);
 	daemon_end(0);
 }
 
