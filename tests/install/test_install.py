@@ -385,8 +385,13 @@ def a_program_with_more_rights_than_its_user_ignores_the_environment():
 def a_program_links_the_library_statically():
     program = os.path.join(WORK, 'static')
     libs = [o for o in _pkg_config('--libs', '--static', 'invlock')]
-    _run('cc', '-O2', '-static', f'{ROOT}/examples/section.c', '-o', program, '-pthread',
-         *_pkg_config('--cflags', 'invlock'), *libs)
+    try:
+        _run('cc', '-O2', '-static', f'{ROOT}/examples/section.c', '-o', program, '-pthread',
+             *_pkg_config('--cflags', 'invlock'), *libs)
+    except AssertionError as error:
+        if 'eu_search_tree_init' in str(error):
+            raise tap.Skip('libelf.a lacks functions that it calls, as in Debian 13') from error
+        raise
     assert 'statically linked' in _run('file', program) if shutil.which('file') else True
     assert ' 0 wrong' in _run(program)
 
