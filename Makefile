@@ -21,6 +21,9 @@
 #			(SUITE=trixie or sid; TIERS=plain)
 #	make bench	the measurements
 #	make bench-kernel	the kernel's, in a virtual machine (K=6.1 or 6.12), as JSON
+#	make kernel-series	the fault loops of kmod/ as patches for the newest kernel, in
+#			build/kernel-series
+#	make kernel-series-test	the same, and checks them: style, compilers, sparse, KUnit
 #	make install	DESTDIR= and PREFIX= as usual; runs ldconfig, or says why it cannot
 #	make uninstall	the same DESTDIR= and PREFIX=
 #	make clean
@@ -36,7 +39,8 @@ TIERS	?=
 TIME	?= 600
 
 .PHONY: all run test test-quick proof fuzz lint vm-test rdma-test package-test \
-	readme-test test-in bench bench-kernel install uninstall clean
+	readme-test test-in bench bench-kernel kernel-series \
+	kernel-series-test install uninstall clean
 
 all:
 	@scripts/deps.sh build
@@ -93,6 +97,12 @@ bench:
 
 bench-kernel:
 	@tests/vm/run.sh -b $(if $(K),-k $(K))
+
+kernel-series:
+	@BUILD=$(abspath $(BUILD)) kmod/series/make.sh
+
+kernel-series-test:
+	@BUILD=$(abspath $(BUILD)) kmod/series/check.sh
 
 install:
 	@scripts/deps.sh build

@@ -38,7 +38,8 @@
  *	return mmu_invlock_fault_end(&f);
  *
  * Lock order: mmap lock, folio and rmap locks, then the driver's lock. An allocation under the
- * driver's lock must not reclaim memory. docs/driver.md explains the rest.
+ * driver's lock must not reclaim memory.
+ * docs/driver.md explains the rest.
  */
 #ifndef MMU_INVLOCK_H
 #define MMU_INVLOCK_H

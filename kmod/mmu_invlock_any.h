@@ -40,8 +40,8 @@
  * whole mm, of a region, or of this one fault. After a commit that returned true, the driver may
  * leave the loop by break, with the lock held: mmu_invlock_any_end() can be called under it.
  *
- * Lock order: mmap lock, folio and rmap locks, then the driver's lock. docs/driver.md explains the
- * rest.
+ * Lock order: mmap lock, folio and rmap locks, then the driver's lock.
+ * docs/driver.md explains the rest.
  */
 #ifndef MMU_INVLOCK_ANY_H
 #define MMU_INVLOCK_ANY_H

@@ -1,0 +1,157 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# Makes the series and checks it, and prints TAP: style, kernel-doc, the compilers' warnings,
+# sparse, and the KUnit tests in a user mode kernel. Faults that are planted must turn the KUnit
+# tests red. What is built stays in the cache, so a second run is faster.
+#
+#   kmod/series/check.sh
+#
+# Exit status: 0 green, 1 red, 77 skipped with the reason.
+set -u -o pipefail
+
+series=$(cd "$(dirname "$0")" && pwd)
+root=$(cd "$series/../.." && pwd)
+patches=${BUILD:-$root/build}/kernel-series
+work=$(mktemp -d "${TMPDIR:-/tmp}/invlock-series.XXXXXX")
+trap 'rm -rf "$work"' EXIT
+# shellcheck source=kmod/series/source.sh
+. "$series/source.sh"
+nr=0 red=0
+
+# prints a result, and what was said if that was not good, or was not nothing
+result()	# GOOD TITLE
+{
+	nr=$((nr + 1))
+	if [ "$1" = 0 ]; then echo "ok $nr - $2"; return; fi
+	red=1
+	echo "not ok $nr - $2"
+	sed 's/^/# /' "$work/log" | tail -n 40
+}
+
+# runs a command that must succeed and print nothing
+silent()	# TITLE COMMAND...
+{
+	local status=0
+
+	"${@:2}" > "$work/log" 2>&1 && [ ! -s "$work/log" ] || status=1
+	result $status "$1"
+}
+
+# puts the series onto a copy of the source that shares the files with it
+apply()
+{
+	local file
+
+	[ -d "$tree" ] || { cp -al "$source" "$tree.new" && mv "$tree.new" "$tree"; } || return
+	for file in $files; do
+		rm -f "${tree:?}/$file"
+		[ ! -e "$source/$file" ] || cp "$source/$file" "$tree/$file" || return
+	done
+	cat "$patches"/000[1-9]* | git -C "$tree" apply --unsafe-paths --directory= -
+}
+
+# CONFIG_ options that were not accepted would be missing without a word
+has_options()	# CONFIG BUILT
+{
+	! grep '^CONFIG' "$1" | grep -vxFf "$2"
+}
+
+uml()
+{
+	make -s -C "$tree" ARCH=um O="$out/um" CC="$cc" "$@"
+}
+
+# runs the KUnit tests; Return: 0 = all of them ran and are green, and the kernel did not complain
+kunit()
+{
+	uml -j "$(nproc)" > "$work/log" 2>&1 || return 2
+	timeout 600 "$out/um/linux" mem=256M kunit_shutdown=halt con=null con0=fd:0,fd:1 \
+		< /dev/null > "$work/log" 2>&1
+	[ "$(grep -c '^    ok ' "$work/log")" = "$(grep -c '^	KUNIT_CASE(' \
+		"$series/mmu_invlock_kunit.c")" ] && grep -q '^ok 1 mmu_invlock$' "$work/log" &&
+		! grep -E 'WARNING|BUG:|INFO: ' "$work/log"
+}
+
+# changes a line: the KUnit tests must then fail
+plant()	# FILE LINE OTHER
+{
+	local status=0
+
+	grep -qF "$2" "$tree/$1" || { echo "$1 has no line $2" > "$work/log"; status=1; }
+	python3 - "$tree/$1" "$2" "$3" <<-'END'
+	import sys
+	name, old, new = sys.argv[1:]
+	text = open(name).read()
+	open(name, 'w').write(text.replace(old, new))
+	END
+	kunit
+	[ $? = 1 ] && grep -q '^ *not ok' "$work/log" || status=1
+	grep -m 1 '^    not ok' "$work/log" | sed 's/^ */# /'
+	result $status "planted: $1 with \"$3\" turns the KUnit tests red"
+	apply
+}
+
+# builds the files of the series, and those that it changes
+objects()	# FOLDER OPTION...
+{
+	make -s -C "$tree" O="$out/$1" CC="$cc" W=1 "${@:2}" -j "$(nproc)" mm/mmu_notifier.o \
+		mm/mmu_invlock.o mm/mmu_invlock_fault.o mm/mmu_invlock_any.o \
+		mm/tests/mmu_invlock_kunit.o drivers/infiniband/core/umem_odp.o lib/test_hmm.o
+}
+
+# objects(), after a configuration of its own
+configured()	# FOLDER
+{
+	make -s -C "$tree" O="$out/$1" CC="$cc" defconfig && "$tree/scripts/config" \
+		--file "$out/$1/.config" -e KUNIT -e MMU_INVLOCK_KUNIT_TEST -e INFINIBAND \
+		-e INFINIBAND_USER_ACCESS -e INFINIBAND_USER_MEM -e INFINIBAND_ON_DEMAND_PAGING \
+		-e MEMORY_HOTPLUG -e MEMORY_HOTREMOVE -e ZONE_DEVICE -e DEVICE_PRIVATE \
+		-e RUNTIME_TESTING_MENU -e TEST_HMM &&
+	make -s -C "$tree" O="$out/$1" CC="$cc" olddefconfig prepare
+}
+
+need_tools perl:perl sparse:sparse clang-19:clang-19 flex:flex bison:bison bc:bc
+"$series/make.sh" || exit
+source_get
+out=$cache/series
+tree=$out/tree
+cc=gcc
+! command -v ccache > /dev/null || cc="ccache gcc"
+mkdir -p "$out"
+exec {lock}> "$out/lock"
+flock "$lock"
+files=$(sed -n 's|^diff --git a/\([^ ]*\) .*|\1|p' "$patches"/000[1-9]* | sort -u)
+apply > "$work/log" 2>&1
+result $? "the series applies to linux $version"
+[ $red = 0 ] || exit 1
+sources=$(echo "$files" | grep 'mmu_invlock.*[ch]$')
+
+for patch in "$patches"/000[1-9]*; do
+	silent "checkpatch finds nothing in $(basename "$patch")" \
+		perl "$tree/scripts/checkpatch.pl" --strict --no-summary --quiet --no-tree "$patch"
+done
+# shellcheck disable=SC2086 # each word is a file
+silent "kernel-doc finds nothing" env -C "$tree" scripts/kernel-doc -none -Wall $sources
+
+cp "$series/kunit.config" "$work/config"
+uml KCONFIG_ALLCONFIG="$work/config" allnoconfig > "$work/log" 2>&1 &&
+	has_options "$work/config" "$out/um/.config" >> "$work/log"
+result $? "the user mode kernel has the options that the tests want"
+kunit
+result $? "the KUnit tests are green"
+plant mm/mmu_invlock.c 'if (!hlist_empty(&inv->faults))' 'if (false)'
+plant mm/mmu_invlock_any.c 'mmu_interval_read_retry(f->notifier, f->seq)' 'false'
+plant mm/mmu_invlock_fault.c 'if (inv->closed || !inv->running)' 'if (true)'
+
+configured x86 > "$work/log" 2>&1
+result $? "defconfig accepts the options"
+silent "gcc has no warning with W=1" objects x86
+rm -f "$out"/x86/mm/*invlock*.o "$out/x86/mm/mmu_notifier.o"
+silent "sparse finds nothing" objects x86 C=1 CHECK="sparse" CF="-Wsparse-error"
+cc=clang-19
+configured clang > "$work/log" 2>&1
+result $? "defconfig accepts the options with clang"
+silent "clang has no warning with W=1" objects clang
+echo "1..$nr"
+exit $red
