@@ -10,6 +10,15 @@
 
 hmm_drivers="plain spinlock any"
 
+# prints the kernel whose sources belong to the one that boots
+hmm_version()
+{
+	case $kernel in
+	rt|debug|kcsan) echo 6.1 ;;
+	*) echo "$kernel" ;;
+	esac
+}
+
 # unpacks what is needed of the kernel's sources into the cache
 hmm_source()	# NAME SUITE
 {
@@ -102,10 +111,11 @@ hmm_tests()	# SOURCE
 
 hmm_build()
 {
-	local name source=$cache/convert-$kernel
+	local name source
 
+	source=$cache/convert-$(hmm_version)
 	need_tools spatch:coccinelle
-	hmm_source "$kernel" || return
+	hmm_source "$(hmm_version)" || return
 	hmm_symbols=$kernel_chroot$kernel_build/Module.symvers
 	for name in $hmm_drivers planted; do
 		hmm_driver "$source" "$name" || return

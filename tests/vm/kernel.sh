@@ -14,7 +14,7 @@
 cache=${INVLOCK_CACHE:-${XDG_CACHE_HOME:-/var/cache}/invlock}/vm
 # Debian's kernel for clouds boots fastest; amd64 is the one that has drivers for RDMA
 flavour=cloud-amd64
-every_kernel="6.1 6.12 newest debug kcsan"
+every_kernel="6.1 6.12 newest rt debug kcsan"
 arm64_kernels="arm64 arm64-6.12 arm64-16k"
 
 # waits until no other run of this script holds the lock of this name, and runs a command
@@ -219,6 +219,7 @@ kernel_get()	# NAME
 	case $1 in
 	6.1) kernel_from_packages "$1" ;;
 	6.12) kernel_from_packages "$1" bookworm-backports ;;
+	rt) flavour=rt-amd64 kernel_from_packages "$1" ;;
 	newest|7.*) kernel_from_sid "$1" ;;
 	debug|kcsan) kernel_from_source "$1" ;;
 	arm64) flavour=cloud-arm64 kernel_from_packages "$1" bookworm ;;

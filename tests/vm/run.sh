@@ -5,7 +5,8 @@
 # the guest itself says so at its very end.
 #
 #   tests/vm/run.sh [-k KERNEL] [-w WHAT] [-n NAME] [-t SECONDS] [-q] [-b] [-c]
-#	-k	6.1, which is the default; 6.12; newest, which is what Debian sid has; debug
+#	-k	6.1, which is the default; 6.12; newest, which is what Debian sid has; rt, which is
+#		6.1 with PREEMPT_RT; debug
 #		(KASAN, lockdep, sleeping in the wrong place, leaks); kcsan (data races); all of
 #		these; arm64, which is 6.1; arm64-6.12; arm64-16k, which is 6.12 with larger pages
 #	-w	module: invlock.ko, which is the default; suites: the tests of bpf and of the
@@ -66,6 +67,8 @@ fail()
 	exit 1
 }
 
+# the memory of each of the guest's two nodes
+node_mib=512
 # 64 MiB of the guest's memory become /dev/pmem0, for a file system with DAX
 dax_options='memmap=64M!896M'
 
@@ -87,9 +90,10 @@ run_all()
 	[ "$what" != all ] || runs="module hmm suites full lockdown rdma"
 	for name in $kernel; do
 		for run in $runs; do
-			# these have no BTF, which the BPF monitor needs, no RDMA, and no sources
-			[[ $name-$run = @(debug|kcsan)-@(hmm|suites|full|lockdown|rdma) ]] &&
-				continue
+			# these have no BTF, which the BPF monitor needs, and no RDMA
+			[[ $name-$run = @(debug|kcsan)-@(suites|full|lockdown|rdma) ]] && continue
+			# this is for what drivers do
+			[[ $name-$run = rt-@(suites|full|lockdown|rdma) ]] && continue
 			# these depend on options and packages of x86
 			[[ $name-$run = arm64*-@(hmm|full|lockdown|rdma) ]] && continue
 			"$0" -k "$name" -w "$run" "${passed[@]}" | tee "$work/all"
@@ -137,9 +141,9 @@ boot()	# OPTION...
 	local status
 
 	# shellcheck disable=SC2086 # each word is an option
-	timeout -k 5 3600 "${qemu[@]}" $machine -cpu $cpu -m 1G \
-		-object memory-backend-ram,id=m0,size=512M \
-		-object memory-backend-ram,id=m1,size=512M \
+	timeout -k 5 3600 "${qemu[@]}" $machine -cpu $cpu -m $((2 * node_mib))M \
+		-object memory-backend-ram,id=m0,size=${node_mib}M \
+		-object memory-backend-ram,id=m1,size=${node_mib}M \
 		-numa node,nodeid=0,memdev=m0,cpus=0 -numa node,nodeid=1,memdev=m1,cpus=1 \
 		-nodefaults -no-user-config -display none -no-reboot \
 		-kernel "$kernel_image" -initrd "$work/initrd" \
@@ -250,8 +254,7 @@ rdma)
 	;;
 hmm)
 	planted=0
-	[[ $kernel = @(6.1|6.12) ]] ||
-		skip "on $kernel, the kernel's own driver crashes here before it is converted"
+	node_mib=1024
 	build hmm_build "test_hmm"
 	;;
 *) fail "what is \"$what\"? module, suites, full, lockdown, guard, rdma, hmm, short or all" ;;
