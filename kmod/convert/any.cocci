@@ -115,7 +115,109 @@ out:
 +	mmu_invlock_any_end(&f);
 	...
 
+// --- one round in a function of its own, as in mshv_regions.c. Its caller goes round in a do loop, which
+//     is a statement that spatch cannot match: remove that by hand ---
+
+@round@
+identifier fn, r, ret, S, s;
+expression L, M;
+@@
+fn(struct S *s, struct hmm_range *r)
+{
++	struct mmu_invlock_any_fault f;
+	int ret;
+
+-	r->notifier_seq = mmu_interval_read_begin(r->notifier);
+-	mmap_read_lock(M);
+-	ret = hmm_range_fault(r);
+-	mmap_read_unlock(M);
+-	if (ret)
+-		return ret;
+-	mutex_lock(L);
+-	if (mmu_interval_read_retry(r->notifier, r->notifier_seq)) {
+-		mutex_unlock(L);
+-		cond_resched();
+-		return -EBUSY;
+-	}
+-	return 0;
++	mmu_invlock_any_init(&f, r, NULL);
++	while (mmu_invlock_any_attempt(&f)) {
++		ret = hmm_range_fault(r);
++		mutex_lock(L);
++		if (mmu_invlock_any_commit(&f, ret))
++			break;
++		mutex_unlock(L);
++	}
++	return mmu_invlock_any_end(&f);
+}
+
+// --- a range of its own, as in nouveau_svm.c ---
+
+@own@
+identifier out, timeout, ret, r;
+initializer I;
+expression T, L, M;
+@@
++	struct mmu_invlock_any_fault f;
+-	unsigned long timeout = T;
+	...
+	struct hmm_range r = I;
+	...
++	mmu_invlock_any_init(&f, &r, NULL);
+	while (
+-		true
++		mmu_invlock_any_attempt(&f)
+		) {
+-		if (time_after(jiffies, timeout)) {
+-			ret = -EBUSY;
+-			goto out;
+-		}
+-		r.notifier_seq = mmu_interval_read_begin(r.notifier);
+-		mmap_read_lock(M);
+		ret = hmm_range_fault(&r);
+-		mmap_read_unlock(M);
+-		if (ret) {
+-			if (ret == -EBUSY)
+-				continue;
+-			goto out;
+-		}
+		mutex_lock(L);
+		if (
+-			mmu_interval_read_retry(r.notifier, r.notifier_seq)
++			!mmu_invlock_any_commit(&f, ret)
+			) {
+			mutex_unlock(L);
+			continue;
+		}
+		break;
+	}
+
+@@
+identifier own.out, own.ret;
+statement body;
+@@
+	while (mmu_invlock_any_attempt(&f))
+		body
++	ret = mmu_invlock_any_error(&f);
++	if (ret)
++		goto out;
+	...
+out:
++	mmu_invlock_any_end(&f);
+	...
+	return ret;
+
 @depends on label@
+@@
+#include <linux/hmm.h>
++#include "kmod/mmu_invlock_any.h"
+
+@depends on round@
+@@
+#include <linux/hmm.h>
++#include "kmod/mmu_invlock_any.h"
+
+@depends on own@
 @@
 #include <linux/hmm.h>
 +#include "kmod/mmu_invlock_any.h"

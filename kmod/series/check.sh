@@ -97,7 +97,8 @@ objects()	# FOLDER OPTION...
 {
 	make -s -C "$tree" O="$out/$1" CC="$cc" W=1 "${@:2}" -j "$(nproc)" mm/mmu_notifier.o \
 		mm/mmu_invlock.o mm/mmu_invlock_fault.o mm/mmu_invlock_any.o \
-		mm/tests/mmu_invlock_kunit.o drivers/infiniband/core/umem_odp.o lib/test_hmm.o
+		mm/tests/mmu_invlock_kunit.o drivers/infiniband/core/umem_odp.o \
+		drivers/hv/mshv_regions.o lib/test_hmm.o
 }
 
 # objects(), after a configuration of its own
@@ -107,7 +108,7 @@ configured()	# FOLDER
 		--file "$out/$1/.config" -e KUNIT -e MMU_INVLOCK_KUNIT_TEST -e INFINIBAND \
 		-e INFINIBAND_USER_ACCESS -e INFINIBAND_USER_MEM -e INFINIBAND_ON_DEMAND_PAGING \
 		-e MEMORY_HOTPLUG -e MEMORY_HOTREMOVE -e ZONE_DEVICE -e DEVICE_PRIVATE \
-		-e RUNTIME_TESTING_MENU -e TEST_HMM &&
+		-e RUNTIME_TESTING_MENU -e TEST_HMM -e HYPERVISOR_GUEST -e HYPERV -e MSHV_ROOT &&
 	make -s -C "$tree" O="$out/$1" CC="$cc" olddefconfig prepare
 }
 

@@ -3,7 +3,7 @@
 #
 # Makes patches for the kernel's mailing list in build/kernel-series: the fault loops of kmod/, and
 # what this folder has beside them, on top of the newest kernel of Debian, whose source is fetched
-# into the cache. Two users are converted by kmod/convert/any.cocci.
+# into the cache. Some users are converted by kmod/convert/any.cocci.
 #
 #   kmod/series/make.sh
 #
@@ -24,7 +24,7 @@ tree=$work/tree
 
 # the files that the series changes
 changed="MAINTAINERS Documentation/mm/index.rst drivers/infiniband/Kconfig
-	drivers/infiniband/core/umem_odp.c include/linux/mmu_notifier.h lib/Kconfig.debug
+	drivers/infiniband/core/umem_odp.c drivers/hv/Kconfig drivers/hv/mshv_regions.c include/linux/mmu_notifier.h lib/Kconfig.debug
 	lib/test_hmm.c mm/Kconfig mm/Makefile mm/mmu_notifier.c"
 
 # a source of kmod/ as the kernel has it
@@ -157,19 +157,27 @@ printf '   mmu_invlock\n' > "$work/entry"
 add_after Documentation/mm/index.rst '^   mmu_notifier$' "$work/entry"
 commit 5
 
-# 6, 7: users. The semantic patch cannot tell that this variable has no other use.
+# 6 to 8: users. The semantic patch cannot tell that this variable has no other use.
 convert_user drivers/infiniband/core/umem_odp.c
 sed -i 's/^\tunsigned long num_pfns, current_seq;$/\tunsigned long num_pfns;/' \
 	"$tree/drivers/infiniband/core/umem_odp.c"
 sed -i '/^config INFINIBAND_ON_DEMAND_PAGING$/,/^$/s/select HMM_MIRROR/select MMU_INVLOCK/' \
 	"$tree/drivers/infiniband/Kconfig"
 commit 6
+convert_user drivers/hv/mshv_regions.c
+# spatch cannot match the loop around one round
+sed -i -e '/^\tdo {$/,/^\t} while (ret == -EBUSY);$/{/^\t\tret = mshv_region_hmm/!d;s/^\t//}' \
+	-e '/^ \* This function performs the following steps:$/,/return code for repeating\.$/c\
+ * Fault the pages of the range in. On success, the mutex of the region is held.' \
+	"$tree/drivers/hv/mshv_regions.c"
+sed -i '/^config MSHV_ROOT$/,/^$/s/select HMM_MIRROR/select MMU_INVLOCK/' "$tree/drivers/hv/Kconfig"
+commit 7
 convert_user lib/test_hmm.c
 sed -i '/^config TEST_HMM$/,/^$/s/select HMM_MIRROR/select MMU_INVLOCK/' "$tree/lib/Kconfig.debug"
-commit 7
+commit 8
 
 rm -rf "$out"
-git -C "$tree" format-patch -q --cover-letter --zero-commit --signature= -o "$out" HEAD~7
+git -C "$tree" format-patch -q --cover-letter --zero-commit --signature= -o "$out" HEAD~8
 subject=$(message 0 | sed -n 1p)
 message 0 | sed '1,2d' > "$work/cover"
 sed -i -e "s/\*\*\* SUBJECT HERE \*\*\*/$subject/" -e "/\*\*\* BLURB HERE \*\*\*/{
