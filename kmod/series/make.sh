@@ -23,9 +23,10 @@ source_get
 tree=$work/tree
 
 # the files that the series changes
-changed="MAINTAINERS Documentation/mm/index.rst drivers/infiniband/Kconfig
-	drivers/infiniband/core/umem_odp.c drivers/hv/Kconfig drivers/hv/mshv_regions.c include/linux/mmu_notifier.h lib/Kconfig.debug
-	lib/test_hmm.c mm/Kconfig mm/Makefile mm/mmu_notifier.c"
+changed="MAINTAINERS Documentation/mm/index.rst drivers/hv/Kconfig drivers/hv/mshv_regions.c
+	drivers/infiniband/Kconfig drivers/infiniband/core/umem_odp.c
+	include/linux/mmu_notifier.h lib/Kconfig.debug lib/test_hmm.c mm/Kconfig mm/Makefile
+	mm/mmu_notifier.c"
 
 # a source of kmod/ as the kernel has it
 convert()	# FILE TARGET
