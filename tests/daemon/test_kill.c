@@ -209,6 +209,25 @@ static void await_feed(const struct proving *p)
 	} while (looked_for);
 }
 
+/*
+ * A busy machine may have too few hits for a proof, and then the exit code is 1. Without any hit the
+ * feed would have been blind or closed.
+ */
+static void expect_never_stale(const struct said *s)
+{
+	unsigned long long invlock, naive, hits;
+	const char *row = strstr(s->out, "\nhits ");
+
+	if (s->code)
+		expect(s, 1);
+	last_line(s, &invlock, &naive);
+	assert_int_equal(invlock, 0);
+	assert_true(naive > 0);
+	assert_non_null(row);
+	assert_int_equal(sscanf(row, " hits - %llu", &hits), 1);
+	assert_true(hits > 0);
+}
+
 /* The proof begins with a daemon that is killed soon. The rounds beside it have their own. */
 static void prove_beside_kills(unsigned int *round, bool kill_proof)
 {
@@ -237,7 +256,7 @@ static void prove_beside_kills(unsigned int *round, bool kill_proof)
 	if (kill_proof)
 		expect(&said, 1000 + SIGKILL);
 	else
-		expect_proof(&said);
+		expect_never_stale(&said);
 	assert_true(programs_go(&of_proof));
 	remove_empty_directory(folder);
 }
@@ -249,8 +268,11 @@ TEST(a_proof_beside_daemons_and_clients_that_are_killed_finds_nothing_stale)
 
 	print_message("# INVLOCK_SEED=%u\n", seed);
 	srandom(seed);
-	for (nr = 0; nr < 2 || round < rounds; nr++)
+	for (nr = 0; nr < 2 || round < rounds; nr++) {
 		prove_beside_kills(&round, nr % 4 == 1);
+		if (nr % 16 == 15)
+			print_message("# %u rounds so far\n", round);
+	}
 	print_message("# %u rounds beside %u proofs\n", round, nr);
 }
 
