@@ -36,7 +36,10 @@ static void add_name(struct name_list *list, const char *name, size_t len)
 	if (list->nr == MAX_NAMES)
 		return;
 	to = list->names[list->nr];
-	snprintf(to, sizeof(list->names[0]), "%.*s", (int)len, name);
+	if (len >= sizeof(list->names[0]))
+		len = sizeof(list->names[0]) - 1;
+	memcpy(to, name, len);
+	to[len] = '\0';
 	for (unsigned int i = 0; i < list->nr; i++)
 		if (!strcmp(list->names[i], to))
 			return;
