@@ -64,69 +64,145 @@ build_is_hardened()
 	done
 }
 
-install()	# PACKAGE...: with what it depends on
+install()	# ROOT PACKAGE...: with what it depends on
 {
 	local files=() name
 
-	for name in "$@"; do
-		files+=("/debs/$(basename "$work"/clean/merged/debs/"$name"_*.deb)")
+	for name in "${@:2}"; do
+		files+=("/debs/$(basename "$work/$1/merged/debs/$name"_*.deb)")
 	done
-	add "${files[@]}"
+	add "$1" "${files[@]}"
 }
 
-add()	# PACKAGE...: of the suite, or a file
+add()	# ROOT PACKAGE...: of the suite, or a file
 {
-	inside clean apt-get -qq -y install --no-install-recommends "$@"
+	inside "$1" apt-get -qq -y install --no-install-recommends "${@:2}"
 }
+
+# what makes a command an ordinary user's
+nobody=(setpriv --reuid 65534 --regid 65534 --clear-groups env HOME=/tmp TMPDIR=/var/tmp)
 
 as_user()	# COMMAND...
 {
-	inside clean setpriv --reuid 65534 --regid 65534 --clear-groups \
-		env HOME=/tmp TMPDIR=/var/tmp "$@"
+	inside clean "${nobody[@]}" "$@"
 }
 
 tools_prove_as_an_ordinary_user()
 {
+	local code
+
+	install clean libinvlock0 libinvlock-uring0 invlock-tools &&
 	as_user invlock --version || return
-	# with a kernel older than 6.7 no monitor is for an ordinary user
-	as_user invlock prove --seconds 2 --device soft || [ "$?" = 3 ] || return
-	inside clean sh -c 'invlock doctor -m manual; [ $? = 1 ]'
+	as_user invlock prove --seconds 2 --device soft
+	code=$?
+	inside clean sh -c 'invlock doctor -m manual; [ $? = 1 ]' || return 1
+	[ $code != 3 ] || { echo "this kernel has no monitor for an ordinary user"; return 77; }
+	return $code
 }
 
-# Where the kernel loads no BPF program for root here, there is nothing to prove.
-daemon_proves_to_an_ordinary_user()
+# There is no systemd here that could start them. What is enabled is a link.
+clients_are_served_and_metrics_are_not()
 {
-	# shellcheck disable=SC2016
-	inside clean sh -c '
-		invlockd 2> /tmp/said & daemon=$!
-		while ! grep -q ready /tmp/said; do
-			if ! kill -0 $daemon; then
-				cat /tmp/said
-				grep "not permitted\|no BTF" /tmp/said
-				exit
-			fi
-			sleep 0.1
-		done
-		setpriv --reuid 65534 --regid 65534 --clear-groups env HOME=/tmp TMPDIR=/var/tmp \
-			INVLOCK_MONITOR=daemon invlock prove --seconds 2 --device soft &&
-		kill $daemon && wait $daemon && rmdir /run/invlock'
+	local units=$work/clean/merged/etc/systemd/system/sockets.target.wants
+
+	install clean invlockd && ls "$units" && [ -L "$units/invlockd.socket" ] &&
+	inside clean test -e /usr/lib/systemd/system/invlockd-metrics.socket &&
+	[ ! -L "$units/invlockd-metrics.socket" ]
 }
 
 readme_example_runs()
 {
-	install libinvlock-dev &&
-	add gcc libc6-dev pkg-config &&
+	install clean libinvlock-{uring0,verbs0,ucx0,dev} &&
+	add clean gcc libc6-dev pkg-config &&
 	awk '/^```c$/ { on = 1; next } /^```$/ { on = 0 } on' "$root/README.md" \
 		> "$work/clean/merged/tmp/example.c" &&
 	inside clean sh -c 'cd /tmp && cc example.c $(pkg-config --cflags --libs invlock) &&
 		./a.out' | grep 'registered 4096 bytes\|registered 8192 bytes' &&
-	inside clean sh -c 'cd /tmp && cc /usr/share/doc/libinvlock-dev/examples/uring.c \
+	inside clean sh -c 'cd /tmp && cc -o uring \
+		/usr/share/doc/libinvlock-dev/examples/uring.c \
 		$(pkg-config --cflags --libs invlock-uring)'
+}
+
+# In the clean root. Return: 77 = this machine lets no BPF program be loaded
+start_daemon()
+{
+	local said=$work/clean/merged/tmp/said
+
+	inside clean sh -c 'invlockd 2> /tmp/said & echo $! > /tmp/daemon' || return
+	daemon=$(cat "$work/clean/merged/tmp/daemon")
+	while ! grep -q ready "$said"; do
+		sleep 0.1
+		kill -0 "$daemon" && continue
+		cat "$said"
+		! grep -q 'not permitted\|no BTF' "$said" || return 77
+		return 1
+	done
+}
+
+stop_daemon()
+{
+	kill "$daemon" || return
+	while kill -0 "$daemon" 2> /dev/null; do
+		sleep 0.1
+	done
+	inside clean rmdir /run/invlock
+}
+
+# What works for an ordinary user where the packages are installed and a daemon runs: the exact
+# monitor is chosen, doctor asks for nothing, and the proof and the README's example succeed.
+promise_holds()	# COMMAND...: what makes the following command an ordinary user's
+{
+	local code
+
+	cat > "$work/clean/merged/tmp/promise" <<- 'END'
+		set -e
+		cd "$(mktemp -d)"
+		invlock doctor > doctor || { cat doctor; exit 1; }
+		grep 'caches choose daemon' doctor
+		invlock prove --seconds 3 --device soft > proof || { cat proof; exit 1; }
+		grep 'monitor daemon' proof
+		grep '^Proved' proof
+		grep '^stale: invlock 0, ' proof
+		/tmp/a.out > example
+		grep '^registered 4096 bytes\|^registered 8192 bytes' example
+		[ "$(wc -l < example)" = 1 ]
+	END
+	start_daemon || return
+	"$@" sh /tmp/promise
+	code=$?
+	stop_daemon && return $code
+}
+
+# A process in a chroot may make no user namespace, so the order is this.
+in_user_namespace()	# COMMAND...
+{
+	chmod 755 "$work" &&
+	"${nobody[@]}" unshare --user --map-root-user chroot "$work/clean/merged" "$@"
+}
+
+# Another root, and namespaces of its own: it shares the folder of the daemon's socket alone.
+in_container()	# COMMAND...
+{
+	# shellcheck disable=SC2016
+	unshare --pid --fork --mount --net --ipc --uts sh -ec '
+		mount --bind "$1/clean/merged/run/invlock" "$1/pod/merged/run/invlock"
+		mount -t proc proc "$1/pod/merged/proc"
+		cd "$1/pod/merged"
+		shift
+		exec chroot . "$@"' sh "$work" "${nobody[@]}" "$@"
+}
+
+make_container()
+{
+	enter_root pod clean && mkdir -p "$work"/pod/merged/{debs,run/invlock} &&
+	cp "$work"/clean/merged/debs/*.deb "$work/pod/merged/debs/" &&
+	cp "$work"/clean/merged/tmp/{promise,a.out} "$work/pod/merged/tmp/" &&
+	inside pod apt-get -qq update && install pod libinvlock0 libinvlock-uring0 invlock-tools
 }
 
 python_uses_the_library()
 {
-	install python3-invlock &&
+	install clean python3-invlock &&
 	as_user python3 -c 'if True:
 		import invlock
 		with invlock.MM("manual") as mm, invlock.Cache(mm, lambda a, n: 7, print) as cache:
@@ -145,8 +221,11 @@ upgrade_leaves_a_running_client_exact()
 		dpkg-deb -b new newer.deb
 		await() {
 			while ! grep -q ready $1; do
-				kill -0 $2 || { cat $1; exec grep "not permitted\|no BTF" $1; }
 				sleep 0.1
+				kill -0 $2 && continue
+				cat $1
+				grep -q "not permitted\|no BTF" $1 && exit 77
+				exit 1
 			done
 		}
 		invlockd 2> said & daemon=$!
@@ -188,8 +267,8 @@ dkms_builds_the_module()
 {
 	local flavour kernel built=$work/clean/merged/var/lib/dkms/invlock
 
-	add linux-headers-{cloud,rt}-amd64 &&
-	install invlock-dkms || return
+	add clean linux-headers-{cloud,rt}-amd64 &&
+	install clean invlock-dkms || return
 	for flavour in cloud rt; do
 		kernel=$(basename "$work"/clean/merged/usr/src/linux-headers-*-$flavour-amd64) &&
 		kernel=${kernel#linux-headers-} &&
@@ -224,7 +303,7 @@ packages_build > "$work/log" 2>&1 || bail_out "the packages do not build"
 mkdir "$work/clean/merged/debs" && cp "$work"/build/merged/src/*.deb "$work/clean/merged/debs/"
 
 echo "TAP version 13"
-echo "1..11"
+echo "1..14"
 try "lintian finds nothing" lintian_is_content
 try "what was built is hardened" build_is_hardened
 try "a second build, in another folder, makes the same packages" second_build_is_the_same
@@ -236,12 +315,16 @@ else
 	echo "ok $nr - rpmbuild builds RPM packages of the spec # SKIP $suite has no rpm to install"
 fi
 inside clean apt-get -qq update > "$work/log" 2>&1
-try "the command proves it as an ordinary user" eval \
-	"install libinvlock0 libinvlock-uring0 invlock-tools && tools_prove_as_an_ordinary_user"
-try "the daemon proves it to an ordinary user" eval \
-	"install invlockd && daemon_proves_to_an_ordinary_user"
-try "an upgrade leaves a running client exact" upgrade_leaves_a_running_client_exact
+try "the command proves it as an ordinary user" tools_prove_as_an_ordinary_user
+try "the daemon's socket is enabled, and that of its metrics is not" \
+	clients_are_served_and_metrics_are_not
 try "the example of the README compiles and runs" readme_example_runs
+try "with the daemon an ordinary user has the exact monitor, its proof, and doctor's consent" \
+	promise_holds inside clean "${nobody[@]}"
+try "so has one in a user namespace" promise_holds in_user_namespace
+try "so has one in a container with the daemon's socket" eval \
+	"make_container && promise_holds in_container"
+try "an upgrade leaves a running client exact" upgrade_leaves_a_running_client_exact
 try "Python uses the library" python_uses_the_library
 try "DKMS builds the module for the kernels of the suite, without a warning" dkms_builds_the_module
 try "nothing is left when all is removed" nothing_is_left
