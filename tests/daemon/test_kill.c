@@ -210,8 +210,8 @@ static void await_feed(const struct proving *p)
 }
 
 /*
- * A busy machine may have too few hits for a proof, and then the exit code is 1. Without any hit the
- * feed would have been blind or closed.
+ * A busy machine may have too few hits for a proof, and then the exit code is 1. Without any hit
+ * the feed would have been blind or closed.
  */
 static void expect_never_stale(const struct said *s)
 {
