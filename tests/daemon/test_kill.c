@@ -231,8 +231,10 @@ static void expect_never_stale(const struct said *s)
 /* The proof begins with a daemon that is killed soon. The rounds beside it have their own. */
 static void prove_beside_kills(unsigned int *round, bool kill_proof)
 {
+	/* Rings of processes that were killed are charged to their user for a while. */
 	const char *const words[] = {
-		"--monitor", "daemon", "--seconds", kill_proof ? "86400" : "5", NULL
+		"--monitor", "daemon", "--device", "soft",
+		"--seconds", kill_proof ? "86400" : "5", NULL
 	};
 	struct as nobody = { .uid = NOBODY };
 	struct programs of_proof;
