@@ -193,6 +193,7 @@ static int choose_shared(struct invlock_uring *uring, const void *addr, size_t l
 	       err == -ENOMEM ? INVLOCK_URING_MEMLOCK : INVLOCK_URING_OTHER;
 }
 
+INVLOCK_ONLY_ADDRESS(2)
 static inline int choose_range(struct invlock_uring *uring, const void *addr, size_t len,
 			       bool dense, struct invlock_pin *pin)
 {
@@ -207,6 +208,7 @@ int choose_span(struct invlock_uring *uring, const void *addr, size_t len, bool 
 	return choose_range(uring, addr, len, dense, pin);
 }
 
+INVLOCK_ONLY_ADDRESS(2)
 static inline int choose(struct invlock_uring *uring, const void *addr, size_t len,
 			 struct invlock_pin *pin)
 {

@@ -448,6 +448,7 @@ static int hit_slow(struct invlock_cache *cache, const void *addr, size_t len,
  * a forked child, because a child's thread walks no table (thread.h).
  */
 __attribute__((always_inline))
+INVLOCK_ONLY_ADDRESS(2)
 static inline int get(struct invlock_cache *cache, const void *addr, size_t len,
 		      unsigned int flags, struct invlock_pin *ret_pin)
 {
@@ -466,6 +467,7 @@ static inline int get(struct invlock_cache *cache, const void *addr, size_t len,
 }
 
 /* A hit for a reader: most such gets use a region that was registered for reading only. */
+INVLOCK_ONLY_ADDRESS(2)
 static int get_read(struct invlock_cache *cache, const void *addr, size_t len, unsigned int flags,
 		    struct invlock_pin *ret_pin)
 {
