@@ -100,9 +100,11 @@ static inline void invlock_record(const struct invlock *il, u64 start, u64 end,
 static inline void invlock_lose(const struct invlock *il)
 {
 	port_fetch_add(&il->feed->lost, 1);
+	/* It runs until the sequence tells of it: readers absorb words that are quiet. */
+	port_fetch_add(&il->feed->wide, INVLOCK_START);
 	/* no event is written: the ring can prove nothing across this number */
-	port_fetch_add(&il->feed->wide, INVLOCK_GENERATION);
 	port_fetch_add(&il->feed->sequence, 1);
+	port_fetch_add(&il->feed->wide, INVLOCK_END);
 }
 
 /**
