@@ -44,7 +44,7 @@ rdma_adapters()
 guest_rdma()
 {
 	local build programs=() program name
-	local others=(rxe_add fabric_program ucx_program mpi_program.openmpi mpi_program.mpich)
+	local others=(rxe_add {fabric,ucx}_program ucx_calls mpi_program.{openmpi,mpich})
 
 	alone apt "$root/scripts/deps.sh" rdma || return
 	# a folder that was configured before these packages came lacks what needs them
