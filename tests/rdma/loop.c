@@ -39,7 +39,7 @@ static int connect_pair(struct ibv_qp *qp, uint32_t peer, const union ibv_gid *g
 	};
 	struct ibv_qp_attr send = {
 		.qp_state = IBV_QPS_RTS,
-		.timeout = 14,
+		.timeout = 18,	/* a second, as a busy machine may leave a CPU out for long */
 		.retry_cnt = 7,
 		.rnr_retry = 7,
 		.max_rd_atomic = 1,

@@ -47,7 +47,7 @@ static struct result run(const char *environment, const char *command, unsigned 
 	char line[4096];
 	FILE *said;
 
-	snprintf(line, sizeof(line), "%s timeout 100 %s %u %s 2>&1 < /dev/null", environment,
+	snprintf(line, sizeof(line), "%s timeout 600 %s %u %s 2>&1 < /dev/null", environment,
 		 command, messages, rest);
 	printf("# %s\n", line);
 	said = popen(line, "r");

@@ -25,12 +25,16 @@ static int setup(void **state)
 	struct invlock_mm_options watch = {
 		.size = sizeof(watch), .need = INVLOCK_KINDS_DEFAULT,
 	};
+	/* a busy machine may leave a CPU out for longer than the default of one second */
+	struct invlock_verbs_options options = {
+		.size = sizeof(options), .time_ns = 60000000000,
+	};
 	const char *error = loop_open(&loop);
 	struct invlock_why why;
 
 	(void)state;
 	if (error || invlock_mm_open(&watch, &mm, &why) ||
-	    invlock_verbs_open(mm, NULL, &verbs, &why)) {
+	    invlock_verbs_open(mm, &options, &verbs, &why)) {
 		fprintf(stderr, "%s\n", error ?: why.text);
 		return -1;
 	}
