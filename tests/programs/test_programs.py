@@ -35,7 +35,8 @@ class _Watched:
 
     def __init__(self, name, only=None, forks=False, monitor='bpf'):
         self.name = name
-        self.folder = os.path.join(WORK, name)
+        self.folder = tempfile.mkdtemp(prefix=f'{name}-', dir=WORK)
+        os.chmod(self.folder, 0o755)
         self.reports = os.path.join(self.folder, 'reports')
         self.preload = os.path.join(WORK, 'libchecker.so')
         os.makedirs(self.reports)
@@ -61,7 +62,7 @@ class _Watched:
         return started
 
     def finish(self, program):
-        status = program.wait(timeout=SECONDS * 20 + 60)
+        status = program.wait(timeout=SECONDS * 20 + 600)
         assert status == 0, f'{self.name} ended with {status}\n{self.log()}'
 
     def log(self):
@@ -114,10 +115,14 @@ def _watch(name, work, **options):
 
 
 def _prove(name, work, **options):
-    counts, why = _watch(name, work, **options)
-    RESULTS[name] = counts
-    assert counts['misses'] == 0, (counts, why)
-    assert counts['stale'] > 0, f'nothing went stale, which proves nothing: {counts}'
+    # where the checker seldom gets a CPU, it may see nothing in its first seconds
+    for _ in range(5):
+        counts, why = _watch(name, work, **options)
+        RESULTS[name] = counts
+        assert counts['misses'] == 0, (counts, why)
+        if counts['stale']:
+            return
+    raise AssertionError(f'nothing went stale, which proves nothing: {counts}')
 
 
 def _storm(*command, **options):
@@ -126,12 +131,15 @@ def _storm(*command, **options):
     return work
 
 
-def _wait_for(path):
-    for _ in range(600):
-        if os.path.exists(path):
+def _until(is_so, what):
+    for _ in range(3000):
+        if is_so():
             return
         time.sleep(0.1)
-    raise AssertionError(f'{path} was not created')
+    raise AssertionError(f'it never came to this: {what}')
+
+def _wait_for(path):
+    _until(lambda: os.path.exists(path), f'{path} exists')
 
 
 def python3_never_has_a_stale_page_called_valid():
@@ -162,9 +170,13 @@ def gcc_never_has_a_stale_page_called_valid():
 
 
 def a_checker_whose_monitor_hears_nothing_finds_misses():
-    counts, _ = _watch('deaf', _storm('/usr/bin/python3', f'{HERE}/storm.py'), only='python3',
-                       monitor='manual')
-    assert counts['misses'] > 0 and counts['events'] == 0, counts
+    for _ in range(5):
+        counts, _ = _watch('deaf', _storm('/usr/bin/python3', f'{HERE}/storm.py'), only='python3',
+                           monitor='manual')
+        assert counts['events'] == 0, counts
+        if counts['misses']:
+            break
+    assert counts['misses'] > 0, counts
     RESULTS['python3, not watched'] = counts
 
 
@@ -259,7 +271,9 @@ def postgres_and_its_backends_never_have_a_stale_page_called_valid():
                                wrap=[*user, *caps])
         _wait_for(os.path.join(watched.folder, '.s.PGSQL.5432'))
         bench = [*user, f'{where}/pgbench', '-h', watched.folder]
-        time.sleep(1)
+        # the socket is there before the server has started
+        ready = [*user, f'{where}/pg_isready', '-q', '-h', watched.folder]
+        _until(lambda: subprocess.run(ready, check=False).returncode == 0, 'postgres answers')
         subprocess.run([*bench, '-i', '-q', 'postgres'], stderr=subprocess.DEVNULL, **quiet)
         subprocess.run([*bench, '-c', '2', '-T', str(SECONDS), '-f', f'{HERE}/storm.sql',
                         'postgres'], stderr=subprocess.DEVNULL, **quiet)
