@@ -38,17 +38,24 @@ silent()	# TITLE COMMAND...
 	result $status "$1"
 }
 
-# puts the series onto a copy of the source that shares the files with it
+# puts the series onto a copy of the source that shares the files with it, and touches no file that
+# is there already
 apply()
 {
-	local file
+	local file new=$work/new
 
 	[ -d "$tree" ] || { cp -al "$source" "$tree.new" && mv "$tree.new" "$tree"; } || return
+	rm -rf "$new"
 	for file in $files; do
-		rm -f "${tree:?}/$file"
-		[ ! -e "$source/$file" ] || cp "$source/$file" "$tree/$file" || return
+		mkdir -p "$new/$(dirname "$file")" "$tree/$(dirname "$file")" || return
+		[ ! -e "$source/$file" ] || cp "$source/$file" "$new/$file" || return
 	done
-	cat "$patches"/000[1-9]* | git -C "$tree" apply --unsafe-paths --directory= -
+	cat "$patches"/000[1-9]* | (cd "$new" && git apply -) || return
+	for file in $files; do
+		cmp -s "$new/$file" "$tree/$file" && continue
+		# the copy may share this file with the source
+		rm -f "${tree:?}/$file" && cp "$new/$file" "$tree/$file" || return
+	done
 }
 
 # CONFIG_ options that were not accepted would be missing without a word
@@ -148,8 +155,11 @@ plant mm/mmu_invlock_fault.c 'if (inv->closed || !inv->running)' 'if (true)'
 configured x86 > "$work/log" 2>&1
 result $? "defconfig accepts the options"
 silent "gcc has no warning with W=1" objects x86
-rm -f "$out"/x86/mm/*invlock*.o "$out/x86/mm/mmu_notifier.o"
-silent "sparse finds nothing" objects x86 C=1 CHECK="sparse" CF="-Wsparse-error"
+rm -f "$out"/x86/mm/mmu_invlock*.o
+# Debian's sparse does not know this word, and stumbles over what every module says of itself
+silent "sparse finds nothing in the loops" make -s -C "$tree" O="$out/x86" CC="$cc" C=1 \
+	CHECK="sparse -D__typeof_unqual__=__typeof__" mm/mmu_invlock.o mm/mmu_invlock_fault.o \
+	mm/mmu_invlock_any.o
 cc=clang-19
 configured clang > "$work/log" 2>&1
 result $? "defconfig accepts the options with clang"
