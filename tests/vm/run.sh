@@ -255,6 +255,8 @@ rdma)
 hmm)
 	planted=0
 	node_mib=1024
+	# one of the tests keeps a CPU for long, and an emulated one is slow
+	kernel_options+=" watchdog_thresh=60 rcupdate.rcu_cpu_stall_timeout=300"
 	build hmm_build "test_hmm"
 	;;
 *) fail "what is \"$what\"? module, suites, full, lockdown, guard, rdma, hmm, short or all" ;;
