@@ -54,7 +54,7 @@ def _report(documents, *options):
 def every_measurement_runs_and_prints_a_result():
     for program in sys.argv[1:]:
         name = os.path.basename(program)
-        done = subprocess.run([program, '--quick'], text=True, check=False, timeout=60,
+        done = subprocess.run([program, '--quick'], text=True, check=False, timeout=600,
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         if done.returncode and 'monitor' in done.stderr:
             # direct_io needs a monitor that sees everything
