@@ -138,7 +138,11 @@ choose_machine()
 # Return: 0 = the guest itself said that all is well, and QEMU ended with the status for that
 boot()	# OPTION...
 {
-	local status
+	local status options="panic=-1 oops=panic loglevel=4"
+
+	# a CPU that waits long for the host has not locked up
+	options+=" watchdog_thresh=60 rcupdate.rcu_cpu_stall_timeout=300"
+	options+=" sysctl.kernel.hung_task_timeout_secs=600"
 
 	# shellcheck disable=SC2086 # each word is an option
 	timeout -k 5 3600 "${qemu[@]}" $machine -cpu $cpu -m $((2 * node_mib))M \
@@ -147,7 +151,7 @@ boot()	# OPTION...
 		-numa node,nodeid=0,memdev=m0,cpus=0 -numa node,nodeid=1,memdev=m1,cpus=1 \
 		-nodefaults -no-user-config -display none -no-reboot \
 		-kernel "$kernel_image" -initrd "$work/initrd" \
-		-append "panic=-1 oops=panic loglevel=4 $kernel_options $*" < /dev/null
+		-append "$options $kernel_options $*" < /dev/null
 	status=$?
 	tr -d '\r' < "$work/results" > "$work/tap"
 	[ $status -eq $end_status ] && [ "$(tail -n 1 "$work/tap")" = "# guest: clean" ]
