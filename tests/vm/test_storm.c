@@ -15,7 +15,7 @@
 #include "core/port.h"
 
 #define SECONDS		3
-#define MAX_SECONDS	60
+#define MAX_SECONDS	600
 #define READERS		2
 
 static struct {
