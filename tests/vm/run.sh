@@ -90,8 +90,9 @@ run_all()
 	[ "$what" != all ] || runs="module hmm suites full lockdown rdma"
 	for name in $kernel; do
 		for run in $runs; do
-			# these have no BTF, which the BPF monitor needs, and no RDMA
-			[[ $name-$run = @(debug|kcsan)-@(suites|full|lockdown|rdma) ]] && continue
+			# these have no BTF, which the BPF monitor needs, and no RDMA; hmm is slow
+			[[ $name-$run = @(debug|kcsan)-@(hmm|suites|full|lockdown|rdma) ]] &&
+				continue
 			# this is for what drivers do
 			[[ $name-$run = rt-@(suites|full|lockdown|rdma) ]] && continue
 			# these depend on options and packages of x86
