@@ -19,6 +19,8 @@
 #			word for word in clean roots (SUITE=bookworm)
 #	make test-in	make run, then TIERS of the tests, in a root of another Debian
 #			(SUITE=trixie or sid; TIERS=plain)
+#	make compilers	the build and a few tests with each gcc and clang of other Debians
+#			(SUITE=bookworm; without it bookworm, trixie and sid)
 #	make bench	the measurements
 #	make bench-kernel	the kernel's, in a virtual machine (K=6.1 or 6.12), as JSON
 #	make kernel-series	the fault loops of kmod/ as patches for the newest kernel, in
@@ -39,7 +41,7 @@ TIERS	?=
 TIME	?= 600
 
 .PHONY: all run test test-quick proof fuzz lint vm-test rdma-test package-test \
-	readme-test test-in bench bench-kernel kernel-series \
+	readme-test test-in compilers bench bench-kernel kernel-series \
 	kernel-series-test install uninstall clean
 
 all:
@@ -89,6 +91,11 @@ test-in:
 	@scripts/deps.sh package
 	@TIERS="$(TIERS)" tests/package/within.sh -s $(or $(SUITE),trixie)
 	@scripts/tally.py build/results/$(or $(SUITE),trixie)-*
+
+compilers:
+	@scripts/deps.sh package
+	@failed=0; for suite in $(or $(SUITE),bookworm trixie sid); do \
+		tests/package/compilers.sh -s $$suite || failed=1; done; exit $$failed
 
 bench:
 	@scripts/deps.sh build bench
