@@ -61,7 +61,7 @@ bool invlock_device_zap(struct mirror_device *dev, unsigned long first, unsigned
 /* Put the result of a walk into the table. Locks: the table's. Return: 0 or -ENOMEM. */
 int invlock_device_publish(struct mirror_device *dev, const struct hmm_range *range);
 
-/* Count a walk, then wait for delay_us, which lets the tests make collisions likely. */
+/* Count a walk, then wait for delay_us, or until a test changes it. */
 void invlock_device_walked(struct mirror_device *dev);
 
 /* Add a fault to the statistics. */

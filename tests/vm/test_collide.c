@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: MIT
 /*
- * Single collisions. delay_us holds a fault between its walk and its commit, and the test changes
- * the map at that moment. The device must then see the memory as it is after the change.
+ * Single collisions. delay_us holds a fault between its walk and its commit until the test has
+ * changed the map. The device must then see the memory as it is after the change.
  */
 #include "reader.h"
 
-#define DELAY_MS	200
+/* longer than a test takes, and only a guard against one that hangs */
+#define HELD_MS	60000
 
 /*
- * Wait until walk number @n of the device is done. Its commit comes DELAY_MS later. A device that
- * does not check may be done with everything before that.
+ * Wait until walk number @n of the device is done, and held. A device that does not check may be
+ * done with everything before that.
  */
 static void wait_for_walk(struct device_reader *r, unsigned int n)
 {
@@ -17,10 +18,17 @@ static void wait_for_walk(struct device_reader *r, unsigned int n)
 		sleep_ms(1);
 }
 
+/* Let the walk that is held commit; later walks are not held. */
+static void let_go_and_finish(struct device_reader *r)
+{
+	set_delay_ms(0);
+	finish_read(r);
+}
+
 static int setup(void **state)
 {
 	(void)state;
-	set_delay_ms(DELAY_MS);
+	set_delay_ms(HELD_MS);
 	return 0;
 }
 
@@ -43,9 +51,9 @@ static char *page_of_a(void)
 
 static void check_collided_once(struct device_reader *r)
 {
-	struct invlock_mirror_stats stats = mirror_stats(r->fd);
+	struct invlock_mirror_stats stats;
 
-	finish_read(r);
+	let_go_and_finish(r);
 	assert_int_equal(r->result, 0);
 	assert_int_equal(r->byte, 'b');
 	stats = mirror_stats(r->fd);
@@ -100,7 +108,7 @@ TEST(a_change_elsewhere_between_walk_and_commit_forces_nothing)
 		other[0] = 1;
 		assert_int_equal(madvise(other, PAGE, MADV_DONTNEED), 0);
 	}
-	finish_read(&r);
+	let_go_and_finish(&r);
 	assert_int_equal(r.result, 0);
 	assert_int_equal(r.byte, 'a');
 	assert_int_equal(mirror_stats(r.fd).collisions, 0);
@@ -119,11 +127,11 @@ TEST(a_change_of_mirrored_memory_elsewhere_forces_nothing)
 		TEST_SKIP("this mirror sees one range, and all of it");
 	set_delay_ms(0);
 	assert_int_equal(mirror_read(fd, other, &byte, 1), 0);
-	set_delay_ms(DELAY_MS);
+	set_delay_ms(HELD_MS);
 	start_read(&r, fd, p, 0);
 	wait_for_walk(&r, 2);
 	assert_int_equal(madvise(other, PAGE, MADV_DONTNEED), 0);
-	finish_read(&r);
+	let_go_and_finish(&r);
 	assert_int_equal(r.byte, 'a');
 	assert_int_equal(mirror_stats(fd).collisions, 0);
 	assert_true(mirror_stats(fd).zapped > 0);
@@ -140,7 +148,7 @@ TEST(a_collision_beyond_the_budget_takes_the_slow_path)
 	wait_for_walk(&r, 1);
 	assert_int_equal(madvise(p, PAGE, MADV_DONTNEED), 0);
 	p[0] = 'b';
-	finish_read(&r);
+	let_go_and_finish(&r);
 	assert_int_equal(r.result, 0);
 	assert_int_equal(r.byte, 'b');
 	stats = mirror_stats(r.fd);
@@ -165,8 +173,10 @@ TEST(the_slow_path_checks_too)
 		assert_int_equal(ftruncate(memfd, 0), 0);
 		assert_int_equal(ftruncate(memfd, PAGE), 0);
 		assert_int_equal(pwrite(memfd, walk == 1 ? "a" : "b", 1, 0), 1);
+		/* another delay lets go of this walk, and holds the next */
+		set_delay_ms(HELD_MS + walk);
 	}
-	finish_read(&r);
+	let_go_and_finish(&r);
 	assert_int_equal(r.result, 0);
 	assert_int_equal(r.byte, 'b');
 	assert_int_equal(mirror_stats(r.fd).slow, 1);
