@@ -441,7 +441,9 @@ static inline void mmu_invlock_fault_enter(struct mmu_invlock_fault *f)
 static __always_inline void mmu_invlock_check_context(const struct mmu_invlock_fault *f)
 {
 	might_alloc(GFP_KERNEL);
-	might_lock_read(&f->walk.mm->mmap_lock);
+	/* without a commit the lock is still held: mmu_invlock_attempt_slow() warns of that */
+	if (f->state != MMU_INVLOCK_IN_FLIGHT)
+		might_lock_read(&f->walk.mm->mmap_lock);
 	lockdep_assert_not_held(f->inv->lock);
 }
 
