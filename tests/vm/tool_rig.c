@@ -132,3 +132,24 @@ void check_prove(const char *monitor, const char *device)
 		    prove_shows_something(monitor, device, "20") ||
 		    prove_shows_something(monitor, device, "100"));
 }
+
+bool is_listed(pid_t pid, const char *monitor, uid_t uid, enum surroundings who_asks)
+{
+	struct json_object *o, *feeds, *f;
+	bool listed = false;
+
+	RUN_PROGRAM(TOOL, who_asks, &ran, "invlock", "ps", "--json", "--no-cost");
+	assert_int_equal(ran.code, 0);
+	o = answer();
+	feeds = member(o, "feeds");
+	for (size_t i = 0; i < json_object_array_length(feeds); i++) {
+		f = json_object_array_get_idx(feeds, i);
+		if (json_object_get_int(member(f, "pid")) != pid)
+			continue;
+		assert_string_equal(json_object_get_string(member(f, "monitor")), monitor);
+		assert_int_equal(json_object_get_int(member(f, "uid")), uid);
+		listed = true;
+	}
+	json_object_put(o);
+	return listed;
+}
