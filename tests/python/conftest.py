@@ -46,5 +46,5 @@ def cache(mm, device):
 
 @pytest.fixture
 def pages():
-    """Two pages of its own."""
-    return mmap.mmap(-1, 2 * mmap.PAGESIZE)
+    """Two pages of its own, which can grow: Python 3.14 lets no shared memory grow."""
+    return mmap.mmap(-1, 2 * mmap.PAGESIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)

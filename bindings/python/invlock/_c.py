@@ -42,9 +42,11 @@ class MmOptions(Structure):
 
 class MmInfo(Structure):
     """struct invlock_mm_info"""
-    _fields_ = [('size', c_size_t), ('monitor', c_char_p)] + [
-        (name, c_uint64) for name in ('seen', 'exact', 'sequence', 'lost', 'dropped', 'missed')
-    ] + [('feed', c_void_p), ('feed_size', c_size_t), ('refused', c_uint64), ('caught', c_uint64)]
+    _fields_ = [
+        ('size', c_size_t), ('monitor', c_char_p), ('seen', c_uint64), ('exact', c_uint64),
+        ('sequence', c_uint64), ('lost', c_uint64), ('dropped', c_uint64), ('missed', c_uint64),
+        ('feed', c_void_p), ('feed_size', c_size_t), ('refused', c_uint64), ('caught', c_uint64),
+    ]
 
 
 class CacheOps(Structure):
