@@ -49,15 +49,13 @@
 #include <type_traits>
 #include <utility>
 #include <variant>
-#if __cplusplus >= 202002L && __has_include(<span>)
-#include <span>
-#endif
 
 #include <invlock/cache.h>
 #include <invlock/log.hpp>
 #include <invlock/manual.h>
 #include <invlock/mm.h>
 #include <invlock/section.h>
+#include <invlock/span.hpp>
 #include <invlock/version.h>
 
 #if defined(__cpp_exceptions)
@@ -71,40 +69,6 @@ namespace invlock {
 /* In C a struct and a function can share a name. These are the structs. */
 using mm_info = struct ::invlock_mm_info;
 using cache_stats = struct ::invlock_cache_stats;
-
-/* Objects that follow each other in memory. It converts to std::span, where there is one. */
-template <typename T>
-class span {
-public:
-	using element_type = T;
-	using value_type = std::remove_cv_t<T>;
-	using iterator = T *;
-
-	constexpr span() noexcept = default;
-	constexpr span(T *data, std::size_t size) noexcept : data_(data), size_(size) {}
-
-	constexpr T *data() const noexcept { return data_; }
-	constexpr std::size_t size() const noexcept { return size_; }
-	constexpr std::size_t size_bytes() const noexcept { return size_ * sizeof(T); }
-	constexpr bool empty() const noexcept { return !size_; }
-	constexpr T *begin() const noexcept { return data_; }
-	constexpr T *end() const noexcept { return data_ + size_; }
-	constexpr T &operator[](std::size_t i) const noexcept { return data_[i]; }
-
-private:
-	T *data_ = nullptr;
-	std::size_t size_ = 0;
-};
-
-} /* namespace invlock */
-
-#if defined(__cpp_lib_span)
-/* A span does not own its memory, which may be used after the span is gone. For std::span. */
-template <typename T>
-inline constexpr bool std::ranges::enable_borrowed_range<invlock::span<T>> = true;
-#endif
-
-namespace invlock {
 
 /* Memory, as the calls below take it: an address and a length, or anything contiguous. */
 class range {
@@ -371,18 +335,22 @@ struct registrar {
 	Dereg dereg;
 
 	static constexpr bool knows_access = std::is_invocable_v<Reg &, span<std::byte>, access>;
+	static constexpr bool knows_key = !knows_access &&
+		std::is_invocable_v<Reg &, span<std::byte>, std::uint64_t>;
 
-	auto make(span<std::byte> memory, [[maybe_unused]] access how)
+	template <typename For>		/* an access or a key */
+	auto make(span<std::byte> memory, [[maybe_unused]] For what)
 	{
-		if constexpr (knows_access)
-			return reg(memory, how);
+		if constexpr (knows_access || knows_key)
+			return reg(memory, what);
 		else
 			return reg(memory);
 	}
 
-	int call(void *addr, std::size_t len, access how, std::uint64_t *ret_handle)
+	template <typename For>
+	int call(void *addr, std::size_t len, For what, std::uint64_t *ret_handle)
 	{
-		auto made = make({ static_cast<std::byte *>(addr), len }, how);
+		auto made = make({ static_cast<std::byte *>(addr), len }, what);
 
 		if constexpr (std::is_same_v<decltype(made), result<std::uint64_t>>) {
 			if (!made) {
@@ -407,16 +375,23 @@ struct registrar {
 	static int c_reg(void *ctx, void *addr, std::size_t len,
 			 std::uint64_t *ret_handle) noexcept
 	{
+		return c_reg_key(ctx, addr, len, how, ret_handle);
+	}
+
+	template <typename For>
+	static int c_reg_key(void *ctx, void *addr, std::size_t len, For what,
+			     std::uint64_t *ret_handle) noexcept
+	{
 		auto *r = static_cast<registrar *>(ctx);
 #if INVLOCK_EXCEPTIONS
 		try {
-			return r->call(addr, len, how, ret_handle);
+			return r->call(addr, len, what, ret_handle);
 		} catch (...) {
 			blame(std::current_exception());
 			return -errno_of_exception();
 		}
 #else
-		return r->call(addr, len, how, ret_handle);
+		return r->call(addr, len, what, ret_handle);
 #endif
 	}
 
@@ -435,8 +410,9 @@ public:
 	/*
 	 * reg takes a span<std::byte> of whole pages, and returns a handle, or a
 	 * result<std::uint64_t>. If it also takes an access, it is called with access::read for a
-	 * get with INVLOCK_GET_READ. dereg takes the same span and the handle. Both are moved into
-	 * the cache, and may be called on any thread.
+	 * get with INVLOCK_GET_READ. If it takes a std::uint64_t instead, it is called with the key
+	 * of a get_key(), and there is no other get. dereg takes the same span and the handle. Both
+	 * are moved into the cache, and may be called on any thread.
 	 */
 	template <typename Reg, typename Dereg>
 	static result<cache> try_open(const mm &mm, Reg reg, Dereg dereg,
@@ -451,7 +427,11 @@ public:
 
 		o.size = sizeof(o);
 		o.flags = options.reaper ? INVLOCK_CACHE_REAPER : INVLOCK_CACHE_NO_REAPER;
-		o.ops = { registrar::template c_reg<access::read_write>, registrar::c_dereg };
+		o.ops.dereg = registrar::c_dereg;
+		if constexpr (registrar::knows_key)
+			o.reg_key = registrar::template c_reg_key<std::uint64_t>;
+		else
+			o.ops.reg = registrar::template c_reg<access::read_write>;
 		if constexpr (registrar::knows_access)
 			o.reg_read = registrar::template c_reg<access::read>;
 		o.ctx = state.get();
@@ -490,11 +470,17 @@ public:
 	{
 		detail::thrown thrown;
 		invlock_pin held;
-		int err = invlock_cache_get(get(), memory.data(), memory.size(), flags, &held);
 
-		if (err)
-			return failure{ -err, "this memory is not cached", thrown.what };
-		return pin(held);
+		return pinned(invlock_cache_get(get(), memory.data(), memory.size(), flags, &held),
+			      held, thrown);
+	}
+	result<pin> try_get_key(const range &memory, std::uint64_t key, unsigned int flags = 0)
+	{
+		detail::thrown thrown;
+		invlock_pin held;
+
+		return pinned(invlock_cache_get_key(get(), memory.data(), memory.size(), flags, key,
+						    &held), held, thrown);
 	}
 
 	/* -EBUSY while a pin is held: then the cache goes on. Otherwise it is empty afterwards. */
@@ -537,6 +523,10 @@ public:
 	{
 		return try_get(memory, flags).value();
 	}
+	pin get_key(const range &memory, std::uint64_t key, unsigned int flags = 0)
+	{
+		return try_get_key(memory, key, flags).value();
+	}
 	cache_stats stats() const { return try_stats().value(); }
 #endif
 
@@ -549,6 +539,13 @@ private:
 		}
 	};
 	using state = std::unique_ptr<void, void (*)(void *)>;
+
+	static result<pin> pinned(int err, const invlock_pin &held, const detail::thrown &thrown)
+	{
+		if (err)
+			return failure{ -err, "this memory is not cached", thrown.what };
+		return pin(held);
+	}
 
 	cache(invlock_cache *opened, state s) noexcept : state_(std::move(s)), cache_(opened) {}
 

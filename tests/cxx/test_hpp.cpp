@@ -302,6 +302,22 @@ TEST(pieces_are_merged_if_the_cache_is_asked_to)
 	CHECK(cache.try_stats()->merged == 1);
 }
 
+TEST(each_key_has_a_registration_of_its_own)
+{
+	pages p(1);
+	invlock::mm mm = open_manual();
+	auto cache = std::move(*invlock::cache::try_open(mm,
+		[](invlock::span<std::byte>, std::uint64_t key) { return 100 + key; },
+		[](invlock::span<std::byte>, std::uint64_t) {}));
+
+	CHECK(cache.try_get_key(p.bytes, 1)->handle() == 101);
+	CHECK(cache.try_get_key(p.bytes, 2)->handle() == 102);
+	CHECK(cache.try_get_key(p.bytes, 1)->handle() == 101);
+	CHECK(cache.try_stats()->entries == 2);
+	/* without a key there is nothing to register with */
+	CHECK(cache.try_get(p.bytes).error().code == EINVAL);
+}
+
 TEST(reg_can_fail_by_value)
 {
 	device d;
