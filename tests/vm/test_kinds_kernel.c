@@ -75,45 +75,56 @@ static void read_file(const char *path, char *text, size_t len)
 
 #define RESERVE		(256 * MIB)	/* a quarter of the guest's memory */
 
-/*
- * Start a child that fills the memory down to the reserve. There it waits for kswapd, which begins
- * above the reserve: a process that gets below reclaims by itself, or is killed in the end.
- */
-static pid_t fill_memory(void)
+static struct sysinfo memory_now(void)
 {
-	pid_t child = fork();
+	struct sysinfo now;
 
-	if (child)
-		return child;
-	for (;;) {
-		struct sysinfo now;
+	assert_int_equal(sysinfo(&now), 0);
+	now.freeram *= now.mem_unit;
+	return now;
+}
 
-		if (!sysinfo(&now) && now.freeram * now.mem_unit > RESERVE + RESERVE / 8) {
-			char *p = mmap(NULL, MIB, PROT_READ | PROT_WRITE,
-				       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+/*
+ * Fill the memory down to the reserve, and wait there for kswapd, which begins above the reserve: a
+ * process that gets below reclaims by itself, or is killed in the end. Once half of the swap space
+ * is used, all of it is given back. Otherwise it could use up the space that our memory needs.
+ */
+static void fill_memory(void)
+{
+	struct sysinfo first = memory_now(), now;
 
-			if (p == MAP_FAILED)
-				_exit(1);
-			memset(p, 1, MIB);
-		} else {
+	while (now = memory_now(), now.freeswap > first.freeswap / 2) {
+		char *p = MAP_FAILED;
+
+		if (now.freeram > RESERVE + RESERVE / 8)
+			p = mmap(NULL, MIB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+				 -1, 0);
+		if (p == MAP_FAILED)
 			sleep_ms(1);
-		}
+		else
+			memset(p, 1, MIB);
 	}
+	_exit(0);
 }
 
 static char *cold;
+static pid_t filler;
 
-/* The page that nobody has used for the longest time is taken first. */
-static void cool(void)
+/* Let kswapd take this memory first: nobody has used it for longer. */
+static void cool_and_fill(void)
 {
 	madvise(cold, 4 * MIB, MADV_COLD);
+	if (filler && waitpid(filler, NULL, WNOHANG) != filler)
+		return;
+	filler = fork();
+	if (!filler)
+		fill_memory();
 }
 
 TEST(reclaim_by_kswapd_is_seen)
 {
 	unsigned long stolen = vmstat("pgsteal_kswapd");
 	char reserve[32], text[32];
-	pid_t child;
 	bool found;
 
 	cold = small_pages(4 * MIB);
@@ -122,10 +133,9 @@ TEST(reclaim_by_kswapd_is_seen)
 	assert_true(write_file("/proc/sys/vm/min_free_kbytes", text));
 	assert_true(write_file("/proc/sys/vm/swappiness", "200"));
 	begin();
-	child = fill_memory();
-	found = becomes_seen(cold, 4 * MIB, INVLOCK_KIND_DISCARD, cool);
-	kill(child, SIGKILL);
-	assert_int_equal(waitpid(child, NULL, 0), child);
+	found = becomes_seen(cold, 4 * MIB, INVLOCK_KIND_DISCARD, cool_and_fill);
+	kill(filler, SIGKILL);
+	assert_int_equal(waitpid(filler, NULL, 0), filler);
 	assert_true(write_file("/proc/sys/vm/min_free_kbytes", reserve));
 	assert_true(write_file("/proc/sys/vm/swappiness", "60"));
 	assert_true(found);
