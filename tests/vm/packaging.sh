@@ -77,7 +77,8 @@ packaging()
 	fi
 	try "checkpatch finds nothing in the module" \
 		with_checkpatch "$root"/kmod/*.c "$root"/{kmod,kmod/compat,include/uapi/invlock}/*.h
-	sed -i 's/if (!mem)/if( !mem )/' "$bad/mmu_invlock.c"
+	printf '%s\n' '/* SPDX-License-Identifier: GPL-2.0-only */' 'int bad( int nr );' \
+		> "$bad/space.h"
 	try "planted: checkpatch finds a space in the wrong place" \
-		fails with_checkpatch "$bad/mmu_invlock.c"
+		fails with_checkpatch "$bad/space.h"
 }
