@@ -26,6 +26,26 @@ void prove(struct said *ret, const struct as *as, const char *const *words);
 
 #define PROVE(said, as, ...) prove(said, as, (const char *const[]){ __VA_ARGS__, NULL })
 
+/*
+ * The same for 2 seconds, and then for longer until @has_enough: on a busy machine a short run may
+ * meet nothing by which it could prove anything.
+ */
+#define PROVE_UNTIL(has_enough, said, as, ...)					\
+do {										\
+	for (const char *const *s = prove_seconds; *s; s++) {			\
+		PROVE(said, as, ##__VA_ARGS__, "--seconds", *s);		\
+		if (has_enough)							\
+			break;							\
+	}									\
+} while (0)
+#define PROVE_UNTIL_JUDGED(said, as, ...)					\
+	PROVE_UNTIL(has_judged(said), said, as, ##__VA_ARGS__)
+
+extern const char *const prove_seconds[];
+
+/* Has the run a verdict, or a reason why it has none that more time would not change? */
+bool has_judged(const struct said *said);
+
 /* The same, while the test goes on. What the command says until prove_end() fits into a pipe. */
 struct proving {
 	pid_t pid;

@@ -18,45 +18,22 @@ static void expect_quiet_proof(void)
 	assert_string_equal(said.err, "");
 }
 
-/* On a busy machine a short run may meet nothing that it could prove anything by. */
-static const char *const seconds[] = { "2", "20", "100" };
-
-#define PROVE_UNTIL(has_enough, ...)						\
-do {										\
-	for (unsigned int i = 0; i < sizeof(seconds) / sizeof(seconds[0]); i++) { \
-		PROVE(&said, NULL, ##__VA_ARGS__, "--seconds", seconds[i]);	\
-		if (has_enough)							\
-			break;							\
-	}									\
-} while (0)
-
-/* Has the run a verdict? */
-static bool has_judged(void)
-{
-	unsigned long long invlock, naive;
-
-	if (said.code != 1)
-		return true;
-	last_line(&said, &invlock, &naive);
-	return invlock > 0;
-}
-
 TEST(the_best_monitor_and_device_of_this_host_prove_it)
 {
-	PROVE_UNTIL(has_judged());
+	PROVE_UNTIL_JUDGED(&said, NULL);
 	expect_quiet_proof();
 }
 
 TEST(the_soft_device_proves_it)
 {
-	PROVE_UNTIL(has_judged(), "--device", "soft");
+	PROVE_UNTIL_JUDGED(&said, NULL, "--device", "soft");
 	expect_quiet_proof();
 	assert_non_null(strstr(said.out, "device soft, monitor "));
 }
 
 TEST(one_thread_proves_it_too)
 {
-	PROVE_UNTIL(has_judged(), "--threads", "1");
+	PROVE_UNTIL_JUDGED(&said, NULL, "--threads", "1");
 	expect_quiet_proof();
 }
 
@@ -142,7 +119,7 @@ TEST(json_is_one_object_that_says_everything_the_text_says)
 	struct json_object *all, *changes;
 	int64_t stale = 0;
 
-	PROVE_UNTIL(has_met_all(), "--json");
+	PROVE_UNTIL(has_met_all(), &said, NULL, "--json");
 	expect(&said, 0);
 	assert_string_equal(said.err, "");
 	all = json_tokener_parse_ex(tokener, said.out, strlen(said.out));
@@ -203,7 +180,7 @@ TEST(a_file_of_the_user_is_read_and_left_as_it_is)
 	for (size_t i = 0; i < sizeof(text); i++)
 		text[i] = "invlock\n"[i % 8];
 	assert_int_equal(write(fd, text, sizeof(text)), sizeof(text));
-	PROVE(&said, NULL, "--seconds", "2", "--file", name);
+	PROVE_UNTIL_JUDGED(&said, NULL, "--file", name);
 	unlink(name);
 	expect_quiet_proof();
 	assert_non_null(strstr(said.out, name));
@@ -223,7 +200,7 @@ TEST(a_file_of_one_block_and_one_of_odd_size_are_large_enough)
 		assert_true(fd >= 0);
 		assert_int_equal(ftruncate(fd, sizes[i]), 0);
 		close(fd);
-		PROVE(&said, NULL, "--seconds", "2", "--file", name);
+		PROVE_UNTIL_JUDGED(&said, NULL, "--file", name);
 		unlink(name);
 		expect_quiet_proof();
 	}

@@ -21,7 +21,7 @@ TEST(without_privilege_the_soft_device_proves_it)
 {
 	const struct as nobody = { .uid = geteuid() ? 0 : NOBODY };
 
-	PROVE(&said, &nobody, "--seconds", "2", "--device", "soft");
+	PROVE_UNTIL_JUDGED(&said, &nobody, "--device", "soft");
 	if (said.code == 3)
 		TEST_SKIP("no monitor: %.*s", (int)strcspn(said.err, "\n"), said.err);
 	expect_proof(&said);
@@ -31,7 +31,7 @@ TEST(without_privilege_something_proves_it)
 {
 	const struct as nobody = { .uid = geteuid() ? 0 : NOBODY };
 
-	PROVE(&said, &nobody, "--seconds", "3");
+	PROVE_UNTIL_JUDGED(&said, &nobody);
 	if (said.code == 3)
 		TEST_SKIP("no monitor: %.*s", (int)strcspn(said.err, "\n"), said.err);
 	expect_proof(&said);
@@ -58,7 +58,7 @@ TEST(where_io_uring_is_forbidden_it_says_so_and_takes_the_soft_device)
 {
 	const struct as contained = { .prepare = forbid_uring };
 
-	PROVE(&said, &contained, "--seconds", "2");
+	PROVE_UNTIL_JUDGED(&said, &contained);
 	if (said.code == 98)
 		TEST_SKIP("no seccomp filters here");
 	expect_proof(&said);
@@ -131,7 +131,7 @@ TEST(a_file_on_tmpfs_is_read_without_direct_io)
 		TEST_SKIP("no /dev/shm: %s", strerror(errno));
 	assert_int_equal(ftruncate(fd, 1 << 20), 0);
 	close(fd);
-	PROVE(&said, NULL, "--seconds", "2", "--file", name);
+	PROVE_UNTIL_JUDGED(&said, NULL, "--file", name);
 	unlink(name);
 	expect_proof(&said);
 }
