@@ -101,6 +101,11 @@ int race_open_uffd(void)
 
 	if (fd < 0 || ioctl(fd, UFFDIO_API, &api))
 		TEST_SKIP("there is no userfaultfd, which would hold a change in its middle");
+	/* the kernel has told all that it can do */
+	if (!(api.features & UFFD_FEATURE_PAGEFAULT_FLAG_WP)) {
+		close(fd);
+		TEST_SKIP("this kernel's userfaultfd protects no pages: what it holds would wait");
+	}
 	return fd;
 }
 
