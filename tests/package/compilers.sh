@@ -24,15 +24,12 @@ packages()
 
 begin()
 {
-	local src=$work/compilers/merged/src/invlock
-
-	enter_root compilers && mkdir -p "$src" &&
-	(cd "$root" && tar -c --exclude=./build* --exclude=./.git .) | tar -x -C "$src"
+	enter_root compilers && copy_source compilers /src/invlock
 }
 
 within()	# COMMAND...
 {
-	inside compilers sh -c 'cd /src/invlock && exec "$@"' sh "$@"
+	in_source compilers "$@"
 }
 
 compilers()

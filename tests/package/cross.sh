@@ -29,15 +29,12 @@ packages()
 
 begin()
 {
-	local src=$work/cross/merged/src/invlock
-
-	enter_root cross && mkdir -p "$src" &&
-	(cd "$root" && tar -c --exclude=./build* --exclude=./.git .) | tar -x -C "$src"
+	enter_root cross && copy_source cross /src/invlock
 }
 
 within()	# COMMAND...
 {
-	inside cross sh -c 'cd /src/invlock && exec "$@"' sh "$@"
+	in_source cross "$@"
 }
 
 builds()	# ARCHITECTURE

@@ -19,8 +19,7 @@ make_repository()	# NAME
 {
 	local repository=$work/$1/merged$home/REPOSITORY
 
-	mkdir -p "$repository" &&
-	(cd "$root" && tar -c --exclude=./build* --exclude=./.git .) | tar -x -C "$repository" &&
+	copy_source "$1" "$home/REPOSITORY" &&
 	git -C "$repository" init -q &&
 	git -C "$repository" add -A &&
 	git -C "$repository" -c user.name=reader -c user.email=reader@localhost commit -q -m all

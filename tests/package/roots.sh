@@ -100,11 +100,26 @@ keep_debs()
 	done
 }
 
+# copy_source NAME FOLDER - put what is in this tree, but for builds, into that folder there
+copy_source()
+{
+	local to=$work/$1/merged$2
+
+	mkdir -p "$to" &&
+	(cd "$root" && tar -c --exclude=./build* --exclude=./.git .) | tar -x -C "$to"
+}
+
 inside()	# NAME COMMAND...
 {
 	chroot "$work/$1/merged" /usr/bin/env -i LC_ALL=C.UTF-8 HOME=/root \
 		PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
 		DEBIAN_FRONTEND=noninteractive "${@:2}" < /dev/null
+}
+
+# in_source NAME COMMAND... - where copy_source has put /src/invlock
+in_source()
+{
+	inside "$1" sh -c 'cd /src/invlock && exec "$@"' sh "${@:2}"
 }
 
 try()	# TITLE COMMAND...

@@ -13,18 +13,10 @@ build_packages+=,pkgconf,clang,bpftool,libbpf-dev,liburing-dev,libjson-c-dev,pyt
 build_packages+=,systemtap-sdt-dev
 build_packages+=,libibverbs-dev,libfabric-dev,libucx-dev
 
-copy_source()	# FOLDER
-{
-	mkdir -p "$work/build/merged$1" &&
-	(cd "$root" && tar -c --exclude=./build* --exclude=./.git .) |
-		tar -x -C "$work/build/merged$1"
-}
-
 packages_build()
 {
-	copy_source /src/invlock &&
-	inside build sh -c 'cd /src/invlock &&
-		DPKG_GENSYMBOLS_CHECK_LEVEL=4 dpkg-buildpackage -us -uc -j2'
+	copy_source build /src/invlock &&
+	in_source build env DPKG_GENSYMBOLS_CHECK_LEVEL=4 dpkg-buildpackage -us -uc -j2
 }
 
 # Another folder, another user's umask and language, another number of jobs.
@@ -32,7 +24,7 @@ second_build_is_the_same()
 {
 	local deb nr=0
 
-	copy_source /var/tmp/another/longer/folder &&
+	copy_source build /var/tmp/another/longer/folder &&
 	inside build sh -c 'cd /var/tmp/another/longer/folder && umask 027 &&
 		LC_ALL=C TZ=Pacific/Auckland dpkg-buildpackage -b -us -uc -j1' || return
 	for deb in "$work"/build/merged/src/*.deb; do
@@ -250,7 +242,7 @@ rpms_build()
 	local version
 
 	version=$(sed -n 's/^Version: *//p' "$root/rpm/invlock.spec") &&
-	copy_source "/var/tmp/rpm/invlock-$version" &&
+	copy_source build "/var/tmp/rpm/invlock-$version" &&
 	inside build sh -ec "cd /var/tmp/rpm
 		mkdir -p /root/rpmbuild/SOURCES
 		tar -czf /root/rpmbuild/SOURCES/invlock-$version.tar.gz invlock-$version

@@ -27,14 +27,14 @@ begin()
 
 	# direct I/O needs a disk
 	enter_root test && mkdir -p "$src" "$disk/src" && mount --bind "$disk/src" "$src" &&
-	(cd "$root" && tar -c --exclude=./build* --exclude=./.git .) | tar -x -C "$src" &&
+	copy_source test /src/invlock &&
 	mkdir "$disk/tmp" && chmod 1777 "$disk/tmp" &&
 	mount --bind "$disk/tmp" "$work/test/merged/var/tmp"
 }
 
 within()	# COMMAND...
 {
-	inside test sh -c 'cd /src/invlock && exec "$@"' sh env "${settings[@]}" "$@"
+	in_source test env "${settings[@]}" "$@"
 }
 
 proves_with_bpf()
