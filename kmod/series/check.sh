@@ -10,13 +10,8 @@
 # Exit status: 0 green, 1 red, 77 skipped with the reason.
 set -u -o pipefail
 
-series=$(cd "$(dirname "$0")" && pwd)
-root=$(cd "$series/../.." && pwd)
-patches=${BUILD:-$root/build}/kernel-series
-work=$(mktemp -d "${TMPDIR:-/tmp}/invlock-series.XXXXXX")
-trap 'rm -rf "$work"' EXIT
 # shellcheck source=kmod/series/source.sh
-. "$series/source.sh"
+. "$(dirname "$0")/source.sh"
 nr=0 red=0
 
 # prints a result, and what was said if that was not good, or was not nothing

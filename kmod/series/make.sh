@@ -10,13 +10,8 @@
 # check.sh builds and tests the result. Exit status: 0 made, 1 not, 77 skipped with the reason.
 set -eu -o pipefail
 
-series=$(cd "$(dirname "$0")" && pwd)
-root=$(cd "$series/../.." && pwd)
-out=${BUILD:-$root/build}/kernel-series
-work=$(mktemp -d "${TMPDIR:-/tmp}/invlock-series.XXXXXX")
-trap 'rm -rf "$work"' EXIT
 # shellcheck source=kmod/series/source.sh
-. "$series/source.sh"
+. "$(dirname "$0")/source.sh"
 
 need_tools spatch:coccinelle git:git xz:xz-utils
 source_get
@@ -35,11 +30,17 @@ convert()	# FILE TARGET
 	sed -f "$series/in-tree.sed" "$root/kmod/$1" > "$tree/$2"
 }
 
-# puts a file into another one, after the only line that matches
-add_after()	# FILE LINE ADDITION
+# the line must be the only one that matches
+has_line()	# FILE LINE
 {
 	[ "$(grep -cE "$2" "$tree/$1")" = 1 ] ||
 		{ echo "$1 has no single line $2: the kernel has changed" >&2; return 1; }
+}
+
+# puts a file into another one, after the only line that matches
+add_after()	# FILE LINE ADDITION
+{
+	has_line "$1" "$2"
 	sed -i -E "/$2/r $3" "$tree/$1"
 }
 
@@ -47,8 +48,7 @@ add_after()	# FILE LINE ADDITION
 add_before()	# FILE LINE ADDITION
 {
 	sed 1d "$3" > "$work/addition"
-	[ "$(grep -cE "$2" "$tree/$1")" = 1 ] ||
-		{ echo "$1 has no single line $2: the kernel has changed" >&2; return 1; }
+	has_line "$1" "$2"
 	sed -i -E "/$2/{
 		e cat $work/addition
 	}" "$tree/$1"
@@ -57,8 +57,7 @@ add_before()	# FILE LINE ADDITION
 # replaces the only line that matches
 replace()	# FILE LINE TEXT
 {
-	[ "$(grep -cE "$2" "$tree/$1")" = 1 ] ||
-		{ echo "$1 has no single line $2: the kernel has changed" >&2; return 1; }
+	has_line "$1" "$2"
 	sed -i -E "s|$2|$3|" "$tree/$1"
 }
 
@@ -177,12 +176,12 @@ convert_user lib/test_hmm.c
 sed -i '/^config TEST_HMM$/,/^$/s/select HMM_MIRROR/select MMU_INVLOCK/' "$tree/lib/Kconfig.debug"
 commit 8
 
-rm -rf "$out"
-git -C "$tree" format-patch -q --cover-letter --zero-commit --signature= -o "$out" HEAD~8
+rm -rf "$patches"
+git -C "$tree" format-patch -q --cover-letter --zero-commit --signature= -o "$patches" HEAD~8
 subject=$(message 0 | sed -n 1p)
 message 0 | sed '1,2d' > "$work/cover"
 sed -i -e "s/\*\*\* SUBJECT HERE \*\*\*/$subject/" -e "/\*\*\* BLURB HERE \*\*\*/{
 	r $work/cover
 	d
-}" "$out/0000-cover-letter.patch"
-echo "# $out: $(ls "$out" | wc -l) files, for linux $version"
+}" "$patches/0000-cover-letter.patch"
+echo "# $patches: $(ls "$patches" | wc -l) files, for linux $version"

@@ -1,9 +1,15 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# The newest source of the kernel that Debian has, unpacked into the cache and never kept in this
-# tree. Sets source, its folder, and version.
+# What make.sh and check.sh share: the folders, and the newest source of the kernel that Debian has,
+# unpacked into the cache and never kept in this tree. Sets series, root, patches, where the series
+# goes, and work, which is removed at the end; source_get sets source, its folder, and version.
 
+series=$(cd "$(dirname "$0")" && pwd)
+root=$(cd "$series/../.." && pwd)
+patches=${BUILD:-$root/build}/kernel-series
+work=$(mktemp -d "${TMPDIR:-/tmp}/invlock-series.XXXXXX")
+trap 'rm -rf "$work"' EXIT
 here=$root/tests/vm
 skip()
 {
