@@ -8,23 +8,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <ucp/api/ucp.h>
 
 #include "torn.h"
+#include "ucx_ends.h"
 
 #define LEN	65536
 #define TAG	5
 #define OLD_ID	1	/* of the handlers of active messages */
 #define NEW_ID	2
 
-static struct {
-	ucp_worker_h worker;
-	ucp_ep_h ep;
-	ucp_address_t *address;
-	size_t address_len;
-} ends[2];
-
-static ucp_context_h context;
 static size_t request_size;
 static const ucp_request_param_t plain;
 
@@ -34,32 +26,9 @@ static ucp_mem_h peer_handle;
 static ucp_rkey_h peer_key;
 static uint64_t *counter;
 
-static void check(ucs_status_t status, const char *what)
-{
-	if (status == UCS_OK)
-		return;
-	fprintf(stderr, "%s: %s\n", what, ucs_status_string(status));
-	exit(3);
-}
-
-static void progress(void)
-{
-	ucp_worker_progress(ends[0].worker);
-	ucp_worker_progress(ends[1].worker);
-}
-
 static void finish(void *request)
 {
-	ucs_status_t status;
-
-	if (!request)
-		return;
-	if (UCS_PTR_IS_ERR(request))
-		check(UCS_PTR_STATUS(request), "request");
-	while ((status = ucp_request_check_status(request)) == UCS_INPROGRESS)
-		progress();
-	check(status, "request");
-	ucp_request_free(request);
+	finish_request(request, "request");
 }
 
 static void finish_both(void *send, void *receive)
@@ -398,49 +367,28 @@ static const struct call {
 
 #define NR_CALLS	(sizeof(calls) / sizeof(calls[0]))
 
-static void open_worker(int i)
+static void handle_messages(ucp_worker_h worker)
 {
-	ucp_worker_params_t params = {
-		.field_mask = UCP_WORKER_PARAM_FIELD_THREAD_MODE,
-		.thread_mode = UCS_THREAD_MODE_SINGLE,
-	};
 	ucp_am_handler_param_t handler = {
 		.field_mask = UCP_AM_HANDLER_PARAM_FIELD_ID | UCP_AM_HANDLER_PARAM_FIELD_CB,
 		.id = NEW_ID, .cb = arrived,
 	};
 
-	check(ucp_worker_create(context, &params, &ends[i].worker), "worker");
-	check(ucp_worker_get_address(ends[i].worker, &ends[i].address, &ends[i].address_len),
-	      "address");
-	check(ucp_worker_set_am_recv_handler(ends[i].worker, &handler), "handler");
-	check(ucp_worker_set_am_handler(ends[i].worker, OLD_ID, arrived_nb, NULL,
-					UCP_AM_FLAG_WHOLE_MSG), "handler");
+	check(ucp_worker_set_am_recv_handler(worker, &handler), "handler");
+	check(ucp_worker_set_am_handler(worker, OLD_ID, arrived_nb, NULL, UCP_AM_FLAG_WHOLE_MSG),
+	      "handler");
 }
 
-static void open_ends(void)
+static void open_for_all_calls(void)
 {
-	ucp_params_t params = {
-		.field_mask = UCP_PARAM_FIELD_FEATURES,
-		.features = UCP_FEATURE_TAG | UCP_FEATURE_STREAM | UCP_FEATURE_AM |
-			    UCP_FEATURE_RMA | UCP_FEATURE_AMO64,
-	};
 	ucp_context_attr_t attr = { .field_mask = UCP_ATTR_FIELD_REQUEST_SIZE };
-	ucp_config_t *config;
 
-	check(ucp_config_read(NULL, NULL, &config), "config");
-	check(ucp_init(&params, config, &context), "init");
+	open_ends(UCP_FEATURE_TAG | UCP_FEATURE_STREAM | UCP_FEATURE_AM | UCP_FEATURE_RMA |
+		  UCP_FEATURE_AMO64);
 	check(ucp_context_query(context, &attr), "query");
 	request_size = (attr.request_size + 63) / 64 * 64;
 	for (int i = 0; i < 2; i++)
-		open_worker(i);
-	for (int i = 0; i < 2; i++) {
-		ucp_ep_params_t ep = {
-			.field_mask = UCP_EP_PARAM_FIELD_REMOTE_ADDRESS,
-			.address = ends[!i].address,
-		};
-
-		check(ucp_ep_create(ends[i].worker, &ep, &ends[i].ep), "endpoint");
-	}
+		handle_messages(ends[i].worker);
 }
 
 /* One message. Return: what the program finds where it should be. */
@@ -477,7 +425,7 @@ int main(int argc, char **argv)
 	int nr = argc > 1 ? atoi(argv[1]) : 100;
 	struct torn *from = torn_open(LEN), *to = torn_open(LEN);
 
-	open_ends();
+	open_for_all_calls();
 	peer = aligned_alloc(LEN, 2 * LEN);
 	counter = (uint64_t *)(peer + LEN);
 	peer_key = map(peer, 2 * LEN, &peer_handle);
