@@ -2,9 +2,6 @@
 #include <bpf/bpf.h>
 #include <dirent.h>
 #include <fcntl.h>
-#include <linux/userfaultfd.h>
-#include <poll.h>
-#include <sys/ioctl.h>
 #include "lib/monitor/bpf/progset.h"
 #include "rig.h"
 
@@ -172,38 +169,21 @@ struct bpf_state monitor_state(const struct invlock_mm *mm)
 
 int hold_discards(char *at, size_t len)
 {
-	struct uffdio_api api = { .api = UFFD_API, .features = UFFD_FEATURE_EVENT_REMOVE };
-	struct uffdio_register reg = {
-		.range = { .start = (u64)at, .len = len },
-		.mode = UFFDIO_REGISTER_MODE_MISSING,
-	};
-	int fd = syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY);
+	int fd = hold_open(UFFD_FEATURE_EVENT_REMOVE, NULL);
 
-	if (fd < 0 || ioctl(fd, UFFDIO_API, &api))
-		return -1;
-	assert_int_equal(ioctl(fd, UFFDIO_REGISTER, &reg), 0);
+	if (fd >= 0)
+		assert_int_equal(hold_memory(fd, at, len, UFFDIO_REGISTER_MODE_MISSING), 0);
 	return fd;
-}
-
-bool discard_is_held(int uffd, int timeout_ms)
-{
-	struct pollfd pfd = { .fd = uffd, .events = POLLIN };
-
-	return poll(&pfd, 1, timeout_ms) == 1;
 }
 
 void await_discard(int uffd)
 {
-	assert_true(discard_is_held(uffd, -1));
+	assert_true(hold_await(uffd, -1));
 }
 
 void release_discard(int uffd)
 {
-	struct uffd_msg msg;
-
-	await_discard(uffd);
-	assert_int_equal(read(uffd, &msg, sizeof(msg)), sizeof(msg));
-	assert_int_equal(msg.event, UFFD_EVENT_REMOVE);
+	assert_int_equal(hold_let_go(uffd), UFFD_EVENT_REMOVE);
 }
 
 unsigned int count_fds(void)

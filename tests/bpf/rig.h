@@ -10,6 +10,7 @@
 #define INVLOCK_TESTS_BPF_RIG_H
 
 #include "tests/arch.h"
+#include "tests/hold.h"
 #include "tests/test.h"
 #include <errno.h>
 #include <sys/mman.h>
@@ -100,8 +101,7 @@ bool set_preemption(const char *model);
  */
 int hold_discards(char *at, size_t len);
 
-/* Waits for a discard, @timeout_ms long, or for ever if it is -1. Return: true = one is held. */
-bool discard_is_held(int uffd, int timeout_ms);
+/* Waits until a discard is held. */
 void await_discard(int uffd);
 
 /* Waits for a discard, and releases it. */

@@ -233,7 +233,7 @@ TEST(a_call_whose_enter_was_skipped_is_marked_for_as_long_as_it_runs)
 	}
 	storm_begins(page);
 	for (int i = 0; i < 200000 && nr < 3; i++) {
-		if (!discard_is_held(held, 1000))
+		if (!hold_await(held, 1000))
 			continue;
 		/* if the enter of this call was not skipped, it has made an event */
 		before = newest;
@@ -254,7 +254,7 @@ TEST(a_call_whose_enter_was_skipped_is_marked_for_as_long_as_it_runs)
 	over = true;
 	/* the thread may be in a last call, or in none */
 	while (pthread_tryjoin_np(waker, NULL))
-		if (discard_is_held(held, 10))
+		if (hold_await(held, 10))
 			release_discard(held);
 	pthread_join(caller, NULL);
 	expect_sight(&mm);

@@ -2,9 +2,7 @@
 /* Files that come to be mapped in ways that are hard to see: their pages count, too. */
 #include <fcntl.h>
 #include <linux/aio_abi.h>
-#include <linux/userfaultfd.h>
 #include <pthread.h>
-#include <sys/ioctl.h>
 #include <sys/shm.h>
 #include <sys/wait.h>
 #include "rig.h"
@@ -112,14 +110,9 @@ TEST(when_all_files_are_known_only_events_of_mapped_ones_count)
  */
 static int hold_moves(char *at, size_t len)
 {
-	struct uffdio_api api = { .api = UFFD_API, .features = UFFD_FEATURE_EVENT_REMAP };
-	struct uffdio_register reg = {
-		.range = { .start = (u64)at, .len = len },
-		.mode = UFFDIO_REGISTER_MODE_MISSING,
-	};
-	int uffd = syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY);
+	int uffd = hold_open(UFFD_FEATURE_EVENT_REMAP, NULL);
 
-	if (uffd < 0 || ioctl(uffd, UFFDIO_API, &api) || ioctl(uffd, UFFDIO_REGISTER, &reg))
+	if (uffd < 0 || hold_memory(uffd, at, len, UFFDIO_REGISTER_MODE_MISSING))
 		return -1;
 	return uffd;
 }
@@ -131,7 +124,6 @@ static void *move_away(void *to)
 
 TEST(a_file_counts_at_its_new_place_before_mremap_returns)
 {
-	struct uffd_msg msg;
 	struct watched moved;
 	pthread_t mover;
 	char *to;
@@ -146,11 +138,10 @@ TEST(a_file_counts_at_its_new_place_before_mremap_returns)
 		TEST_SKIP("userfaultfd: %s", strerror(errno));
 	}
 	assert_int_equal(pthread_create(&mover, NULL, move_away, to), 0);
-	await_discard(uffd);
+	assert_true(hold_await(uffd, -1));
 	assert_int_equal(monitor_state(&mm).nr_mapping, 1);
 	assert_true(any_file_counts());
-	assert_int_equal(read(uffd, &msg, sizeof(msg)), sizeof(msg));
-	assert_int_equal(msg.event, UFFD_EVENT_REMAP);
+	assert_int_equal(hold_let_go(uffd), UFFD_EVENT_REMAP);
 	pthread_join(mover, NULL);
 	close(uffd);
 	stripe = to;

@@ -1,9 +1,5 @@
 // SPDX-License-Identifier: MIT
 #include <errno.h>
-#include <fcntl.h>
-#include <linux/userfaultfd.h>
-#include <poll.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 
@@ -93,16 +89,12 @@ void race_use(struct race *race, void *addr, size_t len)
 
 int race_open_uffd(void)
 {
-	struct uffdio_api api = {
-		.api = UFFD_API,
-		.features = UFFD_FEATURE_EVENT_UNMAP | UFFD_FEATURE_EVENT_REMOVE,
-	};
-	int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
+	uint64_t features = 0;
+	int fd = hold_open(UFFD_FEATURE_EVENT_UNMAP | UFFD_FEATURE_EVENT_REMOVE, &features);
 
-	if (fd < 0 || ioctl(fd, UFFDIO_API, &api))
+	if (fd < 0)
 		TEST_SKIP("there is no userfaultfd, which would hold a change in its middle");
-	/* the kernel has told all that it can do */
-	if (!(api.features & UFFD_FEATURE_PAGEFAULT_FLAG_WP)) {
+	if (!(features & UFFD_FEATURE_PAGEFAULT_FLAG_WP)) {
 		close(fd);
 		TEST_SKIP("this kernel's userfaultfd protects no pages: what it holds would wait");
 	}
@@ -112,29 +104,7 @@ int race_open_uffd(void)
 void race_hold_changes(int uffd, char *addr, size_t len)
 {
 	/* no page is protected, so no access waits */
-	struct uffdio_register r = {
-		.range = { (unsigned long)addr, len },
-		.mode = UFFDIO_REGISTER_MODE_WP,
-	};
-
-	if (ioctl(uffd, UFFDIO_REGISTER, &r))
-		abort();
-}
-
-void race_await_change(int uffd)
-{
-	struct pollfd event = { .fd = uffd, .events = POLLIN };
-
-	if (poll(&event, 1, -1) != 1)
-		abort();
-}
-
-void race_let_change_go(int uffd)
-{
-	struct uffd_msg msg;
-
-	race_await_change(uffd);
-	if (read(uffd, &msg, sizeof(msg)) != sizeof(msg))
+	if (hold_memory(uffd, addr, len, UFFDIO_REGISTER_MODE_WP))
 		abort();
 }
 

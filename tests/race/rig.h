@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 #include "tests/gate.h"
+#include "tests/hold.h"
 
 struct race {
 	struct invlock_mm *mm;
@@ -45,8 +46,6 @@ void race_use(struct race *race, void *addr, size_t len);
  */
 int race_open_uffd(void);
 void race_hold_changes(int uffd, char *addr, size_t len);
-void race_await_change(int uffd);
-void race_let_change_go(int uffd);
 
 /* Anonymous memory at an address that the kernel chooses. */
 void *race_map(size_t len);

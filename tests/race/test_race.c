@@ -6,15 +6,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/falloc.h>
-#include <linux/userfaultfd.h>
-#include <poll.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include "tests/test.h"
@@ -176,7 +172,7 @@ static unsigned long held_in_munmap(void)
 		take_over(h.addr);
 		write_number(h.addr);
 		race_use(&race, h.addr, PAGE);
-		race_let_change_go(uffd);
+		hold_let_go(uffd);
 		gate_wait(&gate, 2 * i + 2);
 		if (mmap(h.addr + PAGE, BIG - PAGE, PROT_READ | PROT_WRITE,
 			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) == MAP_FAILED)
@@ -250,11 +246,12 @@ static unsigned long held_in_discard(void)
 	for (unsigned int i = 0; i < h.rounds; i++) {
 		race_use(&race, h.addr, PAGE);
 		gate_open(&gate, 2 * i + 1);
-		race_await_change(uffd);
+		if (!hold_await(uffd, -1))
+			abort();
 		see_new_memory(h.addr);
 		write_number(h.addr);
 		race_use(&race, h.addr, PAGE);
-		race_let_change_go(uffd);
+		hold_let_go(uffd);
 		gate_wait(&gate, 2 * i + 2);
 	}
 	close(uffd);

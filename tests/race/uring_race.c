@@ -247,10 +247,11 @@ unsigned long uring_held_discard(unsigned long rounds, unsigned long *ret_writes
 
 		fill(rig.buf);
 		gate_open(&rig.gate, 2 * i + 1);
-		race_await_change(uffd);
+		if (!hold_await(uffd, -1))
+			abort();
 		if (!invlock_cache_get(rig.race.cache, rig.buf, LEN, 0, &pin))
 			invlock_cache_put(&pin);
-		race_let_change_go(uffd);
+		hold_let_go(uffd);
 		gate_wait(&rig.gate, 2 * i + 2);
 		fill(rig.buf);
 		rig.race.stale += write_is_stale(&rig);
