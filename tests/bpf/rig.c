@@ -62,6 +62,14 @@ void monitor_close(struct invlock_mm *mm)
 	mm->monitor->close(mm, true);
 }
 
+void monitor_need(void)
+{
+	struct invlock_mm mm;
+
+	monitor_open(&mm);
+	monitor_close(&mm);
+}
+
 char *stripe_new(void)
 {
 	char *mem = mmap(NULL, 2 * STRIPE, PROT_READ | PROT_WRITE,

@@ -90,8 +90,7 @@ TEST(an_open_names_a_thread_stuck_in_an_earlier_call_and_fails)
 	struct stuck s;
 	int err;
 
-	monitor_open(&mm);	/* may skip */
-	monitor_close(&mm);
+	monitor_need();
 	stuck_start(&s);
 	memset(&mm, 0, sizeof(mm));
 	err = monitor_bpf.open(&mm, &why);
@@ -127,8 +126,7 @@ TEST(the_open_waits_for_a_call_that_began_earlier_and_marks_its_end)
 	struct stuck s;
 	pthread_t helper;
 
-	monitor_open(&mm);
-	monitor_close(&mm);
+	monitor_need();
 	stuck_start(&s);
 	memset(&mm, 0, sizeof(mm));
 	start_thread(&helper, release_when_armed, &s);
@@ -196,8 +194,7 @@ TEST(threads_that_spin_after_an_earlier_call_do_not_hold_up_the_open)
 	pthread_t spinner[2];
 
 	__atomic_store_n(&stop, 0, __ATOMIC_RELAXED);
-	monitor_open(&mm);	/* may skip */
-	monitor_close(&mm);
+	monitor_need();
 	for (int i = 0; i < 2; i++)
 		start_thread(&spinner[i], spin_after_munmap, stripe + i * PAGE);
 	open_in_storm();
@@ -253,8 +250,7 @@ TEST(opening_in_a_storm_of_huge_unmaps_leaves_no_word_running)
 	struct bpf_set_header head;
 	pthread_t storm[2];
 
-	monitor_open(&mm);	/* may skip */
-	monitor_close(&mm);
+	monitor_need();
 
 	__atomic_store_n(&stop, 0, __ATOMIC_RELAXED);
 	for (int i = 0; i < 2; i++)
@@ -307,8 +303,7 @@ TEST(every_call_of_two_thousand_threads_is_seen_or_counted_as_skipped)
 	u64 before;
 
 	pthread_barrier_init(&together, NULL, MANY + 1);
-	monitor_open(&mm);	/* may skip */
-	monitor_close(&mm);
+	monitor_need();
 	for (int i = 0; i < MANY; i++)
 		start_thread(&threads[i], unmap_together, NULL);
 	open_in_storm();

@@ -123,11 +123,8 @@ TEST(so_it_does_for_the_programs_that_ask_before_a_set_is_loaded)
 {
 	struct loader_bpf *loader;
 	struct probe_bpf *probe;
-	struct invlock_mm mm;
 
-	/* skips where the kernel lets us load nothing */
-	monitor_open(&mm);
-	monitor_close(&mm);
+	monitor_need();
 	loader = loader_bpf__open_and_load();
 	assert_non_null(loader);
 	assert_true(check_program(bpf_program__fd(loader->progs.find_loaders)));
@@ -143,10 +140,8 @@ TEST(so_it_does_for_the_program_that_the_guard_needs_once)
 {
 	struct invlock_bpf *invlock;
 	struct bpf_program *prog;
-	struct invlock_mm mm;
 
-	monitor_open(&mm);
-	monitor_close(&mm);
+	monitor_need();
 	invlock = invlock_bpf__open();
 	assert_non_null(invlock);
 	bpf_object__for_each_program(prog, invlock->obj)
