@@ -138,6 +138,7 @@ def _until(is_so, what):
         time.sleep(0.1)
     raise AssertionError(f'it never came to this: {what}')
 
+
 def _wait_for(path):
     _until(lambda: os.path.exists(path), f'{path} exists')
 
