@@ -46,6 +46,12 @@
 #define PLANTED	""
 #endif
 
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+#define IS_SANITIZED	true
+#else
+#define IS_SANITIZED	false
+#endif
+
 struct test {
 	const char *name;
 	const char *planted;	/* runs in the program with this fault; "" or NULL = none */

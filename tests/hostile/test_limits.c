@@ -71,9 +71,8 @@ TEST(however_little_address_space_is_left_it_works_or_gives_its_reason)
 {
 	unsigned int refused, worked;
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-	TEST_SKIP("a sanitizer itself ends if it gets no memory");
-#endif
+	if (IS_SANITIZED)
+		TEST_SKIP("a sanitizer itself ends if it gets no memory");
 	sweep(little_room, 64, 40000, 3331, &refused, &worked);
 	print_message("# %u refused, %u worked\n", refused, worked);
 	assert_true(refused > 0 && worked > 0);
@@ -102,9 +101,8 @@ TEST(a_user_who_may_start_no_thread_gets_that_as_the_reason)
 {
 	struct place_outcome o;
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-	TEST_SKIP("a sanitizer itself ends if it gets no thread");
-#endif
+	if (IS_SANITIZED)
+		TEST_SKIP("a sanitizer itself ends if it gets no thread");
 	o = open_in(no_more_threads, 0, "uffd");
 	if (!o.shut_in)
 		TEST_SKIP("the limit cannot be set here");
@@ -140,9 +138,8 @@ TEST(with_small_stacks_it_works_or_gives_its_reason)
 {
 	unsigned int refused, worked;
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-	TEST_SKIP("the frames of a sanitizer do not fit");
-#endif
+	if (IS_SANITIZED)
+		TEST_SKIP("the frames of a sanitizer do not fit");
 	/* The main thread's stack is not limited, since its larger frames exist already. */
 	sweep(small_stacks, 128 << 10, 512 << 10, 128 << 10, &refused, &worked);
 	assert_true(worked > 0);

@@ -245,9 +245,8 @@ static void only_calls_of_the_document(const char *monitor)
 	char quoted[20];
 	pid_t pid;
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-	TEST_SKIP("a sanitizer makes calls of its own");
-#endif
+	if (IS_SANITIZED)
+		TEST_SKIP("a sanitizer makes calls of its own");
 	read_document();
 	assert_int_equal(pipe2(tell, O_CLOEXEC), 0);
 	pid = fork();

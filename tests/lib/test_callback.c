@@ -64,9 +64,8 @@ TEST(a_callback_that_ends_its_thread_ends_the_process_with_a_sentence)
 {
 	char said[200];
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-	TEST_SKIP("a sanitizer has its own handler of SIGABRT");
-#endif
+	if (IS_SANITIZED)
+		TEST_SKIP("a sanitizer has its own handler of SIGABRT");
 	assert_int_equal(run_in_child(true, said, sizeof(said)), SIGABRT);
 	assert_non_null(strstr(said, "reg() did not return"));
 	assert_int_equal(run_in_child(false, said, sizeof(said)), SIGABRT);

@@ -223,9 +223,8 @@ TEST(what_is_unknown_is_not_printed_as_a_number)
 {
 	char *line;
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-	TEST_SKIP("a sanitizer in the command needs /proc");
-#endif
+	if (IS_SANITIZED)
+		TEST_SKIP("a sanitizer in the command needs /proc");
 	line = line_with(WITHOUT_PROC, "  mappings");
 	if (!line)
 		TEST_SKIP("only root can hide /proc");

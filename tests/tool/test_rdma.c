@@ -246,9 +246,8 @@ TEST(doctor_tells_whether_the_preload_is_there)
 		TEST_SKIP("UCX is not installed here");
 	assert_false(flag(o, "loaded"));
 	json_object_put(all);
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-	TEST_SKIP("the runtime of a sanitizer must be loaded first");
-#endif
+	if (IS_SANITIZED)
+		TEST_SKIP("the runtime of a sanitizer must be loaded first");
 	setenv("LD_PRELOAD", PRELOAD_FILE, 1);
 	o = real(AS_WE_ARE, "ucx", &all);
 	unsetenv("LD_PRELOAD");

@@ -264,12 +264,6 @@ TEST(part_of_a_hugetlb_page_is_watched_and_released)
 	rig_close(&rig);
 }
 
-#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
-#define IS_SANITIZED	true
-#else
-#define IS_SANITIZED	false
-#endif
-
 TEST(the_map_limit_is_a_clean_error_and_leaves_everything_usable)
 {
 	unsigned long limit = 65530;
