@@ -96,6 +96,23 @@ static bool ring_clears(const struct invlock *il, u64 from, u64 to, u64 start, u
 	return true;
 }
 
+bool invlock_sample_as_of(const struct invlock *il, const struct invlock_snapshot *earlier,
+			  u64 start, u64 end, struct invlock_snapshot *ret_snap)
+{
+	struct invlock_snapshot snap;
+	bool quiet;
+
+	if (il->settle && !il->settle(il->settle_arg))
+		return false;
+	/* The words before the sequence, as for every proof by the ring. */
+	snap.words = words_sum(il, start, end, &quiet);
+	snap.sequence = port_load(&il->feed->sequence);
+	if (!quiet || !ring_clears(il, earlier->sequence, snap.sequence, start, end))
+		return false;
+	*ret_snap = snap;
+	return true;
+}
+
 /* May a reader wait for the verdict? A feed that is closed never gives one. */
 static bool is_blind(const struct invlock *il)
 {

@@ -41,6 +41,26 @@ struct invlock_snapshot {
 int invlock_sample(const struct invlock *il, u64 start, u64 end,
 		   struct invlock_snapshot *ret_snap);
 
+/**
+ * invlock_sample_as_of() - take a snapshot as of an earlier one
+ * @il: the feed
+ * @earlier: of a range that contains [@start, @end), which may be all memory. The feed has marked
+ *	the changes of that range since.
+ * @start: first byte
+ * @end: the byte after the last, above @start
+ * @ret_snap: written on success only
+ *
+ * What was translated after @earlier was taken is valid. That takes two proofs: nothing was running
+ * there when @earlier was taken, and by the ring no event that is younger overlaps
+ * [@start, @end). The ring alone would not do: a change that was running has an older number, and
+ * may be made after the translation.
+ *
+ * Context: any, never waits. Ordering: acquire, as invlock_validate().
+ * Return: false = something has overlapped, or may have, or runs now. Since: 0.1
+ */
+bool invlock_sample_as_of(const struct invlock *il, const struct invlock_snapshot *earlier,
+			  u64 start, u64 end, struct invlock_snapshot *ret_snap);
+
 /* Sentinel that is never quiet: every fast check against it fails. */
 extern const u64 invlock_unquiet;
 

@@ -151,6 +151,37 @@ static void translate_0_locked(void) { translate(0, 1, &three_rounds, true); }
 static void translate_1(void) { translate(1, 1, &three_rounds, false); }
 static void translate_0_1(void) { translate(0, 2, &three_rounds, false); }
 
+/* Translates page 0, and only then learns which page it is: the snapshot is as of before. */
+static void translate_since(const struct invlock_snapshot *all)
+{
+	struct invlock_snapshot snap;
+	u32 version = sim_map_read(0);
+	u32 known = sim_known_changes();
+
+	if (!invlock_sample_as_of(&il, all, AT(0), AT(1), &snap))
+		return;
+	sim_must_be_current(known, 0, version);
+	sim_map_read(0);
+	still_valid(&snap, 0, 1, &version);
+}
+
+static void translate_before(void)
+{
+	struct invlock_snapshot all;
+
+	if (!invlock_sample(&il, 0, INVLOCK_ADDRESS_END, &all))
+		translate_since(&all);
+}
+
+/* The earlier snapshot is of the beginning: a change that is lost makes only what was, stale. */
+static void translate_before_all(void)
+{
+	struct invlock_snapshot all;
+
+	if (!invlock_sample(&il, 0, INVLOCK_ADDRESS_END, &all) && !all.words)
+		translate_since(&all);
+}
+
 static void hit_2(void)
 {
 	u32 version = 0;
@@ -282,6 +313,32 @@ const struct sim_case lock_cases[] = {
 				 { "hit", hit } }, all_quiet },
 	{ "kernel-dies", "a writer under a lock can end the mm",
 	  FULLY, ring_of_2, { { "kernel", kernel_dies }, { "translate", translate_0 } }, closed },
+	{ "as-of", "a snapshot as of an earlier moment is never of what a change makes stale",
+	  FULLY, ring_of_2, { { "change", change_0 }, { "translate", translate_before } },
+	  all_quiet },
+	{ "as-of-wide", "a wide change that runs at the earlier moment is not missed",
+	  FULLY, ring_of_2, { { "wide", change_wide }, { "translate", translate_before } },
+	  all_quiet },
+	{ "as-of-overrun", "a ring that was overrun since the earlier moment proves nothing",
+	  FULLY, ring_of_1, { { "ours-first", change_0_and_2 }, { "translate", translate_before } },
+	  all_quiet },
+	{ "as-of-race", "events beside the range do not hide one of it",
+	  NARROWLY, ring_of_2, { { "change", change_0 }, { "neighbour", change_2 },
+				 { "translate", translate_before } }, all_quiet },
+	{ "as-of-kernel", "the same beside a writer under a lock",
+	  FULLY, ring_of_2, { { "kernel", kernel_0 }, { "translate", translate_before } },
+	  all_quiet },
+	{ "as-of-settle", "the same where changes are marked late",
+	  FULLY, late_marks, { { "change", change_marked_late },
+			       { "translate", translate_before } }, all_quiet },
+	{ "as-of-lost", "a change that is being lost is not missed",
+	  FULLY, ring_of_2, { { "lost", change_lost }, { "translate", translate_before_all } },
+	  all_quiet },
+	{ "as-of-lost-beside", "the same beside an event of another range",
+	  NARROWLY, ring_of_2, { { "lost", change_lost }, { "neighbour", change_2 },
+				 { "translate", translate_before_all } }, all_quiet },
+	{ "as-of-closed", "a feed that is closed proves nothing",
+	  FULLY, ring_of_2, { { "degrade", degrade }, { "translate", translate_before } }, closed },
 	{ "undo", "work that fails spends the budget",
 	  FULLY, no_ring, { { "change", change_0 }, { "undo", undo_0 } }, all_quiet },
 	{ "shared-snapshot", "threads that refresh one snapshot keep it correct",
