@@ -108,11 +108,13 @@ int mm_is_exact(const struct invlock_mm *mm, u64 need, struct invlock_why *why)
 int mm_create(const struct monitor *monitor, unsigned int flags, struct invlock_mm **ret_mm,
 	      struct invlock_why *why)
 {
+	static u64 nr_created;
 	struct invlock_mm *mm = calloc(1, sizeof(*mm));
 	int err;
 
 	if (!mm)
 		return explain(why, -ENOMEM, "out of memory");
+	mm->number = port_fetch_add(&nr_created, 1) + 1;
 	mm->monitor = monitor;
 	mm->seen = monitor->seen;
 	mm->exact = monitor->exact;

@@ -15,6 +15,7 @@ struct invlock_mm {
 	size_t feed_bytes;	/* of il.feed, as mapped; constant like il */
 	u64 seen, exact;	/* of the monitor, as they are on this kernel; constant */
 	void *data;		/* the monitor's own; constant */
+	u64 number;		/* no other mm of the process ever has it; constant */
 	/*
 	 * 1 as long as this is the process that opened it. Lies on a page that fork wipes
 	 * (MADV_WIPEONFORK), so that a forked child reads 0 however it was forked.

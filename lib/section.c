@@ -93,6 +93,44 @@ bool invlock_read_commit(struct invlock_read *rd)
 	return can_go_on(r) && invlock_commit(&r->section);
 }
 
+struct moment {
+	struct invlock_snapshot all;	/* of all memory */
+	u64 mm;				/* its number; 0: nothing is known of this moment */
+};
+
+_Static_assert(sizeof(struct moment) <= sizeof(struct invlock_moment), "the struct is ABI");
+
+bool invlock_moment_take(struct invlock_moment *ret_moment, struct invlock_mm *mm)
+{
+	struct moment *m = (struct moment *)ret_moment;
+
+	if (!m)
+		return false;
+	m->mm = 0;
+	/* a monitor that is told what to watch does not see the changes of the rest */
+	if (!mm || !mm_alive(mm) || mm->monitor->unwatch ||
+	    invlock_sample(&mm->il, 0, INVLOCK_ADDRESS_END, &m->all))
+		return false;
+	m->mm = mm->number;
+	return true;
+}
+
+bool invlock_read_commit_since(struct invlock_read *rd, const struct invlock_moment *moment)
+{
+	const struct moment *m = (const struct moment *)moment;
+	struct read *r = read_of(rd);
+	struct invlock_section *s;
+
+	if (!m || !can_go_on(r) || r->section.done || m->mm != r->mm->number)
+		return false;
+	/* before the proof, which fails if the mapping is replaced after this look */
+	if (!r->unwatched && !watch_again(r))
+		return false;
+	s = &r->section;
+	s->done = invlock_sample_as_of(s->il, &m->all, s->start, s->end, &s->snap);
+	return s->done;
+}
+
 bool invlock_read_valid(struct invlock_read *rd)
 {
 	struct read *r = read_of(rd);

@@ -43,6 +43,14 @@ struct fi_sample {
 static __thread struct fi_sample samples[SAMPLES];
 static __thread unsigned int next_sample;
 
+/* The last subscribe() of this thread: what it registers next is later than this moment. */
+static __thread struct {
+	unsigned int opening;	/* of the mm; 0 = there was none */
+	uintptr_t addr;
+	size_t len;
+	struct invlock_moment moment;
+} last_subscribe;
+
 static bool is_taken(const struct fi_sample *s)
 {
 	return s->taken && s->opening == opening;
@@ -93,6 +101,32 @@ static bool use_sample(struct fi_record *r)
 	return false;
 }
 
+/* Has nothing changed there since a moment that is surely before the registration? */
+static bool use_last_subscribe(struct fi_record *r)
+{
+	/*
+	 * A provider's cache may register by way of another cache, which then subscribes in the
+	 * middle of the registration. But both subscribe to the same memory.
+	 */
+	if (last_subscribe.opening != opening ||
+	    (last_subscribe.addr < r->addr + r->len &&
+	     r->addr < last_subscribe.addr + last_subscribe.len))
+		return false;
+	invlock_read_init(&r->read, mm, (void *)r->addr, r->len, NULL, 0);
+	if (invlock_read_commit_since(&r->read, &last_subscribe.moment))
+		return true;
+	invlock_read_end(&r->read);
+	return false;
+}
+
+static void note_subscribe(const void *addr, size_t len)
+{
+	last_subscribe.opening = opening;
+	last_subscribe.addr = (uintptr_t)addr;
+	last_subscribe.len = len;
+	invlock_moment_take(&last_subscribe.moment, mm);
+}
+
 static int subscribe(__attribute__((unused)) struct fid_mem_monitor *monitor, const void *addr,
 		     size_t len)
 {
@@ -107,7 +141,7 @@ static int subscribe(__attribute__((unused)) struct fid_mem_monitor *monitor, co
 			pthread_mutex_unlock(&lock);
 			return -FI_ENOMEM;
 		}
-		r->known = use_sample(r);
+		r->known = use_sample(r) || use_last_subscribe(r);
 		/* too late to trust the range, but early enough to tell later that it is stale */
 		r->sampled = r->known || sample_range(&r->read, addr, len);
 		count.sampled += r->known;
@@ -120,6 +154,7 @@ static int subscribe(__attribute__((unused)) struct fid_mem_monitor *monitor, co
 	r->nr_since++;
 	if (records.nr > RECORDS_MAX)
 		pthread_cond_signal(&wake);
+	note_subscribe(addr, len);
 	pthread_mutex_unlock(&lock);
 	return 0;
 }

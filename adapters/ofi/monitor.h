@@ -11,6 +11,10 @@
  * on the same thread, is a valid() that says no. So a range whose sample is not known is refused
  * once, a sample is taken on that occasion, and the registration that follows is known to be later.
  *
+ * Most ranges need no such refusal. libfabric calls subscribe() on the thread that has registered,
+ * so what this thread registers next is later than the moment of that call. If nothing has changed
+ * there since that moment, the registration is good.
+ *
  * Lock order: libfabric's own lock, under which it calls us; then the lock of the records. notify()
  * takes libfabric's lock: it is called by the reaper alone, with no lock held.
  */

@@ -88,6 +88,36 @@ bool invlock_read_attempt(struct invlock_read *rd);
  */
 bool invlock_read_commit(struct invlock_read *rd);
 
+/* a moment; the struct's size is part of the ABI, its content is private */
+struct invlock_moment {
+	uint64_t opaque[4];
+};
+
+/**
+ * invlock_moment_take() - remember this moment, for translations whose range is not known yet
+ * @ret_moment: written in any case
+ * @mm: the address space
+ *
+ * For code that learns of a translation only when somebody else has made it. Takes as long as a
+ * short system call. Context: any, never waits.
+ * Return: false = memory is being changed now, or the monitor watches only what it is told to
+ * (uffd): invlock_read_commit_since() then says no. Since: 0.1
+ */
+bool invlock_moment_take(struct invlock_moment *ret_moment, struct invlock_mm *mm);
+
+/**
+ * invlock_read_commit_since() - commit a translation that was made after a moment
+ * @rd: after invlock_read_init(), instead of the loop
+ * @moment: of the same mm. The translation was begun later, which the caller has to know
+ *
+ * Looks at what is mapped, as invlock_read_attempt() does. Many changes after the moment, wherever
+ * they are, leave no proof that none was in the range, so take moments often.
+ * Context: may sleep. Ordering: acquire.
+ * Return: true = valid, as after a commit; false = the range has changed since, or may have, or the
+ * memory is refused, as invlock_read_error() says. End @rd in either case. Since: 0.1
+ */
+bool invlock_read_commit_since(struct invlock_read *rd, const struct invlock_moment *moment);
+
 /**
  * invlock_read_valid() - is a committed translation still valid?
  * @rd: the section, after a commit that returned true; may be asked from several

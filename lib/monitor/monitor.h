@@ -43,8 +43,8 @@
  * @nr_caught: NULL = unknown. Returns how many removals were caught that nothing had announced
  * @describe: NULL = nothing to say. Writes a sentence for people: how does the monitor work on this
  *	machine?
- * @unwatch: NULL = nothing to do. Undoes one @watch when a translation is dropped; watches of
- *	overlapping ranges are counted
+ * @unwatch: NULL = nothing to do: every range is watched from open() on. Undoes one @watch when a
+ *	translation is dropped; watches of overlapping ranges are counted
  * @release: NULL = nothing to do. @unwatch may leave the kernel watching what nobody needs any
  *	more, since that is faster. This gives back what is left of it in a range
  */

@@ -84,6 +84,48 @@ TEST(a_spent_budget_ends_the_section_with_ebusy)
 	invlock_read_end(&rd);
 }
 
+TEST(a_translation_that_was_made_after_a_moment_is_committed_unless_its_range_changed)
+{
+	struct invlock_moment moment;
+	struct invlock_read rd;
+
+	assert_true(invlock_moment_take(&moment, mm));
+	report(memory + 2 * PAGE, PAGE);
+	invlock_read_init(&rd, mm, memory, PAGE, NULL, 0);
+	assert_true(invlock_read_commit_since(&rd, &moment));
+	assert_int_equal(invlock_read_error(&rd), 0);
+	assert_true(invlock_read_valid(&rd));
+	report(memory, PAGE);
+	assert_false(invlock_read_valid(&rd));
+	invlock_read_end(&rd);
+	/* the same moment: the range has changed since */
+	invlock_read_init(&rd, mm, memory, PAGE, NULL, 0);
+	assert_false(invlock_read_commit_since(&rd, &moment));
+	invlock_read_end(&rd);
+}
+
+TEST(no_moment_is_taken_while_anything_changes)
+{
+	struct invlock_moment moment;
+	struct invlock_read rd;
+
+	assert_int_equal(invlock_manual_start(mm, memory, PAGE), 0);
+	assert_false(invlock_moment_take(&moment, mm));
+	assert_int_equal(invlock_manual_end(mm, memory, PAGE), 0);
+	invlock_read_init(&rd, mm, memory, PAGE, NULL, 0);
+	assert_false(invlock_read_commit_since(&rd, &moment));
+	assert_false(invlock_read_commit_since(&rd, NULL));
+	assert_false(invlock_read_commit_since(NULL, &moment));
+	assert_false(invlock_moment_take(&moment, NULL));
+	assert_false(invlock_moment_take(NULL, mm));
+	assert_true(invlock_moment_take(&moment, mm));
+	/* a change that runs now */
+	assert_int_equal(invlock_manual_start(mm, memory, PAGE), 0);
+	assert_false(invlock_read_commit_since(&rd, &moment));
+	assert_int_equal(invlock_manual_end(mm, memory, PAGE), 0);
+	invlock_read_end(&rd);
+}
+
 TEST(bad_input_never_enters_the_loop)
 {
 	struct invlock_read rd;

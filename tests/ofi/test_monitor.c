@@ -142,6 +142,39 @@ TEST(a_range_is_registered_twice_and_then_hit_until_it_changes)
 	}
 }
 
+TEST(a_thread_that_has_registered_before_registers_a_range_once)
+{
+	for_each_version(v) {
+		start(all_versions[v]);
+		use(0, 0);
+		for (int i = 0; i < 3 * (RANGES - 1); i++)
+			use(0, 1 + i % (RANGES - 1));
+		assert_int_equal(nr_registered, RANGES);
+		assert_int_equal(nr_hits, 2 * (RANGES - 1));
+		stop();
+	}
+}
+
+/* A provider whose cache registers by way of another cache, which subscribes to a part first. */
+TEST(a_change_in_the_middle_of_a_nested_registration_is_not_missed)
+{
+	for_each_version(v) {
+		bool good;
+
+		start(all_versions[v]);
+		use(0, 0);
+		pthread_mutex_lock(&lock);
+		/* the outer cache begins to register range 1, and the inner one is done with it */
+		change(1);
+		assert_int_equal(OPS->subscribe(&ofi_monitor, at(1), LEN / 2), 0);
+		assert_int_equal(OPS->subscribe(&ofi_monitor, at(1), LEN), 0);
+		good = OPS->valid(&ofi_monitor, at(1), LEN);
+		pthread_mutex_unlock(&lock);
+		assert_false(good);
+		stop();
+	}
+}
+
 TEST(a_change_between_registration_and_subscribe_is_not_missed)
 {
 	for_each_version(v) {
