@@ -138,8 +138,8 @@ int invlock_cache_open(struct invlock_mm *mm, const struct invlock_cache_options
  * Waits for the reaper. In a forked child it frees the copy and calls no dereg(): the
  * registrations are the parent's.
  * Context: may sleep; no other call on @cache may run. Calls dereg().
- * Return: 0; -EBUSY while a pin is held, and then the cache goes on as before.
- * Since: 0.1
+ * Return: 0; -EBUSY while a pin is held; -EDEADLK in a callback of this cache. After an error the
+ * cache goes on as before. Since: 0.1
  */
 int invlock_cache_close(struct invlock_cache *cache);
 

@@ -81,7 +81,12 @@ void cache_tell(struct invlock_cache *cache);
 /* A callback of the program that is running; its name is NULL when it has returned. */
 struct callback {
 	const char *name;
+	const struct invlock_cache *outer;	/* whose callback has made the call to us */
 };
+
+/* The cache in whose callback this thread is, or NULL. */
+extern _Thread_local const struct invlock_cache *cache_in_callback
+	__attribute__((tls_model("initial-exec")));
 
 /* ends the process, with a sentence */
 void callback_did_not_return(const char *name);
@@ -91,11 +96,15 @@ static inline void callback_over(const struct callback *callback)
 {
 	if (unlikely(callback->name))
 		callback_did_not_return(callback->name);
+	cache_in_callback = callback->outer;
 }
 
 /* The library is compiled with -fexceptions: so callback_over() runs in all these cases. */
-#define CALLBACK(what)							\
-	struct callback callback __attribute__((cleanup(callback_over))) = { what }
+#define CALLBACK(cache, what)						\
+	struct callback callback __attribute__((cleanup(callback_over))) = {	\
+		what, cache_in_callback,				\
+	};								\
+	cache_in_callback = (cache)
 
 static inline bool cache_alive(const struct invlock_cache *cache)
 {

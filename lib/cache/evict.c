@@ -80,6 +80,9 @@ static u32 take_unused(struct invlock_cache *cache, struct region **batch)
 	return nr;
 }
 
+_Thread_local const struct invlock_cache *cache_in_callback
+	__attribute__((tls_model("initial-exec")));
+
 void callback_did_not_return(const char *name)
 {
 	dprintf(STDERR_FILENO, "invlock: %s() did not return: it may not throw an exception, nor "
@@ -90,8 +93,8 @@ void callback_did_not_return(const char *name)
 void cache_deregister(struct invlock_cache *cache, struct region *r)
 {
 	u64 began = PROBE_IS_TRACED(dereg) ? port_now() : 0;
-	CALLBACK("dereg");
 
+	CALLBACK(cache, "dereg");
 	cache->options.ops.dereg(cache->options.ctx, (void *)(unsigned long)r->start,
 				 r->end - r->start, r->handle);
 	callback.name = NULL;

@@ -175,9 +175,9 @@ static int call_reg(struct invlock_cache *cache, struct region *r)
 	void *addr = (void *)(unsigned long)r->start;
 	size_t len = r->end - r->start;
 	uint64_t handle = 0, began = PROBE_IS_TRACED(reg) ? port_now() : 0;
-	CALLBACK("reg");
 	int err;
 
+	CALLBACK(cache, "reg");
 	switch (port_load(&r->sort)) {
 	case REGION_READ_ONLY:
 		err = o->reg_read(o->ctx, addr, len, &handle);

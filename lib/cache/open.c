@@ -219,6 +219,9 @@ int invlock_cache_close(struct invlock_cache *cache)
 
 	if (!cache)
 		return 0;
+	/* it would be freed under the call that has called back, or wait for itself */
+	if (cache_in_callback == cache)
+		return -EDEADLK;
 	mine = cache_alive(cache);
 	if (mine && cache_is_pinned(cache))
 		return -EBUSY;

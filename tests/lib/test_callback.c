@@ -72,6 +72,31 @@ TEST(a_callback_that_ends_its_thread_ends_the_process_with_a_sentence)
 	assert_non_null(strstr(said, "dereg() did not return"));
 }
 
+static int closed;
+
+static void close_it(struct fake_device *t, void *addr, size_t len)
+{
+	(void)addr, (void)len;
+	closed = invlock_cache_close(t->cache);
+}
+
+TEST(a_cache_that_one_of_its_callbacks_closes_goes_on)
+{
+	struct invlock_pin pin;
+
+	fake_open(&fake, NULL);
+	fake.during_reg = close_it;
+	assert_int_equal(invlock_cache_get(fake.cache, mem, PAGE, 0, &pin), 0);
+	assert_int_equal(closed, -EDEADLK);
+	invlock_cache_put(&pin);
+	fake.during_dereg = close_it;
+	closed = 0;
+	assert_int_equal(invlock_cache_drop(fake.cache, mem, PAGE), 1);
+	assert_int_equal(closed, -EDEADLK);
+	fake.during_reg = fake.during_dereg = NULL;
+	fake_close(&fake);
+}
+
 TEST(an_unknown_option_of_a_later_version_is_an_error_that_gives_its_place)
 {
 	struct {
