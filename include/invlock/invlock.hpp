@@ -27,7 +27,8 @@
  *
  * Lifetime. An mm, a cache and a pin can be moved, but not copied. A section and a change can be
  * neither. A pin, a section or a change does not outlive what it was made of; a cache may outlive
- * its mm. To destroy a cache while one of its pins is held ends the program; close() says -EBUSY.
+ * its mm. To destroy a cache while one of its pins is held, or in one of its own functions, ends the
+ * program; close() returns an error.
  * A function of the log is kept until the program ends.
  *
  * Threads, fork, ordering, and what a result means: see the C header of each object.
@@ -483,7 +484,10 @@ public:
 						    &held), held, thrown);
 	}
 
-	/* -EBUSY while a pin is held: then the cache goes on. Otherwise it is empty afterwards. */
+	/*
+	 * -EBUSY while a pin is held, -EDEADLK in one of its own functions: then the cache goes on.
+	 * Otherwise it is empty afterwards.
+	 */
 	int close() noexcept
 	{
 		int err = invlock_cache_close(get());
@@ -535,7 +539,8 @@ private:
 		void operator()(invlock_cache *opened) const noexcept
 		{
 			if (invlock_cache_close(opened))
-				detail::die("a cache is destroyed while a pin of it is held");
+				detail::die("a cache is destroyed while a pin of it is held, or "
+					    "by one of its own functions");
 		}
 	};
 	using state = std::unique_ptr<void, void (*)(void *)>;
@@ -551,6 +556,16 @@ private:
 
 	state state_;	/* destroyed after cache_, whose close still calls dereg() */
 	std::unique_ptr<invlock_cache, closer> cache_;
+};
+
+/* This moment, for section::commit_since(). */
+class moment {
+public:
+	explicit moment(const mm &mm) noexcept { invlock_moment_take(&moment_, mm.get()); }
+
+private:
+	friend class section;
+	invlock_moment moment_;
 };
 
 /*
@@ -578,6 +593,11 @@ public:
 
 	bool attempt() { return invlock_read_attempt(&read_); }
 	[[nodiscard]] bool commit() { return invlock_read_commit(&read_); }
+	/* instead of the loop, for a translation that was begun after the moment */
+	[[nodiscard]] bool commit_since(const moment &before)
+	{
+		return invlock_read_commit_since(&read_, &before.moment_);
+	}
 	[[nodiscard]] bool valid() { return invlock_read_valid(&read_); }
 	/* 0, or -errno */
 	int error() const noexcept { return invlock_read_error(&read_); }

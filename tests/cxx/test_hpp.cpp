@@ -368,6 +368,21 @@ TEST(a_section_that_collides_goes_round_and_is_stale_after_a_change)
 	CHECK(!section.valid());
 }
 
+TEST(a_translation_since_a_moment_is_committed_unless_its_memory_changed)
+{
+	pages p(1);
+	invlock::mm mm = open_manual();
+	invlock::moment before(mm);
+	invlock::section section(mm, p.bytes), changed(mm, p.bytes);
+
+	CHECK(section.commit_since(before));
+	{
+		invlock::change change(mm, p.bytes);
+	}
+	CHECK(!section.valid());
+	CHECK(!changed.commit_since(before));
+}
+
 TEST(a_section_of_nothing_says_what_is_wrong)
 {
 	invlock::mm mm = open_manual();

@@ -164,6 +164,42 @@ def test_a_cache_that_nobody_holds_deregisters_what_it_had(mm, device, pages):
     assert device.nr_dereg == 1
 
 
+def threads_of_the_library():
+    return [comm for task in os.listdir('/proc/self/task')
+            if (comm := open(f'/proc/self/task/{task}/comm').read()).startswith('invlock-')]
+
+
+def test_a_cache_is_collected_while_the_reaper_is_in_its_dereg(mm, device, pages):
+    entered, dropped, collected = threading.Event(), threading.Event(), threading.Event()
+
+    def dereg(*arguments):
+        entered.set()
+        dropped.wait()
+        gc.collect()
+        device.dereg(*arguments)
+        collected.set()
+
+    gc.disable()
+    try:
+        cache = invlock.Cache(mm, device.reg, dereg, reap_ms=1)
+        cache.get(pages).put()
+        with mm.changing(pages):
+            pass
+        entered.wait()
+        cache.cycle = cache
+        del cache
+        dropped.set()
+        collected.wait()
+    finally:
+        gc.enable()
+    for thread in threading.enumerate():
+        if thread.name == 'invlock-close':
+            thread.join()
+    assert device.nr_dereg == 1
+    # the reaper has ended with the last cache
+    assert not threads_of_the_library()
+
+
 def test_what_reg_raises_comes_out_of_the_get_and_nothing_is_kept(cache, device, pages):
     what = LookupError('no window is free')
     device.raises = [what]
@@ -344,6 +380,17 @@ def test_a_section_that_collides_goes_round_and_is_stale_after_a_change(mm, page
         assert not section.valid()
     with pytest.raises(ValueError, match='closed'):
         section.valid()
+
+
+def test_a_translation_since_a_moment_is_committed_unless_its_memory_changed(mm, pages):
+    before = mm.moment()
+    with invlock.Section(mm, pages) as section:
+        assert section.commit_since(before)
+        with mm.changing(pages):
+            pass
+        assert not section.valid()
+    with invlock.Section(mm, pages) as section:
+        assert not section.commit_since(before)
 
 
 def test_a_section_that_never_commits_says_so(mm, pages):

@@ -39,8 +39,8 @@ from . import _c
 from ._kind import KINDS_ANON, KINDS_DEFAULT, KINDS_SHARED, KINDS_UFFD, Kind
 
 __all__ = ['KINDS_ANON', 'KINDS_DEFAULT', 'KINDS_SHARED', 'KINDS_UFFD', 'MM', 'Cache', 'Entry',
-           'Error', 'Info', 'Kind', 'LogEvent', 'Pin', 'Range', 'Section', 'Stats', 'log_set',
-           'version', 'version_number']
+           'Error', 'Info', 'Kind', 'LogEvent', 'Moment', 'Pin', 'Range', 'Section', 'Stats',
+           'log_set', 'version', 'version_number']
 
 Reg = Callable[[int, int], int]
 RegKey = Callable[[int, int, int], int]
@@ -256,6 +256,10 @@ class MM(_Owner):
             raise Error(-err, text)
         return text if err else None
 
+    def moment(self) -> Moment:
+        """This moment, for Section.commit_since()."""
+        return Moment(self)
+
     @contextlib.contextmanager
     def changing(self, memory: Any) -> Iterator[None]:
         """Report that memory changes in this block. The monitor has to be "manual"."""
@@ -300,6 +304,7 @@ class _Raised(threading.local):
 
 
 _raised = _Raised()
+_deregs = threading.local()     # .run: how many dereg() run on this thread
 _open_caches: weakref.WeakSet[Cache] = weakref.WeakSet()
 
 
@@ -346,7 +351,11 @@ def _reg_key_for_c(reg_key: Optional[RegKey]) -> Any:
 def _dereg_for_c(dereg: Dereg) -> Any:
     """The function that C calls. ctypes reports an exception of dereg()."""
     def c_dereg(_: object, addr: int, length: int, handle: int) -> None:
-        dereg(addr, length, handle)
+        _deregs.run = getattr(_deregs, 'run', 0) + 1
+        try:
+            dereg(addr, length, handle)
+        finally:
+            _deregs.run -= 1
 
     return _c.DEREG(c_dereg)
 
@@ -378,9 +387,18 @@ class Cache(_Owner):
     def close(self) -> None:
         """Deregister everything. Error with EBUSY while a pin is held: then the cache goes on."""
         if self._handle is not None:
-            _check(_c.lib.invlock_cache_close(self._handle), 'a pin of this cache is held')
+            err = _c.lib.invlock_cache_close(self._handle)
+            _check(err, 'a pin of this cache is held' if err == -errno.EBUSY else
+                   'a function of this cache closes it')
             self._handle = None
             _open_caches.discard(self)
+
+    def __del__(self) -> None:
+        # The collector may run in a dereg() on the library's thread, for which close() waits.
+        if getattr(_deregs, 'run', 0):
+            threading.Thread(target=super().__del__, name='invlock-close').start()
+        else:
+            super().__del__()
 
     def get(self, memory: Any, *, reading: bool = False, bypass: bool = False,
             cached: bool = False, key: Optional[int] = None) -> Pin:
@@ -442,6 +460,14 @@ class Cache(_Owner):
         return Stats(*(getattr(stats, name) for name in Stats._fields))
 
 
+class Moment:
+    """A moment of an MM, before a translation whose memory is known only when it is made."""
+
+    def __init__(self, mm: MM) -> None:
+        self._moment = _c.Moment()
+        _c.lib.invlock_moment_take(ctypes.byref(self._moment), mm._open())
+
+
 class Section(_Owner):
     """A read section: make a translation, and know whether it is valid. See invlock_section(7).
 
@@ -472,6 +498,12 @@ class Section(_Owner):
 
     def commit(self) -> bool:
         return bool(self._call('commit'))
+
+    def commit_since(self, moment: Moment) -> bool:
+        """Instead of the loop, for a translation that was begun after the moment."""
+        self._open()
+        return bool(_c.lib.invlock_read_commit_since(ctypes.byref(self._read),
+                                                     ctypes.byref(moment._moment)))
 
     def valid(self) -> bool:
         return bool(self._call('valid'))

@@ -94,6 +94,11 @@ class ReadBudget(Structure):
     _fields_ = [('rounds', c_uint), ('time_ns', c_uint64)]
 
 
+class Moment(Structure):
+    """struct invlock_moment"""
+    _fields_ = [('opaque', c_uint64 * 4)]
+
+
 class Buffer(Structure):
     """Python's Py_buffer, which is part of its stable ABI"""
     _fields_ = [('buf', c_void_p), ('obj', c_void_p), ('len', c_ssize_t), ('itemsize', c_ssize_t),
@@ -133,6 +138,8 @@ _declare('read_init', None, POINTER(Read), c_void_p, c_void_p, c_size_t, POINTER
          c_uint)
 _declare('read_attempt', c_bool, POINTER(Read))
 _declare('read_commit', c_bool, POINTER(Read))
+_declare('moment_take', c_bool, POINTER(Moment), c_void_p)
+_declare('read_commit_since', c_bool, POINTER(Read), POINTER(Moment))
 _declare('read_valid', c_bool, POINTER(Read))
 _declare('read_end', None, POINTER(Read))
 _declare('read_error', c_int, POINTER(Read))
