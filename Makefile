@@ -11,7 +11,8 @@
 #	make lint	the checks that need no build
 #	make vm-test	the kernel module, the BPF monitor and the races in virtual
 #			machines (K=6.1, 6.12, newest, debug, kcsan or all; W=hmm
-#			and others for one part only; TORTURE=seconds)
+#			and others for one part only; TORTURE=seconds; RUNS=3 boots
+#			each machine three times)
 #	make rdma-test	the adapters for RDMA, in a virtual machine (K=6.1 or 6.12)
 #	make package-test	the Debian packages: built, installed, used and removed in
 #			roots of their own (SUITE=bookworm)
@@ -74,7 +75,8 @@ lint:
 	@scripts/lint.py
 
 vm-test:
-	@tests/vm/run.sh -w $(or $(W),all) $(if $(K),-k $(K)) $(if $(TORTURE),-t $(TORTURE))
+	@tests/vm/run.sh -w $(or $(W),all) $(if $(K),-k $(K)) $(if $(TORTURE),-t $(TORTURE)) \
+		$(if $(RUNS),-r $(RUNS))
 
 rdma-test:
 	@tests/vm/run.sh -w rdma $(if $(K),-k $(K))

@@ -4,7 +4,7 @@
 # Boots a Debian kernel under QEMU, runs tests there, and prints their TAP. The run is only green if
 # the guest itself says so at its very end.
 #
-#   tests/vm/run.sh [-k KERNEL] [-w WHAT] [-n NAME] [-t SECONDS] [-q] [-b] [-c]
+#   tests/vm/run.sh [-k KERNEL] [-w WHAT] [-n NAME] [-t SECONDS] [-r RUNS] [-q] [-b] [-c]
 #	-k	6.1, which is the default; 6.12; newest, which is what Debian sid has; rt, which is
 #		6.1 with PREEMPT_RT; debug
 #		(KASAN, lockdep, sleeping in the wrong place, leaks); kcsan (data races); all of
@@ -18,6 +18,7 @@
 #		that are emulated slowly
 #	-n	only the test programs whose name contains NAME
 #	-t	the length of each torture test
+#	-r	how often the guest boots and runs everything; default: once
 #	-q	without the planted faults
 #	-b	measure instead: print the JSON of bench/kernel's programs; -n selects one
 #	-c	count time in instructions, a nanosecond each, on one CPU: then the results do not
@@ -34,17 +35,19 @@ kernel=6.1
 what=module
 only=
 torture=
+runs=1
 planted=1
 measure=0
 machine="-accel tcg,thread=multi -smp 2,sockets=2"
 passed=()
-while getopts k:w:n:t:qbc option; do
+while getopts k:w:n:t:r:qbc option; do
 	[[ "$option" = [kw] ]] || passed+=("-$option" ${OPTARG:+"$OPTARG"})
 	case $option in
 	k) kernel=$OPTARG ;;
 	w) what=$OPTARG ;;
 	n) only=$OPTARG ;;
 	t) torture=$OPTARG ;;
+	r) runs=$OPTARG ;;
 	q) planted=0 ;;
 	b) planted=0 measure=1 ;;
 	c)
@@ -84,12 +87,12 @@ build()	# FUNCTION WHAT
 # runs each kernel in turn, with each of its runs; the last lines are a summary, one line for each
 run_all()
 {
-	local name run name_run status lines=() red=0 green=0 runs=$what
+	local name run name_run status lines=() red=0 green=0 parts=$what
 
 	[ "$kernel" != all ] || kernel=$every_kernel
-	[ "$what" != all ] || runs="module hmm suites full lockdown rdma"
+	[ "$what" != all ] || parts="module hmm suites full lockdown rdma"
 	for name in $kernel; do
-		for run in $runs; do
+		for run in $parts; do
 			# these have no BTF, which the BPF monitor needs, and no RDMA; hmm is slow
 			[[ $name-$run = @(debug|kcsan)-@(hmm|suites|full|lockdown|rdma) ]] &&
 				continue
@@ -272,7 +275,7 @@ guest_pack
 echo "# kernel $kernel_version, $what"
 clean=0
 : > "$work/all"
-for options in "${boots[@]}"; do
+for options in "${boots[@]}"; do for _ in $(seq "$runs"); do
 	boot "only=$only measure=$measure torture=$torture storm=${INVLOCK_STORM:-} $options" ||
 		clean=1
 	if [ $measure = 1 ]; then
@@ -282,7 +285,7 @@ for options in "${boots[@]}"; do
 	fi
 	if [ "$what" = hmm ]; then hmm_compare "$work/tap"; else cat "$work/tap"; fi |
 	tee -a "$work/all" | grep -v '^1\.\.'
-done
+done; done
 [ -n "$only" ] || [ "$what" != module ] || is_arm64 ||
 	packaging | tee -a "$work/all" | grep -v '^1\.\.'
 [ $clean -eq 0 ] || last_words
