@@ -123,6 +123,14 @@ def the_plug_in_for_libfabric_shows_what_libfabric_looks_for_and_nothing_else():
     plugin = _one('**/invlock/libfabric/libinvlock-fi.so')
     assert _exports(plugin, '-D') == {'fi_prov_ini'}
     assert 'NODELETE' in _run('readelf', '-dW', plugin)
+    assert _pkg_config('--variable', 'provider_path', 'invlock-fi') == [os.path.dirname(plugin)]
+
+
+def the_preload_for_ucx_is_found_by_pkg_config():
+    if 'ucx' not in _adapters():
+        raise tap.Skip('the adapter for UCX is not built: UCX is missing')
+    preload = _one('**/invlock/libinvlock-ucx-preload.so')
+    assert _pkg_config('--variable', 'preload', 'invlock-ucx') == [preload]
 
 
 def the_symbols_files_of_the_packages_name_every_function():
