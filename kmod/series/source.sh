@@ -10,7 +10,6 @@ root=$(cd "$series/../.." && pwd)
 patches=${BUILD:-$root/build}/kernel-series
 work=$(mktemp -d "${TMPDIR:-/tmp}/invlock-series.XXXXXX")
 trap 'rm -rf "$work"' EXIT
-here=$root/tests/vm
 skip()
 {
 	echo "1..0 # SKIP the patches for the kernel: $*"

@@ -93,6 +93,9 @@ def main(argv):
         print('1..0 # SKIP ' + fetched.stdout.strip())
         return 0
     cbmc = fetched.stdout.split()
+    if fetched.returncode or not cbmc:
+        print(f'Bail out! fetch.sh ended with {fetched.returncode} and prints no command')
+        return 1
     resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS[argv[1]], CPU_SECONDS[argv[1]]))
     runs = [(None, proof) for proof in (QUICK if argv[1] == 'quick' else PROOF)]
     if argv[1] == 'quick':

@@ -11,6 +11,7 @@
 #			kernel_options	for the kernel's command line
 #			kernel_chroot	a root with the compiler that this kernel needs; or nothing
 
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cache=${INVLOCK_CACHE:-${XDG_CACHE_HOME:-/var/cache}/invlock}/vm
 # Debian's kernel for clouds boots fastest; amd64 is the one that has drivers for RDMA
 flavour=cloud-amd64
