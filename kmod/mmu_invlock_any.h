@@ -103,7 +103,8 @@ bool mmu_invlock_any_attempt(struct mmu_invlock_any_fault *f);
  * @f: the fault, for which mmu_invlock_any_attempt() has just returned true
  * @err: the result of the walk: 0; -EBUSY asks for another round; any other error ends the loop
  *
- * This call drops the mmap lock.
+ * This call drops the mmap lock. What the walk wrote into hmm_pfns stays there. A driver whose
+ * device reads that array must remove it when the loop ends with an error.
  * Context: the driver's lock is held.
  * Return: true: publish before you drop that lock. False: publish nothing and continue the loop.
  * Since: 0.1

@@ -115,6 +115,29 @@ out:
 +	mmu_invlock_any_end(&f);
 	...
 
+// There, a walk writes into the table itself. So a fault that fails takes out what its rounds have left
+// and never published. What is mapped for DMA was published by an earlier fault.
+
+@table depends on label@
+@@
+	HMM_PFN_DMA_MAPPED
+
+@depends on table@
+identifier ret;
+identifier label.out, label.r;
+expression label.L;
+@@
+	ret = mmu_invlock_any_error(&f);
+-	if (ret)
++	if (ret) {
++		mutex_lock(L);
++		for (unsigned long i = 0; i < (r.end - r.start) >> PAGE_SHIFT; i++)
++			if (!(r.hmm_pfns[i] & HMM_PFN_DMA_MAPPED))
++				r.hmm_pfns[i] &= ~HMM_PFN_FLAGS;
++		mutex_unlock(L);
+		goto out;
++	}
+
 // --- one round in a function of its own, as in mshv_regions.c. Its caller goes round in a do loop, which
 //     is a statement that spatch cannot match: remove that by hand ---
 

@@ -82,7 +82,8 @@ maintain()	# FILE...
 # makes a user of the loop a user of mmu_invlock_any.h
 convert_user()	# FILE
 {
-	spatch --very-quiet --no-show-diff --in-place --sp-file "$root/kmod/convert/any.cocci" \
+	spatch --very-quiet --smpl-spacing --no-show-diff --in-place \
+		--sp-file "$root/kmod/convert/any.cocci" \
 		"$tree/$1" 2> "$work/spatch.log" || { cat "$work/spatch.log" >&2; return 1; }
 	sed -i '/^#include "kmod\/mmu_invlock_any.h"$/d' "$tree/$1"
 	sed -i '0,/^#include <linux\/hmm.h>$/s//&\n#include <linux\/mmu_invlock_any.h>/' "$tree/$1"
