@@ -17,7 +17,7 @@ skip()
 }
 
 # shellcheck source=tests/vm/kernel.sh
-. "$here/kernel.sh"
+. "$root/tests/vm/kernel.sh"
 
 source_fetch()	# DIR
 {
