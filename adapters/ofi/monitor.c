@@ -133,6 +133,7 @@ static int subscribe(__attribute__((unused)) struct fid_mem_monitor *monitor, co
 	struct fi_record *r;
 
 	pthread_mutex_lock(&lock);
+	records_remove_emptied(&records);
 	count.subscribed++;
 	r = records_find(&records, addr, len);
 	if (!r) {
@@ -162,7 +163,7 @@ static int subscribe(__attribute__((unused)) struct fid_mem_monitor *monitor, co
 /* Locks: held */
 static void drop_locked(struct fi_record *r)
 {
-	if (r && !--r->nr)
+	if (r && r->nr && !--r->nr)
 		records_remove(&records, r);
 }
 
@@ -187,30 +188,33 @@ static void refuse_locked(struct fi_record *r)
 		count.first++;
 	if (r->nr > 1) {
 		/* the others may be as old, and it would not say whether it asks for them */
-		r->doomed = true;
+		record_doom(r);
 		pthread_cond_signal(&wake);
 	}
 	if (!unsubscribes)
 		drop_locked(r);
 }
 
+__attribute__((noinline))
+static bool refuse(struct fi_record *r, const void *addr, size_t len)
+{
+	pthread_mutex_lock(&lock);
+	refuse_locked(r);
+	pthread_mutex_unlock(&lock);
+	take_sample(addr, len);
+	return false;
+}
+
 static bool valid(__attribute__((unused)) struct fid_mem_monitor *monitor, const void *addr,
 		  size_t len)
 {
-	struct fi_record *r;
-	bool good;
+	struct fi_record *r = records_find(&records, addr, len);
 
-	pthread_mutex_lock(&lock);
-	r = records_find(&records, addr, len);
-	good = r && record_is_good(r);
 	count.lookups++;
-	count.hits += good;
-	if (!good)
-		refuse_locked(r);
-	pthread_mutex_unlock(&lock);
-	if (!good)
-		take_sample(addr, len);
-	return good;
+	if (!r || !record_is_good(r))
+		return refuse(r, addr, len);
+	count.hits++;
+	return true;
 }
 
 /* Makes all caches drop the ranges, without a lock. */
@@ -228,11 +232,11 @@ static void drop_everywhere(const struct fi_record *doomed, unsigned int nr)
 		 * A registration that came since may have come before notify() or after it. Its
 		 * record must stay, and refuse: a new record would vouch for it.
 		 */
-		if (!r || !r->doomed || unsubscribes)
+		if (!r || !r->nr || !r->doomed || unsubscribes)
 			continue;
 		r->nr = r->nr_since;
 		if (!r->nr)
-			records_remove(&records, r);
+			records_empty(&records, r);
 	}
 	pthread_mutex_unlock(&lock);
 }
@@ -325,6 +329,7 @@ static void stop(__attribute__((unused)) struct fid_mem_monitor *monitor)
 	pthread_mutex_unlock(&lock);
 	pthread_join(reaper, NULL);
 	print_counts();
+	records.emptied = NULL;
 	for (size_t i = 0; i < RECORDS_BUCKETS; i++)
 		while (records.table[i])
 			records_remove(&records, records.table[i]);

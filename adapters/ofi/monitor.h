@@ -15,6 +15,10 @@
  * so what this thread registers next is later than the moment of that call. If nothing has changed
  * there since that moment, the registration is good.
  *
+ * libfabric calls valid(), subscribe() and unsubscribe() under one lock, which all caches of the
+ * process share. So valid() reads the records without a lock of ours: the other threads that change
+ * them are kept out by libfabric's, and the reaper, which has only ours, changes no table.
+ *
  * Lock order: libfabric's own lock, under which it calls us; then the lock of the records. notify()
  * takes libfabric's lock: it is called by the reaper alone, with no lock held.
  */

@@ -3,23 +3,9 @@
 
 #include <stdlib.h>
 
-static unsigned int bucket_of(uintptr_t addr)
-{
-	return (addr >> 6) % RECORDS_BUCKETS;
-}
-
-struct fi_record *records_find(const struct records *records, const void *addr, size_t len)
-{
-	struct fi_record *r = records->table[bucket_of((uintptr_t)addr)];
-
-	while (r && (r->addr != (uintptr_t)addr || r->len != len))
-		r = r->next;
-	return r;
-}
-
 struct fi_record *records_add(struct records *records, const void *addr, size_t len)
 {
-	struct fi_record **bucket = &records->table[bucket_of((uintptr_t)addr)];
+	struct fi_record **bucket = &records->table[records_bucket((uintptr_t)addr)];
 	struct fi_record *r = calloc(1, sizeof(*r));
 
 	if (!r)
@@ -34,7 +20,7 @@ struct fi_record *records_add(struct records *records, const void *addr, size_t 
 
 void records_remove(struct records *records, struct fi_record *r)
 {
-	struct fi_record **link = &records->table[bucket_of(r->addr)];
+	struct fi_record **link = &records->table[records_bucket(r->addr)];
 
 	while (*link != r)
 		link = &(*link)->next;
@@ -45,9 +31,21 @@ void records_remove(struct records *records, struct fi_record *r)
 	records->nr--;
 }
 
-bool record_is_good(struct fi_record *r)
+void records_empty(struct records *records, struct fi_record *r)
 {
-	return r->known && !r->doomed && invlock_read_valid(&r->read);
+	r->nr = 0;
+	r->next_emptied = records->emptied;
+	records->emptied = r;
+}
+
+void records_remove_emptied(struct records *records)
+{
+	while (records->emptied) {
+		struct fi_record *r = records->emptied;
+
+		records->emptied = r->next_emptied;
+		records_remove(records, r);
+	}
 }
 
 static bool is_stale(struct fi_record *r)
@@ -63,11 +61,11 @@ unsigned int records_doom(struct records *records, struct fi_record *ret_doomed,
 		struct fi_record *r = records->table[records->hand % RECORDS_BUCKETS];
 
 		for (; r; r = r->next) {
-			if (records->nr - doomed < RECORDS_MAX && !is_stale(r))
+			if (!r->nr || (records->nr - doomed < RECORDS_MAX && !is_stale(r)))
 				continue;
 			if (doomed == nr)
 				return doomed;
-			r->doomed = true;
+			record_doom(r);
 			r->nr_since = 0;
 			ret_doomed[doomed++] = *r;
 		}
