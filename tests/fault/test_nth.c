@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <gnu/libc-version.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -42,6 +43,12 @@ static void describe(const struct fault *f, const struct outcome *out, char *tex
 			 strerrorname_np(f->err));
 }
 
+/* Where it cannot start a thread, glibc 2.43 itself leaks a block. */
+static long libc_leaks(const struct outcome *out)
+{
+	return out->met == SYS_clone3 && strverscmp(gnu_get_libc_version(), "2.43") >= 0;
+}
+
 /* Return: whether anything is wrong; text then has a sentence about it */
 static bool is_wrong(const struct fault *f, const struct outcome *out,
 		     const struct holdings *reference, char *text, size_t size)
@@ -52,7 +59,7 @@ static bool is_wrong(const struct fault *f, const struct outcome *out,
 	describe(f, out, fault, sizeof(fault));
 	if (out->wrong[0])
 		snprintf(text, size, "%s: %s", fault, out->wrong);
-	else if (h->blocks > reference->blocks || h->fds > reference->fds ||
+	else if (h->blocks > reference->blocks + libc_leaks(out) || h->fds > reference->fds ||
 		 /* memory that a failed munmap() did not unmap is no leak of ours */
 		 (h->mapped > reference->mapped && out->met != SYS_munmap))
 		snprintf(text, size, "%s: %ld blocks, %ld bytes mapped, %ld descriptors leak",
@@ -213,12 +220,17 @@ TEST(allocations_and_system_calls_of_a_self_test_may_fail)
 static void job_leaks(const struct fault *f, struct outcome *out)
 {
 	inject_window(true);
+	static void *volatile leaked;	/* the compiler drops what nobody keeps */
+
 	free(malloc(1));
 	inject_window(false);
 	if (!f->kind)
 		return;
-	if (f->nth == 1 && !malloc(100))
-		complain(out, "no memory");
+	if (f->nth == 1) {
+		leaked = malloc(100);
+		if (!leaked)
+			complain(out, "no memory");
+	}
 	if (f->nth == 2)
 		mmap(NULL, PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (f->nth == 3)

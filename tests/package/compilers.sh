@@ -34,7 +34,9 @@ within()	# COMMAND...
 
 compilers()
 {
-	within sh -c 'cd /usr/bin && ls' | grep -E '^(gcc|clang)-[0-9]+$' | sort -V |
+	# clang 14 is the oldest that will do
+	within sh -c 'cd /usr/bin && ls' | sort -V |
+		grep -E '^(gcc-[0-9]+|clang-(1[4-9]|[2-9][0-9]))$' |
 		grep -xE "$(echo "${INVLOCK_COMPILERS:-.*}" | tr ' ' '|')"
 }
 

@@ -88,6 +88,13 @@ def a_mirror_in_a_folder_of_any_name_will_do_when_there_is_no_other():
     assert got['URIs'] == 'http://proxy.test/remote', got
 
 
+def sid_is_found_although_it_calls_itself_by_another_name():
+    sid = 'deb http://sid.test/debian sid main\n'
+    assert _found({'sources.list': sid})['URIs'] == 'http://sid.test/debian'
+    got = _found({'sources.list': sid + 'deb http://a.test/debian bookworm main\n'})
+    assert got['URIs'] == 'http://a.test/debian', got
+
+
 def what_is_switched_off_or_has_another_ending_is_not_read():
     status, _, said = _mirror({
         'sources.list.d/a.sources': 'Types: deb\nURIs: http://a.test/debian\nEnabled: no\n'

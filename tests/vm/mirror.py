@@ -69,12 +69,15 @@ def is_off(source):
 
 def mirror(root, release):
     """This release's source. A vendor's source may use the same suite name in another folder."""
+    # sid calls itself by the name of the next release
+    names = {release, 'sid', 'unstable'}
     found = [s for s in sources(root)
              if 'deb' in s.get('types', '').split() and not is_off(s)
-             and release in s.get('suites', '').split()
+             and names & set(s.get('suites', '').split())
              and 'main' in s.get('components', '').split()
              and not s.get('uris', '').startswith('cdrom:')]
-    found.sort(key=lambda s: not s['uris'].split()[0].rstrip('/').endswith('/debian'))
+    found.sort(key=lambda s: (release not in s['suites'].split(),
+                              not s['uris'].split()[0].rstrip('/').endswith('/debian')))
     return found[0] if found else None
 
 
