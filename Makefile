@@ -11,8 +11,9 @@
 #	make lint	the checks that need no build
 #	make vm-test	the kernel module, the BPF monitor and the races in virtual
 #			machines (K=6.1, 6.12, newest, debug, kcsan or all; W=hmm
-#			and others for one part only; TORTURE=seconds; RUNS=3 boots
-#			each machine three times)
+#			and others for one part only; W=odp, which runs only where it
+#			is named; TORTURE=seconds; RUNS=3 boots each machine three
+#			times)
 #	make rdma-test	the adapters for RDMA, in a virtual machine (K=6.1 or 6.12)
 #	make package-test	the Debian packages: built, installed, used and removed in
 #			roots of their own (SUITE=bookworm)

@@ -54,18 +54,36 @@ static int connect_pair(struct ibv_qp *qp, uint32_t peer, const union ibv_gid *g
 			     IBV_QP_RNR_RETRY | IBV_QP_SQ_PSN | IBV_QP_MAX_QP_RD_ATOMIC);
 }
 
-static const char *make(struct loop *loop)
+static const char *connect_pairs(struct loop *loop)
 {
 	struct ibv_port_attr port;
 	union ibv_gid gid;
 
+	if (ibv_query_gid(loop->context, PORT, GID, &gid) ||
+	    ibv_query_port(loop->context, PORT, &port))
+		return "the port has no address";
+	for (int i = 0; i < 2; i++)
+		if (connect_pair(loop->qp[i], loop->qp[!i]->qp_num, &gid, port.active_mtu))
+			return "the queue pairs do not connect";
+	return NULL;
+}
+
+const char *loop_connect(struct loop *loop)
+{
+	struct ibv_qp_attr reset = { .qp_state = IBV_QPS_RESET };
+
+	for (int i = 0; i < 2; i++)
+		if (ibv_modify_qp(loop->qp[i], &reset, IBV_QP_STATE))
+			return "a queue pair cannot be reset";
+	return connect_pairs(loop);
+}
+
+static const char *make(struct loop *loop)
+{
 	loop->pd = ibv_alloc_pd(loop->context);
 	loop->cq = ibv_create_cq(loop->context, 16, NULL, NULL, 0);
 	if (!loop->pd || !loop->cq)
 		return "no protection domain or completion queue";
-	if (ibv_query_gid(loop->context, PORT, GID, &gid) ||
-	    ibv_query_port(loop->context, PORT, &port))
-		return "the port has no address";
 	for (int i = 0; i < 2; i++) {
 		struct ibv_qp_init_attr attr = {
 			.send_cq = loop->cq,
@@ -79,10 +97,7 @@ static const char *make(struct loop *loop)
 		if (!loop->qp[i])
 			return "no queue pair";
 	}
-	for (int i = 0; i < 2; i++)
-		if (connect_pair(loop->qp[i], loop->qp[!i]->qp_num, &gid, port.active_mtu))
-			return "the queue pairs do not connect";
-	return NULL;
+	return connect_pairs(loop);
 }
 
 const char *loop_open(struct loop *loop)

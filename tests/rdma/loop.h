@@ -19,6 +19,8 @@ struct loop {
 /* Return: NULL, or what went wrong: then nothing is open */
 const char *loop_open(struct loop *loop);
 void loop_close(struct loop *loop);
+/* connects the queue pairs once more, after a request that failed */
+const char *loop_connect(struct loop *loop);
 
 /*
  * IBV_WR_RDMA_WRITE from local to remote memory, IBV_WR_RDMA_READ the other way. Return: the status

@@ -44,12 +44,16 @@ planted_list()
 	} | awk -v only="$only" 'only == "" || index($3, only)'
 }
 
-# builds a module for each fault, one after the other, from a copy of the real one's sources
 planted_build()
+{
+	planted_list > "$work/guest/planted" && planted_modules
+}
+
+# builds a module for each fault, one after the other, from a copy of the real one's sources
+planted_modules()
 {
 	local name
 
-	planted_list > "$work/guest/planted" || return
 	for name in $(cut -d ' ' -f 1 "$work/guest/planted" | sort -u); do
 		"$root/tests/plant.py" copy "$here/planted" "$name" "$root" "$work/src" \
 			core include kmod && kbuild kmod &&

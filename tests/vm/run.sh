@@ -14,8 +14,9 @@
 #		guard: those of them for which it matters that programs are preempted;
 #		lockdown: what is said where the kernel is locked down; rdma: the adapters for
 #		RDMA, on Soft RoCE; hmm: the kernel's own test of a driver, converted to
-#		invlock and not; all of these; short: a part of module and suites, for machines
-#		that are emulated slowly
+#		invlock and not; odp: on-demand registrations of RDMA, with their fault loop
+#		converted and not, on newest; all of these but odp; short: a part of module and
+#		suites, for machines that are emulated slowly
 #	-n	only the test programs whose name contains NAME
 #	-t	the length of each torture test
 #	-r	how often the guest boots and runs everything; default: once
@@ -31,7 +32,7 @@ set -u -o pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
-kernel=6.1
+kernel=
 what=module
 only=
 torture=
@@ -57,6 +58,10 @@ while getopts k:w:n:t:r:qbc option; do
 	*) sed -n '/^#   tests/,/^set/s/^# \?//p' "$0" >&2; exit 2 ;;
 	esac
 done
+
+# on-demand registrations of Soft RoCE are that new
+[ "$what" != odp ] || : "${kernel:=newest}"
+: "${kernel:=6.1}"
 
 skip()
 {
@@ -98,6 +103,7 @@ run_all()
 				continue
 			# this is for what drivers do
 			[[ $name-$run = rt-@(suites|full|lockdown|rdma) ]] && continue
+			[ "$run" != odp ] || [ "$name" = newest ] || continue
 			# these depend on options and packages of x86
 			[[ $name-$run = arm64*-@(hmm|full|lockdown|rdma) ]] && continue
 			"$0" -k "$name" -w "$run" "${passed[@]}" | tee "$work/all"
@@ -172,12 +178,12 @@ last_words()
 }
 
 # runs a test with a planted fault: it must be red, with WORDS in its results or the kernel's log
-plant()	# NAME TEST WORDS
+plant()	# NAME TEST WORDS [OPTION...]
 {
 	local title="ok 1 - planted: $1 is seen by $2 and turns the run red"
 
 	echo "1..1"
-	if boot "only=$2 fault=$1" || ! grep -qE "$3" "$work/tap" "$work/console"; then
+	if boot "only=$2 fault=$1" "${@:4}" || ! grep -qE "$3" "$work/tap" "$work/console"; then
 		echo "not $title"
 		sed 's/^/# /' "$work/tap"
 	else
@@ -199,6 +205,8 @@ trap 'rm -rf "$work"' EXIT
 . "$here/packaging.sh"
 # shellcheck source=tests/vm/hmm.sh
 . "$here/hmm.sh"
+# shellcheck source=tests/vm/odp.sh
+. "$here/odp.sh"
 # shellcheck source=tests/vm/arm64.sh
 . "$here/arm64.sh"
 
@@ -209,7 +217,7 @@ fi
 need_tools qemu-system-x86_64:qemu-system-x86 busybox:busybox-static cpio:cpio gcc:gcc \
 	make:make kmod:kmod xz:xz-utils
 [ -e /usr/include/cmocka.h ] || need_tools cmocka:libcmocka-dev
-[ "$what" != rdma ] || flavour=amd64
+[[ "$what" != @(rdma|odp) ]] || flavour=amd64
 # shellcheck disable=SC2086 # each word is a pair
 ! is_arm64 || need_tools $arm64_tools
 kernel_get "$kernel"
@@ -267,7 +275,15 @@ hmm)
 	kernel_options+=" watchdog_thresh=60 rcupdate.rcu_cpu_stall_timeout=300"
 	build hmm_build "test_hmm"
 	;;
-*) fail "what is \"$what\"? module, suites, full, lockdown, guard, rdma, hmm, short or all" ;;
+odp)
+	odp_needs
+	stock_modules=$odp_modules
+	boots=(odp=plain odp=any)
+	build odp_build "ib_core"
+	[ "$planted" = 0 ] || build odp_planted "invlock.ko with a planted fault"
+	build guest_odp "the tests of on-demand registrations"
+	;;
+*) fail "what is \"$what\"? module, suites, full, lockdown, guard, rdma, hmm, odp, short or all" ;;
 esac
 build guest_tool "the command"
 guest_pack
@@ -289,7 +305,9 @@ done; done
 [ -n "$only" ] || [ "$what" != module ] || is_arm64 ||
 	packaging | tee -a "$work/all" | grep -v '^1\.\.'
 [ $clean -eq 0 ] || last_words
-if [ $planted = 1 ]; then
+if [ $planted = 1 ] && [ "$what" = odp ]; then
+	odp_plant | tee -a "$work/all" | grep -v '^1\.\.'
+elif [ $planted = 1 ]; then
 	while read -r name how test words; do
 		[ "$how" != boot ] || plant "$name" "$test" "$words"
 	done < "$work/guest/planted" | tee -a "$work/all" | grep -v '^1\.\.'
