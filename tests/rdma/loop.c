@@ -6,11 +6,15 @@
 #define PORT	1
 #define GID	1	/* of Soft RoCE: RoCE v2 over IPv4 */
 
-static struct ibv_context *open_first_device(void)
+/* @name: NULL = the first one */
+static struct ibv_context *open_device(const char *name)
 {
 	struct ibv_device **list = ibv_get_device_list(NULL);
-	struct ibv_context *context = list && list[0] ? ibv_open_device(list[0]) : NULL;
+	struct ibv_context *context = NULL;
 
+	for (int i = 0; list && list[i] && !context; i++)
+		if (!name || !strcmp(ibv_get_device_name(list[i]), name))
+			context = ibv_open_device(list[i]);
 	if (list)
 		ibv_free_device_list(list);
 	return context;
@@ -100,12 +104,12 @@ static const char *make(struct loop *loop)
 	return connect_pairs(loop);
 }
 
-const char *loop_open(struct loop *loop)
+const char *loop_open(struct loop *loop, const char *device)
 {
 	const char *error;
 
 	memset(loop, 0, sizeof(*loop));
-	loop->context = open_first_device();
+	loop->context = open_device(device);
 	if (!loop->context)
 		return "there is no RDMA device";
 	error = make(loop);

@@ -16,8 +16,8 @@ struct loop {
 	struct ibv_qp *qp[2];
 };
 
-/* Return: NULL, or what went wrong: then nothing is open */
-const char *loop_open(struct loop *loop);
+/* @device: its name; NULL = the first. Return: NULL, or what went wrong: then nothing is open */
+const char *loop_open(struct loop *loop, const char *device);
 void loop_close(struct loop *loop);
 /* connects the queue pairs once more, after a request that failed */
 const char *loop_connect(struct loop *loop);

@@ -16,7 +16,7 @@ static struct ibv_mr *peer_mr;
 
 static int setup(void **state)
 {
-	const char *error = loop_open(&loop);
+	const char *error = loop_open(&loop, NULL);
 
 	(void)state;
 	if (error) {

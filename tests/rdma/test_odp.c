@@ -39,7 +39,7 @@ static bool is_converted(void)
 
 static int setup(void **state)
 {
-	const char *error = loop_open(&loop);
+	const char *error = loop_open(&loop, NULL);
 
 	(void)state;
 	if (error) {
@@ -351,7 +351,7 @@ static void fault(const struct odp_memory *memory, int to[2], int from[2])
 	struct ibv_mr *mr;
 	char byte = 0;
 
-	if (loop_open(&own))
+	if (loop_open(&own, NULL))
 		_exit(1);
 	mr = ibv_reg_mr(own.pd, memory->at, ODP_LEN, LOOP_ACCESS | IBV_ACCESS_ON_DEMAND);
 	if (!mr || write(to[1], &byte, 1) != 1 || read(from[0], &byte, 1) != 1)

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: MIT
 /* Each call of UCX that takes memory of a program: alone it goes stale, with the preload never. */
-#include "tests/test.h"
+#include "command.h"
 
 #define CALLS		24	/* that ucx_calls makes */
-#define ALONE		100	/* messages of each call */
-#define WITH		300
-#define PRELOAD		"LD_PRELOAD=/usr/lib/invlock/libinvlock-ucx-preload.so"
+#define EACH_ALONE	100	/* messages of each call */
+#define EACH_WITH	300
 
 struct counted {
 	char name[32];
@@ -24,7 +23,7 @@ static bool is_copied(const char *name)
 	return !strncmp(name, "atomic", 6) || !strncmp(name, "tag_pieces", 10);
 }
 
-static struct results run(const char *environment, unsigned int messages)
+static struct results run_calls(const char *environment, unsigned int messages)
 {
 	struct results r = {};
 	char line[4096], name[32];
@@ -52,21 +51,27 @@ static struct results run(const char *environment, unsigned int messages)
 
 TEST(each_call_alone_goes_stale)
 {
-	struct results r = run("", ALONE);
+	struct results r;
+
+	need_verbs_of_ucx();
+	r = run_calls("", EACH_ALONE);
 
 	for (unsigned int i = 0; i < CALLS; i++) {
-		assert_true(r.calls[i].messages > ALONE / 2);
+		assert_true(r.calls[i].messages > EACH_ALONE / 2);
 		if (!r.calls[i].stale && !is_copied(r.calls[i].name))
 			fail_msg("%s: no message was stale", r.calls[i].name);
 	}
 }
 
-TEST(no_call_goes_stale_with_the_preload)
+TEST(each_call_with_the_preload_stays_right)
 {
-	struct results r = run("INVLOCK_STATS=1 " PRELOAD, WITH);
+	struct results r;
+
+	need_verbs_of_ucx();
+	r = run_calls("INVLOCK_STATS=1 " PRELOAD, enough_of(EACH_WITH));
 
 	for (unsigned int i = 0; i < CALLS; i++) {
-		assert_true(r.calls[i].messages > WITH / 2);
+		assert_true(r.calls[i].messages > enough_of(EACH_WITH) / 2);
 		if (r.calls[i].stale)
 			fail_msg("%s: %u of %u were stale", r.calls[i].name, r.calls[i].stale,
 				 r.calls[i].messages);

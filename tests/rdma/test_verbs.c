@@ -29,7 +29,7 @@ static int setup(void **state)
 	struct invlock_verbs_options options = {
 		.size = sizeof(options), .time_ns = 60000000000,
 	};
-	const char *error = loop_open(&loop);
+	const char *error = loop_open(&loop, NULL);
 	struct invlock_why why;
 
 	(void)state;
@@ -92,7 +92,7 @@ static void print(const struct torn_tally *tally)
 			       tally->sent[i]);
 }
 
-TEST(a_region_from_the_adapter_is_never_stale_whatever_changes)
+TEST(a_region_from_the_adapter_stays_right_whatever_changes)
 {
 	struct invlock_cache_stats stats = { .size = sizeof(stats) };
 	struct torn_tally tally = {};

@@ -146,9 +146,9 @@ guest_tool()
 {
 	local build target=()
 
-	[ "$measure" = 0 ] || target=(bench/watch_kernel)
+	[ "$measure$what" != 1module ] || target=(bench/watch_kernel)
 	built tool/invlock "${target[@]}" && cp "$build/tool/invlock" "$work/guest/bin/" || return
-	[ "$measure" = 0 ] || cp "$build/bench/watch_kernel" "$work/guest/bench/watch"
+	[ ${#target[@]} -eq 0 ] || cp "$build/bench/watch_kernel" "$work/guest/bench/watch"
 }
 
 # the tests of the BPF monitor, of the races against it, and of the command with it
