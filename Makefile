@@ -25,6 +25,8 @@
 #			(SUITE=bookworm; without it bookworm, trixie and sid)
 #	make bench	the measurements
 #	make bench-kernel	the kernel's, in a virtual machine (K=6.1 or 6.12), as JSON
+#	make bench-rdma	libfabric's cache with the plug-in and without, in a virtual machine,
+#			in instructions, as JSON
 #	make kernel-series	the fault loops of kmod/ as patches for the newest kernel, in
 #			build/kernel-series
 #	make kernel-series-test	the same, and checks them: style, compilers, sparse, KUnit
@@ -43,7 +45,7 @@ TIERS	?=
 TIME	?= 600
 
 .PHONY: all run test test-quick proof fuzz lint vm-test rdma-test package-test \
-	readme-test test-in compilers bench bench-kernel kernel-series \
+	readme-test test-in compilers bench bench-kernel bench-rdma kernel-series \
 	kernel-series-test install uninstall clean
 
 all:
@@ -107,6 +109,9 @@ bench:
 
 bench-kernel:
 	@tests/vm/run.sh -b $(if $(K),-k $(K))
+
+bench-rdma:
+	@tests/vm/run.sh -b -c -w rdma $(if $(K),-k $(K))
 
 kernel-series:
 	@BUILD=$(abspath $(BUILD)) kmod/series/make.sh
