@@ -164,6 +164,26 @@ static int fault_for_ever(void *arg)
 	return 0;
 }
 
+/* Kill a task that faults in the storm of @p this long after its birth. */
+static void kill_after(const struct progress *p, unsigned int us)
+{
+	struct progress of_the_reader = *p;
+	char *stack = map_anon(64 * PAGE);
+	int status;
+	pid_t reader;
+
+	reader = clone(fault_for_ever, stack + 64 * PAGE, CLONE_VM | CLONE_FILES | SIGCHLD,
+		       &of_the_reader);
+	assert_true(reader > 0);
+	usleep(us);
+	assert_int_equal(kill(reader, SIGKILL), 0);
+	alarm(100);
+	assert_int_equal(waitpid(reader, &status, 0), reader);
+	alarm(0);
+	assert_int_equal(WTERMSIG(status), SIGKILL);
+	munmap(stack, 64 * PAGE);
+}
+
 static void check_that_a_faulting_task_can_be_killed(enum contender contender, enum storm storm,
 						     unsigned int hold_us)
 {
@@ -171,30 +191,20 @@ static void check_that_a_faulting_task_can_be_killed(enum contender contender, e
 		.contender = contender, .storm = storm, .hold_us = hold_us,
 		.max_ms = FOR_EVER, .rounds = ~0U, .time_ns = AN_HOUR_NS,
 	};
-	struct progress of_the_reader;
 	struct progress_thread threads[STORM_THREADS];
-	char *stack = map_anon(64 * PAGE);
-	int status;
-	pid_t reader;
 
 	storm_begin(&p, drill, threads);
-	of_the_reader = p;
-	reader = clone(fault_for_ever, stack + 64 * PAGE, CLONE_VM | CLONE_FILES | SIGCHLD,
-		       &of_the_reader);
-	assert_true(reader > 0);
-	/* by now it waits, or takes one round after another */
-	sleep_ms(300);
-	assert_int_equal(kill(reader, SIGKILL), 0);
-	alarm(100);
-	assert_int_equal(waitpid(reader, &status, 0), reader);
-	alarm(0);
-	assert_int_equal(WTERMSIG(status), SIGKILL);
+	/* by then it waits, or takes one round after another */
+	kill_after(&p, 300000);
+	/* from before its first round to some rounds later */
+	for (unsigned int us = 0; us < 20000; us += 200)
+		kill_after(&p, us);
 	/* the storm has gone on until here */
 	storm_end(&p, drill, threads);
-	munmap(stack, 64 * PAGE);
+	assert_int_equal(p.stats.running, 0);
 }
 
-TEST(a_task_that_faults_in_a_storm_can_be_killed)
+TEST(a_task_that_faults_in_a_storm_can_be_killed_at_any_moment)
 {
 	check_that_a_faulting_task_can_be_killed(INVLOCK, STORM_SAME, 20000);
 	check_that_a_faulting_task_can_be_killed(INVLOCK, STORM_SAME, 0);
@@ -211,7 +221,7 @@ TEST(a_task_whose_lock_sleeps_costs_no_more_rounds_than_the_budget)
 	run_until_it_collides(&p);
 }
 
-TEST(a_task_whose_lock_sleeps_can_be_killed_in_a_storm)
+TEST(a_task_whose_lock_sleeps_can_be_killed_in_a_storm_at_any_moment)
 {
 	check_that_a_faulting_task_can_be_killed(ANY, STORM_SAME, 0);
 }
