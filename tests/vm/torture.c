@@ -134,7 +134,7 @@ static void *storm(void *arg)
 
 	while (!port_load(&torture.stop)) {
 		if (!t->storm->make(t->made)) {
-			t->error = errno;
+			port_store(&t->error, errno);
 			return NULL;
 		}
 		t->made++;
@@ -160,9 +160,19 @@ static uint64_t added_by_device(void)
 	return added;
 }
 
-static bool is_enough(const struct torture_storm *storms)
+/* Storms that this kernel cannot make have ended by now, and will meet nothing. */
+static bool goes_on(const struct torture_thread *threads, unsigned int nr)
 {
-	return (storms->rare || torture_has_met()) && added_by_device() >= MIN_ADDED;
+	for (unsigned int i = 0; i < nr; i++)
+		if (!port_load(&threads[i].error))
+			return true;
+	return false;
+}
+
+static bool is_enough(const struct torture_thread *threads, unsigned int nr)
+{
+	return (threads->storm->rare || torture_has_met() || !goes_on(threads, nr)) &&
+	       added_by_device() >= MIN_ADDED;
 }
 
 bool torture_map(struct torture_results *results, int memfd)
@@ -204,7 +214,7 @@ unsigned int torture_run(const struct torture_storm *storms, unsigned int nr,
 		threads[i].storm = &storms[i];
 		pthread_create(&threads[i].thread, NULL, storm, &threads[i]);
 	}
-	while (time(NULL) < end || (!is_enough(storms) && time(NULL) < end + MAX_SECONDS))
+	while (time(NULL) < end || (!is_enough(threads, nr) && time(NULL) < end + MAX_SECONDS))
 		sleep_ms(10);
 	port_store(&torture.stop, true);
 	for (unsigned int i = 0; i < nr; i++)
