@@ -7,6 +7,9 @@
 # persistent, on which a file system with DAX can be made, and for a disk in memory
 stock_modules="lzo-rle zram nd_e820 nd_pmem brd ext4"
 
+# the root that the guest mounts, which has its libraries; or nothing
+userland=
+
 # builds in a copy, so that the source tree stays clean
 kbuild()	# FOLDER OPTION...
 {
@@ -235,6 +238,8 @@ guest_pack()
 	cp "$(tool_of_guest busybox)" "$guest/bin/busybox"
 	cp "$here/init" "$guest/"
 	guest_stock_modules
+	# a guest that mounts a root has libraries there
+	[ -n "$userland" ] ||
 	find "$guest" -type f \( -perm -u+x -o -name '*.so*' \) -print0 | libraries |
 	while read -r library; do
 		mkdir -p "$guest$(dirname "$library")" &&

@@ -1,10 +1,20 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: MIT
 #
-# The guest that tests RDMA: a kernel with Soft RoCE, and this machine's RDMA libraries.
+# The guest that tests RDMA: a kernel with Soft RoCE. Most kernels have this machine's RDMA
+# libraries beside them, copied. 6.12 has those of Debian 13, whose root the guest mounts
+# (rdma_root.sh).
 
-# crc32_generic: nothing depends on it, and without it no device of Soft RoCE can be made
-rdma_modules="dummy rdma_rxe rdma_ucm crc32_generic crc32c_generic"
+# crc32_generic: nothing depends on it, and without it no device of Soft RoCE can be made; the last
+# four are for the root
+rdma_modules="dummy rdma_rxe rdma_ucm crc32_generic crc32c_generic virtio_pci"
+rdma_modules+=" 9pnet_virtio 9p overlay"
+
+# the Debian of this kernel's libraries; or nothing, for those of this machine
+rdma_suite()
+{
+	[ "$kernel" != 6.12 ] || echo trixie
+}
 
 # copies a folder or a file of this machine to the same place in the guest
 from_here()	# PATH...
@@ -89,10 +99,28 @@ rdma_install()	# BUILD
 	done
 }
 
+# builds and installs for a root, which QEMU then offers to the guest
+guest_rdma_of()	# SUITE
+{
+	local built=$work/rdma
+
+	INVLOCK_OUT=$built INVLOCK_TARGETS=$(echo $rdma_adapters $rdma_programs $(rdma_tests)) \
+		"$here/rdma_root.sh" -s "$1" || return
+	userland=$(cat "$built/root") || return
+	machine+=" -fsdev local,id=root,path=$userland,security_model=none,readonly=on"
+	machine+=" -device virtio-9p-pci,fsdev=root,mount_tag=root"
+	rdma_install "$built" && mkdir -p "$work"/guest/{userland,lower,upper}
+}
+
 guest_rdma()
 {
-	local build
+	local build suite
 
+	suite=$(rdma_suite)
+	if [ -n "$suite" ]; then
+		guest_rdma_of "$suite"
+		return
+	fi
 	alone apt "$root/scripts/deps.sh" rdma || return
 	# a folder that was configured before these packages came lacks what needs them
 	build=${INVLOCK_BUILD:-$root/build}

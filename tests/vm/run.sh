@@ -285,7 +285,7 @@ odp)
 	;;
 *) fail "what is \"$what\"? module, suites, full, lockdown, guard, rdma, hmm, odp, short or all" ;;
 esac
-build guest_tool "the command"
+[ -n "$userland" ] || build guest_tool "the command"
 guest_pack
 
 echo "# kernel $kernel_version, $what"
