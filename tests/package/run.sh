@@ -265,6 +265,8 @@ dkms_builds_the_module()
 		kernel=$(basename "$work"/clean/merged/usr/src/linux-headers-*-$flavour-amd64) &&
 		kernel=${kernel#linux-headers-} &&
 		inside clean dkms status -m invlock -k "$kernel" | grep installed &&
+		# DKMS of sid does this only where the kernel itself is installed
+		inside clean depmod "$kernel" &&
 		inside clean modinfo -k "$kernel" invlock | grep "vermagic: *$kernel " || return
 		! grep -i warning: "$built"/*/"$kernel"/*/log/*.log || return
 	done
