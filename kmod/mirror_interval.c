@@ -104,6 +104,17 @@ static int invlock_any_publish(struct interval *iv, const struct hmm_range *rang
 	return err;
 }
 
+/* mmu_invlock_any_attempt(), timed for the statistics */
+static bool invlock_any_attempt(struct mmu_invlock_any_fault *f, struct mirror_fault_count *count)
+{
+	u64 before = ktime_get_ns();
+	bool again = mmu_invlock_any_attempt(f);
+
+	count->wait_ns += ktime_get_ns() - before;
+	count->walks += again;
+	return again;
+}
+
 static int invlock_any_fault(struct mirror_device *dev, unsigned long start, unsigned long end,
 			     bool write, const struct mmu_invlock_budget *budget)
 {
@@ -124,9 +135,8 @@ static int invlock_any_fault(struct mirror_device *dev, unsigned long start, uns
 	if (!range.hmm_pfns)
 		return -ENOMEM;
 	mmu_invlock_any_init(&f, &range, budget);
-	while (mmu_invlock_any_attempt(&f)) {
+	while (invlock_any_attempt(&f, &count)) {
 		err = hmm_range_fault(&range);
-		count.walks++;
 		invlock_device_walked(dev);
 		mutex_lock(&iv->lock);
 		if (mmu_invlock_any_commit(&f, err))
