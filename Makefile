@@ -14,8 +14,8 @@
 #			and others for one part only; W=odp, which runs only where it
 #			is named; TORTURE=seconds; RUNS=3 boots each machine three
 #			times)
-#	make rdma-test	the adapters for RDMA, in a virtual machine (K=6.1, or K=6.12
-#			with the RDMA libraries of Debian 13)
+#	make rdma-test	the adapters for RDMA, in a virtual machine (K=6.1; K=6.12
+#			with the RDMA libraries of Debian 13, K=newest with those of sid)
 #	make package-test	the Debian packages: built, installed, used and removed in
 #			roots of their own (SUITE=bookworm)
 #	make readme-test	README.md, docs/tutorial.md and docs/install-module.md, followed

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: MIT
 #
 # The guest that tests RDMA: a kernel with Soft RoCE. Most kernels have this machine's RDMA
-# libraries beside them, copied. 6.12 has those of Debian 13, whose root the guest mounts
-# (rdma_root.sh).
+# libraries beside them, copied. 6.12 has those of Debian 13, and the newest those of sid, whose
+# root the guest mounts (rdma_root.sh).
 
 # crc32_generic: nothing depends on it, and without it no device of Soft RoCE can be made; the last
 # four are for the root
@@ -13,7 +13,10 @@ rdma_modules+=" 9pnet_virtio 9p overlay"
 # the Debian of this kernel's libraries; or nothing, for those of this machine
 rdma_suite()
 {
-	[ "$kernel" != 6.12 ] || echo trixie
+	case $kernel in
+	6.12) echo trixie ;;
+	newest) echo sid ;;
+	esac
 }
 
 # copies a folder or a file of this machine to the same place in the guest
