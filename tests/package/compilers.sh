@@ -17,7 +17,7 @@ bpf_tests='bpf/test_bpf_(calls|verifier)'
 
 packages()
 {
-	awk '$1 ~ /^(make|build)$/ { print $2 }' "$root/scripts/packages"
+	packages_of make build
 	# patterns of apt's: all packages with such a name
 	printf '%s\n' libcmocka-dev '?name(^gcc-[0-9]+$)' '?name(^clang-[0-9]+$)'
 }

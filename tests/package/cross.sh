@@ -19,7 +19,7 @@ emulated=(arm64 s390x)	# little endian, big endian
 
 packages()
 {
-	awk '$1 == "cross" { print $2 }' "$root/scripts/packages"
+	packages_of cross
 	for architecture in "${architectures[@]}"; do
 		[ "$architecture" = $bare ] ||
 			printf "%s:$architecture\n" libc6-dev libcmocka-dev liburing-dev \

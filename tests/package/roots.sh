@@ -48,6 +48,13 @@ work=$(mktemp -d)
 trap 'umount -l "$work"/*/merged "$work" 2> /dev/null; rm -rf "$work"' EXIT
 mount -t tmpfs -o size=4g tmpfs "$work" || exit 1
 
+# prints the packages of these groups of scripts/packages, by the names that they have in this suite
+packages_of()	# GROUP...
+{
+	awk -v groups=" $* " 'index(groups, " " $1 " ") { print $2 }' "$root/scripts/packages" |
+		if [ "$suite" = bookworm ]; then sed 's/|.*//'; else sed 's/.*|//'; fi
+}
+
 declare -A base	# the folder of each root, by its name
 
 # base_root NAME PACKAGES [ARCHITECTURES] - make a root with these packages unless it is there

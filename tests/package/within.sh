@@ -13,12 +13,9 @@
 results=$root/build/results
 read -ra tiers <<< "${TIERS:-brief}"
 
-# the names that the packages of scripts/packages have in this suite
 packages()
 {
-	awk '$1 ~ /^(make|build|test|lint|model)$/ { print $2 }' "$root/scripts/packages" |
-		if [ "$suite" = bookworm ]; then sed 's/|.*//'; else sed 's/.*|//'; fi |
-		sort -u | paste -sd ,
+	packages_of make build test lint model | sort -u | paste -sd ,
 }
 
 begin()

@@ -11,10 +11,7 @@
 
 packages()
 {
-	awk '$1 ~ /^(make|build|rdma)$/ { print $2 } $2 == "libcmocka-dev" { print $2 }' \
-		"$root/scripts/packages" |
-		if [ "$suite" = bookworm ]; then sed 's/|.*//'; else sed 's/.*|//'; fi |
-		sort -u | paste -sd ,
+	{ packages_of make build rdma; echo libcmocka-dev; } | sort -u | paste -sd ,
 }
 
 build()
