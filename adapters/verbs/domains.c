@@ -6,7 +6,12 @@
 
 #include "adapter.h"
 
-#define WAIT_NS		100000	/* between two looks at a region that is being deregistered */
+#define WAIT_NS		100000	/* between two looks at a domain that is being removed */
+/*
+ * A get of another domain pins a region for the moment in which it compares the keys, and its
+ * thread may be preempted there. What stays pinned for so many looks, a second, is in use.
+ */
+#define LOOKS		10000
 #define LIST		64	/* entries of the cache that one list holds */
 
 /* Return: the place, or -ENOENT */
@@ -125,7 +130,7 @@ static int remove_place(struct invlock_verbs *verbs, unsigned int place)
 {
 	struct domain *domain = &verbs->domains[place];
 	struct timespec pause = { .tv_nsec = WAIT_NS };
-	int pinned;
+	int looks = 0, pinned;
 
 	/*
 	 * The reaper may be about to deregister a region that is not in use. Acquire: pairs with
@@ -133,8 +138,10 @@ static int remove_place(struct invlock_verbs *verbs, unsigned int place)
 	 */
 	while (__atomic_load_n(&domain->nr_regions, __ATOMIC_ACQUIRE)) {
 		pinned = drop_domain(verbs, place);
-		if (pinned)
-			return pinned < 0 ? pinned : -EBUSY;
+		if (pinned < 0)
+			return pinned;
+		if (pinned && ++looks == LOOKS)
+			return -EBUSY;
 		invlock_cache_reap(verbs->cache);
 		nanosleep(&pause, NULL);
 	}

@@ -308,7 +308,7 @@ struct invlock_cache_stats {
 int invlock_cache_stats(const struct invlock_cache *cache, struct invlock_cache_stats *ret_stats);
 
 #define INVLOCK_ENTRY_DEAD	1u	/* stale, dropped or evicted; not yet deregistered */
-#define INVLOCK_ENTRY_PINNED	2u	/* in use by some thread */
+#define INVLOCK_ENTRY_PINNED	2u	/* in use by a thread, or just looked at by a get */
 #define INVLOCK_ENTRY_READ	4u	/* registered by reg_read() */
 #define INVLOCK_ENTRY_KEYED	8u	/* registered by reg_key(), for @key */
 

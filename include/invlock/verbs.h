@@ -173,8 +173,9 @@ int invlock_verbs_explain(struct invlock_verbs *verbs, const void *addr, size_t 
  *
  * Deregisters all regions of the domain, and perhaps regions of other domains that overlap them,
  * which are then registered again when they are needed.
- * Context: may sleep; no get of this domain may run. Return: 0; -EBUSY while a pin of the domain is
- * held: put it and call again; -EINVAL for NULL; -EOWNERDEAD in a forked child. Since: 0.1
+ * Context: may sleep; no get of this domain may run. Return: 0; -EBUSY if a pin of the domain was
+ * held for more than a second meanwhile: put it and call again; -EINVAL for NULL; -EOWNERDEAD in a
+ * forked child; -ENOMEM. Since: 0.1
  */
 int invlock_verbs_remove_pd(struct invlock_verbs *verbs, struct ibv_pd *pd);
 

@@ -245,6 +245,35 @@ TEST(an_adapter_is_not_closed_while_a_region_is_in_use)
 	assert_int_equal(invlock_verbs_put(&pin), 0);
 }
 
+static void *put_when_it_is_dropped(void *arg)
+{
+	struct invlock_cache_entry e = {};
+
+	while (!(e.flags & INVLOCK_ENTRY_DEAD)) {
+		invlock_cache_list(invlock_verbs_cache(verbs), &e, 1);
+		sched_yield();
+	}
+	invlock_verbs_put(arg);
+	return NULL;
+}
+
+/* A get of another domain pins a region for a moment, too, while it compares the keys. */
+TEST(a_domain_is_removed_although_a_region_is_pinned_for_a_moment)
+{
+	struct invlock_verbs_pin pin;
+	int err, tries = 0;
+	pthread_t thread;
+
+	do {
+		/* on a busy machine the other thread may come too late */
+		assert_int_equal(invlock_verbs_get(verbs, &pds[0], mem, PAGE, 0, &pin), 0);
+		assert_int_equal(pthread_create(&thread, NULL, put_when_it_is_dropped, &pin), 0);
+		err = invlock_verbs_remove_pd(verbs, &pds[0]);
+		pthread_join(thread, NULL);
+	} while (err == -EBUSY && ++tries < 20);
+	assert_int_equal(err, 0);
+}
+
 static int in_forked_child(void)
 {
 	struct invlock_verbs_stats s = { .size = sizeof(s) };
