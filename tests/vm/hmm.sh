@@ -102,6 +102,11 @@ hmm_tests()	# SOURCE
 	cp "$1"/tools/testing/selftests/{vm,mm}/* "$dir/mm/" 2> /dev/null
 	# on older kernels a test that failed would otherwise come back to its end for ever
 	sed -i '/^FIXTURE_TEARDOWN/,/^}/s/ASSERT_/EXPECT_/' "$dir/mm/hmm-tests.c" || return
+	# seconds that a test may take: that an emulated machine is slow is no failure
+	sed -i -E -e 's/(define TEST_TIMEOUT_DEFAULT) [0-9]+/\1 600/' \
+		-e 's/^(TEST_F_TIMEOUT\(.*,) [0-9]+\)/\1 600)/' \
+		"$dir"/*.h "$dir/mm/hmm-tests.c" || return
+	grep -q 'TEST_TIMEOUT_DEFAULT 600' "$dir/kselftest_harness.h" || return
 	! grep -q '"hugepage_settings.h"' "$dir/mm/hmm-tests.c" ||
 		parts=("$dir"/mm/{hugepage_settings,vm_util}.c)
 	gcc -O2 -w -D_GNU_SOURCE -I"$1" -I"$1/lib" -I"$dir" -I"$dir/mm" -isystem "$headers" \
