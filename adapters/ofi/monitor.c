@@ -28,7 +28,7 @@ static struct records records;
 static pthread_t reaper;
 static bool reaping;
 static struct {
-	unsigned long lookups, hits, stale, first, unknown, subscribed, sampled, notified;
+	unsigned long hits, stale, first, unknown, subscribed, sampled, notified;
 } count;
 
 /* A sample that this thread took when a lookup of the range was refused. */
@@ -210,9 +210,11 @@ static bool valid(__attribute__((unused)) struct fid_mem_monitor *monitor, const
 {
 	struct fi_record *r = records_find(&records, addr, len);
 
-	count.lookups++;
-	if (!r || !record_is_good(r))
-		return refuse(r, addr, len);
+	if (!r)
+		return refuse(NULL, addr, len);
+	/* the record's own range, so that a hit need not keep addr and len over a call */
+	if (!record_is_good(r))
+		return refuse(r, (void *)r->addr, r->len);
 	count.hits++;
 	return true;
 }
@@ -313,10 +315,12 @@ static int start(__attribute__((unused)) struct fid_mem_monitor *monitor)
 
 static void print_counts(void)
 {
+	unsigned long lookups = count.hits + count.stale + count.first + count.unknown;
+
 	if (getenv("INVLOCK_STATS"))
 		fprintf(stderr, "invlock: libfabric, process %d: %lu lookups, %lu hits, %lu stale, "
 			"%lu first, %lu unknown; %lu registrations, %lu sampled before; %lu "
-			"dropped while idle\n", getpid(), count.lookups, count.hits, count.stale,
+			"dropped while idle\n", getpid(), lookups, count.hits, count.stale,
 			count.first, count.unknown, count.subscribed, count.sampled,
 			count.notified);
 }
