@@ -23,7 +23,7 @@ static unsigned int opening;		/* how often the mm was opened */
 static bool unsubscribes;		/* constant: libfabric tells what it drops, since 2.1 */
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;	/* guards the rest */
-static pthread_cond_t wake = PTHREAD_COND_INITIALIZER;
+static pthread_cond_t wake;		/* waits by CLOCK_MONOTONIC */
 static struct records records;
 static pthread_t reaper;
 static bool reaping;
@@ -46,10 +46,20 @@ static __thread unsigned int next_sample;
 /* The last subscribe() of this thread: what it registers next is later than this moment. */
 static __thread struct {
 	unsigned int opening;	/* of the mm; 0 = there was none */
+	unsigned long nr;	/* that subscribe() was the nr-th of the process */
 	uintptr_t addr;
 	size_t len;
 	struct invlock_moment moment;
 } last_subscribe;
+
+/*
+ * A forked child has no mm and no reaper, and finds the lock as the reaper held it. libfabric goes
+ * on there without a cache, until it has stopped the monitor and started it again.
+ */
+static bool is_child(void)
+{
+	return !invlock_mm_alive(mm);
+}
 
 static bool is_taken(const struct fi_sample *s)
 {
@@ -101,16 +111,22 @@ static bool use_sample(struct fi_record *r)
 	return false;
 }
 
+/*
+ * Is the last subscribe() surely before the registration? A provider's cache may register by way of
+ * another cache, which then subscribes in the middle of the registration. But both subscribe to the
+ * same memory.
+ */
+static bool last_subscribe_is_before(const struct fi_record *r)
+{
+	return last_subscribe.opening == opening &&
+	       (last_subscribe.addr >= r->addr + r->len ||
+		r->addr >= last_subscribe.addr + last_subscribe.len);
+}
+
 /* Has nothing changed there since a moment that is surely before the registration? */
 static bool use_last_subscribe(struct fi_record *r)
 {
-	/*
-	 * A provider's cache may register by way of another cache, which then subscribes in the
-	 * middle of the registration. But both subscribe to the same memory.
-	 */
-	if (last_subscribe.opening != opening ||
-	    (last_subscribe.addr < r->addr + r->len &&
-	     r->addr < last_subscribe.addr + last_subscribe.len))
+	if (!last_subscribe_is_before(r))
 		return false;
 	invlock_read_init(&r->read, mm, (void *)r->addr, r->len, NULL, 0);
 	if (invlock_read_commit_since(&r->read, &last_subscribe.moment))
@@ -119,9 +135,35 @@ static bool use_last_subscribe(struct fi_record *r)
 	return false;
 }
 
+/*
+ * The record is not new. Was it there before the registration that is subscribed to now? libfabric
+ * registers without its lock, so another thread may have made the record meanwhile.
+ */
+static bool is_older(const struct fi_record *r)
+{
+	bool same = last_subscribe.opening == opening && last_subscribe.addr == r->addr &&
+		    last_subscribe.len == r->len;
+
+	return (same || last_subscribe_is_before(r)) && r->born <= last_subscribe.nr;
+}
+
+/* Is the registration as good as the record says? */
+static bool may_join(const struct fi_record *r)
+{
+	struct fi_record alone = { .addr = r->addr, .len = r->len };
+
+	if (is_older(r))
+		return true;
+	if (!use_sample(&alone) && !use_last_subscribe(&alone))
+		return false;
+	invlock_read_end(&alone.read);
+	return true;
+}
+
 static void note_subscribe(const void *addr, size_t len)
 {
 	last_subscribe.opening = opening;
+	last_subscribe.nr = count.subscribed;
 	last_subscribe.addr = (uintptr_t)addr;
 	last_subscribe.len = len;
 	invlock_moment_take(&last_subscribe.moment, mm);
@@ -132,6 +174,8 @@ static int subscribe(__attribute__((unused)) struct fid_mem_monitor *monitor, co
 {
 	struct fi_record *r;
 
+	if (is_child())
+		return -FI_ENOSYS;
 	pthread_mutex_lock(&lock);
 	records_remove_emptied(&records);
 	count.subscribed++;
@@ -142,15 +186,14 @@ static int subscribe(__attribute__((unused)) struct fid_mem_monitor *monitor, co
 			pthread_mutex_unlock(&lock);
 			return -FI_ENOMEM;
 		}
+		r->born = count.subscribed;
 		r->known = use_sample(r) || use_last_subscribe(r);
 		/* too late to trust the range, but early enough to tell later that it is stale */
 		r->sampled = r->known || sample_range(&r->read, addr, len);
 		count.sampled += r->known;
+	} else if (r->known && !may_join(r)) {
+		r->known = false;
 	}
-	/*
-	 * Otherwise the new registration is later than those before it: if the record is good, it
-	 * is good for the new one as well.
-	 */
 	r->nr++;
 	r->nr_since++;
 	if (records.nr > RECORDS_MAX)
@@ -170,6 +213,8 @@ static void drop_locked(struct fi_record *r)
 static void unsubscribe(__attribute__((unused)) struct fid_mem_monitor *monitor, const void *addr,
 			size_t len)
 {
+	if (is_child())
+		return;
 	pthread_mutex_lock(&lock);
 	drop_locked(records_find(&records, addr, len));
 	pthread_mutex_unlock(&lock);
@@ -198,6 +243,8 @@ static void refuse_locked(struct fi_record *r)
 __attribute__((noinline))
 static bool refuse(struct fi_record *r, const void *addr, size_t len)
 {
+	if (is_child())
+		return false;
 	pthread_mutex_lock(&lock);
 	refuse_locked(r);
 	pthread_mutex_unlock(&lock);
@@ -252,7 +299,7 @@ static void *reap(__attribute__((unused)) void *arg)
 
 	pthread_mutex_lock(&lock);
 	while (reaping) {
-		clock_gettime(CLOCK_REALTIME, &until);
+		clock_gettime(CLOCK_MONOTONIC, &until);
 		until.tv_nsec += REAP_NS;
 		if (until.tv_nsec >= 1000000000) {
 			until.tv_nsec -= 1000000000;
@@ -271,9 +318,13 @@ static void *reap(__attribute__((unused)) void *arg)
 /* The program's signals are not for this thread. */
 static int start_reaper(void)
 {
+	pthread_condattr_t monotonic;
 	sigset_t all, old;
 	int err;
 
+	pthread_condattr_init(&monotonic);
+	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+	pthread_cond_init(&wake, &monotonic);
 	sigfillset(&all);
 	reaping = true;
 	pthread_sigmask(SIG_SETMASK, &all, &old);
@@ -317,7 +368,7 @@ static void print_counts(void)
 {
 	unsigned long lookups = count.hits + count.stale + count.first + count.unknown;
 
-	if (getenv("INVLOCK_STATS"))
+	if (getenv("INVLOCK_STATS") && !is_child())
 		fprintf(stderr, "invlock: libfabric, process %d: %lu lookups, %lu hits, %lu stale, "
 			"%lu first, %lu unknown; %lu registrations, %lu sampled before; %lu "
 			"dropped while idle\n", getpid(), lookups, count.hits, count.stale,
@@ -325,13 +376,21 @@ static void print_counts(void)
 			count.notified);
 }
 
-static void stop(__attribute__((unused)) struct fid_mem_monitor *monitor)
+static void stop_reaper(void)
 {
 	pthread_mutex_lock(&lock);
 	reaping = false;
 	pthread_cond_signal(&wake);
 	pthread_mutex_unlock(&lock);
 	pthread_join(reaper, NULL);
+}
+
+static void stop(__attribute__((unused)) struct fid_mem_monitor *monitor)
+{
+	if (is_child())
+		pthread_mutex_init(&lock, NULL);
+	else
+		stop_reaper();
 	print_counts();
 	records.emptied = NULL;
 	for (size_t i = 0; i < RECORDS_BUCKETS; i++)

@@ -24,6 +24,7 @@ struct fi_record {
 	struct fi_record *next_emptied;
 	uintptr_t addr;
 	size_t len;
+	unsigned long born;	/* with which subscribe() */
 	unsigned int nr;	/* subscriptions; without unsubscribe() some may be over */
 	unsigned int nr_since;	/* of these, the ones since the reaper took up the range */
 	bool sampled;		/* read is a sample: if it is stale, some registration is */

@@ -7,7 +7,9 @@
 #include <rdma/fi_errno.h>
 #include <stdatomic.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <time.h>
+#include <unistd.h>
 #include <invlock/mm.h>
 
 #include "adapters/ofi/monitor.h"
@@ -22,6 +24,17 @@ static uint32_t version_of_libfabric;
 uint32_t fi_version(void)
 {
 	return version_of_libfabric;
+}
+
+static atomic_int hours_ahead;	/* that CLOCK_REALTIME is, before somebody sets it right */
+
+int clock_gettime(clockid_t clock, struct timespec *ret_time)
+{
+	int err = (int)syscall(SYS_clock_gettime, clock, ret_time);
+
+	if (!err && clock == CLOCK_REALTIME)
+		ret_time->tv_sec += 3600 * atomic_load(&hours_ahead);
+	return err;
 }
 
 static struct {
@@ -155,6 +168,20 @@ TEST(a_thread_that_has_registered_before_registers_a_range_once)
 	}
 }
 
+TEST(a_thread_registers_a_range_once_in_each_of_several_domains)
+{
+	for_each_version(v) {
+		start(all_versions[v]);
+		use(0, 0);
+		for (int i = 0; i < 2 * (RANGES - 1); i++)
+			for (int domain = 0; domain < DOMAINS; domain++)
+				use(domain, 1 + i % (RANGES - 1));
+		assert_int_equal(nr_registered, 1 + DOMAINS * (RANGES - 1));
+		assert_int_equal(nr_hits, DOMAINS * (RANGES - 1));
+		stop();
+	}
+}
+
 /* A provider whose cache registers by way of another cache, which subscribes to a part first. */
 TEST(a_change_in_the_middle_of_a_nested_registration_is_not_missed)
 {
@@ -233,7 +260,55 @@ TEST(evictions_that_nobody_tells_of_do_no_harm)
 	stop();
 }
 
+static void *register_until_it_is_hit(__attribute__((unused)) void *arg)
+{
+	while (!nr_hits)
+		use(1, 0);
+	return NULL;
+}
+
+/* libfabric registers without its lock, so another domain can come to a good record meanwhile. */
+TEST(a_registration_that_began_before_that_of_another_domain_is_not_taken_for_later)
+{
+	for_each_version(v) {
+		pthread_t thread;
+
+		start(all_versions[v]);
+		use(0, 1);
+		/* domain 0 has registered, and does not say so yet */
+		domains[0][0].version = versions[0];
+		change(0);
+		assert_int_equal(pthread_create(&thread, NULL, register_until_it_is_hit, NULL), 0);
+		pthread_join(thread, NULL);
+		pthread_mutex_lock(&lock);
+		domains[0][0].cached = true;
+		assert_int_equal(OPS->subscribe(&ofi_monitor, at(0), LEN), 0);
+		pthread_mutex_unlock(&lock);
+		use(0, 0);
+		assert_int_equal(nr_stale, 0);
+		stop();
+	}
+}
+
 /* Every test waits for this as long as it takes: the runner's own limit ends it. */
+TEST(what_is_stale_is_dropped_although_the_clock_is_set_back)
+{
+	bool cached = true;
+
+	atomic_store(&hours_ahead, 1);
+	start(FI_VERSION(2, 1));
+	use(0, 0);
+	change(0);
+	while (cached) {
+		sleep_a_little();
+		pthread_mutex_lock(&lock);
+		cached = domains[0][0].cached;
+		pthread_mutex_unlock(&lock);
+	}
+	stop();
+	atomic_store(&hours_ahead, 0);
+}
+
 TEST(what_is_stale_and_not_asked_for_again_is_dropped)
 {
 	for_each_version(v) {
