@@ -169,15 +169,16 @@ int invlock_cache_close(struct invlock_cache *cache);
  * causes.
  *
  * Context: a hit waits only while the monitor cannot tell whether it is valid, up to time_ns; a
- * miss may sleep, allocates, calls reg() and perhaps dereg(). Not a cancellation point.
+ * miss may sleep, allocates, calls reg() and perhaps dereg(). If there is no room, it waits up to
+ * time_ns for what other threads are deregistering. Not a cancellation point.
  * Not in a signal handler; a signal handler may change the map during any call.
  * Return: 0; -EINVAL for NULL, also as @addr (and all of the first page of memory), an empty
  * range, one that wraps, unknown flags; -ENOENT for INVLOCK_GET_CACHED; -EMEDIUMTYPE for memory
  * that the monitor refuses; -EFAULT when nothing is mapped in a part of it, from a monitor that
- * looks, or from reg(); -ENOSPC when the limits are reached and every entry is pinned; -EBUSY when
- * the map changed too often meanwhile; -EOWNERDEAD in a forked child; -ENOTRECOVERABLE when
- * the monitor can no longer tell what changes; -ENOMEM; whatever reg() returned. Nothing is kept on
- * error: use the memory unregistered. Since: 0.1
+ * looks, or from reg(); -ENOSPC when the limits are reached and every entry is pinned or being
+ * registered; -EBUSY when the map changed too often meanwhile; -EOWNERDEAD in a forked child;
+ * -ENOTRECOVERABLE when the monitor can no longer tell what changes; -ENOMEM; whatever reg()
+ * returned. Nothing is kept on error: use the memory unregistered. Since: 0.1
  */
 int invlock_cache_get(struct invlock_cache *cache, const void *addr, size_t len,
 		      unsigned int flags, struct invlock_pin *ret_pin)
@@ -219,9 +220,11 @@ int invlock_cache_put(struct invlock_pin *pin);
  * @addr: first byte
  * @len: bytes, not 0
  *
- * Entries that are not pinned are deregistered now, the others after their last pin was put.
- * Context: may sleep, calls dereg(). Return: the number of entries dropped; -EINVAL for a
- * bad range; -EOWNERDEAD in a forked child. Since: 0.1
+ * Entries that are not pinned are deregistered when this returns, also those that another thread
+ * was deregistering, unless this is called in a callback. The others are deregistered after their
+ * last pin was put; an entry at which a get on another thread just looks is one of them.
+ * Context: may sleep, calls dereg(), waits for others that call it. Return: the number of entries
+ * dropped; -EINVAL for a bad range; -EOWNERDEAD in a forked child. Since: 0.1
  */
 int invlock_cache_drop(struct invlock_cache *cache, const void *addr, size_t len)
 	INVLOCK_ONLY_ADDRESS(2);

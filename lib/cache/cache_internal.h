@@ -60,6 +60,14 @@ struct invlock_cache {
 	u64 looked_at;		/* the sequence up to which all regions were validated */
 	u32 sweep_at;		/* where the next miss validates some of them */
 	u32 nr_left;		/* dead regions that were pinned when the last ones were buried */
+	struct burial *burials;	/* under way */
+	u64 nr_burials, nr_over;	/* how many have begun, and how many of them are over */
+};
+
+/* Dead regions that a thread has taken to deregister them. On its stack; the cache's lock */
+struct burial {
+	struct burial *next;
+	u64 nr;			/* it was the nr-th to begin */
 };
 
 /* What a cache finds out under its lock, and cache_tell() logs. */
@@ -123,21 +131,35 @@ static inline void cache_unlock(struct invlock_cache *cache)
 
 /*
  * Take a region for [start, end), and evict others if need be. It counts against the limits, and
- * the caller files it in the index or kills it. NULL = pinned regions alone reach the limits.
+ * the caller files it in the index or kills it. NULL = pinned regions, and those that are being
+ * registered, alone reach the limits.
  */
 struct region *cache_take(struct invlock_cache *cache, u64 start, u64 end);
 
 /* give back a region that was taken and is not registered */
 void cache_untake(struct invlock_cache *cache, struct region *r);
 
+/* Evicts at least so many idle regions, and so many bytes; deregisters. Return: was there any? */
+bool cache_free_idle(struct invlock_cache *cache, u32 nr, u64 bytes);
+
+/* Locks: none. Return: how many burials are over, for cache_others_made_room() */
+u64 cache_nr_over(struct invlock_cache *cache);
+
+/*
+ * Others may have taken what is dead, to deregister it: it is neither dead nor free then, so
+ * finding nothing to free is no reason to give up. Waits for it, within the time of the budget.
+ * @over: cache_nr_over() before there was no room. Locks: none. Return: is there room since?
+ */
+bool cache_others_made_room(struct invlock_cache *cache, u64 over);
+
+/* Waits until what other threads are deregistering now is gone. Locks: none */
+void cache_wait_for_burials(struct invlock_cache *cache);
+
 /* put a region in the index; Locks: held. false = no memory for a larger table */
 bool cache_file_locked(struct invlock_cache *cache, struct region *r);
 
 /* LIVE -> DEAD, out of the index if it is there; Locks: held */
 void cache_kill_locked(struct invlock_cache *cache, struct region *r);
-
-/* evict up to nr regions that nobody uses; Locks: none */
-void cache_evict(struct invlock_cache *cache, u32 nr);
 
 /* undo what reg() did; Locks: none */
 void cache_deregister(struct invlock_cache *cache, struct region *r);

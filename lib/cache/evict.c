@@ -122,15 +122,37 @@ static void free_tables(struct invlock_cache *cache)
 	}
 }
 
+/* Locks: held */
+static void begin_burial(struct invlock_cache *cache, struct burial *b)
+{
+	b->nr = ++cache->nr_burials;
+	b->next = cache->burials;
+	cache->burials = b;
+}
+
+/* Locks: held */
+static void end_burial(struct invlock_cache *cache, struct burial *b)
+{
+	struct burial **link = &cache->burials;
+
+	while (*link != b)
+		link = &(*link)->next;
+	*link = b->next;
+	cache->nr_over++;
+}
+
 int cache_bury(struct invlock_cache *cache)
 {
 	struct region *batch[BATCH];
+	struct burial burial;
 	int total = 0;
 	u32 nr;
 
 	do {
 		cache_lock(cache);
 		nr = take_unused(cache, batch);
+		if (nr)
+			begin_burial(cache, &burial);
 		cache_unlock(cache);
 
 		/* no other thread knows these regions now: call the user without the lock */
@@ -140,6 +162,8 @@ int cache_bury(struct invlock_cache *cache)
 		cache_lock(cache);
 		for (u32 i = 0; i < nr; i++)
 			region_pool_give(&cache->pool, batch[i]);
+		if (nr)
+			end_burial(cache, &burial);
 		cache->stats.dereg_calls += nr;
 		free_tables(cache);
 		cache->nr_left = cache->pool.nr_dead;
@@ -149,6 +173,69 @@ int cache_bury(struct invlock_cache *cache)
 	} while (nr == BATCH);
 	cache_tell(cache);
 	return total;
+}
+
+u64 cache_nr_over(struct invlock_cache *cache)
+{
+	u64 over;
+
+	cache_lock(cache);
+	over = cache->nr_over;
+	cache_unlock(cache);
+	return over;
+}
+
+/* Is one of the first nr burials still under way? Locks: none */
+static bool is_burying(struct invlock_cache *cache, u64 nr)
+{
+	bool found = false;
+
+	cache_lock(cache);
+	for (const struct burial *b = cache->burials; b; b = b->next)
+		found |= b->nr <= nr;
+	cache_unlock(cache);
+	return found;
+}
+
+/* Locks: none. Return: false = not in a callback, which they may be waiting for; or time is up */
+static bool wait_for_burials(struct invlock_cache *cache, u64 nr, u64 time_ns)
+{
+	u64 begun = port_now();
+	u32 waits = 0;
+
+	if (cache_in_callback)
+		return false;
+	while (is_burying(cache, nr)) {
+		if (port_now() - begun >= time_ns)
+			return false;
+		port_wait(waits++, false);
+	}
+	return true;
+}
+
+void cache_wait_for_burials(struct invlock_cache *cache)
+{
+	u64 nr;
+
+	cache_lock(cache);
+	nr = cache->nr_burials;
+	cache_unlock(cache);
+	wait_for_burials(cache, nr, ~0ULL);
+}
+
+bool cache_others_made_room(struct invlock_cache *cache, u64 over)
+{
+	u64 time_ns = cache->budget.time_ns, nr;
+	bool changed, busy;
+
+	cache_lock(cache);
+	changed = cache->nr_over != over;
+	busy = cache->burials;
+	nr = cache->nr_burials;
+	cache_unlock(cache);
+	if (!time_ns)
+		time_ns = INVLOCK_DEFAULT_TIME_NS;
+	return changed || (busy && wait_for_burials(cache, nr, time_ns));
 }
 
 void cache_tell(struct invlock_cache *cache)
@@ -239,11 +326,34 @@ void cache_kill_stale(struct invlock_cache *cache)
 	port_store(&cache->looked_at, sequence);
 }
 
+/* what is still to be evicted */
+struct eviction {
+	u32 nr;
+	u64 bytes;
+};
+
+static bool is_over(const struct eviction *e)
+{
+	return !e->nr && !e->bytes;
+}
+
+/* Locks: held */
+static void evict_region(struct invlock_cache *cache, struct region *r, struct eviction *e)
+{
+	u64 bytes = r->end - r->start;
+
+	PROBE(evict, cache, r->start, bytes);
+	cache_kill_locked(cache, r);
+	cache->stats.evicted++;
+	e->nr -= !!e->nr;
+	e->bytes -= bytes < e->bytes ? bytes : e->bytes;
+}
+
 /* Asks the clock for up to size regions, and evicts those that are not in use. Locks: held */
-static u32 evict_batch(struct invlock_cache *cache, u32 nr_wanted, u32 size)
+static void evict_batch(struct invlock_cache *cache, struct eviction *e, u32 size)
 {
 	struct region *batch[BATCH];
-	u32 nr, nr_evicted = 0;
+	u32 nr;
 
 	for (nr = 0; nr < size; nr++) {
 		batch[nr] = region_pool_victim(&cache->pool);
@@ -253,30 +363,31 @@ static u32 evict_batch(struct invlock_cache *cache, u32 nr_wanted, u32 size)
 		port_store(&batch[nr]->referenced, (u8)true);
 	}
 	if (!mark_held(cache, batch, nr))
-		return 0;
-	for (u32 i = 0; i < nr && nr_evicted < nr_wanted; i++) {
+		return;
+	for (u32 i = 0; i < nr && !is_over(e); i++)
 		/* in a small cache the clock may have named a region twice */
-		if (batch[i]->held || port_load(&batch[i]->state) != REGION_LIVE)
-			continue;
-		PROBE(evict, cache, batch[i]->start, batch[i]->end - batch[i]->start);
-		cache_kill_locked(cache, batch[i]);
-		nr_evicted++;
-	}
-	cache->stats.evicted += nr_evicted;
-	return nr_evicted;
+		if (!batch[i]->held && port_load(&batch[i]->state) == REGION_LIVE)
+			evict_region(cache, batch[i], e);
 }
 
-void cache_evict(struct invlock_cache *cache, u32 nr_wanted)
+/* Evicts regions that nobody uses: at least nr, and so many bytes. Locks: none */
+static void evict(struct invlock_cache *cache, u32 nr, u64 bytes)
 {
-	u32 size = nr_wanted < BATCH ? nr_wanted : BATCH;
-	u32 nr_evicted = 0;
+	struct eviction e = { .nr = nr, .bytes = bytes };
+	u32 size = nr < BATCH ? nr : BATCH;
 
 	cache_lock(cache);
 	/* All regions may be in use: try each of them once, and then stop. */
-	for (u32 nr_tried = 0; nr_evicted < nr_wanted && nr_tried <= cache->pool.nr_live;
+	for (u32 nr_tried = 0; !is_over(&e) && nr_tried <= cache->pool.nr_live;
 	     nr_tried += size, size = BATCH)
-		nr_evicted += evict_batch(cache, nr_wanted - nr_evicted, size);
+		evict_batch(cache, &e, size);
 	cache_unlock(cache);
+}
+
+bool cache_free_idle(struct invlock_cache *cache, u32 nr, u64 bytes)
+{
+	evict(cache, nr, bytes);
+	return cache_bury(cache);
 }
 
 /* Locks: held */
@@ -292,10 +403,13 @@ static bool has_room(const struct invlock_cache *cache, u64 bytes)
 struct region *cache_take(struct invlock_cache *cache, u64 start, u64 end)
 {
 	struct region *r = NULL;
-	u32 evict = 1;
+	bool waited = false;
+	u32 nr = 1;
+	u64 over;
 
 	for (;;) {
 		cache_lock(cache);
+		over = cache->nr_over;
 		if (has_room(cache, end - start))
 			r = region_pool_take(&cache->pool, start, end);
 		cache_unlock(cache);
@@ -307,11 +421,14 @@ struct region *cache_take(struct invlock_cache *cache, u64 start, u64 end)
 		 */
 		if (cache_bury(cache))
 			continue;
-		cache_evict(cache, evict);
-		if (!cache_bury(cache))
+		if (cache_free_idle(cache, nr, 0)) {
+			if (nr < BATCH)
+				nr *= 2;
+			continue;
+		}
+		if (waited || !cache_others_made_room(cache, over))
 			return NULL;
-		if (evict < BATCH)
-			evict *= 2;
+		waited = true;
 	}
 }
 

@@ -205,6 +205,7 @@ static int register_once(struct invlock_cache *cache, struct invlock_section *s,
 			 const struct wanted *w, struct region **ret_region)
 {
 	struct region *r = cache_take(cache, s->start, s->end);
+	u64 over = cache_nr_over(cache);
 	int err;
 
 	if (!r)
@@ -214,9 +215,10 @@ static int register_once(struct invlock_cache *cache, struct invlock_section *s,
 		port_store(region_key(cache->keys, cache->pool.regions, r), w->key);
 	err = call_reg(cache, r);
 	if (err == -ENOMEM) {
-		/* Most likely RLIMIT_MEMLOCK is reached: free what is dead or idle. */
-		cache_evict(cache, MAKE_ROOM);
-		if (cache_bury(cache))
+		/* Most likely RLIMIT_MEMLOCK is reached: free as much as this takes. */
+		bool others = cache_others_made_room(cache, over);
+
+		if (cache_free_idle(cache, MAKE_ROOM, s->end - s->start) || others)
 			err = call_reg(cache, r);
 	}
 	if (err) {
@@ -241,14 +243,21 @@ static int register_once(struct invlock_cache *cache, struct invlock_section *s,
 /* A monitor can watch only so many ranges: if it is full, free what is dead or idle. */
 static int watch_range(struct invlock_cache *cache, u64 start, u64 end, struct look *look)
 {
+	bool waited = false;
+	u64 over;
 	int err;
 
-	while ((err = mm_watch(cache->mm, start, end, look)) == -ENOSPC) {
-		cache_evict(cache, MAKE_ROOM);
-		if (!cache_bury(cache))
-			break;
+	for (;;) {
+		over = cache_nr_over(cache);
+		err = mm_watch(cache->mm, start, end, look);
+		if (err != -ENOSPC)
+			return err;
+		if (cache_free_idle(cache, MAKE_ROOM, 0))
+			continue;
+		if (waited || !cache_others_made_room(cache, over))
+			return err;
+		waited = true;
 	}
-	return err;
 }
 
 /* The read section around reg(), for whole pages [start, end). */

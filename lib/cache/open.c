@@ -275,6 +275,8 @@ int invlock_cache_drop(struct invlock_cache *cache, const void *addr, size_t len
 	cache_each_overlap_locked(cache, start, end, drop_region, &d);
 	cache_unlock(cache);
 	cache_bury(cache);
+	/* another thread may have taken such an entry before, and peers still reach its memory */
+	cache_wait_for_burials(cache);
 	mm_release(cache->mm, start, end);
 	pthread_setcancelstate(old_state, NULL);
 	return d.nr;
