@@ -5,6 +5,7 @@
  *	plugin.c	a provider that provides nothing: it imports the monitor
  *	monitor.c	what libfabric calls: may a cached registration be used?
  *	records.[ch]	the ranges that libfabric has registered, and a sample of each
+ *	quiet.[ch]	nothing at all has changed since the reaper found all of them good
  *
  * libfabric calls subscribe() when a range has been registered already. A sample that is taken
  * there is too late: the map may have changed in between. What surely comes before a registration,

@@ -72,3 +72,12 @@ unsigned int records_doom(struct records *records, struct fi_record *ret_doomed,
 	}
 	return doomed;
 }
+
+bool records_are_good(const struct records *records)
+{
+	for (unsigned int i = 0; i < RECORDS_BUCKETS; i++)
+		for (struct fi_record *r = records->table[i]; r; r = r->next)
+			if (r->nr && !record_is_good(r))
+				return false;
+	return true;
+}

@@ -86,4 +86,7 @@ static inline bool record_is_good(struct fi_record *r)
  */
 unsigned int records_doom(struct records *records, struct fi_record *ret_doomed, unsigned int nr);
 
+/* Of every range that has registrations, may they be used? */
+bool records_are_good(const struct records *records);
+
 #endif /* INVLOCK_OFI_RECORDS_H */

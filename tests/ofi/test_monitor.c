@@ -13,6 +13,8 @@
 #include <invlock/mm.h>
 
 #include "adapters/ofi/monitor.h"
+#include "adapters/ofi/quiet.h"
+#include "tests/child.h"
 #include "tests/test.h"
 
 #define DOMAINS	3
@@ -178,6 +180,86 @@ TEST(a_thread_registers_a_range_once_in_each_of_several_domains)
 				use(domain, 1 + i % (RANGES - 1));
 		assert_int_equal(nr_registered, 1 + DOMAINS * (RANGES - 1));
 		assert_int_equal(nr_hits, DOMAINS * (RANGES - 1));
+		stop();
+	}
+}
+
+/* Waits until the reaper has found all registrations good, and so answers for all of them. */
+static void wait_until_quiet(void)
+{
+	while (!is_quiet())
+		sleep_a_little();
+}
+
+TEST(a_change_ends_the_quiet)
+{
+	for_each_version(v) {
+		start(all_versions[v]);
+		for (int i = 0; i < 4 * RANGES; i++)
+			use(0, i % RANGES);
+		for (int i = 0; i < RANGES; i++) {
+			wait_until_quiet();
+			change(i);
+			for (int range = 0; range < RANGES; range++)
+				use(0, range);
+			/* registered anew, and hit again */
+			use(0, i);
+		}
+		assert_int_equal(nr_stale, 0);
+		assert_true(nr_hits >= RANGES * (RANGES - 1));
+		stop();
+	}
+}
+
+/* The change is over when the range is subscribed, and nothing changes any more. */
+static void subscribe_late_in_quiet(int range)
+{
+	pthread_mutex_lock(&lock);
+	domains[0][range].cached = true;
+	domains[0][range].version = versions[range];
+	pthread_mutex_unlock(&lock);
+	change(range);
+	wait_until_quiet();
+	pthread_mutex_lock(&lock);
+	assert_int_equal(OPS->subscribe(&ofi_monitor, at(range), LEN), 0);
+	pthread_mutex_unlock(&lock);
+}
+
+TEST(a_change_before_subscribe_is_not_missed_although_all_is_quiet)
+{
+	for_each_version(v) {
+		start(all_versions[v]);
+		use(0, 0);
+		use(0, 0);
+		subscribe_late_in_quiet(1);
+		use(0, 1);
+		assert_int_equal(nr_stale, 0);
+		subscribe_late_in_quiet(2);
+		/* the reaper looks meanwhile, most likely */
+		for (int i = 0; i < 10; i++)
+			sleep_a_little();
+		use(0, 2);
+		assert_int_equal(nr_stale, 0);
+		stop();
+	}
+}
+
+static int is_quiet_here(void)
+{
+	/* the module's feed is not mapped in a child */
+	quiet.sequence = NULL;
+	return is_quiet();
+}
+
+TEST(a_forked_child_is_never_quiet)
+{
+	for_each_version(v) {
+		start(all_versions[v]);
+		use(0, 0);
+		use(0, 0);
+		wait_until_quiet();
+		assert_int_equal(in_child(is_quiet_here), 0);
+		assert_true(is_quiet());
 		stop();
 	}
 }
