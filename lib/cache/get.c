@@ -319,8 +319,8 @@ static int miss(struct invlock_cache *cache, const struct wanted *w, struct look
 		return -EINVAL;
 	err = register_range(cache, first ? first : page, last, w, look, &r);
 
-	if (err && err != -ENOSPC && granule > page) {
-		/* the rounding may have reached into memory that cannot be registered */
+	if (err && granule > page) {
+		/* the rounding may have reached beyond a limit, or memory that can be registered */
 		first = page_down(w->start);
 		last = page_up(w->end);
 		err = register_range(cache, first, last, w, look, &r);

@@ -406,6 +406,20 @@ TEST(a_granule_that_cannot_be_registered_falls_back_to_pages)
 	put(pin);
 }
 
+TEST(a_granule_that_the_limit_has_no_room_for_falls_back_to_pages)
+{
+	struct invlock_cache_options o = {
+		.size = sizeof(o), .granule = 2 << 20, .max_bytes = 4 * PAGE,
+	};
+	struct invlock_pin pin;
+
+	fake_close(&fake);
+	fake_open(&fake, &o);
+	pin = get(mem + 5 * PAGE, 2 * PAGE);
+	assert_int_equal(pin.len, 2 * PAGE);
+	put(pin);
+}
+
 TEST(options_are_checked)
 {
 	struct invlock_cache_options good = {
