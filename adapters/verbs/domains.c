@@ -6,13 +6,20 @@
 
 #include "adapter.h"
 
-#define WAIT_NS		100000	/* between two looks at a domain that is being removed */
 /*
  * A get of another domain pins a region for the moment in which it compares the keys, and its
- * thread may be preempted there. What stays pinned for so many looks, a second, is in use.
+ * thread may be preempted there. If nothing goes for so long, in so many looks, it is in use.
  */
-#define LOOKS		10000
+#define PATIENCE_NS	1000000000
+#define LOOKS		20
+#define MIN_WAIT_NS	100000	/* after the first look; doubled from look to look */
+#define MAX_WAIT_NS	10000000
 #define LIST		64	/* entries of the cache that one list holds */
+
+static bool is_at(const struct invlock_verbs *verbs, unsigned int place, const struct ibv_pd *pd)
+{
+	return __atomic_load_n(&verbs->domains[place].pd, __ATOMIC_ACQUIRE) == pd;
+}
 
 /* Return: the place, or -ENOENT */
 static int find(const struct invlock_verbs *verbs, const struct ibv_pd *pd)
@@ -21,7 +28,7 @@ static int find(const struct invlock_verbs *verbs, const struct ibv_pd *pd)
 	unsigned int nr = __atomic_load_n(&verbs->nr_domains, __ATOMIC_ACQUIRE);
 
 	for (unsigned int i = 0; i < nr; i++)
-		if (__atomic_load_n(&verbs->domains[i].pd, __ATOMIC_ACQUIRE) == pd)
+		if (is_at(verbs, i, pd))
 			return (int)i;
 	return -ENOENT;
 }
@@ -93,22 +100,19 @@ void verbs_deregister(void *ctx, __attribute__((unused)) void *addr,
 		__atomic_fetch_sub(&verbs->domains[place].nr_regions, 1, __ATOMIC_RELEASE);
 }
 
-/* Drops what the entry names if it is of the domain. Return: is it, and is it in use? */
-static bool drop_entry(struct invlock_verbs *verbs, const struct invlock_cache_entry *e,
+static void drop_entry(struct invlock_verbs *verbs, const struct invlock_cache_entry *e,
 		       unsigned int place)
 {
-	if (!(e->flags & INVLOCK_ENTRY_KEYED) || e->key >> 32 != place)
-		return false;
-	if (!(e->flags & INVLOCK_ENTRY_DEAD))
+	if (e->flags & INVLOCK_ENTRY_KEYED && e->key >> 32 == place &&
+	    !(e->flags & INVLOCK_ENTRY_DEAD))
 		invlock_cache_drop(verbs->cache, e->addr, e->len);
-	return e->flags & INVLOCK_ENTRY_PINNED;
 }
 
-/* Drops what is registered in the domain. Return: is any of it in use? -errno */
+/* Drops what is registered in the domain. Return: 0 or -errno */
 static int drop_domain(struct invlock_verbs *verbs, unsigned int place)
 {
 	struct invlock_cache_entry *list;
-	int room = LIST, nr, pinned = 0;
+	int room = LIST, nr;
 
 	for (;;) {
 		list = calloc(room, sizeof(*list));
@@ -121,47 +125,83 @@ static int drop_domain(struct invlock_verbs *verbs, unsigned int place)
 		room = nr + LIST;
 	}
 	for (int i = 0; i < nr; i++)
-		pinned |= drop_entry(verbs, &list[i], place);
+		drop_entry(verbs, &list[i], place);
 	free(list);
-	return nr < 0 ? nr : pinned;
+	return nr < 0 ? nr : 0;
 }
 
-static int remove_place(struct invlock_verbs *verbs, unsigned int place)
+static uint64_t nr_regions(const struct invlock_verbs *verbs, unsigned int place)
 {
-	struct domain *domain = &verbs->domains[place];
-	struct timespec pause = { .tv_nsec = WAIT_NS };
-	int looks = 0, pinned;
+	/* acquire: the regions are gone; pairs with verbs_deregister() */
+	return __atomic_load_n(&verbs->domains[place].nr_regions, __ATOMIC_ACQUIRE);
+}
 
-	/*
-	 * The reaper may be about to deregister a region that is not in use. Acquire: pairs with
-	 * verbs_deregister().
-	 */
-	while (__atomic_load_n(&domain->nr_regions, __ATOMIC_ACQUIRE)) {
-		pinned = drop_domain(verbs, place);
-		if (pinned < 0)
-			return pinned;
-		if (pinned && ++looks == LOOKS)
+static uint64_t now_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+/*
+ * Locks: none, so that a get of a new domain goes on, whose thread may have a pin of this one. So
+ * another removal may be faster, and give the place to another domain.
+ */
+static int deregister_all(struct invlock_verbs *verbs, unsigned int place, const struct ibv_pd *pd)
+{
+	struct timespec pause = { .tv_nsec = MIN_WAIT_NS };
+	uint64_t nr, last = 0, since = 0;
+	unsigned int looks = 0;
+	int err;
+
+	while ((nr = nr_regions(verbs, place)) && is_at(verbs, place, pd)) {
+		if (nr != last) {
+			last = nr;
+			since = now_ns();
+			looks = 0;
+		} else if (++looks >= LOOKS && now_ns() - since > PATIENCE_NS) {
 			return -EBUSY;
+		}
+		err = drop_domain(verbs, place);
+		if (err)
+			return err;
 		invlock_cache_reap(verbs->cache);
 		nanosleep(&pause, NULL);
+		if (pause.tv_nsec < MAX_WAIT_NS)
+			pause.tv_nsec *= 2;
 	}
-	__atomic_store_n(&domain->pd, NULL, __ATOMIC_RELEASE);
+	return 0;
+}
+
+static int remove_pd(struct invlock_verbs *verbs, const struct ibv_pd *pd)
+{
+	int place = find(verbs, pd), err;
+
+	if (place < 0)
+		return 0;
+	err = deregister_all(verbs, place, pd);
+	if (err)
+		return err;
+	pthread_mutex_lock(&verbs->lock);
+	if (is_at(verbs, place, pd))
+		__atomic_store_n(&verbs->domains[place].pd, NULL, __ATOMIC_RELEASE);
+	pthread_mutex_unlock(&verbs->lock);
 	return 0;
 }
 
 int invlock_verbs_remove_pd(struct invlock_verbs *verbs, struct ibv_pd *pd)
 {
-	int place, err = 0;
+	int err, old_state;
 
 	if (!verbs || !pd)
 		return -EINVAL;
 	err = verbs_alive(verbs);
 	if (err)
 		return err;
-	pthread_mutex_lock(&verbs->lock);
-	place = find(verbs, pd);
-	if (place >= 0)
-		err = remove_place(verbs, place);
-	pthread_mutex_unlock(&verbs->lock);
+	/* nanosleep() is a cancellation point */
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old_state);
+	err = remove_pd(verbs, pd);
+	pthread_setcancelstate(old_state, NULL);
 	return err;
 }

@@ -50,14 +50,33 @@ static int explain_memory(const struct invlock_verbs *verbs, size_t len, struct 
 		       "the %llu that are registered", len, (unsigned long long)stats.bytes);
 }
 
-static int explain_full(const struct invlock_verbs *verbs, size_t len, struct invlock_why *why)
+/* the bytes of whole pages that a registration of the range takes */
+static uint64_t bytes_of_pages(const void *addr, size_t len)
 {
-	if (!verbs->max_bytes)
-		return explain(why, -ENOSPC, "every region is in use, and max_entries is reached: "
-			       "put pins earlier");
-	return explain(why, -ENOSPC, "%zu bytes find no room in the limit of %llu bytes%s, of "
-		       "which all others are in use", len, (unsigned long long)verbs->max_bytes,
-		       verbs->max_is_memlock ? ", which is RLIMIT_MEMLOCK (ulimit -l)" : "");
+	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), start = (uintptr_t)addr;
+
+	return ((start + len + page - 1) & -page) - (start & -page);
+}
+
+static int explain_full(const struct invlock_verbs *verbs, const void *addr, size_t len,
+			struct invlock_why *why)
+{
+	struct invlock_cache_stats stats = { .size = sizeof(stats) };
+	const char *memlock = verbs->max_is_memlock ? ", which is RLIMIT_MEMLOCK (ulimit -l)" : "";
+	uint64_t bytes = bytes_of_pages(addr, len), max = verbs->max_bytes;
+
+	invlock_cache_stats(verbs->cache, &stats);
+	if (max && bytes > max)
+		return explain(why, -ENOSPC, "the memory's pages are %llu bytes, and the limit is "
+			       "%llu bytes%s: raise it, or register the memory in pieces",
+			       (unsigned long long)bytes, (unsigned long long)max, memlock);
+	if (max && stats.bytes + bytes > max)
+		return explain(why, -ENOSPC, "%llu bytes find no room beside the %llu that are in "
+			       "use: the limit is %llu bytes%s; put pins earlier",
+			       (unsigned long long)bytes, (unsigned long long)stats.bytes,
+			       (unsigned long long)max, memlock);
+	return explain(why, -ENOSPC, "max_entries is reached, and all of the %llu regions are in "
+		       "use: put pins earlier", (unsigned long long)(stats.entries + stats.dead));
 }
 
 int invlock_verbs_explain(struct invlock_verbs *verbs, const void *addr, size_t len,
@@ -69,6 +88,8 @@ int invlock_verbs_explain(struct invlock_verbs *verbs, const void *addr, size_t 
 	if (!access)
 		access = verbs->access;
 	switch (err) {
+	case 0:
+		return explain(why, err, "the get did not fail");
 	case -EINVAL:
 		if (!verbs_check_access(access, why))
 			explain(why, err, "a pointer is NULL, or [%p, +%zu) is no range of user "
@@ -84,7 +105,7 @@ int invlock_verbs_explain(struct invlock_verbs *verbs, const void *addr, size_t 
 	case -ENOMEM:
 		return explain_memory(verbs, len, why);
 	case -ENOSPC:
-		return explain_full(verbs, len, why);
+		return explain_full(verbs, addr, len, why);
 	case -EMFILE:
 		return explain(why, err, "%d protection domains are known, the most there can be: "
 			       "tell invlock_verbs_remove_pd() of those that are freed",

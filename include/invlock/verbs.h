@@ -173,9 +173,10 @@ int invlock_verbs_explain(struct invlock_verbs *verbs, const void *addr, size_t 
  *
  * Deregisters all regions of the domain, and perhaps regions of other domains that overlap them,
  * which are then registered again when they are needed.
- * Context: may sleep; no get of this domain may run. Return: 0; -EBUSY if a pin of the domain was
- * held for more than a second meanwhile: put it and call again; -EINVAL for NULL; -EOWNERDEAD in a
- * forked child; -ENOMEM. Since: 0.1
+ * Context: may sleep; no get of this domain may run, gets of others go on. Not a cancellation
+ * point. Return: 0; -EBUSY if for a second no region of the domain went that was left: a pin of it
+ * is held, or the kernel refuses membarrier(), or the driver takes so long: put pins and call
+ * again; -EINVAL for NULL; -EOWNERDEAD in a forked child; -ENOMEM. Since: 0.1
  */
 int invlock_verbs_remove_pd(struct invlock_verbs *verbs, struct ibv_pd *pd);
 

@@ -214,7 +214,7 @@ TEST(the_limit_is_that_of_memlock_if_none_is_named)
 	assert_int_equal(invlock_verbs_get(verbs, &pds[0], mem, 3 * PAGE, 0,
 					   &(struct invlock_verbs_pin){}), -ENOSPC);
 	invlock_verbs_explain(verbs, mem, 3 * PAGE, 0, -ENOSPC, &why);
-	assert_non_null(strstr(why.text, "no room in the limit"));
+	assert_non_null(strstr(why.text, "the limit is"));
 	if (!geteuid())
 		return;	/* whom memlock does not limit */
 	low = (struct rlimit){ 5 * PAGE, old.rlim_max };
@@ -222,6 +222,33 @@ TEST(the_limit_is_that_of_memlock_if_none_is_named)
 	reopen((struct invlock_verbs_options){});
 	assert_int_equal(stats_now().max_bytes, 5 * PAGE);
 	assert_int_equal(setrlimit(RLIMIT_MEMLOCK, &old), 0);
+}
+
+/* what a get says that finds no room, while a region of so many pages is in use */
+static void full(struct invlock_verbs_options o, size_t used, size_t len, const char *words)
+{
+	struct invlock_verbs_pin pin, other;
+
+	reopen(o);
+	assert_int_equal(invlock_verbs_get(verbs, &pds[0], mem, used, 0, &pin), 0);
+	assert_int_equal(invlock_verbs_get(verbs, &pds[0], mem + LEN / 2, len, 0, &other),
+			 -ENOSPC);
+	invlock_verbs_explain(verbs, mem + LEN / 2, len, 0, -ENOSPC, &why);
+	if (!strstr(why.text, words))
+		fail_msg("\"%s\" does not say \"%s\"", why.text, words);
+	assert_int_equal(invlock_verbs_put(&pin), 0);
+}
+
+TEST(the_sentence_names_the_limit_that_is_reached)
+{
+	struct invlock_verbs_options bytes = { .max_bytes = 4 * PAGE };
+	struct invlock_verbs_options entries = { .max_bytes = 4 * PAGE, .max_entries = 1 };
+
+	full(bytes, 3 * PAGE, 2 * PAGE, "find no room beside");
+	full(bytes, PAGE, 5 * PAGE, "or register the memory in pieces");
+	full(entries, PAGE, PAGE, "max_entries is reached, and all of the 1 regions");
+	assert_int_equal(invlock_verbs_explain(verbs, mem, PAGE, 0, 0, &why), 0);
+	assert_non_null(strstr(why.text, "did not fail"));
 }
 
 TEST(a_device_that_is_gone_is_named_and_its_domain_can_be_removed)
