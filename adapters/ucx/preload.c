@@ -49,14 +49,59 @@ static void check_atomic(const void *buffer, size_t count, const ucp_request_par
 		check_param(param->reply_buffer, count, param);
 }
 
+/* UCX's function in the object that contains @address, or in what it needs; or NULL */
+static void *find_from(const void *address, const char *name)
+{
+	void *object = NULL, *function = NULL;
+	Dl_info info;
+
+	if (dladdr(address, &info))
+		object = dlopen(info.dli_fname, RTLD_LAZY | RTLD_NOLOAD);
+	if (object) {
+		function = dlsym(object, name);
+		dlclose(object);
+	}
+	return function;
+}
+
+/*
+ * UCX may have been loaded by a plug-in of the program that keeps its libraries to itself. Then it
+ * is not next to us, but what @caller, the plug-in, needs.
+ */
+static void *find_next(const char *name, const void *own, const void *caller)
+{
+	void *function = dlsym(RTLD_NEXT, name), *ucp;
+	Dl_info info;
+
+	if (!function)
+		function = find_from(caller, name);
+	/* the caller is another object if the call was the last that a function made */
+	if (!function || function == own) {
+		ucp = dlopen("libucp.so.0", RTLD_LAZY | RTLD_NOLOAD);
+		function = ucp ? dlsym(ucp, name) : NULL;
+	}
+	if (!function) {
+		fprintf(stderr, "invlock: UCX's own %s() is not found\n", name);
+		abort();
+	}
+	/* UCX stays loaded, because the address is kept */
+	if (dladdr(function, &info))
+		(void)!dlopen(info.dli_fname, RTLD_LAZY | RTLD_NOLOAD);
+	return function;
+}
+
 /* the function of this name, which checks and then calls UCX's */
 #define CHECKED(result, name, parameters, arguments, check_it)		\
 result name parameters							\
 {									\
-	static __typeof__(&name) next;					\
+	static __typeof__(&name) kept;					\
+	__typeof__(&name) next = __atomic_load_n(&kept, __ATOMIC_RELAXED);	\
 									\
-	if (!next)							\
-		next = (__typeof__(next))dlsym(RTLD_NEXT, #name);	\
+	if (!next) {							\
+		next = (__typeof__(next))find_next(#name, (void *)name,	\
+						   __builtin_return_address(0));	\
+		__atomic_store_n(&kept, next, __ATOMIC_RELAXED);	\
+	}								\
 	check_it;							\
 	return next arguments;						\
 }

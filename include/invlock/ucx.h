@@ -16,7 +16,8 @@
  *
  * Each operation that was checked is exact, if the memory map does not change between the check and
  * the end of the operation. Memory that a peer reaches by an rkey is not exact, because no call of
- * this process tells of its use. It is checked when it is registered with ucp_mem_map().
+ * this process tells of its use. It is checked when it is registered with ucp_mem_map(). Nor is an
+ * operation with a memory handle (UCP_OP_ATTR_FIELD_MEMH), which uses that registration.
  */
 #ifndef INVLOCK_UCX_H
 #define INVLOCK_UCX_H

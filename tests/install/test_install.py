@@ -131,6 +131,11 @@ def the_preload_for_ucx_is_found_by_pkg_config():
         raise tap.Skip('the adapter for UCX is not built: UCX is missing')
     preload = _one('**/invlock/libinvlock-ucx-preload.so')
     assert _pkg_config('--variable', 'preload', 'invlock-ucx') == [preload]
+    # wherever it was installed, it finds its libraries without help
+    env = {name: value for name, value in os.environ.items() if name != 'LD_LIBRARY_PATH'}
+    done = subprocess.run(['true'], env=dict(env, LD_PRELOAD=preload), text=True,
+                          stderr=subprocess.PIPE)
+    assert not done.returncode and not done.stderr, done.stderr
 
 
 def the_symbols_files_of_the_packages_name_every_function():
