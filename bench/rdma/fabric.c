@@ -21,6 +21,8 @@
 #define BUFFERS		16
 #define LEN		65536ul
 #define LOOPS		256
+/* by then the plug-in's own thread has found that all registrations are good */
+#define QUIET_US	300000
 /* the first tries fill the cache; of the others the fastest counts: the rest was interrupted */
 #define FILL		3
 #define TRIES		5
@@ -64,24 +66,34 @@ static double register_all(struct fid_domain *domain, char *mem, unsigned int lo
 	return (bench_now() - start) / loops;
 }
 
-static void measure_hits(void)
+static void measure_registrations(const char *what, struct fid_domain *domain, char *mem)
 {
-	char *mem = mmap(NULL, BUFFERS * LEN, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
-			 -1, 0);
-	struct fi_info *info = ends_info("verbs", FI_EP_MSG, 7470);
-	struct fid_fabric *fabric;
-	struct fid_domain *domain;
 	double least = 0;
 
-	ends_check(fi_fabric(info->fabric_attr, &fabric, NULL), "fabric");
-	ends_check(fi_domain(fabric, info, &domain, NULL), "domain");
-	register_all(domain, mem, FILL * BUFFERS);
 	for (int i = 0; i < TRIES; i++) {
 		double ns = register_all(domain, mem, LOOPS);
 
 		least = !i || ns < least ? ns : least;
 	}
-	say("registration of cached memory", least);
+	say(what, least);
+}
+
+static void measure_hits(void)
+{
+	char *elsewhere = mmap(NULL, LEN, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char *mem = mmap(NULL, BUFFERS * LEN, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+			 -1, 0);
+	struct fi_info *info = ends_info("verbs", FI_EP_MSG, 7470);
+	struct fid_fabric *fabric;
+	struct fid_domain *domain;
+
+	ends_check(fi_fabric(info->fabric_attr, &fabric, NULL), "fabric");
+	ends_check(fi_domain(fabric, info, &domain, NULL), "domain");
+	register_all(domain, mem, FILL * BUFFERS);
+	munmap(elsewhere, LEN);
+	measure_registrations("cached memory, just after a change elsewhere", domain, mem);
+	usleep(QUIET_US);
+	measure_registrations("cached memory, while nothing changes", domain, mem);
 	fi_close(&domain->fid);
 	fi_close(&fabric->fid);
 	fi_freeinfo(info);
@@ -195,7 +207,8 @@ int main(int argc, char **argv)
 		for (size_t i = 0; i < NR_CONTENDERS; i++)
 			if (!measure(&contenders[i]))
 				bench_note("%s: the process did not end well", contenders[i].name);
-	compare("registration of cached memory", 1.05);
+	compare("cached memory, while nothing changes", 1.05);
+	compare("cached memory, just after a change elsewhere", 0);
 	for (size_t i = 0; i < NR_SIZES; i++) {
 		snprintf(what, sizeof(what), "%zu KiB, reused", sizes[i] / 1024);
 		compare(what, 1.05);
