@@ -170,7 +170,8 @@ int invlock_cache_close(struct invlock_cache *cache);
  *
  * Context: a hit waits only while the monitor cannot tell whether it is valid, up to time_ns; a
  * miss may sleep, allocates, calls reg() and perhaps dereg(). If there is no room, it waits up to
- * time_ns for what other threads are deregistering. Not a cancellation point.
+ * time_ns for what other threads are deregistering, or registering for the same memory. Not a
+ * cancellation point.
  * Not in a signal handler; a signal handler may change the map during any call.
  * Return: 0; -EINVAL for NULL, also as @addr (and all of the first page of memory), an empty
  * range, one that wraps, unknown flags; -ENOENT for INVLOCK_GET_CACHED; -EMEDIUMTYPE for memory

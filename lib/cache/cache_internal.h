@@ -5,6 +5,7 @@
  *	get.c		get, put
  *	open.c		open, close, drop, stats
  *	list.c		what is registered
+ *	twin.c		a registration that another thread is making
  *	merge.c		registrations that take the place of smaller ones
  *	evict.c		limits, eviction, and what happens to dead regions
  *	reap.c		when dead regions are looked for
@@ -151,6 +152,19 @@ u64 cache_nr_over(struct invlock_cache *cache);
  * @over: cache_nr_over() before there was no room. Locks: none. Return: is there room since?
  */
 bool cache_others_made_room(struct invlock_cache *cache, u64 over);
+
+/*
+ * Waits, within the time of the budget, while another thread registers a region that would do for
+ * this range. Not in a callback: it may be the region. Locks: none
+ */
+void cache_wait_for_twin(struct invlock_cache *cache, u64 start, u64 end, enum region_sort sort,
+			 u64 key);
+
+/* the time of the budget */
+static inline u64 cache_time_ns(const struct invlock_cache *cache)
+{
+	return cache->budget.time_ns ? cache->budget.time_ns : INVLOCK_DEFAULT_TIME_NS;
+}
 
 /* Waits until what other threads are deregistering now is gone. Locks: none */
 void cache_wait_for_burials(struct invlock_cache *cache);

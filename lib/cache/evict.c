@@ -225,17 +225,15 @@ void cache_wait_for_burials(struct invlock_cache *cache)
 
 bool cache_others_made_room(struct invlock_cache *cache, u64 over)
 {
-	u64 time_ns = cache->budget.time_ns, nr;
 	bool changed, busy;
+	u64 nr;
 
 	cache_lock(cache);
 	changed = cache->nr_over != over;
 	busy = cache->burials;
 	nr = cache->nr_burials;
 	cache_unlock(cache);
-	if (!time_ns)
-		time_ns = INVLOCK_DEFAULT_TIME_NS;
-	return changed || (busy && wait_for_burials(cache, nr, time_ns));
+	return changed || (busy && wait_for_burials(cache, nr, cache_time_ns(cache)));
 }
 
 void cache_tell(struct invlock_cache *cache)

@@ -385,6 +385,22 @@ static int get_cached(struct invlock_cache *cache, const struct wanted *w,
 	}
 }
 
+/*
+ * There was no room: perhaps because another thread is registering the same memory. Return: 0 with
+ * its region; @err if there is none
+ */
+static int get_twin(struct invlock_cache *cache, const struct wanted *w, int err,
+		    struct invlock_pin *ret_pin)
+{
+	struct pin_thread *self = thread_get();
+	struct pin_slot *slot = self ? thread_slot(self) : NULL;
+
+	if ((err != -ENOSPC && err != -ENOMEM) || w->flags & INVLOCK_GET_BYPASS || !slot)
+		return err;
+	cache_wait_for_twin(cache, w->start, w->end, w->sort, w->key);
+	return find(cache, self, slot, w, ret_pin) ? err : 0;
+}
+
 static bool wanted_ok(const struct invlock_cache *cache, const struct wanted *w)
 {
 	unsigned int known = EXCLUSIVE_FLAGS | (w->sort == REGION_KEYED ? 0 : INVLOCK_GET_READ);
@@ -413,6 +429,8 @@ static int get_wanted(struct invlock_cache *cache, const struct wanted *w,
 	/* neither reg() nor this thread, which takes locks, may be cancelled half-way */
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old_state);
 	err = miss(cache, w, &look, ret_pin);
+	if (unlikely(err))
+		err = get_twin(cache, w, err, ret_pin);
 	if (err)
 		count_refused(cache, w, err, look.mapped);
 	pthread_setcancelstate(old_state, NULL);

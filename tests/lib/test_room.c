@@ -14,8 +14,17 @@ static struct invlock_mm *mm;
 static struct invlock_cache *cache;
 static char *const mem = (char *)0x100000000;
 static atomic_ulong bytes, max_bytes;		/* of the device */
-/* the next dereg() takes its time; it has begun; another thread has begun to ask for room */
-static atomic_bool slow, in_dereg, asked;
+/* the next call takes its time; it has begun; another thread has begun to ask for room */
+static atomic_bool slow_reg, slow_dereg, is_inside, asked;
+
+static void take_time(void)
+{
+	atomic_store(&is_inside, true);
+	while (!atomic_load(&asked))
+		sched_yield();
+	/* The other thread finds no room, or nothing to drop. If it comes late, it does. */
+	nanosleep(&(struct timespec){ .tv_nsec = 20000000 }, NULL);
+}
 
 static int reg(void *ctx, void *addr, size_t len, uint64_t *ret_handle)
 {
@@ -24,13 +33,10 @@ static int reg(void *ctx, void *addr, size_t len, uint64_t *ret_handle)
 	if (atomic_load(&bytes) + len > atomic_load(&max_bytes))
 		return -ENOMEM;
 	atomic_fetch_add(&bytes, len);
+	if (atomic_exchange(&slow_reg, false))
+		take_time();
 	*ret_handle = 0;
 	return 0;
-}
-
-static void sleep_a_little(void)
-{
-	nanosleep(&(struct timespec){ .tv_nsec = 20000000 }, NULL);
 }
 
 static void dereg(void *ctx, void *addr, size_t len, uint64_t handle)
@@ -38,13 +44,8 @@ static void dereg(void *ctx, void *addr, size_t len, uint64_t handle)
 	(void)ctx;
 	(void)addr;
 	(void)handle;
-	if (atomic_exchange(&slow, false)) {
-		atomic_store(&in_dereg, true);
-		while (!atomic_load(&asked))
-			sched_yield();
-		/* The other thread finds no room, or nothing to drop. If it comes late, it does. */
-		sleep_a_little();
-	}
+	if (atomic_exchange(&slow_dereg, false))
+		take_time();
 	atomic_fetch_sub(&bytes, len);
 }
 
@@ -54,7 +55,7 @@ static int setup(void **state)
 
 	(void)state;
 	atomic_store(&max_bytes, ~0UL);
-	atomic_store(&in_dereg, false);
+	atomic_store(&is_inside, false);
 	atomic_store(&asked, false);
 	return invlock_mm_open(&o, &mm, NULL);
 }
@@ -98,9 +99,9 @@ static pthread_t begin_slow_drop(void)
 	pthread_t thread;
 
 	assert_int_equal(get_and_put(mem, PAGE), 0);
-	atomic_store(&slow, true);
+	atomic_store(&slow_dereg, true);
 	assert_int_equal(pthread_create(&thread, NULL, drop_first_page, NULL), 0);
-	while (!atomic_load(&in_dereg))
+	while (!atomic_load(&is_inside))
 		sched_yield();
 	return thread;
 }
@@ -138,6 +139,41 @@ TEST(a_drop_waits_for_what_another_thread_deregisters)
 	assert_int_equal(invlock_cache_drop(cache, mem, PAGE), 0);
 	assert_int_equal(bytes, 0);
 	pthread_join(thread, NULL);
+}
+
+static void *get_two_pages(void *ret_err)
+{
+	*(int *)ret_err = get_and_put(mem, 2 * PAGE);
+	return NULL;
+}
+
+/* Two threads get the same memory at the same time, and there is room for one registration. */
+static void get_twice(void)
+{
+	pthread_t thread;
+	int err;
+
+	atomic_store(&slow_reg, true);
+	assert_int_equal(pthread_create(&thread, NULL, get_two_pages, &err), 0);
+	while (!atomic_load(&is_inside))
+		sched_yield();
+	atomic_store(&asked, true);
+	assert_int_equal(get_and_put(mem + PAGE, PAGE), 0);
+	pthread_join(thread, NULL);
+	assert_int_equal(err, 0);
+}
+
+TEST(a_get_without_an_entry_left_waits_for_the_one_that_another_thread_registers)
+{
+	open_cache(1);
+	get_twice();
+}
+
+TEST(a_get_without_memory_waits_for_what_another_thread_registers)
+{
+	open_cache(0);
+	atomic_store(&max_bytes, 2 * PAGE);
+	get_twice();
 }
 
 TEST(a_large_registration_takes_the_memory_of_many_small_ones)
