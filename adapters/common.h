@@ -14,6 +14,8 @@
 #include <invlock/mm.h>
 #include <invlock/version.h>
 
+#define OPTIONS_MAX	4096u	/* bytes; no version has so many: the size was not set */
+
 /* format a sentence into why->text, and return err: `return explain(why, -EPERM, "...")` */
 __attribute__((format(printf, 3, 4)))
 static inline int explain(struct invlock_why *why, int err, const char *format, ...)
@@ -40,7 +42,7 @@ static inline int options_in(const char *name, void *dst, size_t size, const voi
 	size_t given;
 
 	memcpy(&given, src, sizeof(given));
-	if (given < size)
+	if (given < size || given > OPTIONS_MAX)
 		return explain(why, -EINVAL, "the options' size is %zu: set it to sizeof(struct "
 			       "%s), which is %zu here", given, name, size);
 	for (size_t i = size; i < given; i++)

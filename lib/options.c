@@ -7,6 +7,8 @@
 
 #include "lib/explain.h"
 
+#define OPTIONS_MAX	4096u	/* bytes; no version has so many: the size was not set */
+
 static size_t size_of(const void *struct_with_size)
 {
 	size_t size;
@@ -21,7 +23,7 @@ int options_in(const char *name, void *dst, size_t size, size_t min, const void 
 	size_t given = size_of(src);
 	const unsigned char *bytes = src;
 
-	if (given < min)
+	if (given < min || given > OPTIONS_MAX)
 		return explain(why, -EINVAL, "the options' size is %zu: set it to sizeof(struct "
 			       "%s), which is %zu here", given, name, size);
 	for (size_t i = size; i < given; i++)

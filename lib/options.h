@@ -16,8 +16,8 @@ struct invlock_why;
  * @src: begins with a size_t that says how long it is
  * @why: NULL, or filled with what is wrong
  *
- * Return: 0; -EINVAL when @src is shorter than @min; -E2BIG when it has something set
- * that we do not know.
+ * Return: 0; -EINVAL when @src is shorter than @min, or its size was not set; -E2BIG when it has
+ * something set that we do not know.
  */
 int options_in(const char *name, void *dst, size_t size, size_t min, const void *src,
 	       struct invlock_why *why);

@@ -2,6 +2,7 @@
 /* The cache on one thread: hits, misses, staleness, limits, callbacks, bad input. */
 #include <poll.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "lib/cache/thread.h"
 #include "tests/test.h"
@@ -448,6 +449,22 @@ TEST(options_are_checked)
 	REFUSED(granule, 512);
 #undef REFUSED
 	assert_ptr_equal(cache, (void *)1);
+}
+
+/* A program that forgets the size passes whatever lies there. */
+TEST(options_with_a_size_that_no_version_has_are_not_read)
+{
+	char *pages = mmap(NULL, 2 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+			   -1, 0);
+	struct invlock_cache_options *o = (void *)(pages + PAGE - sizeof(*o));
+	struct invlock_cache *cache;
+	struct invlock_why why;
+
+	assert_int_equal(mprotect(pages + PAGE, PAGE, PROT_NONE), 0);
+	*o = (struct invlock_cache_options){ .size = SIZE_MAX, .ops = { fake_reg, fake_dereg } };
+	assert_int_equal(invlock_cache_open(fake.mm, o, &cache, &why), -EINVAL);
+	assert_non_null(strstr(why.text, "set it to sizeof(struct invlock_cache_options)"));
+	munmap(pages, 2 * PAGE);
 }
 
 TEST(a_process_has_room_for_thousands_of_caches_and_one_more_is_refused)

@@ -146,6 +146,9 @@ TEST(bad_options_and_pointers_are_refused)
 	o.flags = 0;
 	o.size = 8;
 	assert_int_equal(invlock_verbs_open(mm, &o, &other, &why), -EINVAL);
+	o.size = SIZE_MAX;
+	assert_int_equal(invlock_verbs_open(mm, &o, &other, &why), -EINVAL);
+	assert_non_null(strstr(why.text, "set it to sizeof"));
 	assert_int_equal(invlock_verbs_open(NULL, NULL, &other, &why), -EINVAL);
 	assert_int_equal(invlock_verbs_get(verbs, NULL, mem, 1, 0, &pin), -EINVAL);
 	assert_int_equal(invlock_verbs_get(verbs, &pds[0], NULL, 1, 0, &pin), -EINVAL);
