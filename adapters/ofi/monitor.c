@@ -357,8 +357,7 @@ static int start_reaper(void)
 	return err;
 }
 
-/* An error lets libfabric go on without a cache. */
-static int start(__attribute__((unused)) struct fid_mem_monitor *monitor)
+static int open_mm(void)
 {
 	struct invlock_mm_options options = {
 		.size = sizeof(options), .need = INVLOCK_KINDS_DEFAULT,
@@ -388,6 +387,20 @@ static int start(__attribute__((unused)) struct fid_mem_monitor *monitor)
 	return -FI_ENOSYS;
 }
 
+/*
+ * An error lets libfabric go on without a cache. A thread that is cancelled in here, or in stop(),
+ * would keep libfabric's lock.
+ */
+static int start(__attribute__((unused)) struct fid_mem_monitor *monitor)
+{
+	int err, old_state;
+
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old_state);
+	err = open_mm();
+	pthread_setcancelstate(old_state, NULL);
+	return err;
+}
+
 static void print_counts(void)
 {
 	unsigned long lookups = count.hits + count.stale + count.first + count.unknown;
@@ -411,6 +424,9 @@ static void stop_reaper(void)
 
 static void stop(__attribute__((unused)) struct fid_mem_monitor *monitor)
 {
+	int old_state;
+
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old_state);
 	if (is_child())
 		pthread_mutex_init(&lock, NULL);
 	else
@@ -423,6 +439,7 @@ static void stop(__attribute__((unused)) struct fid_mem_monitor *monitor)
 	quiet_close();
 	invlock_mm_close(mm);
 	mm = NULL;
+	pthread_setcancelstate(old_state, NULL);
 }
 
 /* A program that ends without closing anything is counted, too. */

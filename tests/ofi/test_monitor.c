@@ -372,6 +372,36 @@ TEST(a_registration_that_began_before_that_of_another_domain_is_not_taken_for_la
 	}
 }
 
+static void *use_while_cancelled(void *ret_well)
+{
+	int err;
+
+	pthread_cancel(pthread_self());
+	err = OPS->start(&ofi_monitor);
+	for (int i = 0; i < 3 * RANGES && !err; i++)
+		use(0, i % RANGES);
+	if (!err)
+		OPS->stop(&ofi_monitor);
+	*(bool *)ret_well = true;
+	return NULL;
+}
+
+/* The thread would leave the lock of all caches behind, and libfabric would stand still. */
+TEST(a_thread_is_not_cancelled_in_the_monitor)
+{
+	for_each_version(v) {
+		bool well = false;
+		pthread_t thread;
+
+		start(all_versions[v]);
+		OPS->stop(&ofi_monitor);
+		assert_int_equal(pthread_create(&thread, NULL, use_while_cancelled, &well), 0);
+		pthread_join(thread, NULL);
+		assert_true(well);
+		munmap(mem, RANGES * LEN);
+	}
+}
+
 /* Every test waits for this as long as it takes: the runner's own limit ends it. */
 TEST(what_is_stale_is_dropped_although_the_clock_is_set_back)
 {
