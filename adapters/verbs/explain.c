@@ -79,6 +79,26 @@ static int explain_full(const struct invlock_verbs *verbs, const void *addr, siz
 		       "use: put pins earlier", (unsigned long long)(stats.entries + stats.dead));
 }
 
+#define MAX_ADDRESS	(1ULL << 57)	/* user addresses are below this on every machine */
+
+static int explain_bad(const void *addr, size_t len, unsigned int access, struct invlock_why *why)
+{
+	uint64_t start = (uintptr_t)addr;
+
+	if (verbs_check_access(access, why))
+		return -EINVAL;
+	if (!len)
+		return explain(why, -EINVAL, "len is 0");
+	if (start < (uint64_t)sysconf(_SC_PAGESIZE))
+		return explain(why, -EINVAL, "addr is %p: that is NULL, or in the first page of "
+			       "memory", addr);
+	if (start + len < start || start + len > MAX_ADDRESS)
+		return explain(why, -EINVAL, "%zu bytes from %p reach beyond user memory", len,
+			       addr);
+	return explain(why, -EINVAL, "pd or ret_pin is NULL, or the device does not know access "
+		       "%#x", access);
+}
+
 int invlock_verbs_explain(struct invlock_verbs *verbs, const void *addr, size_t len,
 			  unsigned int access, int err, struct invlock_why *why)
 {
@@ -91,11 +111,7 @@ int invlock_verbs_explain(struct invlock_verbs *verbs, const void *addr, size_t 
 	case 0:
 		return explain(why, err, "the get did not fail");
 	case -EINVAL:
-		if (!verbs_check_access(access, why))
-			explain(why, err, "a pointer is NULL, or [%p, +%zu) is no range of user "
-				"memory, or the device does not know access %#x", addr, len,
-				access);
-		return err;
+		return explain_bad(addr, len, access, why);
 	case -EMEDIUMTYPE:
 	case -EFAULT:
 		if (!invlock_mm_explain(verbs->mm, addr, len, why))

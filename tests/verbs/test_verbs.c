@@ -133,6 +133,26 @@ TEST(rights_that_are_not_for_a_cache_are_refused_with_a_sentence)
 	assert_non_null(strstr(why.text, "ON_DEMAND"));
 }
 
+static void bad_range(const void *addr, size_t len, const char *words)
+{
+	struct invlock_verbs_pin pin;
+
+	assert_int_equal(invlock_verbs_get(verbs, &pds[0], addr, len, 0, &pin), -EINVAL);
+	assert_int_equal(invlock_verbs_explain(verbs, addr, len, 0, -EINVAL, &why), -EINVAL);
+	if (!strstr(why.text, words))
+		fail_msg("\"%s\" does not say \"%s\"", why.text, words);
+}
+
+TEST(the_sentence_says_what_is_wrong_with_a_range)
+{
+	bad_range(mem, 0, "len is 0");
+	bad_range(NULL, PAGE, "addr is (nil)");
+	bad_range((void *)1, PAGE, "in the first page");
+	bad_range(mem, SIZE_MAX, "beyond user memory");
+	bad_range((void *)(1UL << 57), PAGE, "beyond user memory");
+	assert_int_equal(fake_verbs.nr_reg, 0);
+}
+
 TEST(bad_options_and_pointers_are_refused)
 {
 	struct invlock_verbs_options o = { .size = sizeof(o), .flags = 3 };
