@@ -121,13 +121,18 @@ bool invlock_read_commit_since(struct invlock_read *rd, const struct invlock_mom
 	struct read *r = read_of(rd);
 	struct invlock_section *s;
 
-	if (!m || !can_go_on(r) || r->section.done || m->mm != r->mm->number)
+	if (!can_go_on(r) || r->section.done)
+		return false;
+	s = &r->section;
+	/* until it is proved: without an error it would look as if it were committed */
+	s->error = m ? -EBUSY : -EINVAL;
+	if (!m || m->mm != r->mm->number)
 		return false;
 	/* before the proof, which fails if the mapping is replaced after this look */
 	if (!r->unwatched && !watch_again(r))
 		return false;
-	s = &r->section;
 	s->done = invlock_sample_as_of(s->il, &m->all, s->start, s->end, &s->snap);
+	s->error = s->done ? 0 : -EBUSY;
 	return s->done;
 }
 

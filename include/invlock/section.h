@@ -113,8 +113,9 @@ bool invlock_moment_take(struct invlock_moment *ret_moment, struct invlock_mm *m
  * Looks at what is mapped, as invlock_read_attempt() does. Many changes after the moment, wherever
  * they are, leave no proof that none was in the range, so take moments often.
  * Context: may sleep. Ordering: acquire.
- * Return: true = valid, as after a commit; false = the range has changed since, or may have, or the
- * memory is refused, as invlock_read_error() says. End @rd in either case. Since: 0.1
+ * Return: true = valid, as after a commit; false = the range has changed since, or may have
+ * (-EBUSY), or the memory is refused, as invlock_read_error() says. End @rd in either case.
+ * Since: 0.1
  */
 bool invlock_read_commit_since(struct invlock_read *rd, const struct invlock_moment *moment);
 
@@ -150,7 +151,8 @@ void invlock_read_end(struct invlock_read *rd);
  * Return: 0 = committed; -EINVAL for NULL (the first page of memory, too), an empty range or one
  * that wraps, or a commit without an attempt; -EMEDIUMTYPE = refused: the monitor might not see a
  * change of this memory; -EFAULT = nothing is mapped in a part of it, from a monitor that looks;
- * -EBUSY = the budget was spent; -EINTR = a signal came; -EOWNERDEAD = the mm is gone (a forked
+ * -EBUSY = the budget was spent, or the range may have changed since the moment of
+ * invlock_read_commit_since(); -EINTR = a signal came; -EOWNERDEAD = the mm is gone (a forked
  * child); -ENOTRECOVERABLE = the monitor can no longer tell what changes; other errors of the
  * monitor. Since: 0.1
  */

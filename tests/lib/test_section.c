@@ -101,6 +101,7 @@ TEST(a_translation_that_was_made_after_a_moment_is_committed_unless_its_range_ch
 	/* the same moment: the range has changed since */
 	invlock_read_init(&rd, mm, memory, PAGE, NULL, 0);
 	assert_false(invlock_read_commit_since(&rd, &moment));
+	assert_int_equal(invlock_read_error(&rd), -EBUSY);
 	invlock_read_end(&rd);
 }
 
@@ -114,7 +115,13 @@ TEST(no_moment_is_taken_while_anything_changes)
 	assert_int_equal(invlock_manual_end(mm, memory, PAGE), 0);
 	invlock_read_init(&rd, mm, memory, PAGE, NULL, 0);
 	assert_false(invlock_read_commit_since(&rd, &moment));
+	assert_int_equal(invlock_read_error(&rd), -EBUSY);
+	invlock_read_end(&rd);
+	invlock_read_init(&rd, mm, memory, PAGE, NULL, 0);
 	assert_false(invlock_read_commit_since(&rd, NULL));
+	assert_int_equal(invlock_read_error(&rd), -EINVAL);
+	invlock_read_end(&rd);
+	invlock_read_init(&rd, mm, memory, PAGE, NULL, 0);
 	assert_false(invlock_read_commit_since(NULL, &moment));
 	assert_false(invlock_moment_take(&moment, NULL));
 	assert_false(invlock_moment_take(NULL, mm));
