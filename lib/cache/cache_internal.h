@@ -61,6 +61,7 @@ struct invlock_cache {
 	u64 looked_at;		/* the sequence up to which all regions were validated */
 	u32 sweep_at;		/* where the next miss validates some of them */
 	u32 nr_left;		/* dead regions that were pinned when the last ones were buried */
+	u32 nr_coming;		/* regions that were taken and are neither filed nor given back */
 	struct burial *burials;	/* under way */
 	u64 nr_burials, nr_over;	/* how many have begun, and how many of them are over */
 };

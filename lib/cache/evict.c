@@ -410,6 +410,7 @@ struct region *cache_take(struct invlock_cache *cache, u64 start, u64 end)
 		over = cache->nr_over;
 		if (has_room(cache, end - start))
 			r = region_pool_take(&cache->pool, start, end);
+		cache->nr_coming += !!r;
 		cache_unlock(cache);
 		if (r || (cache->options.max_bytes && end - start > cache->options.max_bytes))
 			return r;
@@ -434,6 +435,7 @@ void cache_untake(struct invlock_cache *cache, struct region *r)
 {
 	cache_lock(cache);
 	region_pool_drop(&cache->pool, r);
+	cache->nr_coming--;
 	cache_set_active_locked(cache);
 	cache_unlock(cache);
 }

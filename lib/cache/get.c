@@ -132,6 +132,7 @@ static int publish(struct invlock_cache *cache, struct region *r, const struct w
 	bool twin;
 
 	cache_lock(cache);
+	cache->nr_coming--;
 	cache->stats.reg_calls++;
 	if (!slot) {
 		cache_kill_locked(cache, r);

@@ -8,7 +8,7 @@ static bool is_coming(const struct invlock_cache *cache, u64 start, u64 end, enu
 {
 	const struct region_pool *pool = &cache->pool;
 
-	for (u32 i = 0; i < pool->nr_used; i++) {
+	for (u32 i = 0; cache->nr_coming && i < pool->nr_used; i++) {
 		const struct region *r = &pool->regions[i];
 
 		if (port_load(&r->state) != REGION_LIVE || region_is_filed(r) ||
