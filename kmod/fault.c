@@ -142,6 +142,7 @@ static int mmu_invlock_fault_check_quiet(const struct mmu_invlock_fault *f)
 {
 	const struct mmu_invlock *inv = f->inv;
 
+	lockdep_assert_held(inv->lock);
 	if (inv->closed || !inv->running)
 		return inv->closed;
 	return mmu_invlock_wide_are_elsewhere(inv, f->start, f->end) &&

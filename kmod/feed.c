@@ -87,6 +87,7 @@ static u32 invlock_feed_current_tid(void)
 /* Locks: feed->lock. */
 static void invlock_feed_wake_armed(struct feed_device *feed)
 {
+	lockdep_assert_held(&feed->lock);
 	if (feed->armed) {
 		feed->armed = false;
 		queue_work(invlock_feed_queue, &feed->wake);
@@ -225,7 +226,7 @@ static const struct mmu_notifier_ops invlock_feed_notifier_ops = {
 
 static u64 invlock_feed_sequence(const struct feed_device *feed)
 {
-	return port_load_acquire(&feed->il.feed->sequence);
+	return port_load(&feed->il.feed->sequence);
 }
 
 static bool invlock_feed_is_ours(const struct feed_device *feed)

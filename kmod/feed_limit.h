@@ -11,7 +11,7 @@ void invlock_feed_limit_init(void);
 /* Context: never sleeps. Return: 0; -ENOSPC if the user has reached the limit; -ENOMEM. */
 int invlock_feed_limit_charge(kuid_t user);
 
-/* Context: any but a hard interrupt; may be called in ->free_notifier. */
+/* Context: never sleeps; in a process, as all calls here. */
 void invlock_feed_limit_uncharge(kuid_t user);
 
 #endif /* INVLOCK_FEED_LIMIT_H */

@@ -429,7 +429,9 @@ static inline void mmu_invlock_fault_init_range(struct mmu_invlock_fault *f,
  */
 static inline void mmu_invlock_fault_enter(struct mmu_invlock_fault *f)
 {
-	WRITE_ONCE(f->walk.invalidate_seq, 0);
+	lockdep_assert_held(f->inv->lock);
+	/* only this task will read it without the lock */
+	f->walk.invalidate_seq = 0;
 	hlist_add_head(&f->in_flight, &f->inv->faults);
 	f->state = MMU_INVLOCK_IN_FLIGHT;
 }
