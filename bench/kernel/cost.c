@@ -18,7 +18,7 @@ static double least(double a, double b)
 	return !a || b < a ? b : a;
 }
 
-/* Begin and commit: drill.c does the same work around both. */
+/* Begin and commit: drill_main.c does the same work around both. */
 static void measure_sections(void)
 {
 	char *p = map_aligned(2 * MIB);

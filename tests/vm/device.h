@@ -185,6 +185,12 @@ static inline bool fault_is_planted(void)
 	return fault && fault[0];
 }
 
+/*
+ * How many milliseconds something may take that never comes if it was lost. A fault that is planted
+ * has lost it: do not wait as long.
+ */
+#define LOST_MS		(fault_is_planted() ? 5000U : 60000U)
+
 /* Fork a child that dies with this process: after a failed test it would keep the module busy. */
 static inline pid_t fork_with_us(void)
 {
@@ -192,6 +198,20 @@ static inline pid_t fork_with_us(void)
 
 	if (!child)
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
+	return child;
+}
+
+/* Run busybox with this command. Return: its process. */
+static inline pid_t start_busybox(const char *command, const char *argument)
+{
+	pid_t child = fork();
+
+	if (!child) {
+		/* it would complain among the results */
+		close(STDERR_FILENO);
+		execl("/bin/busybox", command, argument, NULL);
+		_exit(99);
+	}
 	return child;
 }
 

@@ -16,35 +16,39 @@ kbuild()	# FOLDER OPTION...
 	kernel_make M="$work/src/$1" CONFIG_DEBUG_INFO_BTF_MODULES= "${@:2}" modules
 }
 
+drill_build()
+{
+	kbuild tests/vm/driver KBUILD_EXTRA_SYMBOLS="$work/src/kmod/Module.symvers"
+}
+
 module_build()
 {
 	mkdir -p "$work/src/tests/vm" "$work/guest/modules" &&
 	cp -a "$root"/{core,include,kmod} "$work/src/" &&
 	cp -a "$here/driver" "$work/src/tests/vm/" && kbuild kmod &&
-	kbuild tests/vm/driver KBUILD_EXTRA_SYMBOLS="$work/src/kmod/Module.symvers" &&
-	cp "$work"/src/{kmod/invlock,kmod/invlock_test,tests/vm/driver/drill}.ko \
+	drill_build && cp "$work"/src/{kmod/invlock,kmod/invlock_test,tests/vm/driver/drill}.ko \
 		"$work/guest/modules/" || return
 	# only an x86 guest can choose QEMU's exit status
 	is_arm64 || cp "$work/src/tests/vm/driver/vm_exit.ko" "$work/guest/modules/"
 }
 
 # Prints the faults of this run, one per line: NAME HOW TEST [WORDS]. HOW is "guest" if TEST must
-# fail in the guest that runs all tests, "boot" if it gets a guest of its own, and "module" if it
-# only needs the module.
+# fail in the guest that runs all tests, or the kernel must say WORDS there; "boot" if it gets a
+# guest of its own; and "module" if it only needs the module.
 planted_list()
 {
-	local name tests boot where words test
+	local name tests boot where words log test
 
 	{
 		echo "end module lost_end"
 		[ "$planted" = 0 ] || "$root/tests/plant.py" list "$here/planted" tests boot \
-				      kernel words | while IFS=$'\t' read -r name tests boot \
-				      where words; do
+				      kernel words log | while IFS=$'\t' read -r name tests boot \
+				      where words log; do
 			[ "$where" = - ] || [ "$where" = "$kernel" ] || continue
-			for test in ${tests#-}; do echo "$name guest $test"; done
+			for test in ${tests#-}; do echo "$name guest $test ${log#-}"; done
 			[ "$boot" = - ] || echo "$name boot $boot $words"
 		done
-	} | awk -v only="$only" 'only == "" || index($3, only)'
+	} | awk -v only="$only" 'only == "" || split($3, part, "/") && index(part[1], only)'
 }
 
 planted_build()
@@ -63,6 +67,11 @@ planted_modules()
 		cp "$work/src/kmod/invlock.ko" "$work/guest/modules/invlock-$name.ko" &&
 		cp "$work/src/kmod/invlock_test.ko" \
 			"$work/guest/modules/invlock_test-$name.ko" || return
+		# the drill has the functions of this header, too
+		cmp -s "$root/kmod/mmu_invlock.h" "$work/src/kmod/mmu_invlock.h" || {
+			drill_build && cp "$work/src/tests/vm/driver/drill.ko" \
+				"$work/guest/modules/drill-$name.ko"
+		} || return
 	done
 }
 

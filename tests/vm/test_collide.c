@@ -3,6 +3,7 @@
  * Single collisions. delay_us holds a fault between its walk and its commit until the test has
  * changed the map. The device must then see the memory as it is after the change.
  */
+#include "queued.h"
 #include "reader.h"
 
 /* longer than a test takes, and only a guard against one that hangs */
@@ -185,6 +186,39 @@ TEST(the_slow_path_checks_too)
 	close(r.fd);
 	munmap(p, PAGE);
 	close(memfd);
+}
+
+static void discard_page(struct queued_work *w)
+{
+	w->result = madvise(w->page, PAGE, MADV_DONTNEED);
+}
+
+TEST(a_discard_waits_for_a_walk_of_the_slow_path)
+{
+	struct queued_work discarder = { .run = discard_page };
+	struct device_reader r;
+	char *p;
+
+	/* what is mapped now stays so while the lock is held, but for memory to discard */
+	assert_int_equal(mlockall(MCL_CURRENT), 0);
+	p = page_of_a();
+	discarder.page = page_of_a();
+	begin(&discarder);
+	start_read(&r, mirror_open(), p, 1);
+	wait_for_walk(&r, 1);
+	assert_int_equal(madvise(p, PAGE, MADV_DONTNEED), 0);
+	/* another delay lets go of this walk, and holds the next */
+	set_delay_ms(HELD_MS + 1);
+	wait_for_walk(&r, 2);
+	tell(&discarder);
+	/* in an optimistic round it would not have to wait */
+	assert_true(blocks(&discarder));
+	let_go_and_finish(&r);
+	munlockall();
+	finish(&discarder);
+	assert_int_equal(r.result, 0);
+	assert_int_equal(mirror_stats(r.fd).slow, 1);
+	close(r.fd);
 }
 
 /*

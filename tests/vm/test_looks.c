@@ -99,6 +99,28 @@ TEST(a_page_that_is_absent_is_not_looked_up)
 	assert_int_equal(do_look(&d), -EBUSY);
 }
 
+TEST(a_page_is_not_looked_up_while_an_invalidation_of_it_runs)
+{
+	char *p = present_pages(2 * MIB);
+	struct drill d = look(p, 2 * PAGE, VALID);
+
+	d.how = DRILL_OVERLAP;
+	assert_int_equal(do_look(&d), -EBUSY);
+}
+
+TEST(a_page_that_was_looked_up_has_no_reference_left)
+{
+	int memfd = make_memfd(PAGE, MFD_ALLOW_SEALING);
+	char *p = page_alone(memfd);
+	struct drill d = look(p, PAGE, VALID);
+
+	assert_int_equal(do_look(&d), 0);
+	assert_int_equal(munmap(p, PAGE), 0);
+	/* the kernel refuses this while anybody holds a page of the file */
+	assert_int_equal(fcntl(memfd, F_ADD_SEALS, F_SEAL_WRITE), 0);
+	close(memfd);
+}
+
 TEST(a_mapping_that_cannot_be_read_is_not_looked_up)
 {
 	char *p = present_pages(2 * MIB);

@@ -8,53 +8,10 @@
  * that holds the mmap lock, the second is the change in question. While the mmap lock is held, no
  * thread of this program may touch a page that is not mapped.
  */
-#include <pthread.h>
-
 #include "drill_device.h"
+#include "queued.h"
 
 #define HOLD_US		60000000	/* longer than the test takes; the test releases both */
-
-/* Work for a thread that is created before the lock is taken. */
-struct queued_work {
-	pthread_t thread;
-	void (*run)(struct queued_work *w);
-	char *page;
-	int fd;
-	pid_t tid;
-	int go, done;		/* atomic */
-	char byte;
-	int result;
-};
-
-static void *run_when_told(void *arg)
-{
-	struct queued_work *w = arg;
-
-	__atomic_store_n(&w->tid, gettid(), __ATOMIC_RELEASE);
-	while (!__atomic_load_n(&w->go, __ATOMIC_ACQUIRE))
-		sleep_ms(1);
-	w->run(w);
-	__atomic_store_n(&w->done, 1, __ATOMIC_RELEASE);
-	return NULL;
-}
-
-static void begin(struct queued_work *w)
-{
-	assert_int_equal(pthread_create(&w->thread, NULL, run_when_told, w), 0);
-	while (!__atomic_load_n(&w->tid, __ATOMIC_ACQUIRE))
-		sleep_ms(1);
-}
-
-static void tell(struct queued_work *w)
-{
-	__atomic_store_n(&w->go, 1, __ATOMIC_RELEASE);
-}
-
-static void finish(struct queued_work *w)
-{
-	assert_int_equal(pthread_join(w->thread, NULL), 0);
-	assert_int_equal(w->result, 0);
-}
 
 static void take_mmap_lock(struct queued_work *w)
 {
@@ -69,25 +26,6 @@ static void punch_hole(struct queued_work *w)
 static void read_by_device(struct queued_work *w)
 {
 	w->result = mirror_read(w->fd, w->page, &w->byte, 1);
-}
-
-/* Wait until the thread is in state D: it can only be waiting for the mmap lock then. */
-static void wait_until_blocked(const struct queued_work *w)
-{
-	char path[64], stat[256] = "";
-	const char *state;
-
-	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", w->tid);
-	do {
-		int fd = open(path, O_RDONLY | O_CLOEXEC);
-		ssize_t n = read(fd, stat, sizeof(stat) - 1);
-
-		assert_true(n > 0);
-		stat[n] = '\0';
-		close(fd);
-		sleep_ms(1);
-		state = strrchr(stat, ')');
-	} while (!state || state[2] != 'D');
 }
 
 TEST(a_change_that_started_while_a_fault_waited_for_the_mmap_lock_is_seen)
@@ -112,7 +50,7 @@ TEST(a_change_that_started_while_a_fault_waited_for_the_mmap_lock_is_seen)
 	tell(&locker);
 	wait_until_held(lock);
 	tell(&reader);
-	wait_until_blocked(&reader);
+	assert_true(blocks(&reader));
 	tell(&puncher);
 	wait_until_held(change);
 
@@ -136,4 +74,38 @@ TEST(a_change_that_started_while_a_fault_waited_for_the_mmap_lock_is_seen)
 	close(lock);
 }
 
-TEST_MAIN()
+/*
+ * The mirror hears of the change first, and then the drill holds it: the page table is still as it
+ * was.
+ */
+TEST(a_change_drops_what_is_mirrored_and_lets_no_fault_begin_until_it_ends)
+{
+	int change = drill_open(), fd = mirror_open(), memfd = make_memfd(PAGE, 0);
+	char *page = page_alone(memfd), byte;
+	struct queued_work puncher = { .run = punch_hole, .fd = memfd };
+	struct invlock_mirror_access access = {
+		.op = INVLOCK_MIRROR_READ,
+		.addr = (unsigned long)page,
+		.len = 1,
+		.buffer = (unsigned long)&byte,
+		.time_ns = 50000000,
+	};
+
+	assert_int_equal(mirror_read(fd, page, &byte, 1), 0);
+	assert_int_equal(mirror_stats(fd).entries, 1);
+	drill_hold(change, page, PAGE, HOLD_US);
+	begin(&puncher);
+	tell(&puncher);
+	wait_until_held(change);
+	assert_int_equal(mirror_stats(fd).entries, 0);
+	assert_int_equal(mirror_do(fd, &access), -EBUSY);
+	assert_int_equal(mirror_stats(fd).walks, 1);
+	drill_let_go(change);
+	finish(&puncher);
+	assert_int_equal(mirror_do(fd, &access), 0);
+	close(fd);
+	close(memfd);
+	close(change);
+}
+
+TEST_MAIN(.teardown = let_go_of_everything)

@@ -3,102 +3,7 @@
  * In the middle of invalidations and faults, notifiers are unregistered and processes are killed
  * and reaped. drill.ko is the driver here: it has callbacks of its own and can hold each step.
  */
-#include "drill_device.h"
-
-#include <pthread.h>
-#include <signal.h>
-#include <sys/syscall.h>
-#include <sys/wait.h>
-
-/* longer than any test takes; each test releases what it holds */
-#define HOLD_US		60000000
-#define AN_HOUR_NS	3600000000000ULL
-
-/* A discard or a fault on its own thread. */
-struct drill_work {
-	pthread_t thread;
-	int fd;
-	int memfd;		/* the file to discard the first len bytes of */
-	size_t len;
-	struct drill drill;
-	int result;
-};
-
-static void *discard(void *arg)
-{
-	struct drill_work *w = arg;
-
-	/*
-	 * This takes no mmap lock, so it does not block the test. It makes one invalidation;
-	 * truncation would make two.
-	 */
-	w->result = fallocate(w->memfd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, w->len);
-	return NULL;
-}
-
-static void *fault(void *arg)
-{
-	struct drill_work *w = arg;
-
-	w->result = drill_do(w->fd, DRILL_FAULT, &w->drill);
-	return NULL;
-}
-
-static void *unregister(void *arg)
-{
-	struct drill_work *w = arg;
-
-	w->result = drill_do(w->fd, DRILL_UNREGISTER, &w->drill);
-	return NULL;
-}
-
-static void start(struct drill_work *w, void *(*how)(void *))
-{
-	assert_int_equal(pthread_create(&w->thread, NULL, how, w), 0);
-}
-
-static int finish(struct drill_work *w)
-{
-	assert_int_equal(pthread_join(w->thread, NULL), 0);
-	return w->result;
-}
-
-static struct drill_work fault_over(int fd, const void *page, unsigned int hold_us)
-{
-	return (struct drill_work){
-		.fd = fd,
-		.drill = {
-			.addr = (unsigned long)page,
-			.len = PAGE,
-			.hold_us = hold_us,
-			.time_ns = AN_HOUR_NS,
-		},
-	};
-}
-
-static void wait_until_faulting(int fd)
-{
-	while (!drill_state(fd).faults)
-		sleep_ms(1);
-}
-
-/* Start a discard that is held in its invalidation. Return: the memory that it discards. */
-static char *start_held_discard_of(struct drill_work *w, int fd, size_t len)
-{
-	char *p;
-
-	*w = (struct drill_work){ .memfd = make_memfd(len, 0), .len = len };
-	p = memory_alone(w->memfd, len);
-	drill_hold(fd, p, len, HOLD_US);
-	start(w, discard);
-	wait_until_held(fd);
-	return p;
-}
-
-static char *start_held_discard(struct drill_work *w, int fd)
-{
-	return start_held_discard_of(w, fd, PAGE);
-}
+#include "drill_rig.h"
 
 TEST(a_fault_waits_for_a_running_invalidation_and_is_not_undone_by_it)
 {
@@ -113,7 +18,7 @@ TEST(a_fault_waits_for_a_running_invalidation_and_is_not_undone_by_it)
 	assert_int_equal(drill_state(fd).faults, 1);
 	drill_let_go(fd);
 	/* a fault that the end does not wake would wait for an hour: the alarm kills this test */
-	alarm(60);
+	alarm(LOST_MS / 1000);
 	assert_int_equal(finish(&f), 0);
 	alarm(0);
 	assert_int_equal(f.drill.rounds, 1);
@@ -155,8 +60,9 @@ TEST(a_fault_elsewhere_does_not_wait_for_a_running_huge_invalidation)
 	/* a fault inside the range does wait, until its budget is spent */
 	f = fault_over(fd, huge + HUGE_LEN / 2, 0);
 	f.drill.time_ns = 50000000;
-	fault(&f);
-	assert_int_equal(f.result, -EBUSY);
+	start(&f, fault);
+	assert_true(fault_ends_meanwhile(fd, &f));
+	assert_int_equal(finish(&f), -EBUSY);
 	assert_int_equal(f.drill.rounds, 0);
 	drill_let_go(fd);
 	assert_int_equal(finish(&w), 0);
@@ -185,6 +91,23 @@ TEST(a_fault_does_not_wait_for_a_huge_invalidation_that_has_ended)
 	munmap(huge, HUGE_LEN);
 	munmap(other, HUGE_LEN);
 	close(memfd);
+	close(fd);
+}
+
+TEST(a_fault_of_a_huge_range_waits_for_a_small_invalidation_in_it)
+{
+	int fd = drill_open();
+	struct drill_work w, f;
+
+	f = fault_over(fd, start_held_discard(&w, fd), 0);
+	f.drill.addr &= ~(HUGE_LEN - 1);
+	f.drill.len = 2 * HUGE_LEN;
+	f.drill.time_ns = 50000000;
+	fault(&f);
+	assert_int_equal(f.result, -EBUSY);
+	assert_int_equal(f.drill.rounds, 0);
+	drill_let_go(fd);
+	assert_int_equal(finish(&w), 0);
 	close(fd);
 }
 
@@ -232,20 +155,6 @@ TEST(a_kernel_thread_cannot_open_a_device_and_does_no_harm)
 
 	assert_int_equal(drill_do(fd, DRILL_OPEN_IN_KERNEL, &none), -EINVAL);
 	close(fd);
-}
-
-/*
- * Return: did the fault end while the invalidation was held? If it did not, the invalidation ends
- * now, or this program could not.
- */
-static bool ends_meanwhile(int fd)
-{
-	for (unsigned int i = 0; i < 6000 && drill_state(fd).faults; i++)
-		sleep_ms(10);
-	if (!drill_state(fd).faults)
-		return drill_state(fd).held;
-	drill_let_go(fd);
-	return false;
 }
 
 TEST(unregistering_during_a_fault_ends_it_with_ownerdead)
@@ -325,40 +234,6 @@ static void wait_for_another(int fd)
 	_exit(99);
 }
 
-/* Start a process that opens the drill and calls @be. Return: a descriptor of the same file. */
-static int start_process(void (*be)(int fd), pid_t *ret_pid, int *ret_pidfd)
-{
-	int ready[2], fd, pidfd, here;
-	pid_t child;
-
-	assert_int_equal(pipe(ready), 0);
-	child = fork_with_us();
-	if (!child) {
-		fd = open("/dev/invlock_drill", O_RDWR);
-		if (write(ready[1], &fd, sizeof(fd)) == sizeof(fd))
-			be(fd);
-		_exit(98);
-	}
-	assert_int_equal(read(ready[0], &fd, sizeof(fd)), sizeof(fd));
-	pidfd = syscall(SYS_pidfd_open, child, 0);
-	here = syscall(SYS_pidfd_getfd, pidfd, fd, 0);
-	assert_true(here >= 0);
-	close(ready[0]);
-	close(ready[1]);
-	*ret_pid = child;
-	*ret_pidfd = pidfd;
-	return here;
-}
-
-/* Start such a process, and wait until it faults. */
-static int start_victim(void (*be)(int fd), pid_t *ret_pid, int *ret_pidfd)
-{
-	int fd = start_process(be, ret_pid, ret_pidfd);
-
-	wait_until_faulting(fd);
-	return fd;
-}
-
 TEST(a_fault_that_waits_for_a_running_invalidation_can_be_killed)
 {
 	int pidfd, status, fd;
@@ -373,6 +248,109 @@ TEST(a_fault_that_waits_for_a_running_invalidation_can_be_killed)
 	assert_int_equal(WTERMSIG(status), SIGKILL);
 	close(fd);
 	close(pidfd);
+}
+
+/* The thread of a victim that waits for the mmap lock; shared with the victim. */
+static struct blocked {
+	const char *device;
+	char *page;
+	int fd, drill;
+	pid_t tid;
+} *blocked;
+
+static void *protect_page(void *page)
+{
+	mprotect(page, PAGE, PROT_READ);
+	return NULL;
+}
+
+static void *read_page(void *arg)
+{
+	char byte;
+
+	wait_until_held(blocked->drill);
+	__atomic_store_n(&blocked->tid, gettid(), __ATOMIC_RELEASE);
+	mirror_read(blocked->fd, blocked->page, &byte, 1);
+	return arg;
+}
+
+/*
+ * One thread is held in an invalidation, with the mmap lock, and another one waits for that lock.
+ * The mirror sees only the page that it reads.
+ */
+static void wait_for_the_mmap_lock(int fd)
+{
+	struct invlock_mirror_pin range = { .size = sizeof(range), .len = PAGE };
+	char *other = map_aligned(2 * MIB);
+	pthread_t thread;
+
+	blocked->page = map_aligned(2 * MIB);
+	*blocked->page = *other = 1;
+	blocked->drill = fd;
+	blocked->fd = open(blocked->device, O_RDWR);
+	range.addr = (unsigned long)blocked->page;
+	ioctl(blocked->fd, INVLOCK_MIRROR_RANGE, &range);
+	/* while the lock is held, no thread may touch a page that is not mapped */
+	mlockall(MCL_CURRENT);
+	drill_hold(fd, other, PAGE, HOLD_US);
+	if (pthread_create(&thread, NULL, read_page, NULL))
+		_exit(95);
+	protect_page(other);
+	_exit(99);
+}
+
+/* Has the thread left what it waited in? Then it may wait for the mmap lock again, to exit. */
+static bool is_exiting(pid_t pid, pid_t tid)
+{
+	unsigned int flags = 0;
+	char path[64], stat[512];
+	ssize_t n = 0;
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/stat", pid, tid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd >= 0) {
+		n = read(fd, stat, sizeof(stat) - 1);
+		close(fd);
+	}
+	if (n <= 0)
+		return true;
+	stat[n] = '\0';
+	sscanf(strrchr(stat, ')'), ") %*c %*d %*d %*d %*d %*d %u", &flags);
+	return flags & 4;	/* PF_EXITING */
+}
+
+static void expect_that_a_blocked_fault_can_be_killed(const char *device)
+{
+	int pidfd, status, fd;
+	pid_t victim;
+
+	blocked = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	assert_ptr_not_equal(blocked, MAP_FAILED);
+	blocked->device = device;
+	fd = start_process(wait_for_the_mmap_lock, &victim, &pidfd);
+	while (!__atomic_load_n(&blocked->tid, __ATOMIC_ACQUIRE))
+		sleep_ms(1);
+	/* by then it waits; if it does not yet, it will see that it was killed */
+	sleep_ms(50);
+	assert_false(is_exiting(victim, blocked->tid));
+	assert_int_equal(kill(victim, SIGKILL), 0);
+	for (unsigned int ms = 0; ms < LOST_MS && !is_exiting(victim, blocked->tid); ms++)
+		sleep_ms(1);
+	assert_true(is_exiting(victim, blocked->tid));
+	assert_int_equal(drill_state(fd).held, 1);
+	drill_let_go(fd);
+	assert_int_equal(waitpid(victim, &status, 0), victim);
+	assert_int_equal(WTERMSIG(status), SIGKILL);
+	munmap(blocked, PAGE);
+	close(fd);
+	close(pidfd);
+}
+
+TEST(a_fault_that_waits_for_the_mmap_lock_can_be_killed)
+{
+	expect_that_a_blocked_fault_can_be_killed("/dev/invlock_mirror");
+	expect_that_a_blocked_fault_can_be_killed("/dev/invlock_any");
 }
 
 TEST(a_fault_that_goes_round_and_never_waits_can_be_killed)
@@ -488,4 +466,4 @@ TEST(exit_exec_and_sigkill_are_seen_as_a_release)
 	expect_release(wait_for_ever);
 }
 
-TEST_MAIN()
+TEST_MAIN(.teardown = let_go_of_everything)

@@ -11,9 +11,10 @@
  * @addr: the first byte of the range of a fault, or of the range to hold invalidations of
  * @len: the bytes of that range
  * @hold_us: DRILL_FAULT: how long each round stays between attempt and commit, unless the
- *	notifier is unregistered earlier. DRILL_HOLD: how long each invalidation of the range
- *	stays between its start and the change, if it may sleep; 0 releases all of them
- * @how: DRILL_FAULT: 0, or one of DRILL_COLLIDE to DRILL_SURPLUS_END
+ *	notifier is unregistered earlier, or there is a DRILL_HOLD. DRILL_HOLD: how long each
+ *	invalidation of the range stays between its start and the change, if it may sleep; 0
+ *	releases all of them
+ * @how: DRILL_FAULT: 0, or one of DRILL_COLLIDE to DRILL_ANY
  * @time_ns: DRILL_FAULT: the time budget. DRILL_MEASURE: on return, the time that all attempts
  *	and commits took
  * @plain_ns: DRILL_MEASURE: on return, the same for mmu_interval_read_begin() and
@@ -25,11 +26,14 @@
  * @starts: on return: the invalidations that have started
  * @atomic_starts: on return: those of them that were not allowed to sleep
  * @faults: on return: the fault loops in flight
+ * @held_faults: on return: those of them that stay between attempt and commit
  * @dead: on return: 1 if the notifier was released
  * @dropped: on return: how often the driver was told to drop all translations
- * @pfn: DRILL_WALK: each entry before the walk; on return, the flags that all entries have
- * @flags: DRILL_WALK: what the walk asks of every page, a mask of HMM_PFN_*
- * @mask: DRILL_WALK: pfn_flags_mask
+ * @reentered: DRILL_ANY: on return, 1 if the end of the fault made an invalidation in its task
+ * @pfn: DRILL_WALK and DRILL_OVERLAP: each entry before the walk; on return, the flags that all
+ *	entries have
+ * @flags: DRILL_WALK and DRILL_OVERLAP: what the walk asks of every page, a mask of HMM_PFN_*
+ * @mask: DRILL_WALK and DRILL_OVERLAP: pfn_flags_mask
  * @late: on return: the locks from DRILL_LATE that are not freed yet
  */
 struct drill {
@@ -45,8 +49,10 @@ struct drill {
 	__u64 starts;
 	__u64 atomic_starts;
 	__u64 faults;
+	__u64 held_faults;
 	__u64 dead;
 	__u64 dropped;
+	__u64 reentered;
 	__u64 pfn;
 	__u64 flags;
 	__u64 mask;
@@ -67,6 +73,10 @@ struct drill {
 #define DRILL_TO_THE_END	6
 /* start two invalidations of the range, and end one, and one of the memory behind the range */
 #define DRILL_SURPLUS_END	7
+/* as DRILL_WALK, but the invalidation ends only after the commit */
+#define DRILL_OVERLAP		8
+/* fault as a driver does whose lock sleeps, and end the fault under that lock */
+#define DRILL_ANY		9
 
 #define DRILL_FAULT		_IOWR('d', 1, struct drill)
 #define DRILL_HOLD		_IOWR('d', 2, struct drill)

@@ -14,6 +14,7 @@
 #include <linux/mm.h>
 #include <linux/module.h>
 #include <linux/mutex.h>
+#include <linux/rcupdate.h>
 #include <linux/sched/mm.h>
 #include <linux/slab.h>
 #include <linux/swap.h>
@@ -21,20 +22,7 @@
 #include <linux/workqueue.h>
 
 #include "drill.h"
-#include "kmod/mmu_invlock.h"
-
-/* one open file */
-struct drill_file {
-	struct mmu_invlock inv;
-	spinlock_t lock;
-	struct mm_struct *mm;		/* held with mmgrab(), for use after unregistering */
-	struct mutex life;		/* guards registered and idle_registered */
-	bool registered;
-	struct mmu_notifier idle;
-	bool idle_registered;
-	u64 hold_us, hold_start, hold_end;		/* guarded by lock */
-	u64 held, starts, atomic_starts, faults, dropped;	/* guarded by lock */
-};
+#include "drill_file.h"
 
 /* Wait until the time is over, or until a DRILL_HOLD releases everything. */
 static void drill_hold_start(struct drill_file *d, u64 us)
@@ -96,31 +84,45 @@ static const struct mmu_notifier_ops drill_ops = {
 	.release = mmu_invlock_mm_release,
 };
 
-static void drill_add_faults(struct drill_file *d, int nr)
+void drill_add_faults(struct drill_file *d, int nr)
 {
 	spin_lock(&d->lock);
 	d->faults += nr;
 	spin_unlock(&d->lock);
 }
 
-/* Wait in a fault until the time is over, or until the notifier is unregistered. */
-static void drill_hold_fault(struct drill_file *d, u64 us)
+static void drill_add_held_faults(struct drill_file *d, int nr)
 {
-	u64 end = ktime_get_ns() + us * NSEC_PER_USEC;
-
-	while (us && READ_ONCE(d->registered) && ktime_get_ns() < end)
-		fsleep(min_t(u64, us, 1000));
+	spin_lock(&d->lock);
+	d->held_faults += nr;
+	spin_unlock(&d->lock);
 }
 
-/* Make an invalidation that starts and ends between attempt and commit. */
-static void drill_collide(struct drill_file *d, const struct drill *arg)
+void drill_hold_fault(struct drill_file *d, u64 us)
 {
-	struct mmu_notifier_range range = {
+	u64 end = ktime_get_ns() + us * NSEC_PER_USEC, holds = READ_ONCE(d->holds);
+
+	drill_add_held_faults(d, 1);
+	while (us && READ_ONCE(d->registered) && READ_ONCE(d->holds) == holds &&
+	       ktime_get_ns() < end)
+		fsleep(min_t(u64, us, 1000));
+	drill_add_held_faults(d, -1);
+}
+
+static struct mmu_notifier_range drill_range(struct drill_file *d, const struct drill *arg)
+{
+	return (struct mmu_notifier_range){
 		.mm = d->mm,
 		.start = arg->addr,
 		.end = arg->addr + arg->len,
 		.event = MMU_NOTIFY_CLEAR,
-	}, behind = range;
+	};
+}
+
+/* Make an invalidation between attempt and commit. It ends there, too, but for DRILL_OVERLAP. */
+static void drill_collide(struct drill_file *d, const struct drill *arg)
+{
+	struct mmu_notifier_range range = drill_range(d, arg), behind = range;
 
 	if (arg->how == DRILL_MOVE)
 		range.end -= arg->len / 2;
@@ -134,8 +136,23 @@ static void drill_collide(struct drill_file *d, const struct drill *arg)
 		mmu_invlock_inv_start(&d->inv, &range);
 		mmu_invlock_inv_end(&d->inv, &behind);
 	}
+	if (arg->how != DRILL_OVERLAP)
+		mmu_invlock_inv_end(&d->inv, &range);
+	spin_unlock(&d->lock);
+}
+
+static void drill_end_overlap(struct drill_file *d, const struct drill *arg)
+{
+	struct mmu_notifier_range range = drill_range(d, arg);
+
+	spin_lock(&d->lock);
 	mmu_invlock_inv_end(&d->inv, &range);
 	spin_unlock(&d->lock);
+}
+
+static bool drill_walks(const struct drill *arg)
+{
+	return arg->how == DRILL_WALK || arg->how == DRILL_OVERLAP;
 }
 
 /* What a driver does in a round. Return: its result. */
@@ -145,12 +162,12 @@ static int drill_walk(struct drill_file *d, const struct drill *arg, struct mmu_
 		drill_collide(d, arg);
 	if (arg->how == DRILL_MOVE)
 		f->range.start = arg->addr + arg->len / 2;
-	return arg->how == DRILL_WALK ? hmm_range_fault(&f->range) : 0;
+	return drill_walks(arg) ? hmm_range_fault(&f->range) : 0;
 }
 
 /*
- * A fault that takes as long as the test wants, with a walk of the page table only in DRILL_WALK.
- * @pfns has room for the range then, and is NULL otherwise.
+ * A fault that takes as long as the test wants. If it walks the page table, @pfns has room for the
+ * range, and is NULL otherwise.
  */
 static int drill_fault_into(struct drill_file *d, struct drill *arg, unsigned long *pfns)
 {
@@ -179,6 +196,8 @@ static int drill_fault_into(struct drill_file *d, struct drill *arg, unsigned lo
 		spin_lock(&d->lock);
 		mmu_invlock_commit(&f, err);
 		spin_unlock(&d->lock);
+		if (arg->how == DRILL_OVERLAP)
+			drill_end_overlap(d, arg);
 	}
 	err = mmu_invlock_fault_end(&f);
 	drill_add_faults(d, -1);
@@ -190,7 +209,9 @@ static int drill_fault(struct drill_file *d, struct drill *arg)
 	unsigned long nr = arg->len >> PAGE_SHIFT, *pfns;
 	int err;
 
-	if (arg->how != DRILL_WALK)
+	if (arg->how == DRILL_ANY)
+		return drill_fault_any(d, arg);
+	if (!drill_walks(arg))
 		return drill_fault_into(d, arg, NULL);
 	pfns = kvmalloc_array(nr, sizeof(*pfns), GFP_KERNEL);
 	if (!pfns)
@@ -441,6 +462,7 @@ static void drill_fill_state(struct drill_file *d, struct drill *arg)
 	arg->starts = d->starts;
 	arg->atomic_starts = d->atomic_starts;
 	arg->faults = d->faults;
+	arg->held_faults = d->held_faults;
 	arg->dead = d->inv.closed == -EOWNERDEAD;
 	arg->dropped = d->dropped;
 	arg->late = atomic_read(&drill_nr_late);
@@ -462,6 +484,7 @@ static long drill_ioctl(struct file *file, unsigned int request, unsigned long u
 	case DRILL_HOLD:
 		spin_lock(&d->lock);
 		WRITE_ONCE(d->hold_us, arg.hold_us);
+		WRITE_ONCE(d->holds, d->holds + 1);
 		d->hold_start = arg.addr;
 		d->hold_end = arg.addr + arg.len;
 		spin_unlock(&d->lock);
@@ -498,11 +521,19 @@ static long drill_ioctl(struct file *file, unsigned int request, unsigned long u
 	return err;
 }
 
+static void drill_free_in_softirq(struct rcu_head *rcu)
+{
+	struct drill_file *d = container_of(rcu, struct drill_file, rcu);
+
+	mmu_invlock_destroy(&d->inv);
+	kfree(d);
+}
+
 static void drill_free(struct drill_file *d)
 {
-	mmu_invlock_destroy(&d->inv);
 	mmdrop(d->mm);
-	kfree(d);
+	/* as a driver may whose readers use RCU */
+	call_rcu(&d->rcu, drill_free_in_softirq);
 }
 
 static int drill_open(struct inode *inode, struct file *file)
@@ -562,6 +593,7 @@ static void __exit drill_exit(void)
 {
 	misc_deregister(&drill_device);
 	mmu_invlock_synchronize(&drill_late_ops);
+	rcu_barrier();
 }
 
 module_init(drill_init);

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Threads that are told what to do while the mmap lock is held. Then no thread of the program may
+ * touch a page that is not mapped.
+ */
+#ifndef INVLOCK_TESTS_VM_QUEUED_H
+#define INVLOCK_TESTS_VM_QUEUED_H
+
+#include <pthread.h>
+
+#include "device.h"
+
+/* Work for a thread that is created before the lock is taken. */
+struct queued_work {
+	pthread_t thread;
+	void (*run)(struct queued_work *w);
+	char *page;
+	int fd;
+	pid_t tid;
+	int go, done;		/* atomic */
+	char byte;
+	int result;
+};
+
+static inline void *run_when_told(void *arg)
+{
+	struct queued_work *w = arg;
+
+	__atomic_store_n(&w->tid, gettid(), __ATOMIC_RELEASE);
+	while (!__atomic_load_n(&w->go, __ATOMIC_ACQUIRE))
+		sleep_ms(1);
+	w->run(w);
+	__atomic_store_n(&w->done, 1, __ATOMIC_RELEASE);
+	return NULL;
+}
+
+static inline void begin(struct queued_work *w)
+{
+	assert_int_equal(pthread_create(&w->thread, NULL, run_when_told, w), 0);
+	while (!__atomic_load_n(&w->tid, __ATOMIC_ACQUIRE))
+		sleep_ms(1);
+}
+
+static inline void tell(struct queued_work *w)
+{
+	__atomic_store_n(&w->go, 1, __ATOMIC_RELEASE);
+}
+
+static inline void finish(struct queued_work *w)
+{
+	assert_int_equal(pthread_join(w->thread, NULL), 0);
+	assert_int_equal(w->result, 0);
+}
+
+/* Return: does the thread block, in state D? It can only be waiting for the mmap lock then. */
+static inline bool blocks(const struct queued_work *w)
+{
+	char path[64], stat[256] = "";
+	const char *state;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", w->tid);
+	while (!__atomic_load_n(&w->done, __ATOMIC_ACQUIRE)) {
+		int fd = open(path, O_RDONLY | O_CLOEXEC);
+		ssize_t n = read(fd, stat, sizeof(stat) - 1);
+
+		assert_true(n > 0);
+		stat[n] = '\0';
+		close(fd);
+		state = strrchr(stat, ')');
+		if (state && state[2] == 'D')
+			return true;
+		sleep_ms(1);
+	}
+	return false;
+}
+
+#endif /* INVLOCK_TESTS_VM_QUEUED_H */
