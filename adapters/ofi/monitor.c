@@ -275,7 +275,7 @@ static bool valid(__attribute__((unused)) struct fid_mem_monitor *monitor, const
 }
 
 /* Makes all caches drop the ranges, without a lock. */
-static void drop_everywhere(const struct fi_record *doomed, unsigned int nr)
+static void drop_everywhere(const struct fi_range *doomed, unsigned int nr)
 {
 	for (unsigned int i = 0; i < nr; i++)
 		ofi_monitor.import_ops->notify(&ofi_monitor, (void *)doomed[i].addr,
@@ -310,7 +310,7 @@ static void look_for_quiet(void)
 /* Registrations that nobody asks for again would stay pinned for ever. */
 static void *reap(__attribute__((unused)) void *arg)
 {
-	static struct fi_record doomed[DOOMED];
+	static struct fi_range doomed[DOOMED];
 	struct timespec until;
 	unsigned int nr;
 

@@ -53,7 +53,7 @@ static bool is_stale(struct fi_record *r)
 	return r->doomed || (r->sampled && !invlock_read_valid(&r->read));
 }
 
-unsigned int records_doom(struct records *records, struct fi_record *ret_doomed, unsigned int nr)
+unsigned int records_doom(struct records *records, struct fi_range *ret_doomed, unsigned int nr)
 {
 	unsigned int doomed = 0;
 
@@ -67,7 +67,8 @@ unsigned int records_doom(struct records *records, struct fi_record *ret_doomed,
 				return doomed;
 			record_doom(r);
 			r->nr_since = 0;
-			ret_doomed[doomed++] = *r;
+			/* not the sample, which a lookup may refresh just now */
+			ret_doomed[doomed++] = (struct fi_range){ r->addr, r->len };
 		}
 	}
 	return doomed;

@@ -19,6 +19,11 @@
 #define RECORDS_MAX	65000u
 #define RECORDS_BUCKETS	8192u
 
+struct fi_range {
+	uintptr_t addr;
+	size_t len;
+};
+
 struct fi_record {
 	struct fi_record *next;
 	struct fi_record *next_emptied;
@@ -82,9 +87,9 @@ static inline bool record_is_good(struct fi_record *r)
 
 /*
  * Marks up to @nr records as doomed that are not good, or too many. Return: how many; their ranges
- * are in @ret_doomed, as copies.
+ * are in @ret_doomed.
  */
-unsigned int records_doom(struct records *records, struct fi_record *ret_doomed, unsigned int nr);
+unsigned int records_doom(struct records *records, struct fi_range *ret_doomed, unsigned int nr);
 
 /* Of every range that has registrations, may they be used? */
 bool records_are_good(const struct records *records);

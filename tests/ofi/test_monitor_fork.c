@@ -45,6 +45,9 @@ TEST(a_child_that_was_forked_while_the_reaper_works_does_not_wait_for_it)
 	pthread_t thread;
 	int result;
 
+#ifdef __SANITIZE_THREAD__
+	TEST_SKIP("ThreadSanitizer starts no thread in a forked child");
+#endif
 	mem = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (ops->start(&ofi_monitor))
 		TEST_SKIP("no monitor here sees every change, as stderr says");
