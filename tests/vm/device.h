@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -220,6 +221,25 @@ static inline void sleep_ms(unsigned int ms)
 	struct timespec t = { .tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000L };
 
 	nanosleep(&t, NULL);
+}
+
+/* R, S, D and so on: the state of a thread of any process; 0 = it is gone. */
+static inline char thread_state(pid_t tid)
+{
+	char path[32], stat[256] = "";
+	const char *end;
+	ssize_t n = 0;
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", tid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd >= 0) {
+		n = read(fd, stat, sizeof(stat) - 1);
+		close(fd);
+	}
+	stat[n > 0 ? n : 0] = '\0';
+	end = strrchr(stat, ')');
+	return end ? end[2] : 0;
 }
 
 #endif /* INVLOCK_TESTS_VM_DEVICE_H */

@@ -163,4 +163,11 @@ static inline int start_victim(void (*be)(int fd), pid_t *ret_pid, int *ret_pidf
 	return fd;
 }
 
+/* Wait until a thread waits in the kernel, and not only for a moment. */
+static inline void wait_until_blocked(pid_t tid)
+{
+	for (int looks = 0; looks < 3; looks = thread_state(tid) == 'D' ? looks + 1 : 0)
+		sleep_ms(5);
+}
+
 #endif /* INVLOCK_TESTS_VM_DRILL_RIG_H */

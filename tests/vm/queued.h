@@ -55,19 +55,8 @@ static inline void finish(struct queued_work *w)
 /* Return: does the thread block, in state D? It can only be waiting for the mmap lock then. */
 static inline bool blocks(const struct queued_work *w)
 {
-	char path[64], stat[256] = "";
-	const char *state;
-
-	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", w->tid);
 	while (!__atomic_load_n(&w->done, __ATOMIC_ACQUIRE)) {
-		int fd = open(path, O_RDONLY | O_CLOEXEC);
-		ssize_t n = read(fd, stat, sizeof(stat) - 1);
-
-		assert_true(n > 0);
-		stat[n] = '\0';
-		close(fd);
-		state = strrchr(stat, ')');
-		if (state && state[2] == 'D')
+		if (thread_state(w->tid) == 'D')
 			return true;
 		sleep_ms(1);
 	}

@@ -240,6 +240,8 @@ TEST(a_fault_that_waits_for_a_running_invalidation_can_be_killed)
 	pid_t victim;
 
 	fd = start_victim(wait_for_another, &victim, &pidfd);
+	/* a thread that is killed before it waits would not begin to */
+	wait_until_blocked(victim);
 	assert_int_equal(drill_state(fd).held, 1);
 	assert_int_equal(kill(victim, SIGKILL), 0);
 	assert_true(ends_meanwhile(fd));
