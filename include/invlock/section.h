@@ -112,10 +112,10 @@ bool invlock_moment_take(struct invlock_moment *ret_moment, struct invlock_mm *m
  *
  * Looks at what is mapped, as invlock_read_attempt() does. Many changes after the moment, wherever
  * they are, leave no proof that none was in the range, so take moments often.
+ * If the range has changed, invlock_read_error() is -EBUSY afterwards.
  * Context: may sleep. Ordering: acquire.
- * Return: true = valid, as after a commit; false = the range has changed since, or may have
- * (-EBUSY), or the memory is refused, as invlock_read_error() says. End @rd in either case.
- * Since: 0.1
+ * Return: true = valid, as after a commit; false = the range has changed since, or may have, or the
+ * memory is refused, as invlock_read_error() says. End @rd in either case. Since: 0.1
  */
 bool invlock_read_commit_since(struct invlock_read *rd, const struct invlock_moment *moment);
 
