@@ -109,7 +109,7 @@ static int sit(struct monitor_bpf_data *data, struct invlock_why *why)
 		return sit_in_own(data, object, why);
 	if (!err)
 		return 0;
-	turn = turn_take(TURN_WAIT_NS);
+	turn = turn_take(monitor_bpf_options.turn_ns ?: TURN_WAIT_NS);
 	/* Perhaps another process has loaded a set while we waited. */
 	if (progset_join(&data->set, object, &data->maps))
 		err = sit_in_own(data, object, why);

@@ -15,12 +15,14 @@
  * @count_protect: mprotect counts as an invalidation, too (INVLOCK_KIND_PROTECT)
  * @tracepoints: attach nothing at the functions of calls, even where that is possible
  * @guard: load the guard at tracepoints even where it is not needed
+ * @turn_ns: how long to wait while another process loads a set; 0 = TURN_WAIT_NS
  * @only_join: load no set: the open fails unless one runs that has a seat for this process
  */
 struct monitor_bpf_options {
 	unsigned int nr_calls;
 	unsigned int nr_files;
 	u64 family;
+	u64 turn_ns;
 	bool count_protect;
 	bool tracepoints;
 	bool guard;
