@@ -63,7 +63,8 @@ struct invlock_cache {
 	u32 nr_left;		/* dead regions that were pinned when the last ones were buried */
 	u32 nr_coming;		/* regions that were taken and are neither filed nor given back */
 	struct burial *burials;	/* under way */
-	u64 nr_burials, nr_over;	/* how many have begun, and how many of them are over */
+	u64 nr_burials;		/* how many have begun */
+	u64 nr_over;		/* how many of them are over; read without the lock */
 };
 
 /* Dead regions that a thread has taken to deregister them. On its stack; the cache's lock */
@@ -144,8 +145,14 @@ void cache_untake(struct invlock_cache *cache, struct region *r);
 /* Evicts at least so many idle regions, and so many bytes; deregisters. Return: was there any? */
 bool cache_free_idle(struct invlock_cache *cache, u32 nr, u64 bytes);
 
-/* Locks: none. Return: how many burials are over, for cache_others_made_room() */
-u64 cache_nr_over(struct invlock_cache *cache);
+/*
+ * How many burials are over, for cache_others_made_room(): an old number costs another attempt.
+ * Acquire: it is read before the attempt that finds no room.
+ */
+static inline u64 cache_nr_over(const struct invlock_cache *cache)
+{
+	return port_load_acquire(&cache->nr_over);
+}
 
 /*
  * Others may have taken what is dead, to deregister it: it is neither dead nor free then, so

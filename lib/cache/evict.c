@@ -138,7 +138,7 @@ static void end_burial(struct invlock_cache *cache, struct burial *b)
 	while (*link != b)
 		link = &(*link)->next;
 	*link = b->next;
-	cache->nr_over++;
+	port_store(&cache->nr_over, cache->nr_over + 1);
 }
 
 int cache_bury(struct invlock_cache *cache)
@@ -173,16 +173,6 @@ int cache_bury(struct invlock_cache *cache)
 	} while (nr == BATCH);
 	cache_tell(cache);
 	return total;
-}
-
-u64 cache_nr_over(struct invlock_cache *cache)
-{
-	u64 over;
-
-	cache_lock(cache);
-	over = cache->nr_over;
-	cache_unlock(cache);
-	return over;
 }
 
 /* Is one of the first nr burials still under way? Locks: none */

@@ -106,27 +106,27 @@ static pthread_t begin_slow_drop(void)
 	return thread;
 }
 
-TEST(a_get_waits_for_the_entry_that_another_thread_deregisters)
+/* Another page needs the room of the one that is being deregistered. */
+static void get_beside_slow_drop(void)
 {
-	pthread_t thread;
+	pthread_t thread = begin_slow_drop();
 
-	open_cache(1);
-	thread = begin_slow_drop();
 	atomic_store(&asked, true);
 	assert_int_equal(get_and_put(mem + PAGE, PAGE), 0);
 	pthread_join(thread, NULL);
 }
 
+TEST(a_get_waits_for_the_entry_that_another_thread_deregisters)
+{
+	open_cache(1);
+	get_beside_slow_drop();
+}
+
 TEST(a_get_waits_for_the_memory_that_another_thread_deregisters)
 {
-	pthread_t thread;
-
 	open_cache(0);
 	atomic_store(&max_bytes, PAGE);
-	thread = begin_slow_drop();
-	atomic_store(&asked, true);
-	assert_int_equal(get_and_put(mem + PAGE, PAGE), 0);
-	pthread_join(thread, NULL);
+	get_beside_slow_drop();
 }
 
 TEST(a_drop_waits_for_what_another_thread_deregisters)
