@@ -8,48 +8,13 @@
 #include <invlock/verbs.h>
 
 #include "fake.h"
+#include "rig.h"
 #include "tests/child.h"
 #include "tests/test.h"
 
-#define LEN	(16 * PAGE)
 #define REMOTE	(IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_READ)
 
-static struct invlock_mm *mm;
-static struct invlock_verbs *verbs;
-static struct invlock_why why;
 static struct ibv_pd pds[300];
-static char *mem;
-
-static void open_with(struct invlock_verbs_options *o)
-{
-	o->size = sizeof(*o);
-	if (!(o->flags & INVLOCK_VERBS_REAPER))
-		o->flags |= INVLOCK_VERBS_NO_REAPER;
-	if (invlock_verbs_open(mm, o, &verbs, &why))
-		fail_msg("%s", why.text);
-}
-
-static int setup(void **state)
-{
-	struct invlock_mm_options o = { .size = sizeof(o), .monitor = "manual" };
-
-	(void)state;
-	memset(&fake_verbs, 0, sizeof(fake_verbs));
-	assert_int_equal(invlock_mm_open(&o, &mm, NULL), 0);
-	mem = mmap(NULL, LEN, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	open_with(&(struct invlock_verbs_options){});
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	assert_int_equal(invlock_verbs_close(verbs), 0);
-	invlock_mm_close(mm);
-	munmap(mem, LEN);
-	assert_int_equal(fake_verbs.nr_reg, fake_verbs.nr_dereg);
-	return 0;
-}
 
 static void reopen(struct invlock_verbs_options o)
 {
@@ -293,35 +258,6 @@ TEST(an_adapter_is_not_closed_while_a_region_is_in_use)
 	assert_int_equal(invlock_verbs_get(verbs, &pds[0], mem, PAGE, 0, &pin), 0);
 	assert_int_equal(invlock_verbs_close(verbs), -EBUSY);
 	assert_int_equal(invlock_verbs_put(&pin), 0);
-}
-
-static void *put_when_it_is_dropped(void *arg)
-{
-	struct invlock_cache_entry e = {};
-
-	while (!(e.flags & INVLOCK_ENTRY_DEAD)) {
-		invlock_cache_list(invlock_verbs_cache(verbs), &e, 1);
-		sched_yield();
-	}
-	invlock_verbs_put(arg);
-	return NULL;
-}
-
-/* A get of another domain pins a region for a moment, too, while it compares the keys. */
-TEST(a_domain_is_removed_although_a_region_is_pinned_for_a_moment)
-{
-	struct invlock_verbs_pin pin;
-	int err, tries = 0;
-	pthread_t thread;
-
-	do {
-		/* on a busy machine the other thread may come too late */
-		assert_int_equal(invlock_verbs_get(verbs, &pds[0], mem, PAGE, 0, &pin), 0);
-		assert_int_equal(pthread_create(&thread, NULL, put_when_it_is_dropped, &pin), 0);
-		err = invlock_verbs_remove_pd(verbs, &pds[0]);
-		pthread_join(thread, NULL);
-	} while (err == -EBUSY && ++tries < 20);
-	assert_int_equal(err, 0);
 }
 
 static int in_forked_child(void)
