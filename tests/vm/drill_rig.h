@@ -154,6 +154,14 @@ static inline int start_process(void (*be)(int fd), pid_t *ret_pid, int *ret_pid
 	return here;
 }
 
+/* For start_process(): do nothing. */
+static inline void wait_for_ever(int fd)
+{
+	(void)fd;
+	for (;;)
+		pause();
+}
+
 /* Start such a process, and wait until it faults. */
 static inline int start_victim(void (*be)(int fd), pid_t *ret_pid, int *ret_pidfd)
 {

@@ -4,13 +4,6 @@
 
 #define VALID		(1UL << 63)	/* HMM_PFN_VALID, and what asks for a page */
 
-static void wait_for_ever(int fd)
-{
-	(void)fd;
-	for (;;)
-		pause();
-}
-
 /*
  * While a fault is in flight, its mm stays, although the process is gone. The end of the fault is
  * the end of the mm. It may be made under the lock of a driver whose lock sleeps, and an

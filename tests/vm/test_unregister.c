@@ -425,13 +425,6 @@ static void exec_when_told(int fd)
 	_exit(96);
 }
 
-static void wait_for_ever(int fd)
-{
-	(void)fd;
-	for (;;)
-		pause();
-}
-
 /* When the address space ends, the driver must see a release, and every later fault must fail. */
 static void expect_release(void (*be)(int fd))
 {

@@ -124,16 +124,7 @@ static void *sleep_until_woken(void *arg)
 
 static bool sleeper_sleeps(void)
 {
-	char path[64], text[64] = "";
-	int fd;
-
-	snprintf(path, sizeof(path), "/proc/self/task/%d/stat",
-		 __atomic_load_n(&sleeper.tid, __ATOMIC_ACQUIRE));
-	fd = open(path, O_RDONLY);
-	if (read(fd, text, sizeof(text) - 1) <= 0)
-		text[0] = '\0';
-	close(fd);
-	return strstr(text, ") S ");
+	return thread_state(__atomic_load_n(&sleeper.tid, __ATOMIC_ACQUIRE)) == 'S';
 }
 
 /*

@@ -78,9 +78,9 @@ int drill_fault_any(struct drill_file *d, struct drill *arg)
 					   &drill_any_ops);
 	if (err)
 		return err;
-	drill_add_faults(d, 1);
+	drill_add(d, &d->faults, 1);
 	err = drill_any_loop(d, arg, &any);
-	drill_add_faults(d, -1);
+	drill_add(d, &d->faults, -1);
 	mmu_interval_notifier_remove(&any.notifier);
 	arg->reentered = any.reentered;
 	return err;

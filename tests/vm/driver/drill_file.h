@@ -25,8 +25,8 @@ struct drill_file {
 	struct rcu_head rcu;
 };
 
-/* Count a fault loop that begins, or with -1 one that ends. */
-void drill_add_faults(struct drill_file *d, int nr);
+/* Add to one of the counts that d->lock guards. */
+void drill_add(struct drill_file *d, u64 *count, int nr);
 
 /* Wait in a fault until the time is over, the notifier is unregistered or there is a DRILL_HOLD. */
 void drill_hold_fault(struct drill_file *d, u64 us);

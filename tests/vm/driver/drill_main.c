@@ -32,9 +32,7 @@ static void drill_hold_start(struct drill_file *d, u64 us)
 	do {
 		fsleep(min_t(u64, us, 1000));
 	} while (READ_ONCE(d->hold_us) && ktime_get_ns() < end);
-	spin_lock(&d->lock);
-	d->held--;
-	spin_unlock(&d->lock);
+	drill_add(d, &d->held, -1);
 }
 
 static int drill_start(struct mmu_notifier *mn, const struct mmu_notifier_range *range)
@@ -84,17 +82,10 @@ static const struct mmu_notifier_ops drill_ops = {
 	.release = mmu_invlock_mm_release,
 };
 
-void drill_add_faults(struct drill_file *d, int nr)
+void drill_add(struct drill_file *d, u64 *count, int nr)
 {
 	spin_lock(&d->lock);
-	d->faults += nr;
-	spin_unlock(&d->lock);
-}
-
-static void drill_add_held_faults(struct drill_file *d, int nr)
-{
-	spin_lock(&d->lock);
-	d->held_faults += nr;
+	*count += nr;
 	spin_unlock(&d->lock);
 }
 
@@ -102,11 +93,11 @@ void drill_hold_fault(struct drill_file *d, u64 us)
 {
 	u64 end = ktime_get_ns() + us * NSEC_PER_USEC, holds = READ_ONCE(d->holds);
 
-	drill_add_held_faults(d, 1);
+	drill_add(d, &d->held_faults, 1);
 	while (us && READ_ONCE(d->registered) && READ_ONCE(d->holds) == holds &&
 	       ktime_get_ns() < end)
 		fsleep(min_t(u64, us, 1000));
-	drill_add_held_faults(d, -1);
+	drill_add(d, &d->held_faults, -1);
 }
 
 static struct mmu_notifier_range drill_range(struct drill_file *d, const struct drill *arg)
@@ -183,7 +174,7 @@ static int drill_fault_into(struct drill_file *d, struct drill *arg, unsigned lo
 	int err;
 
 	arg->rounds = 0;
-	drill_add_faults(d, 1);
+	drill_add(d, &d->faults, 1);
 	mmu_invlock_fault_init_range(&f, &d->inv, &range, &budget);
 	while (mmu_invlock_attempt(&f)) {
 		arg->rounds++;
@@ -200,7 +191,7 @@ static int drill_fault_into(struct drill_file *d, struct drill *arg, unsigned lo
 			drill_end_overlap(d, arg);
 	}
 	err = mmu_invlock_fault_end(&f);
-	drill_add_faults(d, -1);
+	drill_add(d, &d->faults, -1);
 	return err;
 }
 
