@@ -75,8 +75,8 @@ kunit()
 		! grep -E 'WARNING|BUG:|INFO: ' "$work/log"
 }
 
-# changes a line: the KUnit tests must then fail
-plant()	# FILE LINE OTHER
+# changes a line: this KUnit test must then fail, and the tests after it must still run
+plant()	# FILE LINE OTHER TEST
 {
 	local status=0
 
@@ -88,9 +88,9 @@ plant()	# FILE LINE OTHER
 	open(name, 'w').write(text.replace(old, new))
 	END
 	kunit
-	[ $? = 1 ] && grep -q '^ *not ok' "$work/log" || status=1
-	grep -m 1 '^    not ok' "$work/log" | sed 's/^ */# /'
-	result $status "planted: $1 with \"$3\" turns the KUnit tests red"
+	[ $? = 1 ] && grep -qE "^    not ok [0-9]+ $4\$" "$work/log" &&
+		grep -q '^not ok 1 mmu_invlock$' "$work/log" || status=1
+	result $status "planted: $1 with \"$3\" turns $4 red"
 	apply
 }
 
@@ -143,9 +143,36 @@ uml KCONFIG_ALLCONFIG="$work/config" allnoconfig > "$work/log" 2>&1 &&
 result $? "the user mode kernel has the options that the tests want"
 kunit
 result $? "the KUnit tests are green"
-plant mm/mmu_invlock.c 'if (!hlist_empty(&inv->faults))' 'if (false)'
-plant mm/mmu_invlock_any.c 'mmu_interval_read_retry(f->notifier, f->seq)' 'false'
-plant mm/mmu_invlock_fault.c 'if (inv->closed || !inv->running)' 'if (true)'
+plant mm/mmu_invlock.c 'if (!hlist_empty(&inv->faults))' 'if (false)' \
+	a_change_between_walk_and_commit_forces_another_round
+plant mm/mmu_invlock_any.c 'mmu_interval_read_retry(f->notifier, f->seq)' 'false' \
+	with_a_lock_that_sleeps_a_change_forces_another_round
+plant mm/mmu_invlock_fault.c 'if (inv->closed || !inv->running)' 'if (true)' \
+	a_change_that_does_not_end_ends_the_loop_with_busy
+# the waits, and what may end each of them
+plant mm/mmu_notifier.c 'running = seq == subs->invalidate_seq' 'running = false' \
+	with_a_lock_that_sleeps_the_wait_has_a_bound
+plant mm/mmu_notifier.c 'READ_ONCE(subs->invalidate_seq) != seq,' 'false,' \
+	with_a_lock_that_sleeps_the_end_of_a_change_wakes_a_fault
+plant mm/mmu_notifier.c 'if (left <= 0)' 'if (left < 0)' \
+	a_reader_gives_up_a_change_that_does_not_end
+plant mm/mmu_notifier.c '*ret_seq = seq' '*ret_seq = READ_ONCE(subs->invalidate_seq)' \
+	the_end_of_a_change_wakes_a_reader
+plant mm/mmu_notifier.c 'left ? -EINTR : -EAGAIN' '-EAGAIN' a_kill_ends_the_wait_of_a_reader
+plant mm/mmu_notifier.c wait_event_killable_timeout wait_event_timeout \
+	with_a_lock_that_sleeps_a_kill_ends_the_wait_for_a_change
+plant mm/mmu_invlock_fault.c wait_event_killable_timeout wait_event_timeout \
+	a_kill_ends_the_wait_for_a_change
+plant mm/mmu_invlock_any.c '} while (err == -EAGAIN)' '} while (false)' \
+	with_a_lock_that_sleeps_the_wait_has_a_bound
+plant mm/mmu_invlock_any.c '} while (err == -EAGAIN)' '} while (err == -EAGAIN); err = 0' \
+	with_a_lock_that_sleeps_a_kill_ends_the_wait_for_a_change
+for lock in mmap_read_lock mmap_write_lock; do
+	plant mm/mmu_invlock_fault.c "${lock}_killable(f->walk.mm)" "($lock(f->walk.mm), 0)" \
+		a_kill_ends_the_wait_for_the_mmap_lock
+	plant mm/mmu_invlock_any.c "${lock}_killable(f->mm)" "($lock(f->mm), 0)" \
+		with_a_lock_that_sleeps_a_kill_ends_the_wait_for_the_mmap_lock
+done
 
 configured x86 > "$work/log" 2>&1
 result $? "defconfig accepts the options"

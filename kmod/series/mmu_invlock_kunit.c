@@ -11,6 +11,8 @@
 #include <linux/mmu_invlock.h>
 #include <linux/mmu_invlock_any.h>
 #include <linux/mutex.h>
+#include <linux/sched/signal.h>
+#include <linux/sched/task.h>
 
 #define LEN		(4 * PAGE_SIZE)
 #define AN_HOUR_NS	(3600ULL * NSEC_PER_SEC)
@@ -29,6 +31,12 @@ struct invlock_test {
 	struct mutex mutex;		/* the same for this one */
 	struct hmm_range range;
 	bool inserted;
+
+	struct task_struct *thread;	/* runs fault() */
+	int (*fault)(struct invlock_test *t);
+	bool slow;			/* fault() begins with the slow path */
+	struct completion started;
+	struct completion done;
 };
 
 static void invlock_test_invalidate(struct mmu_invlock *inv, const struct mmu_notifier_range *range)
@@ -214,47 +222,161 @@ static void a_change_that_does_not_end_ends_the_loop_with_busy(struct kunit *tes
 	mmu_notifier_invalidate_range_end(&change);
 }
 
-struct invlock_test_end {
-	struct invlock_test *t;
-	struct mmu_notifier_range change;
-	bool over;			/* the fault did not wait */
-	struct completion done;
-};
+static const struct mmu_invlock_budget invlock_test_patience = { .time_ns = AN_HOUR_NS };
 
-/* ends the change when a fault waits for it */
-static int invlock_test_end_change(void *arg)
+/* One round without a walk, which sleeps nowhere but in the waits of the loop. */
+static int invlock_test_round(struct invlock_test *t)
 {
-	struct invlock_test_end *end = arg;
+	struct mmu_invlock_fault f;
 
-	/* no barrier: this only has to be true at some time */
-	while (!waitqueue_active(&end->t->inv.quiet) && !READ_ONCE(end->over))
+	mmu_invlock_fault_init_range(&f, &t->inv, &t->range, &invlock_test_patience);
+	if (t->slow)
+		f.left.rounds = 0;
+	if (mmu_invlock_attempt(&f))
+		invlock_test_commit(t, &f, 0);
+	return mmu_invlock_fault_end(&f);
+}
+
+/* the same with the mutex */
+static int invlock_test_any_round(struct invlock_test *t)
+{
+	struct mmu_invlock_any_fault f;
+
+	mmu_invlock_any_init(&f, &t->range, &invlock_test_patience);
+	if (t->slow)
+		f.left.rounds = 0;
+	if (mmu_invlock_any_attempt(&f)) {
+		mutex_lock(&t->mutex);
+		mmu_invlock_any_commit(&f, 0);
+		mutex_unlock(&t->mutex);
+	}
+	return mmu_invlock_any_end(&f);
+}
+
+/* Return: as mmu_interval_read_begin_timeout(), or -EBUSY if its sequence cannot be committed */
+static int invlock_test_begin(struct invlock_test *t)
+{
+	unsigned long seq;
+	int err = mmu_interval_read_begin_timeout(&t->interval, MAX_SCHEDULE_TIMEOUT, &seq);
+
+	if (!err && mmu_interval_read_retry(&t->interval, seq))
+		err = -EBUSY;
+	return err;
+}
+
+static int invlock_test_run(void *arg)
+{
+	struct invlock_test *t = arg;
+	int err;
+
+	/* otherwise a kernel thread ignores every signal */
+	allow_signal(SIGKILL);
+	complete(&t->started);
+	err = t->fault(t);
+	complete(&t->done);
+	return err;
+}
+
+/* Make a thread that will run @fault. This may fail, so a test does it first. */
+static void invlock_test_create(struct kunit *test, int (*fault)(struct invlock_test *t))
+{
+	struct invlock_test *t = test->priv;
+
+	t->fault = fault;
+	init_completion(&t->started);
+	init_completion(&t->done);
+	t->thread = kthread_create(invlock_test_run, t, "invlock_test");
+	KUNIT_ASSERT_FALSE(test, IS_ERR(t->thread));
+	/* the thread may have ended before it is killed and stopped */
+	get_task_struct(t->thread);
+}
+
+static void invlock_test_start(struct invlock_test *t)
+{
+	wake_up_process(t->thread);
+	wait_for_completion(&t->started);
+}
+
+/*
+ * Return: does the fault end, although nothing more is done for it? False: it sleeps, and nobody
+ * has woken it. A slow machine cannot change the answer: a thread no longer counts as asleep from
+ * the moment when it is woken, and fault() sleeps only where it waits for the test.
+ */
+static bool invlock_test_ends(struct invlock_test *t)
+{
+	while (!completion_done(&t->done) && !wait_task_inactive(t->thread, TASK_UNINTERRUPTIBLE))
 		schedule_timeout_uninterruptible(1);
-	mmu_notifier_invalidate_range_end(&end->change);
-	complete(&end->done);
-	return 0;
+	/* ask again: a thread whose fault has ended may sleep on its way out */
+	return completion_done(&t->done);
+}
+
+/* @fault must wait for a change until that ends, and then succeed. */
+static void invlock_test_wake(struct kunit *test, int (*fault)(struct invlock_test *t))
+{
+	struct invlock_test *t = test->priv;
+	struct mmu_notifier_range change = invlock_test_change(t->addr, t->addr + PAGE_SIZE);
+
+	invlock_test_create(test, fault);
+	mmu_notifier_invalidate_range_start(&change);
+	invlock_test_start(t);
+	KUNIT_EXPECT_FALSE(test, invlock_test_ends(t));
+	mmu_notifier_invalidate_range_end(&change);
+	KUNIT_EXPECT_TRUE(test, invlock_test_ends(t));
+	/* otherwise a thread that still sleeps, and has failed the test, would never stop */
+	send_sig(SIGKILL, t->thread, 1);
+	KUNIT_EXPECT_EQ(test, 0, kthread_stop_put(t->thread));
+}
+
+/* The fault must wait, and end when its thread is killed, although nothing else has changed. */
+static void invlock_test_kill(struct kunit *test)
+{
+	struct invlock_test *t = test->priv;
+
+	invlock_test_start(t);
+	KUNIT_EXPECT_FALSE(test, invlock_test_ends(t));
+	send_sig(SIGKILL, t->thread, 1);
+	KUNIT_EXPECT_TRUE(test, invlock_test_ends(t));
+}
+
+static void invlock_test_kill_in_change(struct kunit *test, int (*fault)(struct invlock_test *t))
+{
+	struct invlock_test *t = test->priv;
+	struct mmu_notifier_range change = invlock_test_change(t->addr, t->addr + PAGE_SIZE);
+
+	invlock_test_create(test, fault);
+	mmu_notifier_invalidate_range_start(&change);
+	invlock_test_kill(test);
+	mmu_notifier_invalidate_range_end(&change);
+	KUNIT_EXPECT_EQ(test, -EINTR, kthread_stop_put(t->thread));
+}
+
+static void invlock_test_kill_at_mmap_lock(struct kunit *test,
+					   int (*fault)(struct invlock_test *t), bool slow)
+{
+	struct invlock_test *t = test->priv;
+
+	t->slow = slow;
+	invlock_test_create(test, fault);
+	mmap_write_lock(current->mm);
+	invlock_test_kill(test);
+	mmap_write_unlock(current->mm);
+	KUNIT_EXPECT_EQ(test, -EINTR, kthread_stop_put(t->thread));
 }
 
 static void the_end_of_a_change_wakes_a_fault(struct kunit *test)
 {
-	const struct mmu_invlock_budget budget = { .time_ns = AN_HOUR_NS };
-	struct invlock_test *t = test->priv;
-	struct invlock_test_end end = {
-		.t = t,
-		.change = invlock_test_change(t->addr, t->addr + PAGE_SIZE),
-	};
-	struct mmu_invlock_fault f;
+	invlock_test_wake(test, invlock_test_round);
+}
 
-	init_completion(&end.done);
-	mmu_notifier_invalidate_range_start(&end.change);
-	KUNIT_ASSERT_FALSE(test, IS_ERR(kthread_run(invlock_test_end_change, &end, "invlock_end")));
-	mmu_invlock_fault_init_range(&f, &t->inv, &t->range, &budget);
-	while (mmu_invlock_attempt(&f))
-		invlock_test_commit(t, &f, hmm_range_fault(&f.range));
-	KUNIT_EXPECT_EQ(test, 0, mmu_invlock_fault_end(&f));
-	WRITE_ONCE(end.over, true);
-	KUNIT_EXPECT_EQ(test, 1, f.waits);
-	KUNIT_EXPECT_EQ(test, 0, f.collisions);
-	wait_for_completion(&end.done);
+static void a_kill_ends_the_wait_for_a_change(struct kunit *test)
+{
+	invlock_test_kill_in_change(test, invlock_test_round);
+}
+
+static void a_kill_ends_the_wait_for_the_mmap_lock(struct kunit *test)
+{
+	invlock_test_kill_at_mmap_lock(test, invlock_test_round, false);
+	invlock_test_kill_at_mmap_lock(test, invlock_test_round, true);
 }
 
 static void a_fault_fails_once_the_notifier_is_released(struct kunit *test)
@@ -325,6 +447,44 @@ static void with_a_lock_that_sleeps_the_wait_has_a_bound(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 0, invlock_test_any_fault(test, &budget, 0, &rounds));
 }
 
+static void with_a_lock_that_sleeps_the_end_of_a_change_wakes_a_fault(struct kunit *test)
+{
+	invlock_test_wake(test, invlock_test_any_round);
+}
+
+static void with_a_lock_that_sleeps_a_kill_ends_the_wait_for_a_change(struct kunit *test)
+{
+	invlock_test_kill_in_change(test, invlock_test_any_round);
+}
+
+static void with_a_lock_that_sleeps_a_kill_ends_the_wait_for_the_mmap_lock(struct kunit *test)
+{
+	invlock_test_kill_at_mmap_lock(test, invlock_test_any_round, false);
+	invlock_test_kill_at_mmap_lock(test, invlock_test_any_round, true);
+}
+
+static void a_reader_gives_up_a_change_that_does_not_end(struct kunit *test)
+{
+	struct invlock_test *t = test->priv;
+	struct mmu_notifier_range change = invlock_test_change(t->addr, t->addr + PAGE_SIZE);
+	unsigned long seq = 0;		/* that of a notifier is odd */
+
+	mmu_notifier_invalidate_range_start(&change);
+	KUNIT_EXPECT_EQ(test, -EAGAIN, mmu_interval_read_begin_timeout(&t->interval, 1, &seq));
+	KUNIT_EXPECT_EQ(test, 0, seq);
+	mmu_notifier_invalidate_range_end(&change);
+}
+
+static void the_end_of_a_change_wakes_a_reader(struct kunit *test)
+{
+	invlock_test_wake(test, invlock_test_begin);
+}
+
+static void a_kill_ends_the_wait_of_a_reader(struct kunit *test)
+{
+	invlock_test_kill_in_change(test, invlock_test_begin);
+}
+
 static struct kunit_case invlock_test_cases[] = {
 	KUNIT_CASE(a_fault_finds_every_page),
 	KUNIT_CASE(a_change_between_walk_and_commit_forces_another_round),
@@ -333,10 +493,18 @@ static struct kunit_case invlock_test_cases[] = {
 	KUNIT_CASE(a_range_that_never_stays_still_ends_with_busy),
 	KUNIT_CASE(a_change_that_does_not_end_ends_the_loop_with_busy),
 	KUNIT_CASE(the_end_of_a_change_wakes_a_fault),
+	KUNIT_CASE(a_kill_ends_the_wait_for_a_change),
+	KUNIT_CASE(a_kill_ends_the_wait_for_the_mmap_lock),
 	KUNIT_CASE(a_fault_fails_once_the_notifier_is_released),
 	KUNIT_CASE(with_a_lock_that_sleeps_a_change_forces_another_round),
 	KUNIT_CASE(with_a_lock_that_sleeps_the_loop_has_a_bound),
 	KUNIT_CASE(with_a_lock_that_sleeps_the_wait_has_a_bound),
+	KUNIT_CASE(with_a_lock_that_sleeps_the_end_of_a_change_wakes_a_fault),
+	KUNIT_CASE(with_a_lock_that_sleeps_a_kill_ends_the_wait_for_a_change),
+	KUNIT_CASE(with_a_lock_that_sleeps_a_kill_ends_the_wait_for_the_mmap_lock),
+	KUNIT_CASE(a_reader_gives_up_a_change_that_does_not_end),
+	KUNIT_CASE(the_end_of_a_change_wakes_a_reader),
+	KUNIT_CASE(a_kill_ends_the_wait_of_a_reader),
 	{}
 };
 
