@@ -44,7 +44,7 @@ static void *read_for_ever(void *arg)
 /* Start a process that faults on two threads and then ends by @how. Return: its exit status. */
 static int die_in_a_fault(void (*how)(int fd))
 {
-	pid_t child = fork();
+	pid_t child = fork_with_us();
 	pthread_t threads[2];
 	int fd;
 

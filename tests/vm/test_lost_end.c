@@ -41,7 +41,7 @@ TEST(a_fault_gives_up_when_its_time_is_spent)
 
 TEST(a_wait_ends_when_the_task_is_killed)
 {
-	pid_t child = fork();
+	pid_t child = fork_with_us();
 	int status;
 
 	if (!child) {

@@ -105,7 +105,7 @@ TEST(after_fork_the_device_writes_to_the_parents_copy_only)
 	p[0] = 1;
 	assert_int_equal(mirror_write(fd, p, "\1", 1), 0);
 	assert_int_equal(pipe(go), 0);
-	child = fork();
+	child = fork_with_us();
 	if (!child) {
 		char c;
 
@@ -241,7 +241,7 @@ do {									\
 static int read_in_a_child(int fd)
 {
 	int status;
-	pid_t child = fork();
+	pid_t child = fork_with_us();
 
 	if (!child) {
 		char *p = malloc(1), byte;

@@ -122,9 +122,13 @@ static void *sleep_until_woken(void *arg)
 	return NULL;
 }
 
-static bool sleeper_sleeps(void)
+/* A sleeper whose poll() took too long has ended: it does not run any more, either. */
+static bool sleeper_runs(void)
 {
-	return thread_state(__atomic_load_n(&sleeper.tid, __ATOMIC_ACQUIRE)) == 'S';
+	pid_t tid = __atomic_load_n(&sleeper.tid, __ATOMIC_ACQUIRE);
+	char state = tid ? thread_state(tid) : 'R';
+
+	return state && state != 'S';
 }
 
 /*
@@ -143,7 +147,7 @@ TEST(poll_misses_no_event_however_soon_it_looks)
 	assert_int_equal(pthread_create(&thread, NULL, sleep_until_woken, NULL), 0);
 	for (unsigned int i = 0; i < WAKES && !missed; i++) {
 		/* without a new event, the thread goes to sleep sooner or later */
-		while (!__atomic_load_n(&sleeper.tid, __ATOMIC_ACQUIRE) || !sleeper_sleeps())
+		while (sleeper_runs())
 			sched_yield();
 		before = port_load_acquire(&sleeper.woken);
 		madvise(p, PAGE, MADV_DONTNEED);
@@ -151,7 +155,7 @@ TEST(poll_misses_no_event_however_soon_it_looks)
 		     ms++) {
 			if (ms)
 				sleep_ms(1);
-			missed = ms > LOST_MS && sleeper_sleeps();
+			missed = ms > LOST_MS && !sleeper_runs();
 		}
 	}
 	port_store(&sleeper.stop, true);
@@ -193,7 +197,7 @@ static void *read_when_woken(void *arg)
 /* Has the sleeper read of the newest event? It may take its time, but it must not sleep. */
 static bool newest_is_read(void)
 {
-	for (unsigned int ms = 0; ms <= LOST_MS || !sleeper_sleeps(); ms++) {
+	for (unsigned int ms = 0; ms <= LOST_MS || sleeper_runs(); ms++) {
 		if (port_load_acquire(&sleeper.sequence) == feed_sequence(&sleeper.feed))
 			return true;
 		sleep_ms(1);
@@ -250,7 +254,7 @@ static void *open_and_sleep(void *arg)
 
 static bool is_woken(uint64_t times)
 {
-	for (unsigned int ms = 0; ms <= LOST_MS || !sleeper_sleeps(); ms++) {
+	for (unsigned int ms = 0; ms <= LOST_MS || sleeper_runs(); ms++) {
 		if (port_load_acquire(&sleeper.woken) >= times)
 			return true;
 		if (ms)
