@@ -292,8 +292,8 @@ static void wait_for_the_mmap_lock(int fd)
 	blocked->fd = open(blocked->device, O_RDWR);
 	range.addr = (unsigned long)blocked->page;
 	ioctl(blocked->fd, INVLOCK_MIRROR_RANGE, &range);
-	/* while the lock is held, no thread may touch a page that is not mapped */
-	mlockall(MCL_CURRENT);
+	/* while the lock is held, no thread may touch a page that is not mapped, as of its stack */
+	mlockall(MCL_CURRENT | MCL_FUTURE);
 	drill_hold(fd, other, PAGE, HOLD_US);
 	if (pthread_create(&thread, NULL, read_page, NULL))
 		_exit(95);
