@@ -2,7 +2,8 @@
 #ifndef INVLOCK_MIRROR_H
 #define INVLOCK_MIRROR_H
 
-extern unsigned int invlock_mirror_delay_us;	/* the module parameter delay_us */
+/* the module's parameters delay_us and publish_us */
+extern unsigned int invlock_mirror_delay_us, invlock_mirror_publish_us;
 
 int invlock_mirror_init(void);
 void invlock_mirror_exit(void);

@@ -100,17 +100,29 @@ int invlock_device_publish(struct mirror_device *dev, const struct hmm_range *ra
 
 /* --- statistics --- */
 
+/* Wait for @us, or until a test sets another value. */
+static void invlock_device_wait(const unsigned int *param, unsigned int us)
+{
+	ktime_t end = ktime_add_us(ktime_get(), us);
+
+	while (READ_ONCE(*param) == us && ktime_before(ktime_get(), end))
+		fsleep(min(us, 10000U));
+}
+
 void invlock_device_walked(struct mirror_device *dev)
 {
 	/* before the walk is counted: what a test sets after that ends this wait */
-	unsigned int delay_us = READ_ONCE(invlock_mirror_delay_us);
-	ktime_t end = ktime_add_us(ktime_get(), delay_us);
+	unsigned int us = READ_ONCE(invlock_mirror_delay_us);
 
 	xa_lock(&dev->table);
 	dev->stats.walks++;
 	xa_unlock(&dev->table);
-	while (READ_ONCE(invlock_mirror_delay_us) == delay_us && ktime_before(ktime_get(), end))
-		fsleep(min(delay_us, 10000U));
+	invlock_device_wait(&invlock_mirror_delay_us, us);
+}
+
+void invlock_device_publishing(void)
+{
+	invlock_device_wait(&invlock_mirror_publish_us, READ_ONCE(invlock_mirror_publish_us));
 }
 
 void invlock_device_faulted(struct mirror_device *dev, const struct mirror_fault_count *count,

@@ -64,6 +64,9 @@ int invlock_device_publish(struct mirror_device *dev, const struct hmm_range *ra
 /* Count a walk, then wait for delay_us, or until a test changes it. */
 void invlock_device_walked(struct mirror_device *dev);
 
+/* Wait for publish_us, or until a test changes it. */
+void invlock_device_publishing(void);
+
 /* Add a fault to the statistics. */
 void invlock_device_faulted(struct mirror_device *dev, const struct mirror_fault_count *count,
 			    int err);

@@ -98,6 +98,7 @@ static int invlock_any_publish(struct interval *iv, const struct hmm_range *rang
 
 	lockdep_assert_held(&iv->lock);
 	might_sleep();
+	invlock_device_publishing();
 	xa_lock(&iv->dev.table);
 	err = invlock_device_publish(&iv->dev, range);
 	xa_unlock(&iv->dev.table);

@@ -11,6 +11,11 @@ unsigned int invlock_mirror_delay_us;
 module_param_named(delay_us, invlock_mirror_delay_us, uint, 0600);
 MODULE_PARM_DESC(delay_us, "how many microseconds a fault waits between walk and commit");
 
+unsigned int invlock_mirror_publish_us;
+module_param_named(publish_us, invlock_mirror_publish_us, uint, 0600);
+MODULE_PARM_DESC(publish_us,
+		 "how many microseconds a fault whose lock sleeps waits before it publishes");
+
 static int __init invlock_test_init(void)
 {
 	int err = invlock_mirror_init();

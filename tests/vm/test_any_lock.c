@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Faults of the mirror whose lock sleeps, held at the moments at which a change or another request
+ * has to wait for them, and a change for which they have to wait.
+ */
+#include "drill_device.h"
+#include "queued.h"
+
+#define HELD_US	60000000	/* longer than a test takes; each test lets go */
+
+static void set_publish_us(unsigned int us)
+{
+	char text[16];
+
+	snprintf(text, sizeof(text), "%u", us);
+	assert_true(write_file("/sys/module/invlock_test/parameters/publish_us", text));
+}
+
+static void punch_hole(struct queued_work *w)
+{
+	w->result = fallocate(w->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, PAGE);
+}
+
+static void read_by_device(struct queued_work *w)
+{
+	w->result = mirror_read(w->fd, w->page, &w->byte, 1);
+}
+
+static void watch_the_page(struct queued_work *w)
+{
+	struct invlock_mirror_pin range = {
+		.size = sizeof(range),
+		.addr = (unsigned long)w->page,
+		.len = PAGE,
+	};
+
+	w->result = ioctl(w->fd, INVLOCK_MIRROR_RANGE, &range);
+}
+
+/* A page of a file, a mirror that sees only this page, and a thread to read it by the mirror. */
+static struct queued_work start_reader(int memfd)
+{
+	struct queued_work reader = { .run = read_by_device, .page = page_alone(memfd) };
+
+	*reader.page = 'a';
+	reader.fd = mirror_open();
+	mirror_watch(reader.fd, reader.page, PAGE);
+	return reader;
+}
+
+static void wait_until_walked_and_held(const struct queued_work *reader)
+{
+	while (!mirror_stats(reader->fd).walks)
+		sleep_ms(1);
+	assert_true(blocks(reader));
+}
+
+static int let_go(void **state)
+{
+	set_delay_ms(0);
+	set_publish_us(0);
+	return let_go_of_everything(state);
+}
+
+TEST(a_fault_waits_for_a_change_that_has_begun)
+{
+	int change = drill_open(), memfd = make_memfd(PAGE, 0);
+	struct queued_work puncher = { .run = punch_hole, .fd = memfd };
+	struct queued_work reader = start_reader(memfd);
+
+	drill_hold(change, reader.page, PAGE, HELD_US);
+	begin(&puncher);
+	begin(&reader);
+	tell(&puncher);
+	wait_until_held(change);
+	tell(&reader);
+	assert_true(blocks(&reader));
+	assert_int_equal(mirror_stats(reader.fd).walks, 0);
+	drill_let_go(change);
+	finish(&puncher);
+	finish(&reader);
+	assert_int_equal(reader.byte, 0);
+	close(reader.fd);
+	close(memfd);
+	close(change);
+}
+
+TEST(a_change_waits_until_what_was_committed_is_published)
+{
+	int memfd = make_memfd(PAGE, 0);
+	struct queued_work puncher = { .run = punch_hole, .fd = memfd };
+	struct queued_work reader = start_reader(memfd);
+	char byte;
+
+	set_publish_us(HELD_US);
+	begin(&puncher);
+	begin(&reader);
+	tell(&reader);
+	wait_until_walked_and_held(&reader);
+	tell(&puncher);
+	assert_true(blocks(&puncher));
+	set_publish_us(0);
+	finish(&reader);
+	finish(&puncher);
+	/* what was published after the change had begun would still be there */
+	assert_int_equal(mirror_read(reader.fd, reader.page, &byte, 1), 0);
+	assert_int_equal(byte, 0);
+	close(reader.fd);
+	close(memfd);
+}
+
+TEST(another_range_is_watched_only_when_no_fault_is_in_flight)
+{
+	int memfd = make_memfd(PAGE, 0);
+	struct queued_work reader = start_reader(memfd);
+	struct queued_work watcher = { .run = watch_the_page, .fd = reader.fd };
+
+	watcher.page = map_aligned(2 * MIB);
+	set_delay_ms(HELD_US / 1000);
+	begin(&watcher);
+	begin(&reader);
+	tell(&reader);
+	wait_until_walked_and_held(&reader);
+	tell(&watcher);
+	assert_true(blocks(&watcher));
+	set_delay_ms(0);
+	finish(&reader);
+	finish(&watcher);
+	assert_int_equal(reader.byte, 'a');
+	close(reader.fd);
+	close(memfd);
+}
+
+TEST_MAIN(.teardown = let_go)
