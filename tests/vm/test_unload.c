@@ -3,9 +3,12 @@
  * A driver that is unloaded waits until its locks are freed. run.sh boots the kernel with callbacks
  * on every CPU (srcutree.convert_to_big), as on a machine with many of them.
  */
-#include "drill_device.h"
+#include "drill_rig.h"
 
 #include <sched.h>
+
+/* how long an unload is held, which must not end meanwhile */
+#define HELD_MS	(fault_is_planted() ? 10000U : 500U)
 
 static void run_on(int cpu)
 {
@@ -32,6 +35,34 @@ TEST(an_unload_waits_until_the_last_lock_is_freed)
 	assert_int_equal(drill_do(fd, DRILL_SYNCHRONIZE, &drill), 0);
 	alarm(0);
 	assert_int_equal(drill.late, 0);
+	close(fd);
+}
+
+/* rmmod on its own: the functions of the mirrors must not go before they have freed their locks. */
+TEST(an_unload_of_the_mirrors_waits_until_their_locks_are_freed)
+{
+	int fd = drill_open(), mirror = mirror_open();
+	struct drill_work discarder;
+	bool gone = false;
+	pid_t child;
+	int status;
+
+	/* no notifier is freed while a callback runs */
+	start_held_discard(&discarder, fd);
+	close(mirror);
+	child = start_busybox("rmmod", "invlock_test");
+	for (unsigned int ms = 0; ms < HELD_MS && !gone; ms++) {
+		sleep_ms(1);
+		gone = waitpid(child, NULL, WNOHANG) == child;
+	}
+	drill_let_go(fd);
+	assert_int_equal(finish(&discarder), 0);
+	if (!gone)
+		assert_int_equal(waitpid(child, NULL, 0), child);
+	child = start_busybox("insmod", getenv("mirrors"));
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_int_equal(status, 0);
+	assert_false(gone);
 	close(fd);
 }
 
