@@ -12,7 +12,7 @@ cd "$(dirname "$0")/.." || exit 1
 results=build/results
 host_tiers=(lint plain asan tsan valgrind jemalloc mimalloc tcmalloc trixie cross)
 # the longest first, since two guests run at a time
-guest_tiers=(newest newest_full suites vm arm64 rdma lockdown)
+guest_tiers=(vm newest suites newest_full arm64 rdma lockdown)
 every_tier=("${host_tiers[@]}" "${guest_tiers[@]}")
 # parts that allocate, hook or race, so that another allocator may upset them
 allocator_areas="lib bpf uffd race uring"
