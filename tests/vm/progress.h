@@ -54,7 +54,7 @@ struct progress {
 	int fd;
 	char *page;
 	char *storm_pages[STORM_THREADS];
-	uint64_t end_ms;
+	uint64_t end_ms;		/* atomic */
 	bool stop;
 };
 
@@ -130,7 +130,7 @@ static inline void *storm_until_stopped(void *arg)
 {
 	struct progress_thread *t = arg;
 
-	while (!port_load(&t->p->stop) && now_ms() < t->p->end_ms) {
+	while (!port_load(&t->p->stop) && now_ms() < port_load(&t->p->end_ms)) {
 		invalidate_once(t->p, t->page);
 		__atomic_fetch_add(&t->p->invalidations, 1, __ATOMIC_RELAXED);
 	}
@@ -190,7 +190,7 @@ static inline void storm_begin(struct progress *p, int drill, struct progress_th
 	p->fd = progress_open(p);
 	if (p->hold_us)
 		hold_storm(p, drill);
-	p->end_ms = now_ms() + p->max_ms;
+	p->end_ms = UINT64_MAX;
 	for (unsigned int i = 0; i < STORM_THREADS; i++) {
 		threads[i] = (struct progress_thread){
 			.p = p,
@@ -202,6 +202,8 @@ static inline void storm_begin(struct progress *p, int drill, struct progress_th
 	}
 	while (port_load(&p->invalidations) < STORM_THREADS)
 		sleep_ms(1);
+	/* on a slow machine the time could be over before the storm has begun */
+	port_store(&p->end_ms, now_ms() + p->max_ms);
 }
 
 static inline void storm_end(struct progress *p, int drill, struct progress_thread *threads)
