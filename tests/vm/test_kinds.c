@@ -145,12 +145,10 @@ TEST(truncation_by_another_process_is_seen_in_shared_and_private_mappings)
 
 	memset(p, 1, LEN);
 	memset(q, 2, LEN);
-	child = fork();
-	if (!child) {
-		sleep_ms(100);
-		_exit(ftruncate(memfd, 0));
-	}
 	begin();
+	child = fork_with_us();
+	if (!child)
+		_exit(ftruncate(memfd, 0));
 	assert_int_equal(waitpid(child, &status, 0), child);
 	assert_int_equal(status, 0);
 	expect_exactly(p, LEN, INVLOCK_KIND_DISCARD);
@@ -165,7 +163,7 @@ TEST(fork_is_seen)
 	pid_t child;
 
 	begin();
-	child = fork();
+	child = fork_with_us();
 	if (!child)
 		_exit(0);
 	expect(p, LEN, INVLOCK_KIND_PROTECT);
@@ -179,7 +177,7 @@ TEST(a_copy_on_write_is_seen)
 	pid_t child;
 
 	assert_int_equal(pipe(go), 0);
-	child = fork();
+	child = fork_with_us();
 	if (!child) {
 		char c;
 
@@ -210,7 +208,7 @@ TEST(pageout_for_another_process_is_seen)
 	pid_t child;
 
 	assert_int_equal(pipe(pipefd), 0);
-	child = fork();
+	child = fork_with_us();
 	if (!child) {
 		int pidfd = syscall(SYS_pidfd_open, getppid(), 0);
 
