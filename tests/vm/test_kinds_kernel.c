@@ -116,7 +116,7 @@ static void cool_and_fill(void)
 	madvise(cold, 4 * MIB, MADV_COLD);
 	if (filler && waitpid(filler, NULL, WNOHANG) != filler)
 		return;
-	filler = fork();
+	filler = fork_with_us();
 	if (!filler)
 		fill_memory();
 }
@@ -134,8 +134,10 @@ TEST(reclaim_by_kswapd_is_seen)
 	assert_true(write_file("/proc/sys/vm/swappiness", "200"));
 	begin();
 	found = becomes_seen(cold, 4 * MIB, INVLOCK_KIND_DISCARD, cool_and_fill);
-	kill(filler, SIGKILL);
-	assert_int_equal(waitpid(filler, NULL, 0), filler);
+	if (filler) {
+		kill(filler, SIGKILL);
+		assert_int_equal(waitpid(filler, NULL, 0), filler);
+	}
 	assert_true(write_file("/proc/sys/vm/min_free_kbytes", reserve));
 	assert_true(write_file("/proc/sys/vm/swappiness", "60"));
 	assert_true(found);
@@ -371,9 +373,10 @@ static bool is_reaped(unsigned int delay_ms)
 
 	set_delay_ms(delay_ms);
 	assert_int_equal(pipe(pipefd), 0);
-	child = fork();
+	child = fork_with_us();
 	if (!child)
 		be_a_victim(pipefd[1]);
+	close(pipefd[1]);
 	pidfd = syscall(SYS_pidfd_open, child, 0);
 	snprintf(path, sizeof(path), "/proc/%d/mem", child);
 	assert_int_equal(read(pipefd[0], &v, sizeof(v)), sizeof(v));
@@ -397,7 +400,6 @@ static bool is_reaped(unsigned int delay_ms)
 	close(mem);
 	close(pidfd);
 	close(pipefd[0]);
-	close(pipefd[1]);
 	assert_int_equal(waitpid(child, NULL, 0), child);
 	set_delay_ms(0);
 	return found;

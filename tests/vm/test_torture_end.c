@@ -78,7 +78,7 @@ static pid_t begin_life(void (*end)(void), unsigned int ms)
 	memfd = make_memfd(REGION, MFD_CLOEXEC);
 	assert_true(write_file("/sys/module/invlock_test/parameters/delay_us", "500"));
 	assert_int_equal(pipe(pipefd), 0);
-	child = fork();
+	child = fork_with_us();
 	if (!child)
 		live_and_end(end, ms, pipefd[1]);
 	close(pipefd[1]);
