@@ -245,4 +245,19 @@ static inline char thread_state(pid_t tid)
 	return end ? end[2] : 0;
 }
 
+/* Wait until a thread waits in the kernel, and not only for a moment. Return: it does. */
+static inline bool becomes_blocked(pid_t tid)
+{
+	char state = 'R';
+
+	for (int looks = 0; looks < 3; looks = state == 'D' ? looks + 1 : 0) {
+		sleep_ms(5);
+		state = thread_state(tid);
+		/* it has ended */
+		if (!state || state == 'Z' || state == 'X')
+			return false;
+	}
+	return true;
+}
+
 #endif /* INVLOCK_TESTS_VM_DEVICE_H */

@@ -21,6 +21,7 @@ struct drill_work {
 	int memfd;		/* the file to discard the first len bytes of */
 	size_t len;
 	struct drill drill;
+	pid_t tid;		/* of a fault or an unregistration; atomic */
 	int result;
 	bool done;		/* result is set; atomic */
 };
@@ -41,6 +42,7 @@ static inline void *fault(void *arg)
 {
 	struct drill_work *w = arg;
 
+	__atomic_store_n(&w->tid, gettid(), __ATOMIC_RELEASE);
 	w->result = drill_do(w->fd, DRILL_FAULT, &w->drill);
 	__atomic_store_n(&w->done, true, __ATOMIC_RELEASE);
 	return NULL;
@@ -50,6 +52,7 @@ static inline void *unregister(void *arg)
 {
 	struct drill_work *w = arg;
 
+	__atomic_store_n(&w->tid, gettid(), __ATOMIC_RELEASE);
 	w->result = drill_do(w->fd, DRILL_UNREGISTER, &w->drill);
 	return NULL;
 }
@@ -57,6 +60,14 @@ static inline void *unregister(void *arg)
 static inline void start(struct drill_work *w, void *(*how)(void *))
 {
 	assert_int_equal(pthread_create(&w->thread, NULL, how, w), 0);
+}
+
+/* Wait until the thread of a fault or an unregistration waits in the kernel. Return: it does. */
+static inline bool waits(const struct drill_work *w)
+{
+	while (!__atomic_load_n(&w->tid, __ATOMIC_ACQUIRE))
+		sleep_ms(1);
+	return becomes_blocked(w->tid);
 }
 
 static inline int finish(struct drill_work *w)
@@ -76,6 +87,14 @@ static inline struct drill_work fault_over(int fd, const void *page, unsigned in
 			.time_ns = AN_HOUR_NS,
 		},
 	};
+}
+
+/* Wait until the drill holds a fault, which cannot end meanwhile. */
+static inline void wait_until_fault_is_held(int fd)
+{
+	for (unsigned int ms = 0; ms < LOST_MS && !drill_state(fd).held_faults; ms++)
+		sleep_ms(1);
+	assert_true(drill_state(fd).held_faults);
 }
 
 static inline void wait_until_faulting(int fd)
@@ -169,13 +188,6 @@ static inline int start_victim(void (*be)(int fd), pid_t *ret_pid, int *ret_pidf
 
 	wait_until_faulting(fd);
 	return fd;
-}
-
-/* Wait until a thread waits in the kernel, and not only for a moment. */
-static inline void wait_until_blocked(pid_t tid)
-{
-	for (int looks = 0; looks < 3; looks = thread_state(tid) == 'D' ? looks + 1 : 0)
-		sleep_ms(5);
 }
 
 #endif /* INVLOCK_TESTS_VM_DRILL_RIG_H */

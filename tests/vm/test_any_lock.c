@@ -50,8 +50,10 @@ static struct queued_work start_reader(int memfd)
 
 static void wait_until_walked(const struct queued_work *reader)
 {
-	while (!mirror_stats(reader->fd).walks)
+	while (!mirror_stats(reader->fd).walks &&
+	       !__atomic_load_n(&reader->done, __ATOMIC_ACQUIRE))
 		sleep_ms(1);
+	assert_true(mirror_stats(reader->fd).walks);
 }
 
 /* A commit is made under the driver's lock, and drops the mmap lock. */

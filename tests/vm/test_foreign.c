@@ -19,8 +19,7 @@ static void fault_while_the_owner_ends(uint64_t how)
 	f = fault_over(fd, (void *)(2 * MIB), HOLD_US);
 	f.drill.how = how;
 	start(&f, fault);
-	while (!drill_state(fd).held_faults)
-		sleep_ms(1);
+	wait_until_fault_is_held(fd);
 	assert_int_equal(kill(owner, SIGKILL), 0);
 	/* an mm that ends too early waits for the fault, and so does its process */
 	while (!drill_state(fd).dead && !waitpid(owner, NULL, WNOHANG))

@@ -12,10 +12,7 @@ TEST(a_fault_waits_for_a_running_invalidation_and_is_not_undone_by_it)
 
 	f = fault_over(fd, start_held_discard(&w, fd), 0);
 	start(&f, fault);
-	wait_until_faulting(fd);
-	/* a fault that does not wait would be gone by now */
-	sleep_ms(50);
-	assert_int_equal(drill_state(fd).faults, 1);
+	assert_true(waits(&f));
 	drill_let_go(fd);
 	/* a fault that the end does not wake would wait for an hour: the alarm kills this test */
 	alarm(LOST_MS / 1000);
@@ -164,12 +161,11 @@ TEST(unregistering_during_a_fault_ends_it_with_ownerdead)
 	struct drill none = {};
 
 	start(&f, fault);
-	wait_until_faulting(fd);
-	/* now it is between its attempt and its commit, or just before the attempt */
-	sleep_ms(50);
+	/* between its attempt and its commit */
+	wait_until_fault_is_held(fd);
 	assert_int_equal(drill_do(fd, DRILL_UNREGISTER, &none), 0);
 	assert_int_equal(finish(&f), -EOWNERDEAD);
-	assert_true(f.drill.rounds <= 1);
+	assert_int_equal(f.drill.rounds, 1);
 	/* every later fault fails in the same way */
 	fault(&f);
 	assert_int_equal(f.result, -EOWNERDEAD);
@@ -184,7 +180,7 @@ TEST(unregistering_in_the_middle_of_an_invalidation_leaves_it_without_an_end)
 	start_held_discard(&w, fd);
 	/* the kernel waits for the start to return, then removes the notifier: no end will come */
 	start(&u, unregister);
-	sleep_ms(50);
+	assert_true(waits(&u));
 	drill_let_go(fd);
 	assert_int_equal(finish(&u), 0);
 	assert_int_equal(finish(&w), 0);
@@ -241,7 +237,7 @@ TEST(a_fault_that_waits_for_a_running_invalidation_can_be_killed)
 
 	fd = start_victim(wait_for_another, &victim, &pidfd);
 	/* a thread that is killed before it waits would not begin to */
-	wait_until_blocked(victim);
+	assert_true(becomes_blocked(victim));
 	assert_int_equal(drill_state(fd).held, 1);
 	assert_int_equal(kill(victim, SIGKILL), 0);
 	assert_true(ends_meanwhile(fd));
@@ -331,8 +327,10 @@ static void expect_that_a_blocked_fault_can_be_killed(const char *device)
 	assert_ptr_not_equal(blocked, MAP_FAILED);
 	blocked->device = device;
 	fd = start_process(wait_for_the_mmap_lock, &victim, &pidfd);
-	while (!__atomic_load_n(&blocked->tid, __ATOMIC_ACQUIRE))
+	for (unsigned int ms = 0; ms < LOST_MS && !__atomic_load_n(&blocked->tid, __ATOMIC_ACQUIRE);
+	     ms++)
 		sleep_ms(1);
+	assert_true(__atomic_load_n(&blocked->tid, __ATOMIC_ACQUIRE));
 	/* by then it waits; if it does not yet, it will see that it was killed */
 	sleep_ms(50);
 	assert_false(is_exiting(victim, blocked->tid));
