@@ -4,7 +4,7 @@
 
 #include <pthread.h>
 
-#define TURNS		200U	/* a loss is looked for after each */
+#define TURNS		20U	/* a loss is looked for after each */
 #define DISCARDS	500U	/* of each thread in a turn */
 
 static void *discard_again_and_again(void *page)
