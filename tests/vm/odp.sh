@@ -65,7 +65,7 @@ odp_faults()
 	invlock any-unchecked what_changes_between_walk_and_commit
 	invlock any-hoist as_many_collisions_cost_as_many_rounds
 	invlock any-unbounded a_fault_whose_every_round_collides
-	invlock any-killed a_fault_ends_when_its_process_is_killed
+	invlock killed a_fault_ends_when_its_process_is_killed
 	ib_core kept a_fault_whose_every_round_collides
 	END
 }

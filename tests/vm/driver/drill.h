@@ -59,7 +59,9 @@ struct drill {
 	__u64 late;
 };
 
-/* make an invalidation of the range in each round, so that each is undone and none waits */
+/* make an invalidation of the range in each round, so that each is undone and none waits, until
+ * there is a DRILL_HOLD
+ */
 #define DRILL_COLLIDE		1
 /* leave the loop between attempt and commit, which no driver may do */
 #define DRILL_LEAVE		2

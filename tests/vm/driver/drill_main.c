@@ -170,6 +170,7 @@ static int drill_fault_into(struct drill_file *d, struct drill *arg, unsigned lo
 		.default_flags = arg->flags,
 		.pfn_flags_mask = arg->mask,
 	};
+	u64 holds = READ_ONCE(d->holds);
 	struct mmu_invlock_fault f;
 	int err;
 
@@ -183,6 +184,8 @@ static int drill_fault_into(struct drill_file *d, struct drill *arg, unsigned lo
 			break;
 		if (arg->how == DRILL_NO_COMMIT)
 			continue;
+		if (arg->how == DRILL_COLLIDE && READ_ONCE(d->holds) != holds)
+			arg->how = 0;
 		err = drill_walk(d, arg, &f);
 		spin_lock(&d->lock);
 		mmu_invlock_commit(&f, err);
