@@ -143,6 +143,8 @@ static void expect_that_it_stays(const char *device, const char *module, const c
 TEST(a_module_stays_while_it_is_in_use)
 {
 	expect_that_it_stays("/dev/invlock_mirror", "invlock_test", getenv("mirrors"));
+	expect_that_it_stays("/dev/invlock_any", "invlock_test", getenv("mirrors"));
+	expect_that_it_stays("/dev/invlock_interval", "invlock_test", getenv("mirrors"));
 	assert_int_equal(wait_for(start_busybox("rmmod", "invlock_test")), 0);
 	expect_that_it_stays("/dev/invlock", "invlock", getenv("module"));
 	assert_int_equal(wait_for(start_busybox("insmod", getenv("mirrors"))), 0);

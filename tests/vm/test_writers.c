@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* Two threads make invalidations at once: each of them is an event, and each of them ends. */
+/* Two threads write a feed at once: nothing that either of them writes is lost. */
 #include "feed.h"
 
 #include <pthread.h>
@@ -38,6 +38,55 @@ TEST(no_event_and_no_end_is_lost_while_two_threads_make_them)
 	assert_false(lost);
 	assert_true(quiet);
 	feed_close(&f);
+}
+
+static struct {
+	pthread_barrier_t barrier;
+	int fd;
+} seers;
+
+static void *see_a_kind(void *kind)
+{
+	struct invlock_feed_see see = {
+		.size = sizeof(see),
+		.kinds = 1ULL << (uintptr_t)kind,
+	};
+
+	pthread_barrier_wait(&seers.barrier);
+	return ioctl(seers.fd, INVLOCK_FEED_SEE, &see) ? kind : NULL;
+}
+
+/* Return: the kinds of a new feed after two threads have asked for one each. */
+static uint64_t ask_for_two_kinds(void)
+{
+	const uintptr_t kinds[] = { INVLOCK_KIND_PROTECT, INVLOCK_KIND_SOFT_DIRTY };
+	struct invlock_feed_see see = { .size = sizeof(see) };
+	pthread_t threads[2];
+	void *failed;
+
+	seers.fd = open("/dev/invlock", O_RDONLY | O_CLOEXEC);
+	for (unsigned int i = 0; i < 2; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, see_a_kind, (void *)kinds[i]),
+				 0);
+	for (unsigned int i = 0; i < 2; i++) {
+		assert_int_equal(pthread_join(threads[i], &failed), 0);
+		assert_null(failed);
+	}
+	assert_int_equal(ioctl(seers.fd, INVLOCK_FEED_SEE, &see), 0);
+	close(seers.fd);
+	return see.kinds;
+}
+
+TEST(two_threads_that_ask_for_kinds_get_both)
+{
+	const uint64_t both = 1 << INVLOCK_KIND_PROTECT | 1 << INVLOCK_KIND_SOFT_DIRTY;
+	uint64_t kinds = both;
+
+	assert_int_equal(pthread_barrier_init(&seers.barrier, NULL, 2), 0);
+	for (unsigned int turn = 0; turn < TURNS && (kinds & both) == both; turn++)
+		kinds = ask_for_two_kinds();
+	pthread_barrier_destroy(&seers.barrier);
+	assert_int_equal(kinds & both, both);
 }
 
 TEST_MAIN()
