@@ -309,7 +309,9 @@ if [ $planted = 1 ] && [ "$what" = odp ]; then
 	odp_plant | tee -a "$work/all" | grep -v '^1\.\.'
 elif [ $planted = 1 ]; then
 	while read -r name how test words; do
-		[ "$how" != boot ] || plant "$name" "$test" "$words"
+		[ "$how" = boot ] || continue
+		part=${test#"${test%%/*}"}
+		plant "$name" "${test%%/*}" "$words" "INVLOCK_TEST=${part#/}"
 	done < "$work/guest/planted" | tee -a "$work/all" | grep -v '^1\.\.'
 fi
 
