@@ -118,7 +118,7 @@ tier_asan()
 	# through TLS of libraries that were loaded with dlopen().
 	ASAN_OPTIONS=detect_stack_use_after_return=1:intercept_tls_get_addr=0 \
 	UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
-		some_tests asan build-asan "" -t 5
+		some_tests asan build-asan ""
 }
 
 tier_tsan()
@@ -126,7 +126,7 @@ tier_tsan()
 	build build-tsan -Db_sanitize=thread || return
 	# Forked children start threads. ThreadSanitizer allows that, but watches them less well.
 	TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1:die_after_fork=0 \
-		some_tests tsan build-tsan "" -t 10 --wrap "$(without_aslr)"
+		some_tests tsan build-tsan "" --wrap "$(without_aslr)"
 }
 
 # This version of TSan wants its shadow memory at addresses that a kernel with much randomness uses.
@@ -142,7 +142,7 @@ without_aslr()
 tier_valgrind()
 {
 	build build || return
-	some_tests valgrind build "core lib" -t 20 --wrap "valgrind --quiet --error-exitcode=99 \
+	some_tests valgrind build "core lib" --wrap "valgrind --quiet --error-exitcode=99 \
 		--leak-check=full --errors-for-leak-kinds=definite"
 }
 
@@ -218,12 +218,15 @@ tier_newest_full()
 # A tier that leaves no results counts as one failure, with the end of its log.
 run_tier()
 {
-	local tier=$1 start=$SECONDS files
+	local tier=$1 start=$SECONDS files counted
 
 	: >"$results/$tier.log"
 	"tier_$tier" >"$results/$tier.log" 2>&1
 	mapfile -t files < <(results_of "$tier")
-	echo "$tier: $(scripts/tally.py "${files[@]}" | tail -n 1) ($((SECONDS - start)) s)"
+	counted=$(scripts/tally.py "${files[@]}")
+	echo "$tier: ${counted##*$'\n'} ($((SECONDS - start)) s)"
+	# at once, too: whoever ends the run before its end wants to know
+	sed -n '/^Failed:$/,$ { /^ /p }' <<<"$counted"
 	[ -s "${files[0]}" ] || tail -n 30 "$results/$tier.log"
 }
 

@@ -1,8 +1,5 @@
 // SPDX-License-Identifier: MIT
-/*
- * Opening, closing, forking, threads that end, and a monitor thread that hardly gets the CPU. A
- * test that hangs is ended by SIGALRM.
- */
+/* Opening, closing, forking, threads that end, and a monitor thread that hardly gets the CPU. */
 #include <dirent.h>
 #include <sched.h>
 #include <signal.h>
@@ -12,16 +9,14 @@
 #include "rig.h"
 #include "tests/threads.h"
 
-#define HANG_SECONDS	1200	/* a busy machine under ThreadSanitizer takes minutes */
 #define NR_THREADS	4
 
 static struct rig rig;
 static u32 stopped;	/* tells the threads to end */
 static u32 nr_stale;
 
-static int with_alarm(__attribute__((unused)) void **state)
+static int start_anew(__attribute__((unused)) void **state)
 {
-	alarm(HANG_SECONDS);
 	port_store(&stopped, 0);
 	port_store(&nr_stale, 0);
 	return 0;
@@ -166,7 +161,7 @@ static pid_t sleeping_child(bool raw)
 	pid_t pid = raw ? (pid_t)syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, NULL) : fork();
 
 	if (!pid) {
-		/* the child must not outlive a test that the alarm ends */
+		/* the child must not outlive a test that the runner ends */
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		for (;;)
 			pause();
@@ -535,4 +530,4 @@ TEST(a_program_that_closes_our_descriptor_gets_an_error_and_never_a_stale_answer
 	munmap(p, PAGE);
 }
 
-TEST_MAIN(.setup = with_alarm)
+TEST_MAIN(.setup = start_anew)
