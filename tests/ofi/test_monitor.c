@@ -47,7 +47,7 @@ static struct {
 static pthread_mutex_t lock = PTHREAD_ERRORCHECK_MUTEX_INITIALIZER_NP;
 static char *mem;
 static unsigned int versions[RANGES];	/* of the memory; changed by the test's thread */
-static unsigned int nr_hits, nr_registered, nr_stale, nr_dropped;
+static unsigned int nr_hits, nr_registered, nr_stale, nr_dropped, nr_failed;
 static bool change_before_subscribe;
 
 #define OPS	(ofi_monitor.export_ops)
@@ -92,7 +92,7 @@ static void change(int range)
 	versions[range]++;
 }
 
-/* what libfabric does for a message */
+/* what libfabric does for a message, on any thread */
 static void use(int domain, int range)
 {
 	pthread_mutex_lock(&lock);
@@ -108,7 +108,7 @@ static void use(int domain, int range)
 	domains[domain][range].version = versions[range];
 	if (change_before_subscribe)
 		change(range);
-	assert_int_equal(OPS->subscribe(&ofi_monitor, at(range), LEN), 0);
+	nr_failed += OPS->subscribe(&ofi_monitor, at(range), LEN) != 0;
 	pthread_mutex_unlock(&lock);
 }
 
@@ -130,7 +130,7 @@ static void start(uint32_t version)
 {
 	version_of_libfabric = version;
 	memset(domains, 0, sizeof(domains));
-	nr_hits = nr_registered = nr_stale = nr_dropped = 0;
+	nr_hits = nr_registered = nr_stale = nr_dropped = nr_failed = 0;
 	change_before_subscribe = false;
 	ofi_monitor.import_ops = &notify_ops;
 	mem = mmap(NULL, RANGES * LEN, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -147,6 +147,7 @@ static void stop(void)
 	started = false;
 	munmap(mem, RANGES * LEN);
 	assert_int_equal(nr_stale, 0);
+	assert_int_equal(nr_failed, 0);
 }
 
 /* A test that failed in the middle has stopped nothing, and the next one would wait for ever. */
@@ -296,7 +297,6 @@ TEST(a_forked_child_is_never_quiet)
 		use(0, 0);
 		wait_until_quiet();
 		assert_int_equal(in_child(is_quiet_here), 0);
-		assert_true(is_quiet());
 		stop();
 	}
 }
@@ -428,6 +428,7 @@ TEST(a_thread_is_not_cancelled_in_the_monitor)
 
 		start(all_versions[v]);
 		OPS->stop(&ofi_monitor);
+		started = false;
 		assert_int_equal(pthread_create(&thread, NULL, use_while_cancelled, &well), 0);
 		pthread_join(thread, NULL);
 		assert_true(well);
@@ -495,22 +496,24 @@ TEST(threads_with_a_domain_each_are_never_stale)
 {
 	for_each_version(v) {
 		pthread_t threads[DOMAINS];
+		bool hit = false;
 
 		start(all_versions[v]);
 		atomic_store(&over, false);
 		for (uintptr_t i = 0; i < DOMAINS; i++)
 			assert_int_equal(pthread_create(&threads[i], NULL, use_one_domain,
 							(void *)(i + 1)), 0);
-		for (int i = 0; i < 100; i++) {
+		for (int i = 0; i < 100 || (!hit && i < 30000); i++) {
 			pthread_mutex_lock(&lock);
 			change(i % RANGES);
+			hit = nr_hits;
 			pthread_mutex_unlock(&lock);
 			nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
 		}
 		atomic_store(&over, true);
 		for (int i = 0; i < DOMAINS; i++)
 			pthread_join(threads[i], NULL);
-		assert_true(nr_hits > 0);
+		assert_true(hit);
 		stop();
 	}
 }
