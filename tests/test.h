@@ -8,6 +8,9 @@
  * A TEST registers itself. TEST_MAIN() runs the tests of its program in the order of the source.
  * TEST_MAIN(.setup = f, .teardown = g) runs f before and g after each of them.
  *
+ * TEST_MAIN(.ends_with_failure = true) skips all tests after one that has failed. It is for tests
+ * that would wait for ever for a thread, a lock or memory that a failed test has not given back.
+ *
  * INVLOCK_TEST=sample in the environment runs only the tests with that in their names.
  *
  * TEST_PLANTED(no_check, ...) shows that a test can fail: it runs in another program, which is
@@ -66,6 +69,7 @@ struct test_fixtures {
 	CMFixtureFunction before_all, after_all;
 	CMFixtureFunction setup, teardown;
 	bool (*wanted)(const char *name);	/* the tests of these names alone run */
+	bool ends_with_failure;			/* no test runs after one that has failed */
 };
 
 /* one for all files of a program, by order */
@@ -82,12 +86,39 @@ static inline void test_add(struct test *t)
 	*at = t;
 }
 
+/* one for all files of a program: a rig in another one may skip */
+__attribute__((weak)) char test_skip_reason[200];
+__attribute__((weak)) bool test_unfinished;	/* a test runs, or was left by a failed assertion */
+__attribute__((weak)) bool test_ends_with_failure;
+
+#define TEST_SKIP(...)							\
+do {									\
+	test_unfinished = false;					\
+	snprintf(test_skip_reason, sizeof(test_skip_reason), __VA_ARGS__); \
+	skip();								\
+} while (0)
+
+static inline void test_run_one(CMUnitTestFunction test, void **state)
+{
+	if (test_unfinished && test_ends_with_failure) {
+		strcpy(test_skip_reason, "a test before this one has failed");
+		skip();
+	}
+	test_unfinished = true;
+	test(state);
+	test_unfinished = false;
+}
+
 #define TEST_WITH(fault, test_name)					\
 static void test_name(void **state);					\
+static void run_##test_name(void **state)				\
+{									\
+	test_run_one(test_name, state);					\
+}									\
 __attribute__((constructor)) static void add_##test_name(void)		\
 {									\
 	static struct test t = {					\
-		.name = #test_name, .planted = fault, .run = test_name,	\
+		.name = #test_name, .planted = fault, .run = run_##test_name, \
 		.order = __COUNTER__,					\
 	};								\
 									\
@@ -97,15 +128,6 @@ static void test_name(__attribute__((unused)) void **state)
 
 #define TEST(test_name)			TEST_WITH("", test_name)
 #define TEST_PLANTED(fault, test_name)	TEST_WITH(#fault, test_name)
-
-/* one for all files of a program: a rig in another one may skip */
-__attribute__((weak)) char test_skip_reason[200];
-
-#define TEST_SKIP(...)							\
-do {									\
-	snprintf(test_skip_reason, sizeof(test_skip_reason), __VA_ARGS__); \
-	skip();								\
-} while (0)
 
 /* for tests of what the bpf monitor says: a build with -Dbpf=disabled has none */
 #ifdef WITHOUT_BPF
@@ -181,6 +203,7 @@ static inline int test_run(const struct test_fixtures *f)
 		return 1;
 	}
 	test_output_tap();
+	test_ends_with_failure = f->ends_with_failure;
 	failed = _cmocka_run_group_tests("tests", tests, nr, f->before_all, f->after_all);
 	free(tests);
 	return failed;

@@ -108,4 +108,4 @@ TEST(a_call_that_can_be_cancelled_is_recognized)
 	assert_false(goes_to_its_end(NULL, "usleep, on purpose", sleeps));
 }
 
-TEST_MAIN()
+TEST_MAIN(.ends_with_failure = true)

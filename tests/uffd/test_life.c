@@ -530,4 +530,4 @@ TEST(a_program_that_closes_our_descriptor_gets_an_error_and_never_a_stale_answer
 	munmap(p, PAGE);
 }
 
-TEST_MAIN(.setup = start_anew)
+TEST_MAIN(.setup = start_anew, .ends_with_failure = true)
