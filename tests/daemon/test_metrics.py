@@ -17,6 +17,7 @@ import tap
 
 DAEMON, LIBRARY, *SOCKET_UNITS = sys.argv[1:]
 NOBODY = 65534
+PR_SET_PDEATHSIG = 1    # linux/prctl.h
 PATIENCE = 300
 SAMPLE = re.compile(r'^([a-z_]+)(?:\{(.*)\})? (-?[0-9.e+-]+)$')
 LABEL = re.compile(r'([a-z_]+)="((?:[^"\\\n]|\\[\\"n])*)"(?:,|$)')
@@ -97,6 +98,8 @@ class _Client:
         library = ctypes.CDLL(LIBRARY)
         os.setgroups([])
         os.setresuid(NOBODY, NOBODY, NOBODY)
+        # it must not outlive a test that fails, whose output it would keep open
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         why, mm = ctypes.create_string_buffer(2048), ctypes.c_void_p()
         options = _Options(ctypes.sizeof(_Options), 0, b'daemon', 2)
         library.invlock_mm_open(ctypes.byref(options), ctypes.byref(mm), why)
