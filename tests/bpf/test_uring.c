@@ -195,6 +195,7 @@ TEST(requests_that_fill_one_process_table_do_not_affect_another)
 			pause();
 		_exit(1);
 	}
+	close(ready[1]);
 	assert_int_equal(read(ready[0], &byte, 1), 1);
 	assert_int_equal(byte, 1);
 	expect_open(&mm);
@@ -203,7 +204,6 @@ TEST(requests_that_fill_one_process_table_do_not_affect_another)
 	kill(child, SIGKILL);
 	waitpid(child, &status, 0);
 	close(ready[0]);
-	close(ready[1]);
 	ring_close();
 }
 
