@@ -32,8 +32,8 @@ static void *get_and_put(__attribute__((unused)) void *arg)
 	return NULL;
 }
 
-/* Return: the number of threads that ran at once */
-static unsigned int run_threads(pthread_t *threads)
+/* Return: the number of threads that ran at once, @most or fewer */
+static unsigned int run_threads(pthread_t *threads, unsigned int most)
 {
 	unsigned int nr = 0;
 	pthread_attr_t attr;
@@ -42,7 +42,7 @@ static unsigned int run_threads(pthread_t *threads)
 	__atomic_store_n(&nr_running, 0, __ATOMIC_RELAXED);
 	pthread_attr_init(&attr);
 	pthread_attr_setstacksize(&attr, STACK_BYTES);
-	while (nr < NR_THREADS && !pthread_create(&threads[nr], &attr, get_and_put, NULL))
+	while (nr < most && !pthread_create(&threads[nr], &attr, get_and_put, NULL))
 		nr++;
 	pthread_attr_destroy(&attr);
 	while (__atomic_load_n(&nr_running, __ATOMIC_ACQUIRE) < nr)
@@ -83,13 +83,13 @@ static unsigned long mapped_pages(void)
 TEST(ten_thousand_threads_give_back_all_that_they_used)
 {
 	pthread_t *threads = calloc(NR_THREADS, sizeof(*threads));
-	unsigned int nr, nr_records, again, owned, filled;
+	unsigned int nr, second, nr_records, again, owned, filled;
 	struct invlock_cache_stats stats = { .size = sizeof(stats) };
 	unsigned long pages;
 
 	assert_non_null(threads);
 	rig_open_or_skip(&rig, "manual");
-	nr = run_threads(threads);
+	nr = run_threads(threads, NR_THREADS);
 	if (nr < NR_THREADS / 10)
 		TEST_SKIP("only %u threads can run at once here", nr);
 	print_message("# %u threads at once\n", nr);
@@ -99,7 +99,8 @@ TEST(ten_thousand_threads_give_back_all_that_they_used)
 	assert_in_range(owned, 0, 1);
 	assert_int_equal(filled, 0);
 	pages = mapped_pages();
-	assert_int_equal(run_threads(threads), nr);
+	/* there may be room for fewer now: other programs have threads, too */
+	second = run_threads(threads, nr);
 	/* The second ten thousand reuse the records, and leave nothing behind. */
 	again = count_records(&owned, &filled);
 	assert_int_equal(again, nr_records);
@@ -109,7 +110,7 @@ TEST(ten_thousand_threads_give_back_all_that_they_used)
 	assert_in_range(mapped_pages(), 0, pages + nr / 2);
 	assert_int_equal(__atomic_load_n(&nr_wrong, __ATOMIC_RELAXED), 0);
 	assert_int_equal(invlock_cache_stats(rig.cache, &stats), 0);
-	assert_int_equal(stats.hits + stats.misses, 2 * nr);
+	assert_int_equal(stats.hits + stats.misses, nr + second);
 	assert_int_equal(stats.refused, 0);
 	rig_close(&rig);
 	free(threads);
