@@ -16,7 +16,8 @@
 
 static struct rig rig;
 static unsigned int nr_running, nr_wrong;	/* atomics */
-static unsigned int may_end;			/* atomic */
+/* the main thread has it until all others run: ten thousand that look for a flag keep a CPU busy */
+static pthread_rwlock_t may_end = PTHREAD_RWLOCK_INITIALIZER;
 
 static void *get_and_put(__attribute__((unused)) void *arg)
 {
@@ -27,8 +28,8 @@ static void *get_and_put(__attribute__((unused)) void *arg)
 		err = invlock_cache_put(&pin);
 	__atomic_add_fetch(&nr_wrong, err != 0, __ATOMIC_RELAXED);
 	__atomic_add_fetch(&nr_running, 1, __ATOMIC_RELEASE);
-	while (!__atomic_load_n(&may_end, __ATOMIC_ACQUIRE))
-		usleep(100000);
+	pthread_rwlock_rdlock(&may_end);
+	pthread_rwlock_unlock(&may_end);
 	return NULL;
 }
 
@@ -38,7 +39,7 @@ static unsigned int run_threads(pthread_t *threads, unsigned int most)
 	unsigned int nr = 0;
 	pthread_attr_t attr;
 
-	__atomic_store_n(&may_end, 0, __ATOMIC_RELAXED);
+	pthread_rwlock_wrlock(&may_end);
 	__atomic_store_n(&nr_running, 0, __ATOMIC_RELAXED);
 	pthread_attr_init(&attr);
 	pthread_attr_setstacksize(&attr, STACK_BYTES);
@@ -47,7 +48,7 @@ static unsigned int run_threads(pthread_t *threads, unsigned int most)
 	pthread_attr_destroy(&attr);
 	while (__atomic_load_n(&nr_running, __ATOMIC_ACQUIRE) < nr)
 		sched_yield();
-	__atomic_store_n(&may_end, 1, __ATOMIC_RELEASE);
+	pthread_rwlock_unlock(&may_end);
 	for (unsigned int i = 0; i < nr; i++)
 		pthread_join(threads[i], NULL);
 	return nr;
