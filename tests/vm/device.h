@@ -13,6 +13,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 #include <invlock/dev.h>
@@ -36,8 +37,8 @@ static inline int mirror_open(void)
 	return fd;
 }
 
-/* A mirror whose lock sleeps sees the whole address space: let it see this range only. */
-static inline void mirror_watch(int fd, const void *addr, size_t len)
+/* Return: 0 or -errno, like every function here that makes a request. */
+static inline int mirror_range(int fd, const void *addr, size_t len)
 {
 	struct invlock_mirror_pin range = {
 		.size = sizeof(range),
@@ -45,11 +46,16 @@ static inline void mirror_watch(int fd, const void *addr, size_t len)
 		.len = len,
 	};
 
-	if (lock_sleeps())
-		assert_int_equal(ioctl(fd, INVLOCK_MIRROR_RANGE, &range), 0);
+	return ioctl(fd, INVLOCK_MIRROR_RANGE, &range) ? -errno : 0;
 }
 
-/* Return: 0 or -errno, like every function here that makes a request. */
+/* A mirror whose lock sleeps sees the whole address space: let it see this range only. */
+static inline void mirror_watch(int fd, const void *addr, size_t len)
+{
+	if (lock_sleeps())
+		assert_int_equal(mirror_range(fd, addr, len), 0);
+}
+
 static inline int mirror_do(int fd, struct invlock_mirror_access *access)
 {
 	access->size = sizeof(*access);
@@ -170,13 +176,20 @@ static inline bool set_numa_scans(bool on)
 	return write_file("/proc/sys/kernel/numa_balancing", on ? "1" : "0");
 }
 
+/* How long the mirrors hold a fault, by a parameter of invlock_test.ko: delay_us or publish_us. */
+static inline void set_mirror_us(const char *parameter, unsigned int us)
+{
+	char path[64], text[16];
+
+	snprintf(path, sizeof(path), "/sys/module/invlock_test/parameters/%s", parameter);
+	snprintf(text, sizeof(text), "%u", us);
+	assert_true(write_file(path, text));
+}
+
 /* Make every fault of the mirror wait this long between its walk and its commit. */
 static inline void set_delay_ms(unsigned int ms)
 {
-	char text[16];
-
-	snprintf(text, sizeof(text), "%u", ms * 1000);
-	assert_true(write_file("/sys/module/invlock_test/parameters/delay_us", text));
+	set_mirror_us("delay_us", ms * 1000);
 }
 
 /* Is a fault planted in the loaded module? init says which. */
@@ -219,12 +232,31 @@ static inline pid_t start_busybox(const char *command, const char *argument)
 	return child;
 }
 
+/* Return: the status of the process, which waitpid() gives, when it has ended. */
+static inline int wait_for(pid_t child)
+{
+	int status;
+
+	assert_int_equal(waitpid(child, &status, 0), child);
+	return status;
+}
+
 static inline void sleep_ms(unsigned int ms)
 {
 	struct timespec t = { .tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000L };
 
 	nanosleep(&t, NULL);
 }
+
+/* Does this become true, before it counts as lost? */
+#define BECOMES(condition)						\
+({									\
+	unsigned int __ms = 0;						\
+									\
+	while (!(condition) && __ms++ < LOST_MS)			\
+		sleep_ms(1);						\
+	__ms <= LOST_MS;						\
+})
 
 /* R, S, D and so on: the state of a thread of any process; 0 = it is gone. */
 static inline char thread_state(pid_t tid)

@@ -6,6 +6,9 @@
 #include "device.h"
 #include "driver/drill.h"
 
+/* longer than any test takes; each test releases what it holds */
+#define HOLD_US		60000000
+
 static inline int drill_open(void)
 {
 	int fd = open("/dev/invlock_drill", O_RDWR | O_CLOEXEC);

@@ -10,8 +10,6 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
-/* longer than any test takes; each test releases what it holds */
-#define HOLD_US		60000000
 #define AN_HOUR_NS	3600000000000ULL
 
 /* A discard or a fault on its own thread. */
@@ -92,16 +90,12 @@ static inline struct drill_work fault_over(int fd, const void *page, unsigned in
 /* Wait until the drill holds a fault, which cannot end meanwhile. */
 static inline void wait_until_fault_is_held(int fd)
 {
-	for (unsigned int ms = 0; ms < LOST_MS && !drill_state(fd).held_faults; ms++)
-		sleep_ms(1);
-	assert_true(drill_state(fd).held_faults);
+	assert_true(BECOMES(drill_state(fd).held_faults));
 }
 
 static inline void wait_until_faulting(int fd)
 {
-	for (unsigned int ms = 0; ms < LOST_MS && !drill_state(fd).faults; ms++)
-		sleep_ms(1);
-	assert_true(drill_state(fd).faults);
+	assert_true(BECOMES(drill_state(fd).faults));
 }
 
 /* Start a discard that is held in its invalidation. Return: the memory that it discards. */
@@ -128,9 +122,7 @@ static inline char *start_held_discard(struct drill_work *w, int fd)
  */
 static inline bool ends_meanwhile(int fd)
 {
-	for (unsigned int ms = 0; ms < LOST_MS && drill_state(fd).faults; ms += 10)
-		sleep_ms(10);
-	if (!drill_state(fd).faults)
+	if (BECOMES(!drill_state(fd).faults))
 		return drill_state(fd).held;
 	drill_let_go(fd);
 	return false;
@@ -139,11 +131,8 @@ static inline bool ends_meanwhile(int fd)
 /* The same for a fault of this process, which may not have begun. */
 static inline bool fault_ends_meanwhile(int fd, struct drill_work *f)
 {
-	for (unsigned int ms = 0; ms < LOST_MS; ms++) {
-		if (__atomic_load_n(&f->done, __ATOMIC_ACQUIRE))
-			return drill_state(fd).held;
-		sleep_ms(1);
-	}
+	if (BECOMES(__atomic_load_n(&f->done, __ATOMIC_ACQUIRE)))
+		return drill_state(fd).held;
 	drill_let_go(fd);
 	return false;
 }

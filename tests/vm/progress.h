@@ -85,18 +85,13 @@ static inline char *progress_page(const struct progress *p, unsigned int nr_take
 
 static inline int progress_open(const struct progress *p)
 {
-	struct invlock_mirror_pin range = {
-		.size = sizeof(range),
-		.addr = (unsigned long)p->page,
-		.len = PAGE,
-	};
 	int fd = open(p->contender == INVLOCK ? "/dev/invlock_mirror" :
 		      p->contender == ANY ? "/dev/invlock_any" : "/dev/invlock_interval",
 		      O_RDWR | O_CLOEXEC);
 
 	assert_true(fd >= 0);
 	if (p->contender == INTERVAL || p->contender == ANY)
-		assert_int_equal(ioctl(fd, INVLOCK_MIRROR_RANGE, &range), 0);
+		assert_int_equal(mirror_range(fd, p->page, PAGE), 0);
 	return fd;
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Threads that are told what to do while the mmap lock is held. Then no thread of the program may
- * touch a page that is not mapped.
+ * Threads that are told what to do while something is held. While that is the mmap lock, no thread
+ * of the program may touch a page that is not mapped.
  */
 #ifndef INVLOCK_TESTS_VM_QUEUED_H
 #define INVLOCK_TESTS_VM_QUEUED_H
@@ -10,7 +10,7 @@
 
 #include "device.h"
 
-/* Work for a thread that is created before the lock is taken. */
+/* Work for a thread that is created before that. */
 struct queued_work {
 	pthread_t thread;
 	void (*run)(struct queued_work *w);
@@ -52,7 +52,7 @@ static inline void finish(struct queued_work *w)
 	assert_int_equal(w->result, 0);
 }
 
-/* Return: does the thread block, in state D? It can only be waiting for the mmap lock then. */
+/* Return: does the thread block, in state D? It can only be waiting for what is held then. */
 static inline bool blocks(const struct queued_work *w)
 {
 	while (!__atomic_load_n(&w->done, __ATOMIC_ACQUIRE)) {
@@ -61,6 +61,18 @@ static inline bool blocks(const struct queued_work *w)
 		sleep_ms(1);
 	}
 	return false;
+}
+
+/* Work: discard the first page of the file fd. This takes no mmap lock. */
+static inline void punch_hole(struct queued_work *w)
+{
+	w->result = fallocate(w->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, PAGE);
+}
+
+/* Work: read a byte of the page by the mirror fd. */
+static inline void read_by_device(struct queued_work *w)
+{
+	w->result = mirror_read(w->fd, w->page, &w->byte, 1);
 }
 
 #endif /* INVLOCK_TESTS_VM_QUEUED_H */

@@ -6,35 +6,9 @@
 #include "drill_device.h"
 #include "queued.h"
 
-#define HELD_US	60000000	/* longer than a test takes; each test lets go */
-
-static void set_publish_us(unsigned int us)
-{
-	char text[16];
-
-	snprintf(text, sizeof(text), "%u", us);
-	assert_true(write_file("/sys/module/invlock_test/parameters/publish_us", text));
-}
-
-static void punch_hole(struct queued_work *w)
-{
-	w->result = fallocate(w->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, PAGE);
-}
-
-static void read_by_device(struct queued_work *w)
-{
-	w->result = mirror_read(w->fd, w->page, &w->byte, 1);
-}
-
 static void watch_the_page(struct queued_work *w)
 {
-	struct invlock_mirror_pin range = {
-		.size = sizeof(range),
-		.addr = (unsigned long)w->page,
-		.len = PAGE,
-	};
-
-	w->result = ioctl(w->fd, INVLOCK_MIRROR_RANGE, &range);
+	w->result = mirror_range(w->fd, w->page, PAGE);
 }
 
 /* A page of a file, a mirror that sees only this page, and a thread to read it by the mirror. */
@@ -66,7 +40,7 @@ static void wait_until_committed(const struct queued_work *reader, char *other_p
 static int let_go(void **state)
 {
 	set_delay_ms(0);
-	set_publish_us(0);
+	set_mirror_us("publish_us", 0);
 	return let_go_of_everything(state);
 }
 
@@ -77,7 +51,7 @@ TEST(a_fault_waits_for_a_change_that_has_begun)
 	struct queued_work reader = start_reader(memfd);
 	char byte;
 
-	drill_hold(change, reader.page, PAGE, HELD_US);
+	drill_hold(change, reader.page, PAGE, HOLD_US);
 	begin(&puncher);
 	begin(&reader);
 	tell(&puncher);
@@ -103,14 +77,14 @@ TEST(a_change_waits_until_what_was_committed_is_published)
 	struct queued_work reader = start_reader(memfd);
 	char *other_page = map_aligned(2 * MIB), byte;
 
-	set_publish_us(HELD_US);
+	set_mirror_us("publish_us", HOLD_US);
 	begin(&puncher);
 	begin(&reader);
 	tell(&reader);
 	wait_until_committed(&reader, other_page);
 	tell(&puncher);
 	assert_true(blocks(&puncher));
-	set_publish_us(0);
+	set_mirror_us("publish_us", 0);
 	finish(&reader);
 	finish(&puncher);
 	/* what was published after the change had begun would still be there */
@@ -127,7 +101,7 @@ TEST(another_range_is_watched_only_when_no_fault_is_in_flight)
 	struct queued_work watcher = { .run = watch_the_page, .fd = reader.fd };
 
 	watcher.page = map_aligned(2 * MIB);
-	set_delay_ms(HELD_US / 1000);
+	set_delay_ms(HOLD_US / 1000);
 	begin(&watcher);
 	begin(&reader);
 	tell(&reader);

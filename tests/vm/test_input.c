@@ -48,9 +48,7 @@ static int pin(int fd, uint64_t addr, uint64_t len)
 
 static int set_range(int fd, uint64_t addr, uint64_t len)
 {
-	struct invlock_mirror_pin p = { .size = sizeof(p), .addr = addr, .len = len };
-
-	return ioctl(fd, INVLOCK_MIRROR_RANGE, &p) ? -errno : 0;
+	return mirror_range(fd, (void *)addr, len);
 }
 
 TEST(addresses_where_the_process_has_no_memory_are_refused)
@@ -243,11 +241,10 @@ static void drop_capability(int cap)
 	syscall(SYS_capset, &header, data);
 }
 
-static int wait_for(pid_t child)
+static int exit_code_of(pid_t child)
 {
-	int status;
+	int status = wait_for(child);
 
-	assert_int_equal(waitpid(child, &status, 0), child);
 	assert_true(WIFEXITED(status));
 	return WEXITSTATUS(status);
 }
@@ -288,7 +285,7 @@ TEST(pages_beyond_the_memlock_limit_are_not_pinned)
 
 	if (!child)
 		_exit(pin_within_a_limit());
-	assert_int_equal(wait_for(child), 0);
+	assert_int_equal(exit_code_of(child), 0);
 }
 
 /*
@@ -315,7 +312,7 @@ static int open_in_cgroup(const char *limit)
 		err = open("/dev/invlock", O_RDONLY) < 0 ? errno : 0;
 		_exit(err);
 	}
-	err = wait_for(child);
+	err = exit_code_of(child);
 	rmdir(dir);
 	return err;
 }
@@ -363,7 +360,7 @@ TEST(every_user_may_open_a_feed_but_only_root_a_mirror)
 			_exit(2);
 		_exit(open("/dev/invlock", O_RDONLY) < 0 ? errno : 0);
 	}
-	assert_int_equal(wait_for(child), 0);
+	assert_int_equal(exit_code_of(child), 0);
 }
 
 /* Start a process of user nobody that opens the feed, reports the error, and stays. */
@@ -513,7 +510,7 @@ TEST(files_that_a_forked_child_inherited_are_refused)
 
 	if (!child)
 		_exit(use_of_another(f.feed, f.mirror, f.interval));
-	assert_int_equal(wait_for(child), 0);
+	assert_int_equal(exit_code_of(child), 0);
 	close_files(&f);
 }
 
@@ -562,7 +559,7 @@ TEST(a_file_that_was_kept_over_exec_is_refused)
 		execl("/bin/busybox", "sh", "-c", script, NULL);
 		_exit(99);
 	}
-	assert_int_equal(wait_for(child), 0);
+	assert_int_equal(exit_code_of(child), 0);
 }
 
 TEST(a_32_bit_program_uses_both_devices)
@@ -574,7 +571,7 @@ TEST(a_32_bit_program_uses_both_devices)
 		execl("/bin/caller_32bit", "caller_32bit", NULL);
 		_exit(errno == ENOEXEC ? 254 : 255);
 	}
-	line = wait_for(child);
+	line = exit_code_of(child);
 	if (line == 254)
 		TEST_SKIP("this kernel runs no 32-bit programs");
 	/* otherwise this is a line number of caller_32bit.c, modulo 256 */

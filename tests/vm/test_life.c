@@ -20,14 +20,6 @@ static int teardown(void **state)
 	return 0;
 }
 
-static int wait_for(pid_t child)
-{
-	int status;
-
-	assert_int_equal(waitpid(child, &status, 0), child);
-	return status;
-}
-
 static void *read_for_ever(void *arg)
 {
 	char *p = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);

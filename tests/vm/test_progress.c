@@ -24,7 +24,7 @@ static int open_drill(void **state)
 	(void)state;
 	drill = drill_open();
 	/* each fault takes long enough for the storm to make changes meanwhile */
-	assert_true(write_file("/sys/module/invlock_test/parameters/delay_us", "3000"));
+	set_mirror_us("delay_us", 3000);
 	return 0;
 }
 

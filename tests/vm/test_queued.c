@@ -11,21 +11,9 @@
 #include "drill_device.h"
 #include "queued.h"
 
-#define HOLD_US		60000000	/* longer than the test takes; the test releases both */
-
 static void take_mmap_lock(struct queued_work *w)
 {
 	w->result = mprotect(w->page, PAGE, PROT_READ);
-}
-
-static void punch_hole(struct queued_work *w)
-{
-	w->result = fallocate(w->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, PAGE);
-}
-
-static void read_by_device(struct queued_work *w)
-{
-	w->result = mirror_read(w->fd, w->page, &w->byte, 1);
 }
 
 TEST(a_change_that_started_while_a_fault_waited_for_the_mmap_lock_is_seen)

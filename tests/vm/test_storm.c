@@ -107,7 +107,7 @@ static void run_storm(void (*change)(void), bool collides)
 	pthread_t readers[READERS];
 	time_t end;
 
-	assert_true(write_file("/sys/module/invlock_test/parameters/delay_us", "500"));
+	set_mirror_us("delay_us", 500);
 	storm.fd = mirror_open();
 	storm.stop = false;
 	storm.change = 0;

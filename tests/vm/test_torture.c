@@ -34,9 +34,9 @@ static uint64_t sum(const uint64_t *per_adder)
 }
 
 /* The time between walk and commit; long enough to make a planted fault certain to show. */
-static const char *window_us(void)
+static unsigned int window_us(void)
 {
-	return fault_is_planted() ? "20000" : "500";
+	return fault_is_planted() ? 20000 : 500;
 }
 
 static unsigned int endure(const struct torture_storm *storms, unsigned int nr,
@@ -47,7 +47,7 @@ static unsigned int endure(const struct torture_storm *storms, unsigned int nr,
 	unsigned int unable;
 	uint64_t added = 0, lost;
 
-	assert_true(write_file("/sys/module/invlock_test/parameters/delay_us", window_us()));
+	set_mirror_us("delay_us", window_us());
 	assert_true(torture_map(results, make_memfd(REGION, MFD_CLOEXEC)));
 	torture.fd = mirror_open();
 	unable = torture_run(storms, nr, seconds);

@@ -76,7 +76,7 @@ static pid_t begin_life(void (*end)(void), unsigned int ms)
 
 	memset(results, 0, sizeof(*results));
 	memfd = make_memfd(REGION, MFD_CLOEXEC);
-	assert_true(write_file("/sys/module/invlock_test/parameters/delay_us", "500"));
+	set_mirror_us("delay_us", 500);
 	assert_int_equal(pipe(pipefd), 0);
 	child = fork_with_us();
 	if (!child)

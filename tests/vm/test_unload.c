@@ -45,7 +45,6 @@ TEST(an_unload_of_the_mirrors_waits_until_their_locks_are_freed)
 	struct drill_work discarder;
 	bool gone = false;
 	pid_t child;
-	int status;
 
 	/* no notifier is freed while a callback runs */
 	start_held_discard(&discarder, fd);
@@ -58,10 +57,8 @@ TEST(an_unload_of_the_mirrors_waits_until_their_locks_are_freed)
 	drill_let_go(fd);
 	assert_int_equal(finish(&discarder), 0);
 	if (!gone)
-		assert_int_equal(waitpid(child, NULL, 0), child);
-	child = start_busybox("insmod", getenv("mirrors"));
-	assert_int_equal(waitpid(child, &status, 0), child);
-	assert_int_equal(status, 0);
+		assert_int_equal(wait_for(child), 0);
+	assert_int_equal(wait_for(start_busybox("insmod", getenv("mirrors"))), 0);
 	assert_false(gone);
 	close(fd);
 }

@@ -278,7 +278,6 @@ static void *read_page(void *arg)
  */
 static void wait_for_the_mmap_lock(int fd)
 {
-	struct invlock_mirror_pin range = { .size = sizeof(range), .len = PAGE };
 	char *other = map_aligned(2 * MIB);
 	pthread_t thread;
 
@@ -286,8 +285,7 @@ static void wait_for_the_mmap_lock(int fd)
 	*blocked->page = *other = 1;
 	blocked->drill = fd;
 	blocked->fd = open(blocked->device, O_RDWR);
-	range.addr = (unsigned long)blocked->page;
-	ioctl(blocked->fd, INVLOCK_MIRROR_RANGE, &range);
+	mirror_range(blocked->fd, blocked->page, PAGE);
 	/* while the lock is held, no thread may touch a page that is not mapped, as of its stack */
 	mlockall(MCL_CURRENT | MCL_FUTURE);
 	drill_hold(fd, other, PAGE, HOLD_US);
@@ -327,17 +325,12 @@ static void expect_that_a_blocked_fault_can_be_killed(const char *device)
 	assert_ptr_not_equal(blocked, MAP_FAILED);
 	blocked->device = device;
 	fd = start_process(wait_for_the_mmap_lock, &victim, &pidfd);
-	for (unsigned int ms = 0; ms < LOST_MS && !__atomic_load_n(&blocked->tid, __ATOMIC_ACQUIRE);
-	     ms++)
-		sleep_ms(1);
-	assert_true(__atomic_load_n(&blocked->tid, __ATOMIC_ACQUIRE));
+	assert_true(BECOMES(__atomic_load_n(&blocked->tid, __ATOMIC_ACQUIRE)));
 	/* by then it waits; if it does not yet, it will see that it was killed */
 	sleep_ms(50);
 	assert_false(is_exiting(victim, blocked->tid));
 	assert_int_equal(kill(victim, SIGKILL), 0);
-	for (unsigned int ms = 0; ms < LOST_MS && !is_exiting(victim, blocked->tid); ms++)
-		sleep_ms(1);
-	assert_true(is_exiting(victim, blocked->tid));
+	assert_true(BECOMES(is_exiting(victim, blocked->tid)));
 	assert_int_equal(drill_state(fd).held, 1);
 	drill_let_go(fd);
 	assert_int_equal(waitpid(victim, &status, 0), victim);
@@ -363,10 +356,8 @@ TEST(a_fault_that_goes_round_and_never_waits_can_be_killed)
 	sleep_ms(50);
 	assert_int_equal(drill_state(fd).faults, 1);
 	assert_int_equal(kill(victim, SIGKILL), 0);
-	for (unsigned int ms = 0; ms < LOST_MS && drill_state(fd).faults; ms++)
-		sleep_ms(1);
 	/* otherwise the teardown ends its collisions */
-	assert_int_equal(drill_state(fd).faults, 0);
+	assert_true(BECOMES(!drill_state(fd).faults));
 	assert_int_equal(waitpid(victim, &status, 0), victim);
 	assert_int_equal(WTERMSIG(status), SIGKILL);
 	close(fd);

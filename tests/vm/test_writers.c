@@ -8,6 +8,19 @@
 #define TURNS		(fault_is_planted() ? 1000U : 20U)
 #define DISCARDS	500U	/* of each thread in a turn */
 
+/* Return: did both threads return NULL? */
+static bool run_both(void *(*run)(void *), void *one, void *other)
+{
+	pthread_t threads[2];
+	void *results[2];
+
+	assert_int_equal(pthread_create(&threads[0], NULL, run, one), 0);
+	assert_int_equal(pthread_create(&threads[1], NULL, run, other), 0);
+	for (unsigned int i = 0; i < 2; i++)
+		assert_int_equal(pthread_join(threads[i], &results[i]), 0);
+	return !results[0] && !results[1];
+}
+
 static void *discard_again_and_again(void *page)
 {
 	for (unsigned int i = 0; i < DISCARDS; i++)
@@ -20,18 +33,13 @@ TEST(no_event_and_no_end_is_lost_while_two_threads_make_them)
 	/* in one stripe, so that the threads write the same word of the feed */
 	char *pages = map_aligned(2 * MIB);
 	bool lost = false, quiet = true;
-	pthread_t threads[2];
 	struct feed f;
 	uint64_t before;
 
 	feed_open(&f, 0);
 	for (unsigned int turn = 0; turn < TURNS && !lost && quiet; turn++) {
 		before = feed_sequence(&f);
-		for (unsigned int i = 0; i < 2; i++)
-			assert_int_equal(pthread_create(&threads[i], NULL, discard_again_and_again,
-							pages + i * PAGE), 0);
-		for (unsigned int i = 0; i < 2; i++)
-			assert_int_equal(pthread_join(threads[i], NULL), 0);
+		assert_true(run_both(discard_again_and_again, pages, pages + PAGE));
 		lost = feed_sequence(&f) - before < 2 * DISCARDS;
 		quiet = feed_is_quiet(&f);
 	}
@@ -59,19 +67,11 @@ static void *see_a_kind(void *kind)
 /* Return: the kinds of a new feed after two threads have asked for one each. */
 static uint64_t ask_for_two_kinds(void)
 {
-	const uintptr_t kinds[] = { INVLOCK_KIND_PROTECT, INVLOCK_KIND_SOFT_DIRTY };
 	struct invlock_feed_see see = { .size = sizeof(see) };
-	pthread_t threads[2];
-	void *failed;
 
 	seers.fd = open("/dev/invlock", O_RDONLY | O_CLOEXEC);
-	for (unsigned int i = 0; i < 2; i++)
-		assert_int_equal(pthread_create(&threads[i], NULL, see_a_kind, (void *)kinds[i]),
-				 0);
-	for (unsigned int i = 0; i < 2; i++) {
-		assert_int_equal(pthread_join(threads[i], &failed), 0);
-		assert_null(failed);
-	}
+	assert_true(run_both(see_a_kind, (void *)INVLOCK_KIND_PROTECT,
+			     (void *)INVLOCK_KIND_SOFT_DIRTY));
 	assert_int_equal(ioctl(seers.fd, INVLOCK_FEED_SEE, &see), 0);
 	close(seers.fd);
 	return see.kinds;
