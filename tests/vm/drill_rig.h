@@ -12,7 +12,10 @@
 
 #define AN_HOUR_NS	3600000000000ULL
 
-/* A discard or a fault on its own thread. */
+/*
+ * A discard or a fault on its own thread. It is static: a test that fails is left in the middle,
+ * and the thread writes here all the same.
+ */
 struct drill_work {
 	pthread_t thread;
 	int fd;

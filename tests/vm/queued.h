@@ -10,7 +10,7 @@
 
 #include "device.h"
 
-/* Work for a thread that is created before that. */
+/* Work for a thread that is created before that; static, like that of drill_rig.h. */
 struct queued_work {
 	pthread_t thread;
 	void (*run)(struct queued_work *w);

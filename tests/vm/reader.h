@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* A read by the device on its own thread, so that a test can change the map in the middle of it. */
+/*
+ * A read by the device on its own thread, so that a test can change the map in the middle of it. It
+ * is static: a test that fails is left in the middle, and the thread writes here all the same.
+ */
 #ifndef INVLOCK_TESTS_VM_READER_H
 #define INVLOCK_TESTS_VM_READER_H
 

@@ -47,10 +47,11 @@ static int let_go(void **state)
 TEST(a_fault_waits_for_a_change_that_has_begun)
 {
 	int change = drill_open(), memfd = make_memfd(PAGE, 0);
-	struct queued_work puncher = { .run = punch_hole, .fd = memfd };
-	struct queued_work reader = start_reader(memfd);
+	static struct queued_work puncher, reader;
 	char byte;
 
+	puncher = (struct queued_work){ .run = punch_hole, .fd = memfd };
+	reader = start_reader(memfd);
 	drill_hold(change, reader.page, PAGE, HOLD_US);
 	begin(&puncher);
 	begin(&reader);
@@ -73,10 +74,11 @@ TEST(a_fault_waits_for_a_change_that_has_begun)
 TEST(a_change_waits_until_what_was_committed_is_published)
 {
 	int memfd = make_memfd(PAGE, 0);
-	struct queued_work puncher = { .run = punch_hole, .fd = memfd };
-	struct queued_work reader = start_reader(memfd);
+	static struct queued_work puncher, reader;
 	char *other_page = map_aligned(2 * MIB), byte;
 
+	puncher = (struct queued_work){ .run = punch_hole, .fd = memfd };
+	reader = start_reader(memfd);
 	set_mirror_us("publish_us", HOLD_US);
 	begin(&puncher);
 	begin(&reader);
@@ -97,10 +99,12 @@ TEST(a_change_waits_until_what_was_committed_is_published)
 TEST(another_range_is_watched_only_when_no_fault_is_in_flight)
 {
 	int memfd = make_memfd(PAGE, 0);
-	struct queued_work reader = start_reader(memfd);
-	struct queued_work watcher = { .run = watch_the_page, .fd = reader.fd };
+	static struct queued_work reader, watcher;
 
-	watcher.page = map_aligned(2 * MIB);
+	reader = start_reader(memfd);
+	watcher = (struct queued_work){
+		.run = watch_the_page, .fd = reader.fd, .page = map_aligned(2 * MIB),
+	};
 	set_delay_ms(HOLD_US / 1000);
 	begin(&watcher);
 	begin(&reader);

@@ -70,7 +70,7 @@ static void check_collided_once(struct device_reader *r)
 TEST(a_discard_between_walk_and_commit_forces_one_retry)
 {
 	char *p = page_of_a();
-	struct device_reader r;
+	static struct device_reader r;
 
 	start_read(&r, mirror_open(), p, 0);
 	wait_for_walk(&r, 1);
@@ -83,7 +83,7 @@ TEST(a_truncation_between_walk_and_commit_forces_one_retry)
 {
 	int memfd = make_memfd(PAGE, 0);
 	char *p = map_fd(memfd, PAGE, MAP_SHARED);
-	struct device_reader r;
+	static struct device_reader r;
 
 	p[0] = 'a';
 	start_read(&r, mirror_open(), p, 0);
@@ -100,7 +100,7 @@ TEST(a_truncation_between_walk_and_commit_forces_one_retry)
 TEST(a_change_elsewhere_between_walk_and_commit_forces_nothing)
 {
 	char *p = page_of_a(), *other = page_of_a();
-	struct device_reader r;
+	static struct device_reader r;
 	int fd = mirror_open();
 
 	mirror_watch(fd, p, PAGE);
@@ -123,7 +123,7 @@ TEST(a_change_of_mirrored_memory_elsewhere_forces_nothing)
 {
 	char *p = page_of_a(), *other = page_of_a(), byte;
 	int fd = mirror_open();
-	struct device_reader r;
+	static struct device_reader r;
 
 	if (lock_sleeps())
 		TEST_SKIP("this mirror sees one range, and all of it");
@@ -144,7 +144,7 @@ TEST(a_collision_beyond_the_budget_takes_the_slow_path)
 {
 	char *p = page_of_a();
 	struct invlock_mirror_stats stats;
-	struct device_reader r;
+	static struct device_reader r;
 
 	start_read(&r, mirror_open(), p, 1);
 	wait_for_walk(&r, 1);
@@ -165,7 +165,7 @@ TEST(the_slow_path_checks_too)
 {
 	int memfd = make_memfd(PAGE, 0);
 	char *p = map_fd(memfd, PAGE, MAP_SHARED);
-	struct device_reader r;
+	static struct device_reader r;
 
 	p[0] = 'a';
 	start_read(&r, mirror_open(), p, 1);
@@ -195,8 +195,8 @@ static void discard_page(struct queued_work *w)
 
 TEST(a_discard_waits_for_a_walk_of_the_slow_path)
 {
-	struct queued_work discarder = { .run = discard_page };
-	struct device_reader r;
+	static struct queued_work discarder = { .run = discard_page };
+	static struct device_reader r;
 	char *p;
 
 	/* what is mapped now stays so while the lock is held, but for memory to discard */
@@ -229,7 +229,7 @@ static int read_what_never_stays_still(unsigned int delay_ms)
 {
 	int memfd = make_memfd(PAGE, 0);
 	char *p = map_fd(memfd, PAGE, MAP_SHARED);
-	struct device_reader r;
+	static struct device_reader r;
 	unsigned int walks = 0;
 
 	set_delay_ms(delay_ms);

@@ -11,7 +11,7 @@
  */
 static void fault_while_the_owner_ends(uint64_t how)
 {
-	struct drill_work f;
+	static struct drill_work f;
 	int pidfd, fd;
 	pid_t owner;
 

@@ -22,11 +22,12 @@ TEST(a_change_that_started_while_a_fault_waited_for_the_mmap_lock_is_seen)
 	/* the kernel calls the newest notifier first: the mirror's, before a drill can hold it */
 	int fd = mirror_open(), memfd = make_memfd(PAGE, 0);
 	char *page = page_alone(memfd);
-	struct queued_work locker = { .run = take_mmap_lock, .page = map_aligned(2 * MIB) };
-	struct queued_work puncher = { .run = punch_hole, .fd = memfd };
-	struct queued_work reader = { .run = read_by_device, .fd = fd, .page = page };
+	static struct queued_work locker, puncher, reader;
 	char byte;
 
+	locker = (struct queued_work){ .run = take_mmap_lock, .page = map_aligned(2 * MIB) };
+	puncher = (struct queued_work){ .run = punch_hole, .fd = memfd };
+	reader = (struct queued_work){ .run = read_by_device, .fd = fd, .page = page };
 	*page = 'a';
 	*locker.page = 'a';
 	begin(&locker);
@@ -70,7 +71,7 @@ TEST(a_change_drops_what_is_mirrored_and_lets_no_fault_begin_until_it_ends)
 {
 	int change = drill_open(), fd = mirror_open(), memfd = make_memfd(PAGE, 0);
 	char *page = page_alone(memfd), byte;
-	struct queued_work puncher = { .run = punch_hole, .fd = memfd };
+	static struct queued_work puncher;
 	struct invlock_mirror_access access = {
 		.op = INVLOCK_MIRROR_READ,
 		.addr = (unsigned long)page,
@@ -79,6 +80,7 @@ TEST(a_change_drops_what_is_mirrored_and_lets_no_fault_begin_until_it_ends)
 		.time_ns = 50000000,
 	};
 
+	puncher = (struct queued_work){ .run = punch_hole, .fd = memfd };
 	assert_int_equal(mirror_read(fd, page, &byte, 1), 0);
 	assert_int_equal(mirror_stats(fd).entries, 1);
 	drill_hold(change, page, PAGE, HOLD_US);

@@ -42,7 +42,7 @@ TEST(an_unload_waits_until_the_last_lock_is_freed)
 TEST(an_unload_of_the_mirrors_waits_until_their_locks_are_freed)
 {
 	int fd = drill_open(), mirror = mirror_open();
-	struct drill_work discarder;
+	static struct drill_work discarder;
 	bool gone = false;
 	pid_t child;
 

@@ -8,7 +8,7 @@
 TEST(a_fault_waits_for_a_running_invalidation_and_is_not_undone_by_it)
 {
 	int fd = drill_open();
-	struct drill_work w, f;
+	static struct drill_work w, f;
 
 	f = fault_over(fd, start_held_discard(&w, fd), 0);
 	start(&f, fault);
@@ -28,7 +28,7 @@ TEST(a_fault_elsewhere_does_not_wait_for_a_running_invalidation)
 {
 	int fd = drill_open();
 	char *other = page_alone(make_memfd(PAGE, 0));
-	struct drill_work w, f;
+	static struct drill_work w, f;
 
 	start_held_discard(&w, fd);
 	f = fault_over(fd, other, 0);
@@ -47,7 +47,7 @@ TEST(a_fault_elsewhere_does_not_wait_for_a_running_huge_invalidation)
 {
 	int fd = drill_open();
 	char *other = page_alone(make_memfd(PAGE, 0)), *huge;
-	struct drill_work w, f;
+	static struct drill_work w, f;
 
 	huge = start_held_discard_of(&w, fd, HUGE_LEN);
 	f = fault_over(fd, other, 0);
@@ -72,7 +72,7 @@ TEST(a_fault_does_not_wait_for_a_huge_invalidation_that_has_ended)
 {
 	int fd = drill_open(), memfd = make_memfd(HUGE_LEN, 0);
 	char *other = memory_alone(memfd, HUGE_LEN), *huge;
-	struct drill_work w, f;
+	static struct drill_work w, f;
 
 	huge = start_held_discard_of(&w, fd, HUGE_LEN);
 	/* this one is as wide, and is not held */
@@ -94,7 +94,7 @@ TEST(a_fault_does_not_wait_for_a_huge_invalidation_that_has_ended)
 TEST(a_fault_of_a_huge_range_waits_for_a_small_invalidation_in_it)
 {
 	int fd = drill_open();
-	struct drill_work w, f;
+	static struct drill_work w, f;
 
 	f = fault_over(fd, start_held_discard(&w, fd), 0);
 	f.drill.addr &= ~(HUGE_LEN - 1);
@@ -157,9 +157,10 @@ TEST(a_kernel_thread_cannot_open_a_device_and_does_no_harm)
 TEST(unregistering_during_a_fault_ends_it_with_ownerdead)
 {
 	int fd = drill_open();
-	struct drill_work f = fault_over(fd, page_alone(make_memfd(PAGE, 0)), HOLD_US);
+	static struct drill_work f;
 	struct drill none = {};
 
+	f = fault_over(fd, page_alone(make_memfd(PAGE, 0)), HOLD_US);
 	start(&f, fault);
 	/* between its attempt and its commit */
 	wait_until_fault_is_held(fd);
@@ -175,8 +176,9 @@ TEST(unregistering_during_a_fault_ends_it_with_ownerdead)
 TEST(unregistering_in_the_middle_of_an_invalidation_leaves_it_without_an_end)
 {
 	int fd = drill_open();
-	struct drill_work w, u = { .fd = fd };
+	static struct drill_work w, u;
 
+	u.fd = fd;
 	start_held_discard(&w, fd);
 	/* the kernel waits for the start to return, then removes the notifier: no end will come */
 	start(&u, unregister);
@@ -191,8 +193,9 @@ TEST(unregistering_in_the_middle_of_an_invalidation_leaves_it_without_an_end)
 TEST(a_fault_that_waits_ends_when_its_notifier_is_unregistered)
 {
 	int fd = drill_open();
-	struct drill_work w, f, u = { .fd = fd };
+	static struct drill_work w, f, u;
 
+	u.fd = fd;
 	f = fault_over(fd, start_held_discard(&w, fd), 0);
 	start(&f, fault);
 	wait_until_faulting(fd);
