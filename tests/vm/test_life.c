@@ -20,11 +20,14 @@ static int teardown(void **state)
 	return 0;
 }
 
+static unsigned int nr_reading;	/* threads; atomic */
+
 static void *read_for_ever(void *arg)
 {
 	char *p = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	char byte;
 
+	__atomic_fetch_add(&nr_reading, 1, __ATOMIC_RELAXED);
 	for (;;) {
 		*p = 1;
 		mirror_read(*(int *)arg, p, &byte, 1);
@@ -45,6 +48,9 @@ static int die_in_a_fault(void (*how)(int fd))
 		for (unsigned int i = 0; i < 2; i++)
 			if (fd < 0 || pthread_create(&threads[i], NULL, read_for_ever, &fd))
 				_exit(99);
+		while (__atomic_load_n(&nr_reading, __ATOMIC_RELAXED) < 2)
+			sleep_ms(1);
+		/* by then each is in one of its faults, which take nearly all of its time */
 		sleep_ms(150);
 		how(fd);
 	}
