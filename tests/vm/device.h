@@ -241,6 +241,14 @@ static inline int wait_for(pid_t child)
 	return status;
 }
 
+static inline int exit_code_of(pid_t child)
+{
+	int status = wait_for(child);
+
+	assert_true(WIFEXITED(status));
+	return WEXITSTATUS(status);
+}
+
 static inline void sleep_ms(unsigned int ms)
 {
 	struct timespec t = { .tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000L };

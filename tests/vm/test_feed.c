@@ -329,7 +329,6 @@ TEST(a_process_is_told_only_of_its_own_changes)
 	char *p = map_aligned(2 * MIB);
 	struct feed f, theirs;
 	uint64_t before;
-	int status;
 	pid_t child;
 
 	p[0] = 1;
@@ -342,8 +341,7 @@ TEST(a_process_is_told_only_of_its_own_changes)
 		munmap(p, PAGE);
 		_exit(!feed_find(&theirs, before, p, PAGE, INVLOCK_KIND_UNMAP));
 	}
-	assert_int_equal(waitpid(child, &status, 0), child);
-	assert_int_equal(status, 0);
+	assert_int_equal(wait_for(child), 0);
 	assert_null(feed_find(&f, before, p, PAGE, INVLOCK_KIND_UNMAP));
 	assert_int_equal(p[0], 1);
 	feed_close(&f);
@@ -393,7 +391,7 @@ TEST(an_event_names_a_thread_by_the_number_of_its_own_namespace)
 			_exit(who_unmapped_in_a_namespace_of_its_own(p));
 		_exit(waitpid(child, &status, 0) == child ? WEXITSTATUS(status) : 79);
 	}
-	assert_int_equal(waitpid(child, &status, 0), child);
+	status = wait_for(child);
 	if (WEXITSTATUS(status) == 77)
 		TEST_SKIP("this kernel has no pid namespaces");
 	assert_int_equal(status, 0);
@@ -451,22 +449,20 @@ static int try_in_another_process(const struct feed *f)
 TEST(a_forked_child_may_not_use_the_feed)
 {
 	struct feed f;
-	int status;
 	pid_t child;
 
 	feed_open(&f, 0);
 	child = fork_with_us();
 	if (!child)
 		_exit(try_in_another_process(&f));
-	assert_int_equal(waitpid(child, &status, 0), child);
-	assert_int_equal(status, 0);
+	assert_int_equal(wait_for(child), 0);
 	feed_close(&f);
 }
 
 TEST(a_feed_outlives_its_process_and_refuses_all_use)
 {
 	struct invlock_feed_see see = { .size = sizeof(see) };
-	int ready[2], fd, pidfd, status;
+	int ready[2], fd, pidfd;
 	struct feed f;
 	pid_t child;
 
@@ -485,7 +481,7 @@ TEST(a_feed_outlives_its_process_and_refuses_all_use)
 	assert_int_equal(ioctl(fd, INVLOCK_FEED_SEE, &see), -1);
 	assert_int_equal(errno, EPERM);
 	assert_int_equal(kill(child, SIGKILL), 0);
-	assert_int_equal(waitpid(child, &status, 0), child);
+	wait_for(child);
 	assert_int_equal(ioctl(fd, INVLOCK_FEED_SEE, &see), -1);
 	assert_int_equal(errno, EPERM);
 	close(fd);

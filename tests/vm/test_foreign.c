@@ -61,7 +61,7 @@ TEST(pages_of_another_process_are_not_looked_up_in_this_one)
 	fd = start_process(wait_for_ever, &owner, &pidfd);
 	assert_int_equal(drill_do(fd, DRILL_FAULT, &drill), -EBUSY);
 	kill(owner, SIGKILL);
-	assert_int_equal(waitpid(owner, NULL, 0), owner);
+	wait_for(owner);
 	close(fd);
 	close(pidfd);
 }

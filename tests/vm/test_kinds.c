@@ -139,7 +139,7 @@ TEST(a_punched_hole_is_seen)
 
 TEST(truncation_by_another_process_is_seen_in_shared_and_private_mappings)
 {
-	int memfd = make_memfd(LEN, 0), status;
+	int memfd = make_memfd(LEN, 0);
 	char *p = map_fd(memfd, LEN, MAP_SHARED), *q = map_fd(memfd, LEN, MAP_PRIVATE);
 	pid_t child;
 
@@ -149,8 +149,7 @@ TEST(truncation_by_another_process_is_seen_in_shared_and_private_mappings)
 	child = fork_with_us();
 	if (!child)
 		_exit(ftruncate(memfd, 0));
-	assert_int_equal(waitpid(child, &status, 0), child);
-	assert_int_equal(status, 0);
+	assert_int_equal(wait_for(child), 0);
 	expect_exactly(p, LEN, INVLOCK_KIND_DISCARD);
 	expect_exactly(q, LEN, INVLOCK_KIND_DISCARD);
 	close(memfd);
@@ -159,7 +158,6 @@ TEST(truncation_by_another_process_is_seen_in_shared_and_private_mappings)
 TEST(fork_is_seen)
 {
 	char *p = small_pages(LEN);
-	int status;
 	pid_t child;
 
 	begin();
@@ -167,13 +165,13 @@ TEST(fork_is_seen)
 	if (!child)
 		_exit(0);
 	expect(p, LEN, INVLOCK_KIND_PROTECT);
-	assert_int_equal(waitpid(child, &status, 0), child);
+	wait_for(child);
 }
 
 TEST(a_copy_on_write_is_seen)
 {
 	char *p = small_pages(LEN);
-	int go[2], status;
+	int go[2];
 	pid_t child;
 
 	assert_int_equal(pipe(go), 0);
@@ -189,7 +187,7 @@ TEST(a_copy_on_write_is_seen)
 	expect_exactly(p + PAGE, PAGE, INVLOCK_KIND_DISCARD);
 	close(go[1]);
 	close(go[0]);
-	assert_int_equal(waitpid(child, &status, 0), child);
+	wait_for(child);
 }
 
 TEST(pageout_is_seen)
@@ -203,7 +201,7 @@ TEST(pageout_is_seen)
 
 TEST(pageout_for_another_process_is_seen)
 {
-	int pipefd[2], status;
+	int pipefd[2];
 	struct iovec range;
 	pid_t child;
 
@@ -219,8 +217,7 @@ TEST(pageout_for_another_process_is_seen)
 	range = (struct iovec){ small_pages(MIB), MIB };
 	begin();
 	assert_int_equal(write(pipefd[1], &range, sizeof(range)), sizeof(range));
-	assert_int_equal(waitpid(child, &status, 0), child);
-	assert_int_equal(status, 0);
+	assert_int_equal(wait_for(child), 0);
 	/* some pages are still on a list of this CPU, where the other process cannot find them */
 	assert_true(seen_within(range.iov_base, MIB, INVLOCK_KIND_DISCARD));
 	assert_true(feed_is_quiet(&feed));

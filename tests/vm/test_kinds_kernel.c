@@ -136,7 +136,7 @@ TEST(reclaim_by_kswapd_is_seen)
 	found = becomes_seen(cold, 4 * MIB, INVLOCK_KIND_DISCARD, cool_and_fill);
 	if (filler) {
 		kill(filler, SIGKILL);
-		assert_int_equal(waitpid(filler, NULL, 0), filler);
+		wait_for(filler);
 	}
 	assert_true(write_file("/proc/sys/vm/min_free_kbytes", reserve));
 	assert_true(write_file("/proc/sys/vm/swappiness", "60"));
@@ -400,7 +400,7 @@ static bool is_reaped(unsigned int delay_ms)
 	close(mem);
 	close(pidfd);
 	close(pipefd[0]);
-	assert_int_equal(waitpid(child, NULL, 0), child);
+	wait_for(child);
 	set_delay_ms(0);
 	return found;
 }

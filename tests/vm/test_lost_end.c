@@ -63,7 +63,7 @@ TEST(a_wait_ends_when_the_task_is_killed)
 	assert_int_equal(kill(child, SIGKILL), 0);
 	/* if the child does not end, the alarm kills this test */
 	alarm(60);
-	assert_int_equal(waitpid(child, &status, 0), child);
+	status = wait_for(child);
 	alarm(0);
 	assert_int_equal(WTERMSIG(status), SIGKILL);
 }

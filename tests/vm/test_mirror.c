@@ -97,7 +97,7 @@ TEST(untouched_memory_reads_as_zero_and_is_still_copied_on_write)
 
 TEST(after_fork_the_device_writes_to_the_parents_copy_only)
 {
-	int fd = mirror_open(), status;
+	int fd = mirror_open();
 	char *p = map_anon(PAGE), byte = 2;
 	int go[2];
 	pid_t child;
@@ -113,8 +113,7 @@ TEST(after_fork_the_device_writes_to_the_parents_copy_only)
 	}
 	assert_int_equal(mirror_write(fd, p, &byte, 1), 0);
 	assert_int_equal(write(go[1], "", 1), 1);
-	assert_int_equal(waitpid(child, &status, 0), child);
-	assert_int_equal(WEXITSTATUS(status), 1);
+	assert_int_equal(WEXITSTATUS(wait_for(child)), 1);
 	assert_int_equal(p[0], 2);
 	munmap(p, PAGE);
 	close(fd);
@@ -240,7 +239,6 @@ do {									\
 /* Read in a child through a device that this process opened. Return: 0 or -errno of the read. */
 static int read_in_a_child(int fd)
 {
-	int status;
 	pid_t child = fork_with_us();
 
 	if (!child) {
@@ -248,9 +246,7 @@ static int read_in_a_child(int fd)
 
 		_exit(-mirror_read(fd, p, &byte, 1));
 	}
-	assert_int_equal(waitpid(child, &status, 0), child);
-	assert_true(WIFEXITED(status));
-	return -WEXITSTATUS(status);
+	return -exit_code_of(child);
 }
 
 TEST(a_forked_child_may_not_use_the_inherited_device)

@@ -178,7 +178,7 @@ static void kill_after(const struct progress *p, unsigned int us)
 	usleep(us);
 	assert_int_equal(kill(reader, SIGKILL), 0);
 	alarm(100);
-	assert_int_equal(waitpid(reader, &status, 0), reader);
+	status = wait_for(reader);
 	alarm(0);
 	assert_int_equal(WTERMSIG(status), SIGKILL);
 	munmap(stack, 64 * PAGE);

@@ -116,7 +116,7 @@ static int judge(pid_t child)
 	uint64_t lost, stale = 0, wrong = 0;
 
 	reload_modules();
-	assert_int_equal(waitpid(child, &status, 0), child);
+	status = wait_for(child);
 	torture.results = results;
 	torture.shared = map_fd(memfd, REGION, MAP_SHARED);
 	/* the cells in private memory are gone with the process */

@@ -235,7 +235,7 @@ static void wait_for_another(int fd)
 
 TEST(a_fault_that_waits_for_a_running_invalidation_can_be_killed)
 {
-	int pidfd, status, fd;
+	int pidfd, fd;
 	pid_t victim;
 
 	fd = start_victim(wait_for_another, &victim, &pidfd);
@@ -245,8 +245,7 @@ TEST(a_fault_that_waits_for_a_running_invalidation_can_be_killed)
 	assert_int_equal(kill(victim, SIGKILL), 0);
 	assert_true(ends_meanwhile(fd));
 	drill_let_go(fd);
-	assert_int_equal(waitpid(victim, &status, 0), victim);
-	assert_int_equal(WTERMSIG(status), SIGKILL);
+	assert_int_equal(WTERMSIG(wait_for(victim)), SIGKILL);
 	close(fd);
 	close(pidfd);
 }
@@ -321,7 +320,7 @@ static bool is_exiting(pid_t pid, pid_t tid)
 
 static void expect_that_a_blocked_fault_can_be_killed(const char *device)
 {
-	int pidfd, status, fd;
+	int pidfd, fd;
 	pid_t victim;
 
 	blocked = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -336,8 +335,7 @@ static void expect_that_a_blocked_fault_can_be_killed(const char *device)
 	assert_true(BECOMES(is_exiting(victim, blocked->tid)));
 	assert_int_equal(drill_state(fd).held, 1);
 	drill_let_go(fd);
-	assert_int_equal(waitpid(victim, &status, 0), victim);
-	assert_int_equal(WTERMSIG(status), SIGKILL);
+	assert_int_equal(WTERMSIG(wait_for(victim)), SIGKILL);
 	munmap(blocked, PAGE);
 	close(fd);
 	close(pidfd);
@@ -351,7 +349,7 @@ TEST(a_fault_that_waits_for_the_mmap_lock_can_be_killed)
 
 TEST(a_fault_that_goes_round_and_never_waits_can_be_killed)
 {
-	int pidfd, status, fd;
+	int pidfd, fd;
 	pid_t victim;
 
 	fd = start_victim(go_round_for_ever, &victim, &pidfd);
@@ -361,15 +359,14 @@ TEST(a_fault_that_goes_round_and_never_waits_can_be_killed)
 	assert_int_equal(kill(victim, SIGKILL), 0);
 	/* otherwise the teardown ends its collisions */
 	assert_true(BECOMES(!drill_state(fd).faults));
-	assert_int_equal(waitpid(victim, &status, 0), victim);
-	assert_int_equal(WTERMSIG(status), SIGKILL);
+	assert_int_equal(WTERMSIG(wait_for(victim)), SIGKILL);
 	close(fd);
 	close(pidfd);
 }
 
 TEST(invalidations_that_must_not_sleep_are_counted_like_all_others)
 {
-	int pidfd, status, fd;
+	int pidfd, fd;
 	pid_t victim;
 	struct drill d;
 
@@ -386,7 +383,7 @@ TEST(invalidations_that_must_not_sleep_are_counted_like_all_others)
 	assert_int_equal(d.held, 1);
 	assert_int_equal(d.running, 1);
 	drill_let_go(fd);
-	assert_int_equal(waitpid(victim, &status, 0), victim);
+	wait_for(victim);
 	close(fd);
 	close(pidfd);
 }
@@ -440,7 +437,7 @@ static void expect_release(void (*be)(int fd))
 	fault(&f);
 	assert_int_equal(f.result, -EOWNERDEAD);
 	kill(child, SIGKILL);
-	assert_int_equal(waitpid(child, NULL, 0), child);
+	wait_for(child);
 	close(fd);
 	close(pidfd);
 	close(go[0]);

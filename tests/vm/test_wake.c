@@ -83,7 +83,7 @@ TEST(the_end_of_a_process_wakes_those_that_wait_for_its_events)
 	assert_true(fd >= 0);
 	assert_int_equal(epoll_wait(set, &found, 1, 0), 0);
 	assert_int_equal(write(go[1], "", 1), 1);
-	assert_int_equal(waitpid(owner, NULL, 0), owner);
+	wait_for(owner);
 	assert_int_equal(epoll_wait(set, &found, 1, LOST_MS), 1);
 	close(set);
 	close(fd);
